@@ -1,0 +1,1 @@
+//! The attributes of atasker. Use them through the `atasker` crate.

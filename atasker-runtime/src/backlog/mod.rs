@@ -1,0 +1,189 @@
+//! The order of waiting tasks, and who may start now. Values in, values out: no threads, no clock.
+//!
+//! Let *n* be the number of non-critical tasks that hold a slot. A waiting task may start while *n*
+//! is below the limit of its priority:
+//!
+//! | priority | limit |
+//! |---|---|
+//! | low | `pool_size` |
+//! | normal | `pool_size + reserve_normal` |
+//! | high | `pool_size + reserve_normal + reserve_high` |
+//! | critical | none of these; see [`Limits::critical_total`] |
+//!
+//! Limits rise with the priority, so if the most urgent waiting task may not start, no other may:
+//! [`Backlog::next`] looks at one queue only, and no task overtakes a more urgent one.
+
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use crate::priority::Priority;
+use queue::Queue;
+pub(crate) use queue::Ticket;
+
+/// How many tasks of each priority may hold a slot at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// 0: no limit.
+    pub pool_size: usize,
+    pub reserve_normal: usize,
+    pub reserve_high: usize,
+    /// A cap over all three.
+    pub max_size: Option<usize>,
+    /// How many tasks may run in all, critical ones included, when a critical one wants to start;
+    /// `None`: no limit.
+    pub critical_total: Option<usize>,
+}
+
+impl Limits {
+    /// A task of this priority may start while fewer than so many slots are held.
+    pub(crate) fn of(&self, priority: Priority) -> usize {
+        if self.pool_size == 0 {
+            return self.max_size.unwrap_or(usize::MAX);
+        }
+        let wanted = match priority {
+            Priority::Low => self.pool_size,
+            Priority::Normal => self.pool_size.saturating_add(self.reserve_normal),
+            Priority::High | Priority::Critical => {
+                self.pool_size.saturating_add(self.reserve_normal).saturating_add(self.reserve_high)
+            }
+        };
+        wanted.min(self.max_size.unwrap_or(usize::MAX))
+    }
+}
+
+/// Waiting jobs in their order, and the slots held by those that have started.
+#[derive(Debug)]
+pub(crate) struct Backlog<J> {
+    queues: [Queue<J>; 4],
+    limits: Limits,
+    /// Slots held by non-critical tasks.
+    held: usize,
+    /// Critical tasks that have started.
+    critical: usize,
+    waiting: usize,
+}
+
+impl<J> Backlog<J> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Backlog {
+            queues: [Queue::new(), Queue::new(), Queue::new(), Queue::new()],
+            limits,
+            held: 0,
+            critical: 0,
+            waiting: 0,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// New limits; tasks that hold slots keep them.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Adds a job behind all of its priority.
+    pub(crate) fn push(&mut self, priority: Priority, job: J) -> Ticket {
+        self.waiting += 1;
+        self.queues[priority.index()].push(job)
+    }
+
+    /// Puts a job back in front of all of its priority: it had been taken out and did not start.
+    /// Of several, put back the last taken first.
+    pub(crate) fn push_front(&mut self, priority: Priority, job: J) -> Ticket {
+        self.waiting += 1;
+        self.queues[priority.index()].push_front(job)
+    }
+
+    /// Takes a waiting job out, wherever it stands; `None` if it was taken already.
+    pub(crate) fn remove(&mut self, priority: Priority, ticket: Ticket) -> Option<J> {
+        let job = self.queues[priority.index()].remove(ticket)?;
+        self.waiting -= 1;
+        Some(job)
+    }
+
+    /// The priority of the job that is next in order, whether or not it may start.
+    pub(crate) fn first(&self) -> Option<Priority> {
+        if self.waiting == 0 {
+            return None;
+        }
+        Priority::ALL.into_iter().find(|p| !self.queues[p.index()].is_empty())
+    }
+
+    /// Whether a task of this priority would find a slot now.
+    pub(crate) fn may_start(&self, priority: Priority) -> bool {
+        if priority == Priority::Critical {
+            let running = self.held + self.critical;
+            return self.limits.critical_total.is_none_or(|total| running < total);
+        }
+        self.held < self.limits.of(priority)
+    }
+
+    /// The next job, if it may start; it then holds a slot until [`release`](Self::release).
+    pub(crate) fn next(&mut self) -> Option<(Priority, J)> {
+        let priority = self.first()?;
+        if !self.may_start(priority) {
+            return None;
+        }
+        let job = self.queues[priority.index()].pop()?;
+        self.waiting -= 1;
+        self.acquire(priority);
+        Some((priority, job))
+    }
+
+    /// The next job in order without a slot: for a place that starts it later on.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn take_first(&mut self) -> Option<(Priority, J)> {
+        let priority = self.first()?;
+        let job = self.queues[priority.index()].pop()?;
+        self.waiting -= 1;
+        Some((priority, job))
+    }
+
+    /// Takes a slot without asking: for a task that goes on after a wait.
+    pub(crate) fn acquire(&mut self, priority: Priority) {
+        match priority {
+            Priority::Critical => self.critical += 1,
+            _ => self.held += 1,
+        }
+    }
+
+    /// Gives a slot back.
+    pub(crate) fn release(&mut self, priority: Priority) {
+        match priority {
+            Priority::Critical => self.critical -= 1,
+            _ => self.held -= 1,
+        }
+    }
+
+    /// Slots held by non-critical tasks.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Critical tasks that have started.
+    pub(crate) fn critical(&self) -> usize {
+        self.critical
+    }
+
+    /// Jobs that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Jobs of one priority that wait.
+    pub(crate) fn waiting_of(&self, priority: Priority) -> usize {
+        self.queues[priority.index()].len()
+    }
+
+    /// Takes all waiting jobs out, the most urgent first.
+    pub(crate) fn drain(&mut self) -> Vec<J> {
+        let mut all = Vec::with_capacity(self.waiting);
+        while let Some((_, job)) = self.take_first() {
+            all.push(job);
+        }
+        all
+    }
+}

@@ -1,0 +1,52 @@
+//! Moments on the monotonic clock, small enough to keep in atomics.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+
+/// Nanoseconds of the monotonic clock since this process first looked. 0 stands for "not yet".
+pub(crate) type Stamp = u64;
+
+/// The instant that stamps count from.
+fn base() -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    *BASE.get_or_init(Instant::now)
+}
+
+/// Now.
+pub(crate) fn now() -> Stamp {
+    stamp(Instant::now())
+}
+
+/// The stamp of an instant; instants before the base count as the base.
+pub(crate) fn stamp(instant: Instant) -> Stamp {
+    let nanos = instant.saturating_duration_since(base()).as_nanos();
+    // One more, so that no stamp is ever 0.
+    u64::try_from(nanos).unwrap_or(u64::MAX - 1) + 1
+}
+
+/// The wall-clock time of a stamp, by the wall clock as it is set now: devices start in 1970 and
+/// learn the time later.
+///
+/// All stamps are shifted by the same amount until the wall clock has been set anew, so that the
+/// jitter of reading two clocks never turns the order of two stamps around.
+pub(crate) fn system_time(stamp: Stamp) -> SystemTime {
+    const CLOCK_WAS_SET: Duration = Duration::from_millis(500);
+    static ORIGIN: Mutex<Option<SystemTime>> = Mutex::new(None);
+    let read = SystemTime::now().checked_sub(base().elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut origin = ORIGIN.lock();
+    let kept = origin.filter(|kept| {
+        let moved = kept.duration_since(read).unwrap_or_else(|error| error.duration());
+        moved < CLOCK_WAS_SET
+    });
+    let origin = *origin.insert(kept.unwrap_or(read));
+    origin + Duration::from_nanos(stamp)
+}
+
+/// `now + duration`, or a moment far enough away where that does not exist.
+pub(crate) fn after(duration: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+    let now = Instant::now();
+    now.checked_add(duration.min(FAR)).unwrap_or(now)
+}

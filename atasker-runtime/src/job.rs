@@ -1,0 +1,97 @@
+//! A task on its way to run: what a place takes in.
+
+use std::sync::Arc;
+
+use crate::error::{KillError, TaskError};
+use crate::priority::Priority;
+use crate::task::state::Phase;
+use crate::task::{AnyTask, header::Header};
+
+/// The right to run a task. Dropped unrun, it ends the task with an error, so that nobody waits for
+/// a task that a place has lost.
+pub(crate) struct Job(Option<Arc<dyn AnyTask>>);
+
+impl Job {
+    pub(crate) fn new(task: Arc<dyn AnyTask>) -> Self {
+        Job(Some(task))
+    }
+
+    pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
+        self.0.as_ref().expect("a job holds its task until it is taken")
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.task().header()
+    }
+
+    pub(crate) fn priority(&self) -> Priority {
+        self.header().priority
+    }
+
+    /// Takes the task out, to run it.
+    pub(crate) fn into_task(mut self) -> Arc<dyn AnyTask> {
+        self.0.take().expect("a job holds its task until it is taken")
+    }
+
+    /// Ends the task unrun. Nothing happens if somebody else has ended it.
+    pub(crate) fn end(self, error: TaskError) {
+        end_waiting(self.into_task(), error);
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            end_waiting(task, TaskError::SupervisorStopped);
+        }
+    }
+}
+
+/// Ends a task that does not run, in whichever phase of waiting it is.
+pub(crate) fn end_waiting(task: Arc<dyn AnyTask>, error: TaskError) {
+    let claim = [Phase::Queued, Phase::Delayed, Phase::Retrying, Phase::New]
+        .into_iter()
+        .find_map(|phase| task.header().state.claim(phase));
+    if let Some(claim) = claim {
+        task.end(claim, error);
+    }
+}
+
+/// A place where tasks run: the thread pool, the pool of worker processes, the aloops. Nothing
+/// above a place knows of threads, sockets or process ids.
+pub(crate) trait Place: Send + Sync {
+    /// Takes a queued job: starts it now or as soon as its turn comes. `may_block` says whether the
+    /// launcher may be made to wait when the queue is full.
+    fn start(&self, job: Job, may_block: bool);
+
+    /// How many more tasks of this priority would start at once.
+    fn credits(&self, priority: Priority) -> usize;
+
+    /// Takes a task back that has not begun. False: it has begun, or is not here.
+    fn revoke(&self, task: &dyn AnyTask) -> bool;
+
+    /// Passes a request to stop on to a running task.
+    fn stop_asked(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Passes waiting messages on.
+    fn message(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Ends a running task.
+    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
+
+    /// Brings a task's header up to date.
+    fn refresh(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Starts what stands in advance.
+    fn open(&self);
+
+    /// Ends what runs here and the place itself; running tasks that can't be ended are left to
+    /// themselves. Queued ones have been ended before.
+    fn close(&self);
+}

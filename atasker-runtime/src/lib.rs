@@ -1,0 +1,41 @@
+//! The runtime behind the `atasker` crate: use that one.
+//!
+//! The way of one call, file by file: `launcher` makes the cell and the handle; `supervisor`
+//! dispatches the job to a place; `backlog` says whose turn it is; `thread`, `aloop` or `process`
+//! runs it; `task::cell` takes the outcome; `task::handle` gives it to the caller.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+// 0: vocabulary
+mod clock;
+mod error;
+mod id;
+mod info;
+mod options;
+mod priority;
+mod sync;
+
+// 1: the task
+#[cfg(feature = "mp")]
+mod registry;
+mod task;
+
+// 2: order and time
+mod backlog;
+mod job;
+mod timer;
+
+pub use error::{
+    CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
+    WorkerDeath,
+};
+pub use id::{ParseTaskIdError, TaskId};
+pub use info::{
+    AloopInfo, BackgroundWorkerInfo, JobInfo, MpPoolInfo, Outcome, Progress, SupervisorInfo,
+    TaskInfo, TaskStatus, TaskType, ThreadPoolInfo, Waiting, WorkerProcessInfo,
+};
+pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
+pub use priority::Priority;
+pub use task::context::TaskContext;
+pub use task::current::{CurrentTask, current};
+pub use task::handle::{Messages, Task};
+pub use task::reference::{TaskRef, TypedTask};

@@ -1,0 +1,86 @@
+//! The functions that worker processes can call: a table that the linker gathers.
+//!
+//! Both processes run the same image, so a call names its function by its place in the table; a
+//! fingerprint of the whole table is compared when a worker starts.
+
+use std::sync::Arc;
+
+use crate::error::TaskError;
+use crate::task::AnyTask;
+use crate::task::channel::{Links, Port};
+use crate::task::context::TaskContext;
+
+/// A function that was registered by the attribute or by `background!`.
+///
+/// Generated code makes these; it is no part of the public interface.
+#[derive(Debug)]
+pub struct Function {
+    /// The `name` key, or the path.
+    pub name: &'static str,
+    /// Where it stands: tells two functions apart that share path and name.
+    pub file: &'static str,
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+    /// A hash of the signature's text.
+    pub signature: u64,
+    /// Decodes the arguments, runs the function, encodes the result.
+    pub call: fn(&mut Call<'_>) -> Result<(), TaskError>,
+}
+
+/// One call under way in the process that runs it.
+#[allow(missing_debug_implementations)]
+pub struct Call<'a> {
+    args: &'a [u8],
+    reply: Vec<u8>,
+    task: &'a Arc<dyn AnyTask>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(args: &'a [u8], task: &'a Arc<dyn AnyTask>) -> Self {
+        Call { args, reply: Vec::new(), task }
+    }
+
+    /// The same with a buffer to append the encoded result to.
+    #[allow(dead_code)]
+    pub(crate) fn with_reply(args: &'a [u8], reply: Vec<u8>, task: &'a Arc<dyn AnyTask>) -> Self {
+        Call { args, reply, task }
+    }
+
+    /// The encoded arguments.
+    pub fn args(&self) -> &'a [u8] {
+        self.args
+    }
+
+    /// Where the encoded result is appended.
+    pub fn reply_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.reply
+    }
+
+    pub(crate) fn into_reply(self) -> Vec<u8> {
+        self.reply
+    }
+
+    /// The context of the call, for a function that takes one.
+    #[allow(dead_code)]
+    pub(crate) fn context<I, O>(&self, ports: (Port<I>, Port<O>)) -> TaskContext<I, O>
+    where
+        I: Send + 'static,
+        O: Send + 'static,
+    {
+        let links = self.task.header().links();
+        let bytes = links.and_then(|links| {
+            Some((Arc::clone(links.inbox_bytes()?), Arc::clone(links.outbox_bytes()?)))
+        });
+        let links = match bytes {
+            Some((inbox, outbox)) => Links::coded(inbox, outbox, ports),
+            None => Links::local(),
+        };
+        TaskContext::new(Arc::clone(self.task), links)
+    }
+}
+
+/// The table.
+#[linkme::distributed_slice]
+pub static FUNCTIONS: [Function];

@@ -1,0 +1,67 @@
+//! Locks and atomics of the lock-free parts: the real ones, or loom's when a model is checked
+//! (`--cfg atasker_loom`). Chosen here and nowhere else.
+
+#[cfg(not(atasker_loom))]
+pub(crate) use real::*;
+
+#[cfg(not(atasker_loom))]
+mod real {
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Waits until notified.
+    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>) {
+        condvar.wait(guard);
+    }
+
+    /// A cell whose users agree among themselves who may touch it.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+        /// Lends the value's address for reading.
+        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+        /// Lends the value's address for writing.
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+
+#[cfg(atasker_loom)]
+pub(crate) use model::*;
+
+#[cfg(atasker_loom)]
+mod model {
+    pub(crate) use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
+    pub(crate) use loom::sync::{Condvar, MutexGuard};
+
+    /// loom's mutex with parking_lot's interface: no poison.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().expect("a model does not panic under a lock")
+        }
+    }
+
+    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>) {
+        // loom's condvar takes the guard by value, as std's does: hand it over and put it back.
+        // SAFETY: the guard is read out once and a valid guard of the same mutex is written back
+        // before anybody can look; `wait` does not unwind in a model.
+        unsafe {
+            let owned = std::ptr::read(guard);
+            std::ptr::write(guard, condvar.wait(owned).expect("not poisoned"));
+        }
+    }
+}

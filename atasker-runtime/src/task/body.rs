@@ -1,0 +1,42 @@
+//! The bodies of thread tasks.
+
+use std::sync::Arc;
+
+use crate::error::TaskError;
+use crate::task::AnyTask;
+use crate::task::cell::Body;
+
+/// A function that runs once.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+impl<R, F> Body<R> for Once<F>
+where
+    F: FnOnce(&Arc<dyn AnyTask>) -> R + Send + 'static,
+{
+    type Seat = ();
+
+    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+        match self.0.take() {
+            Some(f) => Ok(f(task)),
+            None => Err(TaskError::not_started("the function has run already")),
+        }
+    }
+}
+
+/// A function that may run again.
+pub(crate) struct Repeat<F>(pub(crate) F);
+
+impl<R, F> Body<R> for Repeat<F>
+where
+    F: FnMut(&Arc<dyn AnyTask>) -> R + Send + 'static,
+{
+    type Seat = ();
+
+    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+        Ok((self.0)(task))
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+}

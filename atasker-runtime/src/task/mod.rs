@@ -1,0 +1,127 @@
+//! A task: one cell that a place runs and a handle waits on.
+//!
+//! | part | file |
+//! |---|---|
+//! | phases, and who may turn one into another | `state` |
+//! | identity, times, waiters: what all tasks have | `header` |
+//! | function, outcome, their owners | `cell`, `body` |
+//! | the typed handle, the untyped one | `handle`, `reference` |
+//! | the task's own view | `context`, `channel`, `current` |
+//! | blocking and waiting | `park`, `wait` |
+//!
+//! **Only the owner of a [`Claim`](state::Claim) ends a task**, and there is one claim per task. A
+//! [`Job`](crate::job::Job) that is dropped unfinished claims and ends its task, too: a place that
+//! loses a task can't leave its waiters behind.
+
+pub(crate) mod body;
+pub(crate) mod cell;
+pub(crate) mod channel;
+pub(crate) mod context;
+pub(crate) mod current;
+pub(crate) mod handle;
+pub(crate) mod header;
+pub(crate) mod panic;
+pub(crate) mod park;
+pub(crate) mod reference;
+#[cfg(feature = "mp")]
+pub(crate) mod remote;
+pub(crate) mod state;
+pub(crate) mod verbs;
+pub(crate) mod wait;
+pub(crate) mod waiters;
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::error::{KillError, TaskError};
+use header::Header;
+use state::{Claim, Ending};
+
+/// A task without its types: what places, registries and untyped handles know of it.
+pub(crate) trait AnyTask: Send + Sync {
+    fn header(&self) -> &Header;
+    fn header_mut(&mut self) -> &mut Header;
+
+    /// Whether it could run again.
+    fn repeats(&self) -> bool;
+
+    /// Runs the body on this thread and settles what comes of it. The caller has turned the state
+    /// to `Started`.
+    fn run(self: Arc<Self>);
+
+    /// Starts the body as a future on a loop. The caller has turned the state to `Started`.
+    #[cfg(feature = "async")]
+    fn spawn(self: Arc<Self>, on: &tokio::runtime::Handle);
+
+    /// Has a future dropped at its next await; nothing for other bodies.
+    fn abort(&self);
+
+    /// A run is over with this error: another attempt, or the end.
+    fn fail(self: Arc<Self>, error: TaskError);
+
+    /// Ends the task with this error, whatever attempts are left.
+    fn end(self: Arc<Self>, claim: Claim, error: TaskError);
+
+    /// The present run's time is over: asks it to stop, and ends the task unless another attempt
+    /// will follow.
+    fn overrun(self: Arc<Self>);
+
+    /// The error, once it has ended with one.
+    fn error(&self) -> Option<&TaskError>;
+
+    /// The outcome as `Result<R, TaskError>`, once it is there.
+    fn outcome_any(&self) -> Option<&dyn Any>;
+
+    /// This task as `Arc<dyn Typed<R>>`.
+    fn typed_any(self: Arc<Self>) -> Box<dyn Any>;
+
+    /// What is sent to a worker process; `None` for tasks that run here.
+    #[cfg(feature = "mp")]
+    fn remote(&self) -> Option<&dyn remote::AnyRemote>;
+
+    /// A worker process has answered with an encoded result: decodes and settles it.
+    #[cfg(feature = "mp")]
+    fn reply(self: Arc<Self>, reply: &[u8]);
+}
+
+/// Who looks after a launched task: its supervisor.
+pub(crate) trait Owner: Send + Sync {
+    /// The task is about to be published as ended: it leaves the books.
+    fn ended(&self, task: &dyn AnyTask, ending: Ending);
+
+    /// Runs callbacks on a pool thread.
+    fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>);
+
+    /// The task is `Retrying`: runs it again after its retry delay.
+    fn again(&self, task: Arc<dyn AnyTask>);
+
+    /// Takes a `Queued` task back from its place: true if it has not begun and now never will,
+    /// unless the caller says so.
+    fn revoke(&self, task: &dyn AnyTask) -> bool;
+
+    /// The task was asked to stop while it runs: tells the place, if that must pass it on.
+    fn stop_asked(&self, task: &dyn AnyTask);
+
+    /// A message for the task waits to be passed on.
+    fn message(&self, task: &dyn AnyTask);
+
+    /// A message was taken out on this side of a link.
+    fn received(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// The task has said how far it is.
+    fn progressed(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Ends a task that runs.
+    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
+
+    /// Brings the header up to date with what only the place knows.
+    fn refresh(&self, task: &dyn AnyTask);
+
+    /// Runs a queued task on this very thread, if it is still queued for a thread: the last resort
+    /// of a waiter when no thread can be started.
+    fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool;
+}

@@ -1,0 +1,151 @@
+//! Blocking a thread until something that is polled is ready.
+//!
+//! Every blocking call of the library comes through [`block_on`]: it refuses on the thread of an
+//! aloop, and it gives the slot of a pool thread up while that is blocked.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use crossbeam_utils::sync::{Parker, Unparker};
+
+/// What a pool thread does around a wait.
+pub(crate) trait Seat {
+    /// Gives the slot up. False: no other thread could be started in its place.
+    fn leave(&self) -> bool;
+    /// Takes a slot again, whether or not one is free.
+    fn come_back(&self);
+}
+
+thread_local! {
+    static SEAT: RefCell<Option<Arc<dyn Seat>>> = const { RefCell::new(None) };
+    static ON_ALOOP: Cell<bool> = const { Cell::new(false) };
+    static PARKER: RefCell<Option<ThreadParker>> = const { RefCell::new(None) };
+}
+
+struct ThreadParker {
+    parker: Parker,
+    waker: Waker,
+}
+
+struct Unpark(Unparker);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl ThreadParker {
+    fn new() -> Self {
+        let parker = Parker::new();
+        let waker = Waker::from(Arc::new(Unpark(parker.unparker().clone())));
+        ThreadParker { parker, waker }
+    }
+}
+
+/// Gives this thread a seat while it runs a task with a slot.
+pub(crate) fn take_seat(seat: Option<Arc<dyn Seat>>) -> Option<Arc<dyn Seat>> {
+    SEAT.with(|cell| cell.replace(seat))
+}
+
+/// This thread drives an aloop: it must not block.
+#[cfg(feature = "async")]
+pub(crate) fn mark_aloop_thread() {
+    ON_ALOOP.with(|mark| mark.set(true));
+}
+
+/// Whether this thread drives an aloop.
+pub(crate) fn on_aloop_thread() -> bool {
+    ON_ALOOP.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Polls until ready, or until the deadline: `None`. Blocks the thread in between.
+///
+/// # Panics
+/// On the thread of an aloop, if it would have to block.
+pub(crate) fn block_on<T>(
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    block_on_or_help(deadline, &mut poll, || false)
+}
+
+/// The same; `help` is called when no thread can be started in this one's place: it may do the
+/// awaited work itself, and says whether it did.
+pub(crate) fn block_on_or_help<T>(
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    mut help: impl FnMut() -> bool,
+) -> Option<T> {
+    if let Poll::Ready(value) = poll(&mut Context::from_waker(Waker::noop())) {
+        return Some(value);
+    }
+    assert!(
+        !on_aloop_thread(),
+        "a blocking wait on an aloop's own thread would stop all of its tasks: use `.await` \
+         instead (tasks are futures; channels have `recv_async` and `send_async`)"
+    );
+    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        return None;
+    }
+    // Taken out while it is in use: a nested call (a waker that blocks) makes its own.
+    let parker = PARKER
+        .try_with(|cell| cell.borrow_mut().take())
+        .ok()
+        .flatten()
+        .unwrap_or_else(ThreadParker::new);
+    let _left = Left::leave(&mut help);
+    let mut context = Context::from_waker(&parker.waker);
+    let outcome = loop {
+        if let Poll::Ready(value) = poll(&mut context) {
+            break Some(value);
+        }
+        match deadline {
+            None => parker.parker.park(),
+            Some(deadline) if deadline <= Instant::now() => break None,
+            Some(deadline) => parker.parker.park_deadline(deadline),
+        }
+    };
+    let _ = PARKER.try_with(|cell| *cell.borrow_mut() = Some(parker));
+    outcome
+}
+
+/// Blocks on a future.
+pub(crate) fn block_on_future<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    block_on(None, |context| future.as_mut().poll(context)).expect("there is no deadline")
+}
+
+/// The slot of this thread, given up until this is dropped.
+struct Left(Option<Arc<dyn Seat>>);
+
+impl Left {
+    fn leave(help: &mut dyn FnMut() -> bool) -> Left {
+        let seat = SEAT.try_with(|cell| cell.borrow().clone()).ok().flatten();
+        if let Some(seat) = &seat
+            && !seat.leave()
+        {
+            // The slot was given up in vain: nobody can take it. Do the awaited work, if that is
+            // possible, under the slot.
+            seat.come_back();
+            help();
+            seat.leave();
+        }
+        Left(seat)
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if let Some(seat) = &self.0 {
+            seat.come_back();
+        }
+    }
+}

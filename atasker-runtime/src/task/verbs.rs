@@ -1,0 +1,74 @@
+//! Stop, cancel, kill: what each does, by the task's phase. Handles, references and shutdown all
+//! come here.
+//!
+//! | | waiting (delayed, queued, sent but not begun, between attempts) | running | ended |
+//! |---|---|---|---|
+//! | `stop` | canceled | asked to stop | - |
+//! | `cancel` | canceled: `true` | asked to stop: `false` | `false` |
+//! | `kill` | canceled | as the place can | Ok |
+
+use std::sync::Arc;
+
+use crate::error::{KillError, TaskError};
+use crate::task::AnyTask;
+use crate::task::header::refresh;
+use crate::task::state::Phase;
+
+/// Ends a task that has not begun with `error`. False: it has begun, or has ended.
+pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError) -> bool {
+    refresh(&**task);
+    let header = task.header();
+    loop {
+        let phase = header.state.read().phase();
+        match phase {
+            Phase::New | Phase::Delayed | Phase::Retrying => {
+                if let Some(claim) = header.state.claim(phase) {
+                    let timer = header.extras().and_then(|e| e.delay_timer.lock().take());
+                    if let Some(key) = timer {
+                        crate::timer::cancel(key);
+                    }
+                    task.clone().end(claim, error);
+                    return true;
+                }
+            }
+            Phase::Queued => {
+                // The place's lock decides: what it takes back can't begin any more.
+                let revoked = header.owner().is_some_and(|owner| owner.revoke(&**task));
+                if !revoked {
+                    return false;
+                }
+                if let Some(claim) = header.state.claim(Phase::Queued) {
+                    task.clone().end(claim, error);
+                    return true;
+                }
+            }
+            Phase::Started | Phase::Ending | Phase::Ended => return false,
+        }
+    }
+}
+
+/// Asks a task to stop; one that has not begun is canceled: true.
+pub(crate) fn stop(task: &Arc<dyn AnyTask>) -> bool {
+    if end_unbegun(task, TaskError::Canceled) {
+        return true;
+    }
+    let header = task.header();
+    if !matches!(header.state.read().phase(), Phase::Ending | Phase::Ended) {
+        header.ask_stop();
+        if let Some(owner) = header.owner() {
+            owner.stop_asked(&**task);
+        }
+    }
+    false
+}
+
+/// Ends a task wherever it is, as far as its place can.
+pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    if end_unbegun(task, TaskError::Canceled) || task.header().state.read().is_ended() {
+        return Ok(());
+    }
+    match task.header().owner() {
+        Some(owner) => owner.kill(task),
+        None => Err(KillError::Unsupported),
+    }
+}

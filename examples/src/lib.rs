@@ -1,0 +1,1 @@
+//! Programs that show atasker at work: see the files beside this folder.
