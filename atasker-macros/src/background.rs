@@ -119,11 +119,12 @@ fn local(name: &str, index: usize) -> Ident {
     format_ident!("{}{}", name, index, span = Span::mixed_site())
 }
 
-/// `.name(..)`: as it was said, or the path that the compiler knows `of` by.
-fn name(options: &Options, of: &TokenStream) -> TokenStream {
+/// `.name(..)`: as it was said, or the path that the compiler knows what is launched by, which the
+/// code around this has taken before it was moved.
+fn name(options: &Options) -> TokenStream {
     match &options.name {
         Some(name) => quote!(.name(#name)),
-        None => quote!(.name(::atasker::__private::name_of(&#of))),
+        None => quote!(.name(__name)),
     }
 }
 
@@ -158,7 +159,7 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
                     quote!(#value)
                 }
             });
-            let run = quote!(#path(#(#passed),*));
+            let run = quote!(__function(#(#passed),*));
             match (place, again) {
                 (Place::Async, true) => {
                     quote!(::atasker::TaskBuilder::__repeatable_future(move || #run))
@@ -169,12 +170,16 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
             }
         }
     };
-    let name = name(options, &quote!(#path));
+    let name = name(options);
     let setters = options.setters();
     let returned_err = returned_err();
     quote!({
+        // One value for all, so that generic parameters are found by any of its uses.
+        let __function = #path;
         #[allow(unused_variables)]
-        let (#(#types,)* __result) = ::atasker::__private::#params(&#path);
+        let __name = ::atasker::__private::name_of(&__function);
+        #[allow(unused_variables)]
+        let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
         match (#(#types.value(#args),)*) {
             (#(#values,)*) => {
                 let __builder = #made #name #setters;
@@ -206,7 +211,7 @@ fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Optio
                 ResultBlock as _, ResultOwned as _,
             };
             let __function = #path;
-            let (#(#types,)* __result) = ::atasker::__private::#params(&__function);
+            let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
             #[allow(unused_mut)]
             let mut __input =
                 ::atasker::__private::Input::<'_, #format>::arguments(__call.args());
@@ -229,7 +234,7 @@ fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Optio
             use ::atasker::__private::{ResultBlock as _, ResultOwned as _};
             let __function = #path;
             #[allow(unused_variables)]
-            let (#(#types,)* __result) = ::atasker::__private::#params(&__function);
+            let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
             (&&__result).read_result::<#format>(__bytes)
         })
     })
@@ -283,18 +288,13 @@ fn closure(
             return quote!();
         }
     };
-    let (name_value, name) = match &options.name {
-        Some(name) => (quote!(), quote!(.name(#name))),
-        None => (
-            quote!(let __name = ::atasker::__private::name_of(&__function);),
-            quote!(.name(__name)),
-        ),
-    };
+    let name = name(options);
     let setters = options.setters();
     let returned_err = written_result(&closure).then(returned_err);
     quote!({
         let __function = #closure;
-        #name_value
+        #[allow(unused_variables)]
+        let __name = ::atasker::__private::name_of(&__function);
         let __builder = #made #name #setters;
         #returned_err
         __builder.start()
@@ -454,17 +454,12 @@ fn future(what: &impl ToTokens, options: &Options, errors: &mut Errors) -> Token
         );
         return quote!();
     }
-    let (name_value, name) = match &options.name {
-        Some(name) => (quote!(), quote!(.name(#name))),
-        None => (
-            quote!(let __name = ::atasker::__private::name_of(&__future);),
-            quote!(.name(__name)),
-        ),
-    };
+    let name = name(options);
     let setters = options.setters();
     quote!({
         let __future = #what;
-        #name_value
+        #[allow(unused_variables)]
+        let __name = ::atasker::__private::name_of(&__future);
         ::atasker::TaskBuilder::future(__future) #name #setters.start()
     })
 }

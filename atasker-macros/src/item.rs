@@ -21,7 +21,6 @@ pub(crate) struct TaskFn {
     pub(crate) context: Option<Context>,
     /// Those that the caller gives.
     pub(crate) params: Vec<Param>,
-    pub(crate) variadic: bool,
 }
 
 /// The context that the supervisor gives.
@@ -29,7 +28,6 @@ pub(crate) struct Context {
     pub(crate) by_ref: bool,
     pub(crate) receives: Type,
     pub(crate) sends: Type,
-    pub(crate) arg: PatType,
 }
 
 /// A parameter that the caller gives.
@@ -101,7 +99,6 @@ impl Parse for TaskFn {
         Ok(TaskFn {
             attrs: Attrs::sort(attrs),
             vis,
-            variadic: sig.variadic.is_some(),
             sig,
             block,
             receiver,
@@ -142,7 +139,6 @@ impl Context {
             by_ref,
             receives: types.next().unwrap_or_else(unit),
             sends: types.next().unwrap_or_else(unit),
-            arg: arg.clone(),
         })
     }
 }

@@ -43,8 +43,8 @@ macro_rules! params {
     ($($name:ident $($p:ident)*;)*) => {$(
         /// The types of a function's parameters and of its result, from the function itself.
         #[allow(clippy::type_complexity)]
-        pub fn $name<F: Fn($($p),*) -> R, $($p,)* R>(_: &F) -> ($(Arg<$p>,)* Arg<R>) {
-            ($(Arg::<$p>::new(),)* Arg::new())
+        pub fn $name<F: Fn($($p),*) -> R, $($p,)* R>(_: &F) -> ($(Arg<$p>,)* Arg<R>,) {
+            ($(Arg::<$p>::new(),)* Arg::new(),)
         }
     )*};
 }
