@@ -24,6 +24,19 @@ mod backlog;
 mod job;
 mod timer;
 
+// 3: places
+#[cfg(feature = "async")]
+mod aloop;
+#[cfg(feature = "mp")]
+mod process;
+mod thread;
+
+// 4, 5: the supervisor, and the way to it
+mod launcher;
+mod supervisor;
+
+#[cfg(feature = "async")]
+pub use aloop::Aloop;
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
     WorkerDeath,
@@ -33,8 +46,12 @@ pub use info::{
     AloopInfo, BackgroundWorkerInfo, JobInfo, MpPoolInfo, Outcome, Progress, SupervisorInfo,
     TaskInfo, TaskStatus, TaskType, ThreadPoolInfo, Waiting, WorkerProcessInfo,
 };
+pub use launcher::TaskBuilder;
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
+#[cfg(feature = "mp")]
+pub use process::MpPoolConfig;
+pub use supervisor::{Supervisor, SupervisorBuilder, supervisor};
 pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};
 pub use task::handle::{Messages, Task};
