@@ -4,7 +4,6 @@ use std::fmt;
 use std::iter::FusedIterator;
 
 use super::ready::Arrivals;
-use super::run_here;
 use super::waitable::TaskHandle;
 use super::waitable::sealed::Handle as _;
 use crate::error::TaskError;
@@ -51,9 +50,9 @@ where
         tasks, arrivals, ..
     } = &mut these;
     for (index, task) in tasks.iter().flatten().enumerate() {
-        arrivals.add(index, task.header());
+        arrivals.add(index, task.inside().0);
     }
-    arrivals.sort(|index| waited_for(tasks, index).header());
+    arrivals.sort(|index| waited_for(tasks, index).inside().0);
     these
 }
 
@@ -82,8 +81,8 @@ impl<T: TaskHandle> Iterator for AsCompleted<T> {
         } = self;
         let index = park::block_on_or_help(
             None,
-            |context| arrivals.poll(context, |index| waited_for(tasks, index).header()),
-            || tasks.iter().flatten().any(|task| run_here(&task.erased())),
+            |context| arrivals.poll(context, |index| waited_for(tasks, index).inside().0),
+            || tasks.iter().flatten().any(|task| task.run_here()),
         )?;
         let task = self.tasks[index].take()?;
         self.left -= 1;
@@ -103,7 +102,7 @@ impl<T: TaskHandle> Drop for AsCompleted<T> {
         self.tasks
             .iter()
             .flatten()
-            .for_each(|task| self.arrivals.remove(task.header()));
+            .for_each(|task| self.arrivals.remove(task.inside().0));
     }
 }
 
@@ -226,12 +225,7 @@ where
         let slot = park::block_on_or_help(
             None,
             |context| arrivals.poll(context, |slot| in_slot(slots, slot).header()),
-            || {
-                slots
-                    .iter()
-                    .flatten()
-                    .any(|(_, task)| run_here(&task.erased()))
-            },
+            || slots.iter().flatten().any(|(_, task)| task.run_here()),
         )?;
         let (number, task) = self.slots[slot].take()?;
         self.free.push(slot);

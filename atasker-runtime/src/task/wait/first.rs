@@ -1,16 +1,13 @@
 //! The first of several tasks to end.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::ready::Arrivals;
-use super::run_here;
-use super::waitable::sealed::{self, Handle, Sealed};
+use super::waitable::sealed::{self, Handle, Inside, Sealed};
 use super::waitable::{TaskHandle, Waitable, at};
 use crate::error::WaitError;
 use crate::task::handle::Task;
-use crate::task::header::Header;
-use crate::task::{AnyTask, park};
+use crate::task::park;
 
 /// What [`wait_any!`](crate::wait_any) takes: a list of tasks (`Vec`, array, `&Vec`, slice, `&` of
 /// an array) or a tuple of up to 12 tasks with one type of result; also one task.
@@ -48,7 +45,7 @@ pub(super) fn first<A: Alternatives>(
         },
         None => {
             let pending = (0..tasks.len())
-                .map(|index| tasks.header(index).id)
+                .map(|index| tasks.inside(index).0.id)
                 .collect();
             Err(WaitError::Timeout { pending })
         }
@@ -58,8 +55,8 @@ pub(super) fn first<A: Alternatives>(
 /// Of those that have ended, the one that did so first.
 fn earliest(tasks: &impl sealed::Choice) -> Option<usize> {
     (0..tasks.len())
-        .filter(|index| tasks.header(*index).state.read().is_ended())
-        .min_by_key(|index| tasks.header(*index).ended())
+        .filter(|index| tasks.inside(*index).0.state.read().is_ended())
+        .min_by_key(|index| tasks.inside(*index).0.ended())
 }
 
 fn wait<A: Alternatives>(tasks: &A, deadline: Option<Instant>) -> Option<usize> {
@@ -67,18 +64,18 @@ fn wait<A: Alternatives>(tasks: &A, deadline: Option<Instant>) -> Option<usize> 
     struct Watched<'a, A: Alternatives>(&'a A, Arrivals);
     impl<A: Alternatives> Drop for Watched<'_, A> {
         fn drop(&mut self) {
-            (0..self.0.len()).for_each(|index| self.1.remove(self.0.header(index)));
+            (0..self.0.len()).for_each(|index| self.1.remove(self.0.inside(index).0));
         }
     }
 
     let mut watched = Watched(tasks, Arrivals::new());
     for index in 0..tasks.len() {
-        watched.1.add(index, tasks.header(index));
+        watched.1.add(index, tasks.inside(index).0);
     }
     park::block_on_or_help(
         deadline,
-        |context| watched.1.poll(context, |index| tasks.header(index)),
-        || (0..tasks.len()).any(|index| run_here(&tasks.erased(index))),
+        |context| watched.1.poll(context, |index| tasks.inside(index).0),
+        || (0..tasks.len()).any(|index| tasks.run_here(index)),
     )
 }
 
@@ -88,11 +85,11 @@ macro_rules! lists {
             fn len(&self) -> usize {
                 self.as_slice().len()
             }
-            fn header(&self, index: usize) -> &Header {
-                self[index].header()
+            fn inside(&self, index: usize) -> Inside<'_> {
+                self[index].inside()
             }
-            fn erased(&self, index: usize) -> Arc<dyn AnyTask> {
-                self[index].erased()
+            fn run_here(&self, index: usize) -> bool {
+                self[index].run_here()
             }
         }
 
@@ -112,11 +109,11 @@ macro_rules! lists {
             fn len(&self) -> usize {
                 self.as_slice().len()
             }
-            fn header(&self, index: usize) -> &Header {
-                self[index].header()
+            fn inside(&self, index: usize) -> Inside<'_> {
+                self[index].inside()
             }
-            fn erased(&self, index: usize) -> Arc<dyn AnyTask> {
-                self[index].erased()
+            fn run_here(&self, index: usize) -> bool {
+                self[index].run_here()
             }
         }
 
@@ -145,11 +142,11 @@ where
     fn len(&self) -> usize {
         <[T]>::len(self)
     }
-    fn header(&self, index: usize) -> &Header {
-        self[index].header()
+    fn inside(&self, index: usize) -> Inside<'_> {
+        self[index].inside()
     }
-    fn erased(&self, index: usize) -> Arc<dyn AnyTask> {
-        self[index].erased()
+    fn run_here(&self, index: usize) -> bool {
+        self[index].run_here()
     }
 }
 
@@ -170,11 +167,11 @@ macro_rules! one {
             fn len(&self) -> usize {
                 1
             }
-            fn header(&self, _: usize) -> &Header {
-                Handle::header(self)
+            fn inside(&self, _: usize) -> Inside<'_> {
+                Handle::inside(self)
             }
-            fn erased(&self, _: usize) -> Arc<dyn AnyTask> {
-                Handle::erased(self)
+            fn run_here(&self, _: usize) -> bool {
+                Handle::run_here(self)
             }
         }
 
@@ -196,16 +193,16 @@ macro_rules! tuples {
             fn len(&self) -> usize {
                 [0, $($i,)*].len()
             }
-            fn header(&self, index: usize) -> &Header {
+            fn inside(&self, index: usize) -> Inside<'_> {
                 match index {
-                    $($i => self.$i.header(),)*
-                    _ => self.0.header(),
+                    $($i => self.$i.inside(),)*
+                    _ => self.0.inside(),
                 }
             }
-            fn erased(&self, index: usize) -> Arc<dyn AnyTask> {
+            fn run_here(&self, index: usize) -> bool {
                 match index {
-                    $($i => self.$i.erased(),)*
-                    _ => self.0.erased(),
+                    $($i => self.$i.run_here(),)*
+                    _ => self.0.run_here(),
                 }
             }
         }

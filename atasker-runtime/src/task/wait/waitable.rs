@@ -3,34 +3,36 @@
 //! The shape of what comes back follows from the shape of what was given, and a result is moved out
 //! only of a task that was given by value.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{TaskError, WaitError};
 use crate::id::TaskId;
-use crate::task::AnyTask;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 
 pub(super) mod sealed {
-    use super::{AnyTask, Arc, Header};
+    use super::Header;
 
     pub trait Sealed {}
 
+    /// A task's header, in a name that may stand in public traits.
+    pub struct Inside<'t>(pub(in super::super) &'t Header);
+
     /// A handle, seen from inside.
     pub trait Handle {
-        fn header(&self) -> &Header;
-        fn erased(&self) -> Arc<dyn AnyTask>;
+        fn inside(&self) -> Inside<'_>;
+        /// See `run_here` of the module above.
+        fn run_here(&self) -> bool;
     }
 
     /// Several handles, seen from inside.
     pub trait Choice {
         fn len(&self) -> usize;
-        fn header(&self, index: usize) -> &Header;
-        fn erased(&self, index: usize) -> Arc<dyn AnyTask>;
+        fn inside(&self, index: usize) -> Inside<'_>;
+        fn run_here(&self, index: usize) -> bool;
     }
 }
-use sealed::{Handle, Sealed};
+use sealed::{Handle, Inside, Sealed};
 
 /// What [`wait_completed!`](crate::wait_completed) and [`wait_settled!`](crate::wait_settled) take.
 ///
@@ -137,11 +139,11 @@ fn failed(id: TaskId) -> impl FnOnce(TaskError) -> WaitError {
 impl<R, I, O> Sealed for Task<R, I, O> {}
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Handle for Task<R, I, O> {
-    fn header(&self) -> &Header {
-        Task::header(self)
+    fn inside(&self) -> Inside<'_> {
+        Inside(self.header())
     }
-    fn erased(&self) -> Arc<dyn AnyTask> {
-        Task::erased(self)
+    fn run_here(&self) -> bool {
+        super::run_here(&self.erased())
     }
 }
 
@@ -173,11 +175,11 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskHandle for Tas
 impl<T: ?Sized> Sealed for &T {}
 
 impl<T: Handle> Handle for &T {
-    fn header(&self) -> &Header {
-        (**self).header()
+    fn inside(&self) -> Inside<'_> {
+        (**self).inside()
     }
-    fn erased(&self) -> Arc<dyn AnyTask> {
-        (**self).erased()
+    fn run_here(&self) -> bool {
+        (**self).run_here()
     }
 }
 
