@@ -1,6 +1,7 @@
 //! What the handles of a supervisor, its tasks and its threads share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
@@ -22,7 +23,11 @@ pub(crate) struct Core {
     pub(super) me: Weak<Core>,
     id: String,
     /// The books: every task from its launch to its end.
-    pub(super) live: DashMap<TaskId, Arc<dyn AnyTask>>,
+    pub(super) live: DashMap<TaskId, Arc<dyn AnyTask>, BuildHasherDefault<IdHasher>>,
+    /// Written under the lock of `life`. Launches and ends read it without: they change the books
+    /// before they look, a stop looks at the books after it has written, and the books' own locks
+    /// order the two.
+    phase: AtomicU8,
     pub(super) life: Mutex<Life>,
     pub(super) threads: ThreadPool,
     #[cfg(feature = "mp")]
@@ -35,23 +40,42 @@ pub(crate) struct Core {
     pub(super) canceled: AtomicU64,
 }
 
-/// The phase of life, and who waits for a change of it or for an empty book.
+/// Who waits for a change of the phase of life, or for empty books.
 pub(super) struct Life {
-    pub(super) phase: Phase,
     pub(super) waiters: Waiters,
     /// Tasks of our own that wait for our stop.
     pub(super) stopping_inside: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub(super) enum Phase {
     /// Never used: the first launch starts it.
-    Idle,
-    Active,
+    Idle = 0,
+    Active = 1,
     /// Takes tasks of its own tasks only.
-    Draining,
+    Draining = 2,
     /// Takes none until it is started again.
-    Stopped,
+    Stopped = 3,
+}
+
+/// Ids are counters: one multiplication spreads them well enough.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        // The golden ratio as a fraction of 2^64 (Knuth, TAOCP 3, 6.4).
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
 }
 
 impl Core {
@@ -62,9 +86,9 @@ impl Core {
     ) -> Arc<Core> {
         Arc::new_cyclic(|me: &Weak<Core>| Core {
             me: me.clone(),
-            live: DashMap::new(),
+            live: DashMap::with_hasher(BuildHasherDefault::default()),
+            phase: AtomicU8::new(Phase::Idle as u8),
             life: Mutex::new(Life {
-                phase: Phase::Idle,
                 waiters: Waiters::None,
                 stopping_inside: 0,
             }),
@@ -84,21 +108,35 @@ impl Core {
         &self.id
     }
 
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Idle,
+            1 => Phase::Active,
+            2 => Phase::Draining,
+            _ => Phase::Stopped,
+        }
+    }
+
+    /// Only under the lock of `life`.
+    pub(super) fn set_phase(&self, _life: &mut Life, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
     pub(super) fn is_active(&self) -> bool {
-        self.life.lock().phase == Phase::Active
+        self.phase() == Phase::Active
     }
 
     pub(super) fn start(&self) -> bool {
         loop {
             let mut life = self.life.lock();
-            match life.phase {
+            match self.phase() {
                 Phase::Active => return false,
                 Phase::Draining => {
                     drop(life);
                     self.block();
                 }
                 Phase::Idle | Phase::Stopped => {
-                    life.phase = Phase::Active;
+                    self.set_phase(&mut life, Phase::Active);
                     drop(life);
                     self.open();
                     return true;
@@ -130,7 +168,7 @@ impl Core {
     pub(super) fn block(&self) {
         let key = WaiterKey::next();
         park::block_on(None, |context| {
-            self.poll_life(key, context, |life| life.phase == Phase::Stopped)
+            self.poll_life(key, context, |_| self.phase() == Phase::Stopped)
         });
     }
 

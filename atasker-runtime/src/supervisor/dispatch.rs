@@ -54,19 +54,21 @@ impl Core {
 
     /// Whether a launch is taken now; the first one starts the supervisor.
     fn admits(&self) -> bool {
-        let mut life = self.life.lock();
-        match life.phase {
+        match self.phase() {
             Phase::Active => true,
+            // Of several first launches one starts it; then it is active for all of them.
             Phase::Idle => {
-                life.phase = Phase::Active;
-                drop(life);
-                self.open();
-                true
+                let mut life = self.life.lock();
+                if self.phase() == Phase::Idle {
+                    self.set_phase(&mut life, Phase::Active);
+                    drop(life);
+                    self.open();
+                } else {
+                    drop(life);
+                }
+                self.admits()
             }
-            Phase::Draining => {
-                drop(life);
-                self.inside()
-            }
+            Phase::Draining => self.inside(),
             Phase::Stopped => false,
         }
     }
@@ -171,10 +173,8 @@ impl Owner for Core {
         // The entry is dropped outside the map's lock: it may be the last hold on the task.
         let entry = self.live.remove(&task.header().id);
         drop(entry);
-        let mut life = self.life.lock();
-        if life.phase == Phase::Draining {
-            let waiters = std::mem::take(&mut life.waiters);
-            drop(life);
+        if self.phase() == Phase::Draining {
+            let waiters = std::mem::take(&mut self.life.lock().waiters);
             waiters.wake();
         }
     }

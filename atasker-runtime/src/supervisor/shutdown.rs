@@ -34,7 +34,7 @@ pub(super) fn stop(core: &Arc<Core>, options: &StopOptions) -> StopReport {
     );
     let Some(stop) = begin(core, options) else {
         // Somebody else stops it, or it does not run: wait until it is stopped.
-        if core.life.lock().phase == Phase::Draining && !core.inside() {
+        if core.phase() == Phase::Draining && !core.inside() {
             core.block();
         }
         return StopReport::default();
@@ -50,7 +50,7 @@ pub(super) async fn stop_async(core: &Arc<Core>, options: &StopOptions) -> StopR
         let key = WaiterKey::next();
         if !core.inside() {
             std::future::poll_fn(|context| {
-                core.poll_life(key, context, |life| life.phase != Phase::Draining)
+                core.poll_life(key, context, |_| core.phase() != Phase::Draining)
             })
             .await;
         }
@@ -83,7 +83,7 @@ pub(super) async fn stop_async(core: &Arc<Core>, options: &StopOptions) -> StopR
 
 /// The last handle is gone: stops after the queued work, without blocking anybody.
 pub(super) fn stop_in_background(core: &Arc<Core>) {
-    match core.life.lock().phase {
+    match core.phase() {
         Phase::Idle | Phase::Stopped | Phase::Draining => return,
         Phase::Active => {}
     }
@@ -106,17 +106,17 @@ pub(super) fn stop_in_background(core: &Arc<Core>) {
 fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     let own = core.inside().then(current::get).flatten();
     let mut life = core.life.lock();
-    match life.phase {
-        Phase::Active => life.phase = Phase::Draining,
+    match core.phase() {
+        Phase::Active => core.set_phase(&mut life, Phase::Draining),
         Phase::Idle => {
-            life.phase = Phase::Stopped;
+            core.set_phase(&mut life, Phase::Stopped);
             let waiters = std::mem::take(&mut life.waiters);
             drop(life);
             waiters.wake();
             return None;
         }
         Phase::Draining | Phase::Stopped => {
-            if own.is_some() && life.phase == Phase::Draining {
+            if own.is_some() && core.phase() == Phase::Draining {
                 // A task of ours waits for our stop elsewhere: don't wait for it.
                 life.stopping_inside += 1;
                 let waiters = std::mem::take(&mut life.waiters);
@@ -181,7 +181,7 @@ impl Stop<'_> {
         };
         self.core.close();
         let mut life = self.core.life.lock();
-        life.phase = Phase::Stopped;
+        self.core.set_phase(&mut life, Phase::Stopped);
         let waiters = std::mem::take(&mut life.waiters);
         drop(life);
         waiters.wake();

@@ -1,18 +1,22 @@
 //! The thread pool: a place for functions.
 //!
 //! One lock guards the pool's state: the backlog, the idle threads, the counts. Whoever changes
-//! something under it — a launch, the end of a run, a wait that gives its slot up, new limits —
-//! calls [`PoolState::dispatch`](pool) before letting go, which takes out of the backlog whatever
-//! may start. So between two holders of the lock no task that may start is waiting, unless the
-//! system gives no more threads.
+//! something under it — a launch, a wait that gives its slot up, new limits — *calls* a thread when
+//! something may start and none is coming. The one that comes takes a job and calls the next, so
+//! that between two holders of the lock this holds:
+//!
+//! > If a job may start, a thread is coming for it, or the system gives no threads and the timer
+//! > will try again.
 //!
 //! | a thread is | and leaves this state by |
 //! |---|---|
+//! | coming: called, and not yet at the backlog | taking the lock |
 //! | busy: it holds a slot and runs a task | the end of the run |
 //! | blocked: in a wait, its slot given up | waking up, with or without a free slot |
-//! | idle: it stands in the list of idle threads | an order handed to it, or its time is over |
+//! | idle: it stands in the list of idle threads | being called, or its time is over |
 //!
-//! An order is handed to one thread, outside the lock; only a thread that sleeps is woken.
+//! One idle thread at most spins for a moment, in front of the others; the rest sleep, and only one
+//! that sleeps is woken.
 
 mod idle;
 #[cfg(all(test, atasker_loom))]

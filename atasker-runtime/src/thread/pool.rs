@@ -1,7 +1,7 @@
 //! The pool's state and its place interface.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -21,13 +21,16 @@ use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::{AnyTask, park};
 use crate::timer;
 
-/// What a thread is told.
+/// What an idle thread is told.
 pub(super) enum Order {
-    /// Run this; the slot is taken already.
-    Run(Job),
+    /// There is something to do: look into the backlog.
+    Look,
     /// The pool is closed.
     Leave,
 }
+
+/// How often an idle thread looks before it sleeps: about as long as a wake-up takes.
+const SPIN_ROUNDS: u32 = 200;
 
 /// The threads of a supervisor.
 pub(crate) struct ThreadPool {
@@ -41,7 +44,7 @@ pub(super) struct Shared {
     pub(super) state: Mutex<PoolState>,
     /// Threads that look for work without sleeping: at most one, so that the rest of the machine
     /// is left to the work.
-    pub(super) spinning: AtomicUsize,
+    pub(super) spinning: AtomicBool,
 }
 
 pub(super) struct PoolState {
@@ -51,6 +54,8 @@ pub(super) struct PoolState {
     /// warm.
     idle: Vec<Arc<Idler<Order>>>,
     threads: usize,
+    /// A thread is on its way to look into the backlog: woken or started, and not there yet.
+    coming: bool,
     blocked: usize,
     open: bool,
     thread_number: u64,
@@ -58,14 +63,24 @@ pub(super) struct PoolState {
     pub(super) overstayed: Vec<TaskId>,
     /// Launchers that wait for room in the queue.
     room: Waiters,
-    /// The system gave no thread: wait this long before the next try.
+    /// The system gave no thread: a pause, and then the next try.
     starved: Option<Duration>,
+    last_pause: Option<Duration>,
 }
 
-/// Something to be done after the lock is released.
-struct Start {
-    idler: Option<Arc<Idler<Order>>>,
-    job: Job,
+/// Who is to come and look, after the lock is released.
+#[must_use]
+enum Call {
+    /// Nobody: nothing may start, or somebody is coming already.
+    Nobody,
+    Idle(Arc<Idler<Order>>),
+    New(NewThread),
+}
+
+/// A thread to be started.
+struct NewThread {
+    number: u64,
+    stack: Option<usize>,
 }
 
 impl ThreadPool {
@@ -73,12 +88,13 @@ impl ThreadPool {
         ThreadPool {
             shared: Arc::new(Shared {
                 name: supervisor_id.to_owned(),
-                spinning: AtomicUsize::new(0),
+                spinning: AtomicBool::new(false),
                 state: Mutex::new(PoolState {
                     backlog: Backlog::new(limits(&config)),
                     config,
                     idle: Vec::new(),
                     threads: 0,
+                    coming: false,
                     blocked: 0,
                     open: true,
                     thread_number: 0,
@@ -86,6 +102,7 @@ impl ThreadPool {
                     overstayed: Vec::new(),
                     room: Waiters::None,
                     starved: None,
+                    last_pause: None,
                 }),
             }),
         }
@@ -158,21 +175,35 @@ fn limits(config: &PoolConfig) -> Limits {
 }
 
 impl PoolState {
-    /// The next job that may start, if there is a thread for it or one could be started.
-    fn next_start(&mut self) -> Option<Start> {
-        let priority = self.backlog.first()?;
-        if !self.backlog.may_start(priority) {
-            return None;
+    /// Calls a thread if a job may start and none is coming. One at a time will do: whoever comes
+    /// calls the next, and threads that are through with their work look by themselves. So a burst
+    /// of short tasks costs few wake-ups.
+    fn call(&mut self) -> Call {
+        let ready = self
+            .backlog
+            .first()
+            .is_some_and(|first| self.backlog.may_start(first));
+        if self.coming || !ready {
+            return Call::Nobody;
         }
-        let idler = self.idle.pop();
-        if idler.is_none() {
-            if self.starved.is_some() {
-                return None;
-            }
-            self.threads += 1;
+        if let Some(idler) = self.idle.pop() {
+            self.coming = true;
+            return Call::Idle(idler);
         }
-        let (_, job) = self.backlog.next()?;
-        Some(Start { idler, job })
+        if self.starved.is_some() {
+            return Call::Nobody;
+        }
+        self.coming = true;
+        Call::New(self.new_thread())
+    }
+
+    fn new_thread(&mut self) -> NewThread {
+        self.threads += 1;
+        self.thread_number += 1;
+        NewThread {
+            number: self.thread_number,
+            stack: self.config.stack_size,
+        }
     }
 
     fn is_full(&self, priority: Priority, limit: usize) -> bool {
@@ -182,103 +213,98 @@ impl PoolState {
 }
 
 impl Shared {
-    /// Starts whatever may start, and lets the lock go. False: some of it had to stay, for the
-    /// system gives no thread.
+    /// Has a thread come if there is something to start, and lets the lock go. False: the system
+    /// gives no thread.
     fn dispatch(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>) -> bool {
-        let mut fed = true;
-        while let Some(start) = state.next_start() {
-            let room = std::mem::take(&mut state.room);
-            let number = state.thread_number;
-            let stack = state.config.stack_size;
-            state.thread_number += u64::from(start.idler.is_none());
-            MutexGuard::unlocked(&mut state, || {
-                room.wake();
-                fed &= self.carry_out(start, number, stack);
-            });
+        let call = state.call();
+        let fed = state.starved.is_none();
+        drop(state);
+        match call {
+            Call::Nobody => fed,
+            Call::Idle(idler) => {
+                idler.hand(Order::Look);
+                true
+            }
+            Call::New(thread) => {
+                let shared = Arc::clone(self);
+                match self.spawn(&thread, move || run::thread(&shared, true)) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        self.could_not_spawn(&error);
+                        false
+                    }
+                }
+            }
         }
-        fed && state.starved.is_none()
-    }
-
-    /// Gives the job to its thread, a new one if need be.
-    fn carry_out(self: &Arc<Self>, start: Start, number: u64, stack: Option<usize>) -> bool {
-        let Start { idler, job } = start;
-        let Some(idler) = idler else {
-            let idler = Arc::new(Idler::new());
-            return match self.spawn(number, stack, Arc::clone(&idler)) {
-                Ok(()) => {
-                    idler.hand(Order::Run(job));
-                    true
-                }
-                Err(error) => {
-                    self.could_not_spawn(job, &error);
-                    false
-                }
-            };
-        };
-        idler.hand(Order::Run(job));
-        true
     }
 
     fn spawn(
-        self: &Arc<Self>,
-        number: u64,
-        stack: Option<usize>,
-        idler: Arc<Idler<Order>>,
+        &self,
+        thread: &NewThread,
+        run: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<()> {
-        let shared = Arc::clone(self);
-        let mut builder =
-            std::thread::Builder::new().name(format!("supervisor_{}_pool_{number}", self.name));
-        if let Some(bytes) = stack {
+        let name = format!("supervisor_{}_pool_{}", self.name, thread.number);
+        let mut builder = std::thread::Builder::new().name(name);
+        if let Some(bytes) = thread.stack {
             builder = builder.stack_size(bytes);
         }
-        builder.spawn(move || run::thread(&shared, idler)).map(drop)
+        builder.spawn(run).map(drop)
     }
 
-    /// Puts the job back where it was and tries again later; if there is nobody to try, the task
-    /// ends with an error.
-    fn could_not_spawn(self: &Arc<Self>, job: Job, error: &std::io::Error) {
+    /// Tries again later; if there is nobody to try, the waiting tasks end with an error.
+    fn could_not_spawn(self: &Arc<Self>, error: &std::io::Error) {
         const FIRST: Duration = Duration::from_millis(20);
         const LONGEST: Duration = Duration::from_secs(1);
         tracing::error!(
             target: "atasker", supervisor = %self.name, %error,
             "no thread could be started: tasks wait until the system has room again"
         );
-        let mut state = self.state.lock();
-        state.threads -= 1;
-        let priority = job.priority();
-        state.backlog.release(priority);
-        let pause = state.starved.map_or(FIRST, |last| (last * 2).min(LONGEST));
-        state.starved = Some(pause);
+        let pause = {
+            let mut state = self.state.lock();
+            state.threads -= 1;
+            state.coming = false;
+            let pause = state
+                .last_pause
+                .map_or(FIRST, |last| (last * 2).min(LONGEST));
+            state.last_pause = Some(pause);
+            state.starved = Some(pause);
+            pause
+        };
         let weak = Arc::downgrade(self);
         timer::at(clock::after(pause), move || {
-            let Some(shared) = weak.upgrade() else { return };
-            let mut state = shared.state.lock();
-            let waited = state.starved.take();
-            if state.backlog.waiting() > 0 {
-                // Still counts as starved for the length of the next pause if this fails again.
+            if let Some(shared) = weak.upgrade() {
+                let mut state = shared.state.lock();
                 state.starved = None;
-                drop(state);
-                shared.try_again(waited);
+                if shared.dispatch(state) {
+                    shared.state.lock().last_pause = None;
+                }
             }
         });
+        let mut state = self.state.lock();
         if state.threads == 0 && !timer::is_running() {
+            let lost = state.backlog.drain();
             drop(state);
-            job.end(TaskError::not_started(format!(
-                "the system gives no thread ({error}): look at the limits of threads and memory"
-            )));
-            return;
+            for job in lost {
+                job.end(TaskError::not_started(format!(
+                    "the system gives no thread ({error}): look at the limits of threads and memory"
+                )));
+            }
         }
-        put_back(&mut state, job);
     }
 
-    /// After a pause: the next failure shall wait longer than the last.
-    fn try_again(self: &Arc<Self>, waited: Option<Duration>) {
-        let state = self.state.lock();
-        if !self.dispatch(state) {
-            let mut state = self.state.lock();
-            if let (Some(pause), Some(waited)) = (state.starved.as_mut(), waited) {
-                *pause = (*pause).max(waited);
+    /// A thread that was called has come: its first job, and another thread is called if there is
+    /// more to start.
+    pub(super) fn first_job(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
+        let mut state = self.state.lock();
+        state.coming = false;
+        match state.backlog.next() {
+            Some((_, job)) => {
+                let room = std::mem::take(&mut state.room);
+                self.dispatch(state);
+                room.wake();
+                Some(job)
             }
+            None => self.be_idle(state, idler),
         }
     }
 
@@ -291,57 +317,49 @@ impl Shared {
         let mut state = self.state.lock();
         state.backlog.release(done);
         state.tasks_run += 1;
-        if let Some((_, job)) = state.backlog.next() {
-            let room = std::mem::take(&mut state.room);
-            drop(state);
-            room.wake();
-            return Some(job);
+        match state.backlog.next() {
+            Some((_, job)) => {
+                // One slot came, one went: whatever else may start was ready before, and somebody
+                // is coming for it.
+                let room = std::mem::take(&mut state.room);
+                drop(state);
+                room.wake();
+                Some(job)
+            }
+            None => self.be_idle(state, idler),
         }
-        // The thread is idle.
+    }
+
+    /// Stands in the list of idle threads until called: the next job, or `None`: leave.
+    fn be_idle(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, PoolState>,
+        idler: &Arc<Idler<Order>>,
+    ) -> Option<Job> {
         if !state.open {
             state.threads -= 1;
             return None;
         }
-        state.idle.push(Arc::clone(idler));
         let stay = state.config.idle_timeout;
+        // The one that spins stands on top, where it is called first.
+        let spins = self.spinning.swap(true, Ordering::Relaxed);
+        let at = if spins {
+            state.idle.len().saturating_sub(1)
+        } else {
+            state.idle.len()
+        };
+        state.idle.insert(at, Arc::clone(idler));
         drop(state);
-        self.wait_for_order(idler, stay)
-    }
-
-    /// Waits on the list of idle threads.
-    pub(super) fn wait_for_order(
-        self: &Arc<Self>,
-        idler: &Arc<Idler<Order>>,
-        stay: Duration,
-    ) -> Option<Job> {
-        let order = self
-            .spin(idler)
-            .or_else(|| idler.sleep(Some(clock::after(stay))));
-        let order = order.or_else(|| {
-            let mut state = self.state.lock();
-            let at = state
-                .idle
-                .iter()
-                .position(|other| Arc::ptr_eq(other, idler));
-            match at {
-                Some(_) if state.threads <= state.config.min_size => {
-                    drop(state);
-                    idler.sleep(None)
-                }
-                Some(at) => {
-                    state.idle.remove(at);
-                    state.threads -= 1;
-                    None
-                }
-                // Somebody has taken us off the list: the order is on its way.
-                None => {
-                    drop(state);
-                    idler.sleep(None)
-                }
-            }
-        });
-        match order? {
-            Order::Run(job) => Some(job),
+        let order = if spins {
+            None
+        } else {
+            let order = idler.spin(SPIN_ROUNDS);
+            self.spinning.store(false, Ordering::Relaxed);
+            order
+        };
+        let order = order.or_else(|| idler.sleep(Some(clock::after(stay))));
+        match order.or_else(|| self.still_wanted(idler))? {
+            Order::Look => self.first_job(idler),
             Order::Leave => {
                 self.state.lock().threads -= 1;
                 None
@@ -349,15 +367,29 @@ impl Shared {
         }
     }
 
-    fn spin(&self, idler: &Idler<Order>) -> Option<Order> {
-        const ROUNDS: u32 = 200;
-        if self.spinning.load(Ordering::Relaxed) > 0 {
+    /// An idle thread's time is over: it leaves, unless it is one of `min_size`, or was called at
+    /// this very moment.
+    fn still_wanted(&self, idler: &Arc<Idler<Order>>) -> Option<Order> {
+        let mut state = self.state.lock();
+        let at = state
+            .idle
+            .iter()
+            .position(|other| Arc::ptr_eq(other, idler));
+        if let Some(at) = at
+            && state.threads > state.config.min_size
+        {
+            state.idle.remove(at);
+            state.threads -= 1;
             return None;
         }
-        self.spinning.fetch_add(1, Ordering::Relaxed);
-        let order = idler.spin(ROUNDS);
-        self.spinning.fetch_sub(1, Ordering::Relaxed);
-        order
+        drop(state);
+        idler.sleep(None)
+    }
+
+    /// A thread that was started in advance.
+    pub(super) fn idle_from_start(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
+        let state = self.state.lock();
+        self.be_idle(state, idler)
     }
 
     /// A task waits: its slot is free for another. False: no thread for another.
@@ -374,12 +406,6 @@ impl Shared {
         state.backlog.acquire(priority);
         state.blocked -= 1;
     }
-}
-
-fn put_back(state: &mut PoolState, job: Job) {
-    let task = Arc::clone(job.task());
-    let ticket = state.backlog.push_front(job.priority(), job);
-    note_ticket(&*task, ticket);
 }
 
 fn note_ticket(task: &dyn AnyTask, Ticket(ticket): Ticket) {
@@ -452,25 +478,15 @@ impl Place for ThreadPool {
         let mut state = self.shared.state.lock();
         state.open = true;
         while state.threads < state.config.min_size {
-            let number = state.thread_number;
-            let (stack, stay) = (state.config.stack_size, state.config.idle_timeout);
-            state.thread_number += 1;
-            state.threads += 1;
-            let idler = Arc::new(Idler::new());
-            state.idle.push(Arc::clone(&idler));
+            let thread = state.new_thread();
             let spawned = MutexGuard::unlocked(&mut state, || {
                 let shared = Arc::clone(&self.shared);
-                let mut builder = std::thread::Builder::new()
-                    .name(format!("supervisor_{}_pool_{number}", shared.name));
-                if let Some(bytes) = stack {
-                    builder = builder.stack_size(bytes);
-                }
-                let idler = Arc::clone(&idler);
-                builder.spawn(move || run::idle_thread(&shared, idler, stay))
+                self.shared
+                    .spawn(&thread, move || run::thread(&shared, false))
             });
             if let Err(error) = spawned {
+                state.threads -= 1;
                 tracing::error!(target: "atasker", %error, "no thread could be started in advance");
-                self.shared.give_up_on(state, &idler);
                 return;
             }
         }
@@ -492,34 +508,6 @@ impl Place for ThreadPool {
 }
 
 impl Shared {
-    /// A thread that was promised could not be started: if it was given a job meanwhile, that goes
-    /// back.
-    fn give_up_on(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, PoolState>,
-        idler: &Arc<Idler<Order>>,
-    ) {
-        state.threads -= 1;
-        match state
-            .idle
-            .iter()
-            .position(|other| Arc::ptr_eq(other, idler))
-        {
-            Some(at) => {
-                state.idle.remove(at);
-            }
-            None => {
-                drop(state);
-                if let Some(Order::Run(job)) = idler.sleep(None) {
-                    let mut state = self.state.lock();
-                    state.backlog.release(job.priority());
-                    put_back(&mut state, job);
-                    self.dispatch(state);
-                }
-            }
-        }
-    }
-
     /// Blocks the launcher until there is room in the queue.
     fn wait_for_room(&self, priority: Priority) {
         let key = WaiterKey::next();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::idle::Idler;
-use super::pool::{Order, Shared};
+use super::pool::Shared;
 use crate::clock;
 use crate::job::Job;
 use crate::priority::Priority;
@@ -28,34 +28,20 @@ pub(super) fn is_thread_of(shared: &Arc<Shared>) -> bool {
     .unwrap_or(false)
 }
 
-/// A new thread whose first order is on its way.
-pub(super) fn thread(shared: &Arc<Shared>, idler: Arc<Idler<Order>>) {
-    match idler.sleep(None) {
-        Some(Order::Run(job)) => busy(shared, &idler, job),
-        Some(Order::Leave) | None => {}
-    }
-}
-
-/// A thread that was started in advance.
-pub(super) fn idle_thread(
-    shared: &Arc<Shared>,
-    idler: Arc<Idler<Order>>,
-    stay: std::time::Duration,
-) {
-    if let Some(job) = shared.wait_for_order(&idler, stay) {
-        busy(shared, &idler, job);
-    }
-}
-
-/// Runs job after job until there is nothing to do for too long.
-fn busy(shared: &Arc<Shared>, idler: &Arc<Idler<Order>>, first: Job) {
+/// Runs job after job until there is nothing to do for too long. `called`: to look at once.
+pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
     POOL.with(|pool| *pool.borrow_mut() = Some(Arc::clone(shared)));
     let seat = Arc::new(Seat {
         shared: Arc::clone(shared),
         priority: AtomicUsize::new(Priority::Normal.index()),
     });
     park::take_seat(Some(seat.clone()));
-    let mut next = Some(first);
+    let idler = Arc::new(Idler::new());
+    let mut next = if called {
+        shared.first_job(&idler)
+    } else {
+        shared.idle_from_start(&idler)
+    };
     while let Some(job) = next {
         let priority = job.priority();
         seat.priority.store(priority.index(), Ordering::Relaxed);
@@ -63,7 +49,7 @@ fn busy(shared: &Arc<Shared>, idler: &Arc<Idler<Order>>, first: Job) {
         if panic::catch(|| execute(job, shared)).is_err() {
             tracing::error!(target: "atasker", "a destructor panicked on a pool thread");
         }
-        next = shared.next_job(idler, priority);
+        next = shared.next_job(&idler, priority);
     }
     park::take_seat(None);
     POOL.with(|pool| *pool.borrow_mut() = None);
