@@ -79,10 +79,7 @@ fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
             future(&block, options, errors)
         }
         (Expr::Async(_), _) => {
-            errors.at(
-                at,
-                "an `async` block runs on an aloop: remove `tt`, or use tt = \"async\"",
-            );
+            errors.at(at, "an `async` block runs on an aloop: remove `tt`, or use tt = \"async\"");
             quote!()
         }
         (Expr::Closure(closure), _) => self::closure(closure, place, options, errors),
@@ -147,7 +144,7 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
     let values: Vec<Ident> = (0..count).map(|i| local("__a", i)).collect();
     let params = format_ident!("params{}", count);
     let made = match place {
-        Place::Mp => remote(&quote!(#path), &types, &values, options),
+        Place::Mp => remote(&quote!(#path), &args, &types, &values, options),
         Place::Thread | Place::Async => {
             let again = options.retries.is_some();
             let passed = values.iter().zip(&args).map(|(value, arg)| {
@@ -191,8 +188,28 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
 }
 
 /// The builder for a function in a worker process. `types` and `values` are bound.
-fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Options) -> TokenStream {
+fn remote(
+    path: &TokenStream,
+    args: &[&Expr],
+    types: &[Ident],
+    values: &[Ident],
+    options: &Options,
+) -> TokenStream {
     let format = options.format();
+    // What can't travel is reported at its argument, or at the function for its result.
+    let spans: Vec<Span> =
+        args.iter().map(|arg| arg.span().resolved_at(Span::call_site())).collect();
+    let reads = spans.iter().zip(types).zip(values).map(
+        |((span, ty), value)| quote_spanned!(*span=> let #value = (&&&&#ty).read(&mut __input)?;),
+    );
+    let writes = spans.iter().zip(types).zip(values).map(
+        |((span, ty), value)| quote_spanned!(*span=> (&&&#ty).write(&#value, &mut __output)?;),
+    );
+    let at = path.span().resolved_at(Span::call_site());
+    let reader = quote_spanned!(at=> (&&__result).reader::<#format>());
+    let writer = quote_spanned! {at=>
+        (&&__result).write_result::<#format>(&__returned, __call.reply_mut())
+    };
     let params = format_ident!("params{}", types.len());
     let text = path.to_string().replace(' ', "");
     let name = match options.literal_name() {
@@ -215,10 +232,10 @@ fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Optio
             #[allow(unused_mut)]
             let mut __input =
                 ::atasker::__private::Input::<'_, #format>::arguments(__call.args());
-            #(let #values = (&&&&#types).read(&mut __input)?;)*
+            #(#reads)*
             __input.end(#name)?;
             let __returned = __function(#(#values.lend()),*);
-            (&&__result).write_result::<#format>(&__returned, __call.reply_mut())
+            #writer
         }
         #table
         let __args = (|| -> ::core::result::Result<::std::vec::Vec<u8>, ::atasker::TaskError> {
@@ -226,17 +243,15 @@ fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Optio
             use ::atasker::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
             #[allow(unused_mut)]
             let mut __output = ::atasker::__private::Output::<#format>::new();
-            #((&&&#types).write(&#values, &mut __output)?;)*
+            #(#writes)*
             ::core::result::Result::Ok(__output.into_bytes())
         })();
-        ::atasker::__private::remote(&__ATASKER_FUNCTION, __args, __result, |__bytes: &[u8]| {
+        let __read = {
             #[allow(unused_imports)]
             use ::atasker::__private::{ResultBlock as _, ResultOwned as _};
-            let __function = #path;
-            #[allow(unused_variables)]
-            let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
-            (&&__result).read_result::<#format>(__bytes)
-        })
+            #reader
+        };
+        ::atasker::__private::remote(&__ATASKER_FUNCTION, __args, __result, __read)
     })
 }
 
@@ -274,9 +289,7 @@ fn closure(
             return quote!();
         }
         (Place::Async, false, _) => {
-            quote!(::atasker::TaskBuilder::future(
-                async move { __function().await }
-            ))
+            quote!(::atasker::TaskBuilder::future(async move { __function().await }))
         }
         (_, true, false) => quote!(::atasker::TaskBuilder::repeatable(__function)),
         (_, false, false) => quote!(::atasker::TaskBuilder::new(__function)),
@@ -305,11 +318,7 @@ fn closure(
 fn written_result(closure: &ExprClosure) -> bool {
     match &closure.output {
         syn::ReturnType::Type(_, ty) => match &**ty {
-            syn::Type::Path(path) => path
-                .path
-                .segments
-                .last()
-                .is_some_and(|s| s.ident == "Result"),
+            syn::Type::Path(path) => path.path.segments.last().is_some_and(|s| s.ident == "Result"),
             _ => false,
         },
         syn::ReturnType::Default => false,
@@ -345,7 +354,7 @@ fn closure_mp(closure: &ExprClosure, options: &Options, errors: &mut Errors) -> 
         return quote!();
     }
     let closure = quote!((#closure));
-    let made = remote(&closure, &[], &[], options);
+    let made = remote(&closure, &[], &[], &[], options);
     let name = match &options.name {
         Some(name) => quote!(.name(#name)),
         None => quote!(.name(::core::concat!(::core::module_path!(), "::{{closure}}"))),
@@ -383,10 +392,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
     impl Used {
         fn note(&mut self, ident: &Ident) {
             let text = ident.to_string();
-            let variable = text
-                .chars()
-                .next()
-                .is_some_and(|c| c.is_lowercase() || c == '_');
+            let variable = text.chars().next().is_some_and(|c| c.is_lowercase() || c == '_');
             if variable && self.found.is_none() && !self.bound.contains(ident) {
                 self.found = Some(ident.clone());
             }
@@ -420,10 +426,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
             let parser = syn::punctuated::Punctuated::<Expr, Token![,]>::parse_terminated;
             if let Ok(args) = parser.parse2(mac.tokens.clone()) {
                 for arg in &args {
-                    let mut inner = Used {
-                        bound: self.bound.clone(),
-                        found: None,
-                    };
+                    let mut inner = Used { bound: self.bound.clone(), found: None };
                     match arg {
                         Expr::Assign(named) => inner.visit_expr(&named.right),
                         arg => inner.visit_expr(arg),
@@ -436,10 +439,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
     }
     let mut bound = Bound::default();
     bound.visit_expr(&closure.body);
-    let mut used = Used {
-        bound: bound.0,
-        found: None,
-    };
+    let mut used = Used { bound: bound.0, found: None };
     used.visit_expr(&closure.body);
     used.found
 }

@@ -110,7 +110,9 @@ fn from_nothing<T: Default + Send + 'static>() -> T {
 }
 
 #[background_task]
-fn anonymous(numbers: impl Iterator<Item = u32> + Send + 'static) -> impl Iterator<Item = u32> + Send {
+fn anonymous(
+    numbers: impl Iterator<Item = u32> + Send + 'static,
+) -> impl Iterator<Item = u32> + Send {
     numbers.map(|n| n * 2)
 }
 
@@ -175,11 +177,14 @@ fn resize(n: u32) -> u32 {
 
 /// Would clash with a companion of that name.
 #[derive(Debug, PartialEq)]
-struct lonely(u32);
+#[allow(non_camel_case_types)]
+struct lonely {
+    n: u32,
+}
 
 #[background_task(companion = false)]
-fn alone(n: u32) -> u32 {
-    if n == 0 { 7 } else { alone(n - 1).join().unwrap() }
+fn lonely(n: u32) -> u32 {
+    if n == 0 { 7 } else { lonely(n - 1).join().unwrap() }
 }
 
 #[test]
@@ -187,8 +192,8 @@ fn companions() {
     assert_eq!(Resize::call(1), 2);
     assert_eq!(Resize::builder(2).start().join().unwrap(), 3);
     assert_eq!(resize(3).join().unwrap(), 4);
-    assert_eq!(alone(2).join().unwrap(), 7);
-    assert_eq!(lonely(1), lonely(1));
+    assert_eq!(lonely(2).join().unwrap(), 7);
+    assert_eq!(lonely { n: 1 }.n, 1);
 }
 
 struct Service {
@@ -278,7 +283,12 @@ fn a_context_comes_from_the_supervisor() {
     assert!(task.join().unwrap());
     let _: fn(&TaskContext<u64, String>, String) -> u64 = with_context::call;
     let _: fn(TaskContext) -> bool = by_value::call;
-    assert!(!ctx.stopped() && { let _: &TaskContext = &ctx; true });
+    assert!(
+        !ctx.stopped() && {
+            let _: &TaskContext = &ctx;
+            true
+        }
+    );
 }
 
 type IoResult<T> = std::io::Result<T>;
@@ -386,4 +396,31 @@ fn attributes_and_raw_names() {
     assert_eq!(task.name(), "macros_thread::type");
     assert_eq!(task.join().unwrap(), 3);
     assert_eq!(r#type::call(4), 4);
+}
+
+#[background_task(retries = 1)]
+fn many(
+    ctx: &TaskContext,
+    (a, b, c): (u8, u8, u8),
+    d: u8,
+    mut e: u8,
+    f: u8,
+    g: u8,
+    h: u8,
+    i: u8,
+    j: String,
+    k: Vec<u8>,
+    l: u8,
+) -> usize {
+    assert!(ctx.attempt() == 2, "once more");
+    e += 1;
+    [a, b, c, d, e, f, g, h, i, l].iter().map(|n| usize::from(*n)).sum::<usize>()
+        + j.len()
+        + k.len()
+}
+
+#[test]
+fn more_parameters_than_the_door_has() {
+    let task = many((1, 1, 1), 1, 1, 1, 1, 1, 1, "x".into(), vec![1], 1);
+    assert_eq!(task.join().unwrap(), 13);
 }

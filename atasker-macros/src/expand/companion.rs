@@ -19,7 +19,7 @@ impl Plan {
         let where_clause = self.where_clause();
         let turbofish = f.turbofish();
         let builder = if self.failed {
-            self.no_builder()
+            self.no_builder(&quote!(#name::call #turbofish))
         } else {
             self.builder(&quote!(#name::call #turbofish))
         };
