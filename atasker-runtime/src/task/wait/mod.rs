@@ -30,6 +30,8 @@ use crate::task::{AnyTask, park};
 
 pub use each::{AsCompleted, Bounded, as_completed, bounded};
 pub use first::Alternatives;
+#[cfg(all(test, atasker_loom))]
+pub(crate) use ready::Arrivals;
 pub use waitable::{TaskHandle, WaitTime, Waitable};
 
 /// Waits for the end of a task; false when the deadline was first.
