@@ -17,9 +17,7 @@ impl Job {
     }
 
     pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
-        self.0
-            .as_ref()
-            .expect("a job holds its task until it is taken")
+        self.0.as_ref().expect("a job holds its task until it is taken")
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -32,9 +30,7 @@ impl Job {
 
     /// Takes the task out, to run it.
     pub(crate) fn into_task(mut self) -> Arc<dyn AnyTask> {
-        self.0
-            .take()
-            .expect("a job holds its task until it is taken")
+        self.0.take().expect("a job holds its task until it is taken")
     }
 
     /// Ends the task unrun. Nothing happens if somebody else has ended it.
@@ -71,8 +67,9 @@ pub(crate) trait Place: Send + Sync {
     /// How many more tasks of this priority would start at once.
     fn credits(&self, priority: Priority) -> usize;
 
-    /// Takes a task back that has not begun. False: it has begun, or is not here.
-    fn revoke(&self, task: &dyn AnyTask) -> bool;
+    /// Takes a task back that waits for a slot; `even_with_slot`: also one that has its slot and has
+    /// not begun. False: it is past that, or is not here.
+    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool;
 
     /// Passes a request to stop on to a running task.
     fn stop_asked(&self, task: &dyn AnyTask) {

@@ -8,9 +8,7 @@ use atasker::{
 };
 
 fn supervisor() -> Supervisor {
-    Supervisor::builder()
-        .thread_pool(PoolConfig::unlimited())
-        .build()
+    Supervisor::builder().thread_pool(PoolConfig::unlimited()).build()
 }
 
 fn gated<R: Send + 'static>(sup: &Supervisor, result: R) -> (mpsc::Sender<()>, Task<R>) {
@@ -67,10 +65,7 @@ fn arrays_tuples_and_single_tasks() {
         .start();
     talker.send(3).unwrap();
     assert_eq!(wait_any!(&waits, &future, &talker).unwrap(), (2, &3));
-    assert_eq!(
-        wait_any!(waits, future, talker, timeout = None).unwrap(),
-        (2, 3)
-    );
+    assert_eq!(wait_any!(waits, future, talker, timeout = None).unwrap(), (2, 3));
     open.send(()).unwrap();
 
     let one = sup.spawn(|| 4);
@@ -78,28 +73,9 @@ fn arrays_tuples_and_single_tasks() {
     assert_eq!(wait_any!(one,).unwrap(), (0, 4));
 
     let t = |n: u32| {
-        sup.spawn_async(async move {
-            if n == 11 {
-                n
-            } else {
-                std::future::pending().await
-            }
-        })
+        sup.spawn_async(async move { if n == 11 { n } else { std::future::pending().await } })
     };
-    let r = wait_any!(
-        t(0),
-        t(1),
-        t(2),
-        t(3),
-        t(4),
-        t(5),
-        t(6),
-        t(7),
-        t(8),
-        t(9),
-        t(10),
-        t(11)
-    );
+    let r = wait_any!(t(0), t(1), t(2), t(3), t(4), t(5), t(6), t(7), t(8), t(9), t(10), t(11));
     assert_eq!(r.unwrap(), (11, 11));
 }
 
@@ -124,12 +100,7 @@ fn a_failure_is_an_end_like_any_other() {
     let fails = sup.spawn(|| -> u32 { panic!("me first") });
     let id = fails.id();
     let check = |error: WaitError| match error {
-        WaitError::Task {
-            index,
-            id: of,
-            error,
-            ..
-        } => {
+        WaitError::Task { index, id: of, error, .. } => {
             assert_eq!((index, of), (1, id));
             assert!(error.to_string().contains("me first"));
         }
@@ -144,15 +115,9 @@ fn a_failure_is_an_end_like_any_other() {
 
 #[test]
 fn nothing_to_wait_for() {
-    assert!(matches!(
-        wait_any!(Vec::<Task<u32>>::new()),
-        Err(WaitError::Empty)
-    ));
+    assert!(matches!(wait_any!(Vec::<Task<u32>>::new()), Err(WaitError::Empty)));
     let none: &[Task<u32>] = &[];
-    assert!(matches!(
-        wait_any!(none, timeout = Duration::MAX),
-        Err(WaitError::Empty)
-    ));
+    assert!(matches!(wait_any!(none, timeout = Duration::MAX), Err(WaitError::Empty)));
 }
 
 #[test]
@@ -166,10 +131,7 @@ fn the_time_is_over_first() {
         other => panic!("{other:?}"),
     }
     gates[1].send(()).unwrap();
-    assert_eq!(
-        wait_any!(tasks, timeout = Duration::from_secs(600)).unwrap(),
-        (1, 1)
-    );
+    assert_eq!(wait_any!(tasks, timeout = Duration::from_secs(600)).unwrap(), (1, 1));
 }
 
 #[test]
@@ -216,9 +178,7 @@ fn many_waiters_for_the_same_tasks() {
     let sup = supervisor();
     let (gates, tasks): (Vec<_>, Vec<_>) = (0..3_usize).map(|n| gated(&sup, n)).unzip();
     std::thread::scope(|scope| {
-        let waiters: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| wait_any!(&tasks).unwrap()))
-            .collect();
+        let waiters: Vec<_> = (0..4).map(|_| scope.spawn(|| wait_any!(&tasks).unwrap())).collect();
         gates[1].send(()).unwrap();
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap(), (1, &1));

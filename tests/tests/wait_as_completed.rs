@@ -5,9 +5,7 @@ use std::sync::mpsc;
 use atasker::{PoolConfig, Supervisor, Task, TaskBuilder, TaskContext, as_completed};
 
 fn supervisor() -> Supervisor {
-    Supervisor::builder()
-        .thread_pool(PoolConfig::unlimited())
-        .build()
+    Supervisor::builder().thread_pool(PoolConfig::unlimited()).build()
 }
 
 fn gated(sup: &Supervisor, n: usize) -> (mpsc::Sender<()>, Task<usize>) {
@@ -49,13 +47,10 @@ fn failures_are_among_them() {
     let tasks: Vec<Task<u32>> = (0..20_u32)
         .map(|n| sup.spawn(move || if n % 5 == 0 { panic!("{n}") } else { n }))
         .collect();
-    let mut seen: Vec<(usize, Option<u32>)> = as_completed(tasks)
-        .map(|(i, result)| (i, result.ok()))
-        .collect();
+    let mut seen: Vec<(usize, Option<u32>)> =
+        as_completed(tasks).map(|(i, result)| (i, result.ok())).collect();
     seen.sort();
-    let expected: Vec<_> = (0..20)
-        .map(|n| (n as usize, (n % 5 != 0).then_some(n)))
-        .collect();
+    let expected: Vec<_> = (0..20).map(|n| (n as usize, (n % 5 != 0).then_some(n))).collect();
     assert_eq!(seen, expected);
 }
 
@@ -71,10 +66,7 @@ fn by_reference_the_tasks_live_on() {
     }
     assert_eq!(sum, 45);
     assert_eq!(as_completed(tasks.iter().skip(8)).count(), 2);
-    assert_eq!(
-        tasks.into_iter().map(|t| t.join().unwrap()).sum::<usize>(),
-        45
-    );
+    assert_eq!(tasks.into_iter().map(|t| t.join().unwrap()).sum::<usize>(), 45);
 }
 
 #[test]

@@ -6,9 +6,7 @@ use std::sync::{Arc, Barrier, mpsc};
 use atasker::{PoolConfig, Supervisor, TaskBuilder, TaskContext, bounded};
 
 fn supervisor() -> Supervisor {
-    Supervisor::builder()
-        .thread_pool(PoolConfig::unlimited())
-        .build()
+    Supervisor::builder().thread_pool(PoolConfig::unlimited()).build()
 }
 
 #[test]
@@ -45,12 +43,7 @@ fn so_many_do_run_at_once() {
         TaskBuilder::new(move || drop(barrier.wait())).supervisor(&sup)
     });
     // One group after the other: a new one starts as an old outcome is taken.
-    assert_eq!(
-        bounded(7, builders)
-            .filter(|(_, result)| result.is_ok())
-            .count(),
-        21
-    );
+    assert_eq!(bounded(7, builders).filter(|(_, result)| result.is_ok()).count(), 21);
 }
 
 #[test]
@@ -150,16 +143,11 @@ fn any_iterator_of_builders_of_any_kind() {
         })
         .supervisor(&sup)
     });
-    let seen: Vec<_> = bounded(0, with_context)
-        .map(|(i, r)| (i, r.unwrap()))
-        .collect();
+    let seen: Vec<_> = bounded(0, with_context).map(|(i, r)| (i, r.unwrap())).collect();
     assert_eq!(seen, [(0, 0), (1, 1), (2, 2)]);
 
     assert_eq!(bounded(5, Vec::<TaskBuilder<u8>>::new()).count(), 0);
-    let half = bounded(
-        usize::MAX,
-        (0..4).map(|n| TaskBuilder::new(move || n).supervisor(&sup)),
-    );
+    let half = bounded(usize::MAX, (0..4).map(|n| TaskBuilder::new(move || n).supervisor(&sup)));
     assert_eq!(half.size_hint(), (4, Some(4)));
     assert_eq!(half.map(|(_, r)| r.unwrap()).sum::<i32>(), 6);
 }

@@ -10,10 +10,7 @@ use atasker::{
 };
 
 fn supervisor() -> Supervisor {
-    Supervisor::builder()
-        .id("wait")
-        .thread_pool(PoolConfig::unlimited())
-        .build()
+    Supervisor::builder().id("wait").thread_pool(PoolConfig::unlimited()).build()
 }
 
 /// A task that ends when its gate is opened.
@@ -102,10 +99,7 @@ fn lists_stand_in_tuples() {
     let one = sup.spawn_async(async { "one" });
     let (low, high, lent, one): (Vec<u8>, [char; 2], Vec<&i64>, &str) =
         wait_completed!(low, high, &kept[..], one).unwrap();
-    assert_eq!(
-        (low, high, lent, one),
-        (vec![0, 1, 2], ['x', 'y'], vec![&0, &1], "one")
-    );
+    assert_eq!((low, high, lent, one), (vec![0, 1, 2], ['x', 'y'], vec![&0, &1], "one"));
 }
 
 #[test]
@@ -175,22 +169,14 @@ fn the_first_failure_in_order_with_its_place() {
     let ids: Vec<_> = tasks.iter().map(Task::id).collect();
 
     let check = |error: WaitError, place: usize| {
-        let WaitError::Task {
-            index, id, error, ..
-        } = &error
-        else {
-            panic!("{error:?}")
-        };
+        let WaitError::Task { index, id, error, .. } = &error else { panic!("{error:?}") };
         assert_eq!((*index, *id), (place, ids[1]));
         assert!(error.is_panic() && error.to_string().contains("first in order"));
     };
     check(wait_completed!(&tasks).unwrap_err(), 1);
     check(wait_completed!(&tasks[1..]).unwrap_err(), 0);
     // In a tuple, a list's failure is at the list's place.
-    check(
-        wait_completed!(sup.spawn(|| 0), sup.spawn(|| 'x'), &tasks).unwrap_err(),
-        2,
-    );
+    check(wait_completed!(sup.spawn(|| 0), sup.spawn(|| 'x'), &tasks).unwrap_err(), 2);
     check(wait_completed!(&tasks[1]).unwrap_err(), 0);
     let [a, b, c, d] = <[Task<u32>; 4]>::try_from(tasks).unwrap();
     check(wait_completed!(&a, &b, &c, &d).unwrap_err(), 1);
@@ -204,19 +190,9 @@ fn owned_lists_fail_like_borrowed_ones() {
         WaitError::Task { index, error, .. } => (index, error.to_string().contains("no 2")),
         other => panic!("{other:?}"),
     };
-    let make = || {
-        [
-            sup.spawn(|| 0),
-            sup.spawn(|| 1),
-            panics(&sup, "no 2"),
-            panics(&sup, "no 3"),
-        ]
-    };
+    let make = || [sup.spawn(|| 0), sup.spawn(|| 1), panics(&sup, "no 2"), panics(&sup, "no 3")];
     assert_eq!(index(wait_completed!(make()).unwrap_err()), (2, true));
-    assert_eq!(
-        index(wait_completed!(Vec::from(make())).unwrap_err()),
-        (2, true)
-    );
+    assert_eq!(index(wait_completed!(Vec::from(make())).unwrap_err()), (2, true));
     let [a, b, c, d] = make();
     assert_eq!(index(wait_completed!(a, b, c, d).unwrap_err()), (2, true));
 }
@@ -254,9 +230,7 @@ fn all_have_ended_before_a_failure_is_told() {
 
 #[test]
 fn a_canceled_task_is_a_failure() {
-    let sup = Supervisor::builder()
-        .thread_pool(PoolConfig::new(1))
-        .build();
+    let sup = Supervisor::builder().thread_pool(PoolConfig::new(1)).build();
     let (open, running) = gated(&sup, 1);
     let queued = sup.spawn(|| 2);
     assert!(queued.cancel());
@@ -276,10 +250,7 @@ fn a_thousand_that_end_in_any_order() {
     let tasks: Vec<_> = (0..1_000_u64)
         .map(|n| sup.spawn(move || (0..n * 7919 % 500).fold(n, |a, b| a ^ (b & 0))))
         .collect();
-    assert_eq!(
-        wait_completed!(tasks).unwrap(),
-        (0..1_000).collect::<Vec<_>>()
-    );
+    assert_eq!(wait_completed!(tasks).unwrap(), (0..1_000).collect::<Vec<_>>());
 }
 
 #[test]

@@ -8,9 +8,7 @@ use atasker::{
 };
 
 fn one_slot() -> Supervisor {
-    Supervisor::builder()
-        .thread_pool(PoolConfig::new(1))
-        .build()
+    Supervisor::builder().thread_pool(PoolConfig::new(1)).build()
 }
 
 #[test]
@@ -24,9 +22,7 @@ fn every_kind_of_wait_in_a_pool_of_one() {
         let list = wait_completed!(vec![task(3), task(4)], timeout = Duration::MAX).unwrap();
         let (c, d) = wait_settled!(task(5), task(6));
         let (_, e) = wait_any!([task(7), task(7)]).unwrap();
-        let f: u32 = as_completed(vec![task(8), task(9)])
-            .map(|(_, r)| r.unwrap())
-            .sum();
+        let f: u32 = as_completed(vec![task(8), task(9)]).map(|(_, r)| r.unwrap()).sum();
         let builders = (10..13).map(|n| TaskBuilder::new(move || n).supervisor(&sup));
         let g: u32 = bounded(2, builders).map(|(_, r)| r.unwrap()).sum();
         a + b + list.iter().sum::<u32>() + c.unwrap() + d.unwrap() + e + f + g
@@ -46,9 +42,7 @@ fn at_any_depth() {
             sup.spawn(move || count(&sup2, depth - 1))
         };
         match depth % 3 {
-            0 => as_completed([half(), half()])
-                .map(|(_, r)| r.unwrap())
-                .sum(),
+            0 => as_completed([half(), half()]).map(|(_, r)| r.unwrap()).sum(),
             1 => wait_completed!(half(), half()).map(|(a, b)| a + b).unwrap(),
             _ => {
                 let both = [half(), half()];
@@ -69,10 +63,7 @@ fn an_aloop_refuses_to_block_and_says_what_to_do() {
     let refused = |wait: fn(Task<u32>)| {
         let never = sup.spawn_async(std::future::pending::<u32>());
         let id = never.id();
-        let error = sup
-            .spawn_async(async move { wait(never) })
-            .join()
-            .unwrap_err();
+        let error = sup.spawn_async(async move { wait(never) }).join().unwrap_err();
         assert!(error.is_panic());
         assert!(error.to_string().contains(".await"), "{error}");
         if let Some(task) = sup.task(id) {
@@ -96,16 +87,10 @@ fn an_aloop_refuses_to_block_and_says_what_to_do() {
 #[test]
 fn results_that_are_not_sync_are_moved_and_lent() {
     let sup = one_slot();
-    let tasks: Vec<_> = (0..3)
-        .map(|n| sup.spawn(move || std::cell::Cell::new(n)))
-        .collect();
+    let tasks: Vec<_> = (0..3).map(|n| sup.spawn(move || std::cell::Cell::new(n))).collect();
     let (first, second) = tasks.split_at(1);
     let (a, b) = wait_completed!(first, second).unwrap();
     b[1].set(a[0].get() + 10);
-    let values: Vec<i32> = wait_completed!(tasks)
-        .unwrap()
-        .iter()
-        .map(|c| c.get())
-        .collect();
+    let values: Vec<i32> = wait_completed!(tasks).unwrap().iter().map(|c| c.get()).collect();
     assert_eq!(values, [0, 1, 10]);
 }

@@ -17,14 +17,8 @@ fn a_result_each_in_the_same_shape() {
     let list: Vec<Task<u32>> = (0..4).map(|by| divide(&sup, by)).collect();
     let lent: Vec<Result<&u32, TaskError>> = wait_settled!(&list);
     assert!(lent[0].as_ref().unwrap_err().is_panic());
-    assert_eq!(
-        lent[1..].iter().flatten().collect::<Vec<_>>(),
-        [&&12, &&6, &&4]
-    );
-    assert_eq!(
-        wait_settled!(&list[2..]).into_iter().flatten().sum::<u32>(),
-        10
-    );
+    assert_eq!(lent[1..].iter().flatten().collect::<Vec<_>>(), [&&12, &&6, &&4]);
+    assert_eq!(wait_settled!(&list[2..]).into_iter().flatten().sum::<u32>(), 10);
     let owned: Vec<Result<u32, TaskError>> = wait_settled!(list);
     assert_eq!(owned.into_iter().flatten().collect::<Vec<_>>(), [12, 6, 4]);
 

@@ -9,9 +9,7 @@ const AGES: Duration = Duration::from_secs(600);
 const SOON: Duration = Duration::from_millis(20);
 
 fn supervisor() -> Supervisor {
-    Supervisor::builder()
-        .thread_pool(PoolConfig::unlimited())
-        .build()
+    Supervisor::builder().thread_pool(PoolConfig::unlimited()).build()
 }
 
 /// A task that ends when its gate is opened, and says so.
@@ -42,10 +40,7 @@ fn those_that_had_not_completed_are_named_in_order() {
     // They went on, and can be waited for again.
     open0.send(()).unwrap();
     open2.send(()).unwrap();
-    assert_eq!(
-        wait_completed!(t0, t1, t2, timeout = AGES).unwrap(),
-        (0, 1, 2)
-    );
+    assert_eq!(wait_completed!(t0, t1, t2, timeout = AGES).unwrap(), (0, 1, 2));
 }
 
 #[test]
@@ -71,15 +66,9 @@ fn those_given_by_value_go_on_detached() {
 fn the_time_may_be_left_out_by_an_option() {
     let sup = supervisor();
     let limit: Option<Duration> = None;
-    assert_eq!(
-        wait_completed!(sup.spawn(|| 1), timeout = limit).unwrap(),
-        1
-    );
+    assert_eq!(wait_completed!(sup.spawn(|| 1), timeout = limit).unwrap(), 1);
     assert_eq!(wait_completed!(sup.spawn(|| 1), timeout = None).unwrap(), 1);
-    assert_eq!(
-        wait_any!([sup.spawn(|| 1)], timeout = limit).unwrap(),
-        (0, 1)
-    );
+    assert_eq!(wait_any!([sup.spawn(|| 1)], timeout = limit).unwrap(), (0, 1));
     let (open, _said, task) = gated(&sup, 1);
     assert!(wait_completed!(&task, timeout = Some(SOON)).is_err());
     assert!(wait_any!(&task, timeout = Some(SOON)).is_err());
@@ -98,10 +87,7 @@ fn the_time_may_stand_first_and_be_any_expression() {
     let both = wait_completed!(timeout = settings.timeout / 2, &timeout, sup.spawn(|| 2));
     assert_eq!(both.unwrap(), (&1, 2));
     // `timeout` alone is a task like any other.
-    assert_eq!(
-        wait_completed!(timeout, timeout = settings.timeout).unwrap(),
-        1
-    );
+    assert_eq!(wait_completed!(timeout, timeout = settings.timeout).unwrap(), 1);
 }
 
 #[test]
@@ -112,24 +98,15 @@ fn no_time_at_all_is_a_question() {
     assert!(wait_any!(&task, timeout = Duration::ZERO).is_err());
     open.send(()).unwrap();
     task.wait().unwrap();
-    assert_eq!(
-        wait_completed!(&task, timeout = Duration::ZERO).unwrap(),
-        &5
-    );
+    assert_eq!(wait_completed!(&task, timeout = Duration::ZERO).unwrap(), &5);
     assert_eq!(wait_any!(&task, timeout = Duration::ZERO).unwrap(), (0, &5));
 }
 
 #[test]
 fn more_time_than_the_clock_has() {
     let sup = supervisor();
-    assert_eq!(
-        wait_completed!(sup.spawn(|| 1), timeout = Duration::MAX).unwrap(),
-        1
-    );
-    assert_eq!(
-        wait_any!(vec![sup.spawn(|| 1)], timeout = Duration::MAX).unwrap(),
-        (0, 1)
-    );
+    assert_eq!(wait_completed!(sup.spawn(|| 1), timeout = Duration::MAX).unwrap(), 1);
+    assert_eq!(wait_any!(vec![sup.spawn(|| 1)], timeout = Duration::MAX).unwrap(), (0, 1));
 }
 
 #[test]

@@ -54,14 +54,12 @@ impl ProcessPool {
 
 impl Place for ProcessPool {
     fn start(&self, job: Job, _may_block: bool) {
-        job.end(TaskError::not_started(
-            "worker processes can't be started yet",
-        ));
+        job.end(TaskError::not_started("worker processes can't be started yet"));
     }
     fn credits(&self, _priority: Priority) -> usize {
         0
     }
-    fn revoke(&self, _task: &dyn AnyTask) -> bool {
+    fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
         false
     }
     fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {

@@ -98,8 +98,8 @@ pub(crate) trait Owner: Send + Sync {
     fn again(&self, task: Arc<dyn AnyTask>);
 
     /// Takes a `Queued` task back from its place: true if it has not begun and now never will,
-    /// unless the caller says so.
-    fn revoke(&self, task: &dyn AnyTask) -> bool;
+    /// unless the caller says so. One that has a slot already only if `even_with_slot`.
+    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool;
 
     /// The task was asked to stop while it runs: tells the place, if that must pass it on.
     fn stop_asked(&self, task: &dyn AnyTask);

@@ -41,14 +41,8 @@ where
     L: IntoIterator<Item: TaskHandle>,
 {
     let tasks: Vec<Option<L::Item>> = tasks.into_iter().map(Some).collect();
-    let mut these = AsCompleted {
-        left: tasks.len(),
-        tasks,
-        arrivals: Arrivals::new(),
-    };
-    let AsCompleted {
-        tasks, arrivals, ..
-    } = &mut these;
+    let mut these = AsCompleted { left: tasks.len(), tasks, arrivals: Arrivals::new() };
+    let AsCompleted { tasks, arrivals, .. } = &mut these;
     for (index, task) in tasks.iter().flatten().enumerate() {
         arrivals.add(index, task.inside().0);
     }
@@ -76,9 +70,7 @@ impl<T: TaskHandle> Iterator for AsCompleted<T> {
         if self.left == 0 {
             return None;
         }
-        let AsCompleted {
-            tasks, arrivals, ..
-        } = self;
+        let AsCompleted { tasks, arrivals, .. } = self;
         let index = park::block_on_or_help(
             None,
             |context| arrivals.poll(context, |index| waited_for(tasks, index).inside().0),
@@ -99,18 +91,13 @@ impl<T: TaskHandle> FusedIterator for AsCompleted<T> {}
 
 impl<T: TaskHandle> Drop for AsCompleted<T> {
     fn drop(&mut self) {
-        self.tasks
-            .iter()
-            .flatten()
-            .for_each(|task| self.arrivals.remove(task.inside().0));
+        self.tasks.iter().flatten().for_each(|task| self.arrivals.remove(task.inside().0));
     }
 }
 
 impl<T: TaskHandle> fmt::Debug for AsCompleted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsCompleted")
-            .field("left", &self.left)
-            .finish_non_exhaustive()
+        f.debug_struct("AsCompleted").field("left", &self.left).finish_non_exhaustive()
     }
 }
 
@@ -219,9 +206,7 @@ where
         if self.in_flight() == 0 {
             return None;
         }
-        let Bounded {
-            slots, arrivals, ..
-        } = self;
+        let Bounded { slots, arrivals, .. } = self;
         let slot = park::block_on_or_help(
             None,
             |context| arrivals.poll(context, |slot| in_slot(slots, slot).header()),
@@ -234,14 +219,8 @@ where
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let ours = self.in_flight();
-        let (least, most) = self
-            .source
-            .as_ref()
-            .map_or((0, Some(0)), Iterator::size_hint);
-        (
-            least.saturating_add(ours),
-            most.and_then(|most| most.checked_add(ours)),
-        )
+        let (least, most) = self.source.as_ref().map_or((0, Some(0)), Iterator::size_hint);
+        (least.saturating_add(ours), most.and_then(|most| most.checked_add(ours)))
     }
 }
 
@@ -256,10 +235,7 @@ where
 
 impl<S, R, I, O> Drop for Bounded<S, R, I, O> {
     fn drop(&mut self) {
-        self.slots
-            .iter()
-            .flatten()
-            .for_each(|(_, task)| self.arrivals.remove(task.header()));
+        self.slots.iter().flatten().for_each(|(_, task)| self.arrivals.remove(task.header()));
     }
 }
 

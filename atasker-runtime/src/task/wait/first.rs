@@ -35,18 +35,14 @@ pub(super) fn first<A: Alternatives>(
         return Err(WaitError::Empty);
     }
     // One may end while the wait is given up: hence the second look.
-    let index = earliest(&tasks)
-        .or_else(|| wait(&tasks, deadline))
-        .or_else(|| earliest(&tasks));
+    let index = earliest(&tasks).or_else(|| wait(&tasks, deadline)).or_else(|| earliest(&tasks));
     match index {
         Some(index) => match tasks.__take(index) {
             Ok(output) => Ok((index, output)),
             Err(error) => Err(at(index)(error)),
         },
         None => {
-            let pending = (0..tasks.len())
-                .map(|index| tasks.inside(index).0.id)
-                .collect();
+            let pending = (0..tasks.len()).map(|index| tasks.inside(index).0.id).collect();
             Err(WaitError::Timeout { pending })
         }
     }

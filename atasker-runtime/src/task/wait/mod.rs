@@ -54,9 +54,7 @@ pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bo
 
 /// The last resort of a waiter in whose place no thread can be started: runs the task itself.
 fn run_here(task: &Arc<dyn AnyTask>) -> bool {
-    task.header()
-        .owner()
-        .is_some_and(|owner| owner.run_here(task))
+    task.header().owner().is_some_and(|owner| owner.run_here(task))
 }
 
 /// Is ready when the task has ended.
@@ -68,12 +66,10 @@ pub(crate) async fn ended(task: Arc<dyn AnyTask>) {
         }
     }
     let watch = Watch(task, WaiterKey::next());
-    std::future::poll_fn(
-        |context| match watch.0.header().watch(watch.1, context.waker()) {
-            true => Poll::Pending,
-            false => Poll::Ready(()),
-        },
-    )
+    std::future::poll_fn(|context| match watch.0.header().watch(watch.1, context.waker()) {
+        true => Poll::Pending,
+        false => Poll::Ready(()),
+    })
     .await
 }
 

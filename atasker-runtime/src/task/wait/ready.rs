@@ -52,10 +52,7 @@ impl Wake for Bell {
 
 impl Arrivals {
     pub(crate) fn new() -> Self {
-        let queue = Queue {
-            rung: VecDeque::new(),
-            waiter: None,
-        };
+        let queue = Queue { rung: VecDeque::new(), waiter: None };
         Arrivals {
             key: WaiterKey::next(),
             batch: VecDeque::new(),
@@ -69,10 +66,7 @@ impl Arrivals {
         if task.state.read().is_ended() {
             return false;
         }
-        let bell = Arc::new(Bell {
-            queue: Arc::clone(&self.queue),
-            index,
-        });
+        let bell = Arc::new(Bell { queue: Arc::clone(&self.queue), index });
         task.watch(self.key, &Waker::from(bell))
     }
 
@@ -86,9 +80,7 @@ impl Arrivals {
     /// The arrived ones in the order in which they ended: for those that had ended before they were
     /// added.
     pub(crate) fn sort<'t>(&mut self, task: impl Fn(usize) -> &'t Header) {
-        self.batch
-            .make_contiguous()
-            .sort_by_key(|index| task(*index).ended());
+        self.batch.make_contiguous().sort_by_key(|index| task(*index).ended());
     }
 
     /// The next task that has ended, once for each.

@@ -127,11 +127,7 @@ pub(super) fn at(index: usize) -> impl Fn(WaitError) -> WaitError {
 }
 
 fn failed(id: TaskId) -> impl FnOnce(TaskError) -> WaitError {
-    move |error| WaitError::Task {
-        index: 0,
-        id,
-        error,
-    }
+    move |error| WaitError::Task { index: 0, id, error }
 }
 
 // One task.
@@ -249,10 +245,7 @@ impl<W: Waitable> Waitable for Vec<W> {
         self.iter().for_each(|task| task.__pending(pending));
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
-        self.into_iter()
-            .enumerate()
-            .map(|(i, task)| task.__completed().map_err(at(i)))
-            .collect()
+        self.into_iter().enumerate().map(|(i, task)| task.__completed().map_err(at(i))).collect()
     }
     fn __settled(self) -> Self::Settled {
         self.into_iter().map(Waitable::__settled).collect()
@@ -273,9 +266,7 @@ impl<W: Waitable, const N: usize> Waitable for [W; N] {
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
         let mut results = self.map(|task| Some(task.__completed()));
-        let failure = results
-            .iter()
-            .position(|result| matches!(result, Some(Err(_))));
+        let failure = results.iter().position(|result| matches!(result, Some(Err(_))));
         if let Some(i) = failure
             && let Some(Err(error)) = results[i].take()
         {
@@ -300,13 +291,10 @@ where
 
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         // The last one first: see `wait_each`.
-        self.iter()
-            .rev()
-            .all(|task| Waitable::__wait(&task, deadline))
+        self.iter().rev().all(|task| Waitable::__wait(&task, deadline))
     }
     fn __pending(&self, pending: &mut Vec<TaskId>) {
-        self.iter()
-            .for_each(|task| Waitable::__pending(&task, pending));
+        self.iter().for_each(|task| Waitable::__pending(&task, pending));
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
         self.iter()
