@@ -42,10 +42,7 @@ impl Wake for Signal {
 
 impl Signal {
     fn new() -> Arc<Signal> {
-        Arc::new(Signal {
-            rung: Mutex::new(false),
-            changed: Condvar::new(),
-        })
+        Arc::new(Signal { rung: Mutex::new(false), changed: Condvar::new() })
     }
 
     fn wait(&self) {
@@ -281,10 +278,7 @@ fn loom_a_runner_ends_while_a_reference_looks() {
             assert_eq!(outcome.unwrap(), "done");
         }
         runner.join().unwrap();
-        assert_eq!(
-            reference.result_cloned::<String>().unwrap().unwrap(),
-            "done"
-        );
+        assert_eq!(reference.result_cloned::<String>().unwrap().unwrap(), "done");
     });
 }
 

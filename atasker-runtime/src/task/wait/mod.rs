@@ -17,6 +17,8 @@ mod each;
 mod first;
 mod macros;
 mod ready;
+#[cfg(all(test, not(atasker_loom)))]
+mod tests;
 mod waitable;
 
 use std::sync::Arc;
