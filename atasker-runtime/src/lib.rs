@@ -18,6 +18,8 @@ mod sync;
 #[cfg(feature = "mp")]
 mod registry;
 mod task;
+#[cfg(feature = "mp")]
+mod wire;
 
 // 2: order and time
 mod backlog;
@@ -33,6 +35,8 @@ mod thread;
 
 // 4, 5: the supervisor, and the way to it
 mod launcher;
+#[doc(hidden)]
+pub mod private;
 mod supervisor;
 
 #[cfg(feature = "async")]
