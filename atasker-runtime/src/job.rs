@@ -80,6 +80,11 @@ pub(crate) trait Place: Send + Sync {
         let _ = task;
     }
 
+    /// A message of the task's was taken out on this side.
+    fn received(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
     /// Ends a running task.
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
 

@@ -17,12 +17,20 @@ mod sync;
 // 1: the task
 #[cfg(feature = "mp")]
 mod registry;
+#[cfg(feature = "mp")]
+mod sys;
 mod task;
+#[cfg(feature = "mp")]
+mod wire;
 
 // 2: order and time
 mod backlog;
 mod job;
 mod timer;
+
+// 3: places
+#[cfg(feature = "mp")]
+mod process;
 
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
@@ -35,6 +43,11 @@ pub use info::{
 };
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
+#[cfg(feature = "mp")]
+pub use process::{MpPoolConfig, WorkerStdio, init, worker_data};
+#[cfg(feature = "mp")]
+#[doc(hidden)]
+pub use process::enter as __enter;
 pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};
 pub use task::handle::{Messages, Task};

@@ -97,6 +97,24 @@ impl<J> Backlog<J> {
         self.queues[priority.index()].push_front(job)
     }
 
+    /// The ticket that the next [`push`](Self::push) gives.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn next_ticket(&self, priority: Priority) -> Ticket {
+        self.queues[priority.index()].next_ticket()
+    }
+
+    /// The ticket that the next [`push_front`](Self::push_front) gives.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn next_front_ticket(&self, priority: Priority) -> Ticket {
+        self.queues[priority.index()].next_front_ticket()
+    }
+
+    /// The job that is next in order.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn peek(&self) -> Option<&J> {
+        self.queues[self.first()?.index()].peek()
+    }
+
     /// Takes a waiting job out, wherever it stands; `None` if it was taken already.
     pub(crate) fn remove(&mut self, priority: Priority, ticket: Ticket) -> Option<J> {
         let job = self.queues[priority.index()].remove(ticket)?;

@@ -43,6 +43,21 @@ impl<J> Queue<J> {
         ticket
     }
 
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn next_ticket(&self) -> Ticket {
+        Ticket(self.next_back)
+    }
+
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn next_front_ticket(&self) -> Ticket {
+        Ticket(self.next_front)
+    }
+
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn peek(&self) -> Option<&J> {
+        self.entries.iter().find_map(|(_, entry)| entry.as_ref())
+    }
+
     pub(crate) fn pop(&mut self) -> Option<J> {
         while let Some((_, entry)) = self.entries.pop_front() {
             match entry {

@@ -1,0 +1,3 @@
+//! What travels between processes: bytes only, no descriptors, no threads.
+
+pub(crate) mod frame;
