@@ -98,7 +98,9 @@ impl TaskError {
     }
 
     pub(crate) fn not_started(detail: impl Into<String>) -> TaskError {
-        TaskError::NotStarted { detail: detail.into() }
+        TaskError::NotStarted {
+            detail: detail.into(),
+        }
     }
 }
 
@@ -209,12 +211,43 @@ impl fmt::Display for DeathCause {
 /// The name of a signal of Linux on the usual architectures.
 fn signal_name(signal: i32) -> &'static str {
     const NAMES: [&str; 31] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE",
-        "SIGKILL", "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT",
-        "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU",
-        "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR", "SIGSYS",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
-    usize::try_from(signal - 1).ok().and_then(|i| NAMES.get(i)).copied().unwrap_or("signal")
+    usize::try_from(signal - 1)
+        .ok()
+        .and_then(|i| NAMES.get(i))
+        .copied()
+        .unwrap_or("signal")
 }
 
 /// Why a wait for tasks gave no result.
@@ -337,7 +370,10 @@ mod tests {
     fn causes_are_named() {
         assert_eq!(DeathCause::Signal(11).to_string(), "SIGSEGV (11)");
         assert_eq!(DeathCause::Exit(3).to_string(), "exit code 3");
-        assert_eq!(DeathCause::StackOverflow(6).to_string(), "stack overflow, SIGABRT (6)");
+        assert_eq!(
+            DeathCause::StackOverflow(6).to_string(),
+            "stack overflow, SIGABRT (6)"
+        );
         assert_eq!(DeathCause::Signal(64).to_string(), "signal (64)");
     }
 }

@@ -17,7 +17,9 @@ impl Job {
     }
 
     pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
-        self.0.as_ref().expect("a job holds its task until it is taken")
+        self.0
+            .as_ref()
+            .expect("a job holds its task until it is taken")
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -30,7 +32,9 @@ impl Job {
 
     /// Takes the task out, to run it.
     pub(crate) fn into_task(mut self) -> Arc<dyn AnyTask> {
-        self.0.take().expect("a job holds its task until it is taken")
+        self.0
+            .take()
+            .expect("a job holds its task until it is taken")
     }
 
     /// Ends the task unrun. Nothing happens if somebody else has ended it.
@@ -80,7 +84,7 @@ pub(crate) trait Place: Send + Sync {
         let _ = task;
     }
 
-    /// A message of the task's was taken out on this side.
+    /// A message was taken out of a task's channel on this side.
     fn received(&self, task: &dyn AnyTask) {
         let _ = task;
     }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::info::TaskType;
+use crate::job::end_waiting;
 use crate::priority::Priority;
-use crate::supervisor::{Supervisor, supervisor};
+use crate::supervisor::{Core, Supervisor, supervisor};
 use crate::task::AnyTask;
 use crate::task::body::{Once, Repeat};
 use crate::task::cell::{Body, Cell, Typed};
@@ -38,7 +39,7 @@ use crate::task::header::Header;
 pub struct TaskBuilder<R, I = (), O = ()> {
     cell: Arc<dyn Typed<R>>,
     links: Option<Arc<Links<I, O>>>,
-    supervisor: Option<Supervisor>,
+    supervisor: Option<Arc<Core>>,
     /// Why it can't run at all: its arguments could not be encoded.
     failed: Option<TaskError>,
     _result: PhantomData<R>,
@@ -184,7 +185,12 @@ impl<R: Send + 'static> TaskBuilder<R> {
         let body = crate::aloop::Once(Some(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), ends))
         }));
-        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
+        build(
+            TaskType::Async,
+            body,
+            crate::aloop::Seat::default(),
+            Some(links),
+        )
     }
 
     #[cfg(feature = "async")]
@@ -201,7 +207,12 @@ impl<R: Send + 'static> TaskBuilder<R> {
         let body = crate::aloop::Repeat(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), Arc::clone(&ends)))
         });
-        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
+        build(
+            TaskType::Async,
+            body,
+            crate::aloop::Seat::default(),
+            Some(links),
+        )
     }
 
     /// `args`: the encoded arguments, or why they could not be encoded (the task then ends with
@@ -244,7 +255,9 @@ where
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     fn header_mut(&mut self) -> &mut Header {
-        Arc::get_mut(&mut self.cell).expect("only the builder has the task").header_mut()
+        Arc::get_mut(&mut self.cell)
+            .expect("only the builder has the task")
+            .header_mut()
     }
 
     /// What the task is called in logs and in `info()`.
@@ -294,7 +307,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// Which results call for another run, while `retries` last.
     pub fn retry_if(self, wanted: impl Fn(&R) -> bool + Send + 'static) -> Self {
         let mut wanted: Option<crate::task::cell::RetryIf<R>> = Some(Box::new(wanted));
-        self.cell.with_hooks(&mut |hooks| hooks.retry_if = wanted.take());
+        self.cell
+            .with_hooks(&mut |hooks| hooks.retry_if = wanted.take());
         self
     }
 
@@ -305,13 +319,14 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
     ) -> Self {
         let mut callback: Option<crate::task::cell::OnComplete<R>> = Some(Box::new(callback));
-        self.cell.with_hooks(&mut |hooks| hooks.on_complete.extend(callback.take()));
+        self.cell
+            .with_hooks(&mut |hooks| hooks.on_complete.extend(callback.take()));
         self
     }
 
     /// Which supervisor runs it (default: the default one).
     pub fn supervisor(mut self, supervisor: &Supervisor) -> Self {
-        self.supervisor = Some(supervisor.clone());
+        self.supervisor = Some(Arc::clone(supervisor.core()));
         self
     }
 
@@ -324,7 +339,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// Tells a returned `Err` from a result.
     #[doc(hidden)]
     pub fn __returned_err(self, is_err: fn(&R) -> bool) -> Self {
-        self.cell.with_hooks(&mut |hooks| hooks.returned_err = Some(is_err));
+        self.cell
+            .with_hooks(&mut |hooks| hooks.returned_err = Some(is_err));
         self
     }
 
@@ -332,28 +348,50 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     ///
     /// This never fails: what goes wrong (a stopped supervisor, a full queue, arguments that can't
     /// be encoded) is the task's error.
-    pub fn start(self) -> Task<R, I, O> {
-        let TaskBuilder { mut cell, links, supervisor: chosen, failed, .. } = self;
-        let supervisor = chosen.as_ref().unwrap_or_else(|| supervisor());
-        let delayed = {
-            let once = !cell.repeats();
-            let header =
-                Arc::get_mut(&mut cell).expect("only the builder has the task").header_mut();
-            supervisor.prepare(header);
-            if once && header.extras().is_some_and(|extras| extras.retries > 0) {
-                tracing::warn!(
-                    target: "atasker", task = %header.id, name = header.name(),
-                    "`retries` has no effect: this function can run only once; \
-                     use `TaskBuilder::repeatable`"
-                );
-                header.extras_mut().retries = 0;
-            }
-            header.extras().and_then(|extras| extras.delay)
-        };
-        let held = cell.header().state.hold();
+    pub fn start(mut self) -> Task<R, I, O> {
+        let core = self
+            .supervisor
+            .take()
+            .unwrap_or_else(|| Arc::clone(supervisor().core()));
+        self.launch(Some(core))
+    }
+
+    /// The same on the supervisor of an aloop, if that still exists.
+    #[cfg(feature = "async")]
+    pub(crate) fn start_on(self, core: &std::sync::Weak<Core>) -> Task<R, I, O> {
+        self.launch(core.upgrade())
+    }
+
+    fn launch(self, core: Option<Arc<Core>>) -> Task<R, I, O> {
+        let TaskBuilder {
+            mut cell,
+            links,
+            mut failed,
+            ..
+        } = self;
+        let once = !cell.repeats();
+        let header = Arc::get_mut(&mut cell)
+            .expect("only the builder has the task")
+            .header_mut();
+        if once && header.extras().is_some_and(|extras| extras.retries > 0) {
+            tracing::warn!(
+                target: "atasker", task = %header.id, name = header.name(),
+                "`retries` has no effect: this function can run only once; \
+                 use `TaskBuilder::repeatable`"
+            );
+            header.extras_mut().retries = 0;
+        }
+        match &core {
+            Some(core) => core.prepare(header),
+            None => failed = Some(TaskError::SupervisorStopped),
+        }
+        let held = header.state.hold();
         debug_assert!(held, "a new task has no handle yet");
         let task = Task::new(cell, links);
-        supervisor.launch(task.erased(), delayed, failed);
+        match (core, failed) {
+            (Some(core), None) => core.launch(task.erased()),
+            (_, error) => end_waiting(task.erased(), error.unwrap_or(TaskError::SupervisorStopped)),
+        }
         task
     }
 }

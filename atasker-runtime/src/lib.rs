@@ -29,9 +29,18 @@ mod job;
 mod timer;
 
 // 3: places
+#[cfg(feature = "async")]
+mod aloop;
 #[cfg(feature = "mp")]
 mod process;
+mod thread;
 
+// 4, 5: the supervisor, and the way to it
+mod launcher;
+mod supervisor;
+
+#[cfg(feature = "async")]
+pub use aloop::Aloop;
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
     WorkerDeath,
@@ -41,13 +50,15 @@ pub use info::{
     AloopInfo, BackgroundWorkerInfo, JobInfo, MpPoolInfo, Outcome, Progress, SupervisorInfo,
     TaskInfo, TaskStatus, TaskType, ThreadPoolInfo, Waiting, WorkerProcessInfo,
 };
+pub use launcher::TaskBuilder;
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
 #[cfg(feature = "mp")]
-pub use process::{MpPoolConfig, WorkerStdio, init, worker_data};
-#[cfg(feature = "mp")]
 #[doc(hidden)]
 pub use process::enter as __enter;
+#[cfg(feature = "mp")]
+pub use process::{MpPoolConfig, WorkerStdio, init, worker_data};
+pub use supervisor::{Supervisor, SupervisorBuilder, supervisor};
 pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};
 pub use task::handle::{Messages, Task};

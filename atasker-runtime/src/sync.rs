@@ -9,9 +9,19 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// Waits until notified.
-    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>) {
-        condvar.wait(guard);
+    /// Waits until notified (true), or until the deadline (false).
+    pub(crate) fn wait_until<T>(
+        condvar: &Condvar,
+        guard: &mut MutexGuard<'_, T>,
+        deadline: Option<std::time::Instant>,
+    ) -> bool {
+        match deadline {
+            None => {
+                condvar.wait(guard);
+                true
+            }
+            Some(deadline) => !condvar.wait_until(guard, deadline).timed_out(),
+        }
     }
 
     /// A cell whose users agree among themselves who may touch it.
@@ -55,7 +65,12 @@ mod model {
         }
     }
 
-    pub(crate) fn wait<T>(condvar: &Condvar, guard: &mut MutexGuard<'_, T>) {
+    /// Waits until notified; a model has no time, so the deadline never comes.
+    pub(crate) fn wait_until<T>(
+        condvar: &Condvar,
+        guard: &mut MutexGuard<'_, T>,
+        _deadline: Option<std::time::Instant>,
+    ) -> bool {
         // loom's condvar takes the guard by value, as std's does: hand it over and put it back.
         // SAFETY: the guard is read out once and a valid guard of the same mutex is written back
         // before anybody can look; `wait` does not unwind in a model.
@@ -63,5 +78,6 @@ mod model {
             let owned = std::ptr::read(guard);
             std::ptr::write(guard, condvar.wait(owned).expect("not poisoned"));
         }
+        true
     }
 }

@@ -1,1 +1,2 @@
 //! Background tasks.
+pub use atasker_runtime::*;

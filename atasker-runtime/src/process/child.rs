@@ -25,9 +25,7 @@ use crate::task::channel::{Bytes, Channel, Links, Port};
 use crate::task::header::Header;
 use crate::task::state::Ending;
 use crate::task::{AnyTask, Owner, current, panic};
-use crate::wire::frame::{
-    Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply,
-};
+use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply};
 
 use std::os::fd::OwnedFd;
 
@@ -79,7 +77,9 @@ pub(crate) fn in_worker() -> bool {
 
 /// If this process was started as a worker, serves as one and does not return.
 pub(super) fn take_over() {
-    let Some(parent) = worker::take_marker() else { return };
+    let Some(parent) = worker::take_marker() else {
+        return;
+    };
     if !worker::stdin_is_socket() {
         // Somebody has handed the marker down by accident; a worker's descriptor 0 is a socket.
         return;
@@ -127,22 +127,24 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
         }
     };
     let (init, exit_hook) = child.hooks();
-    let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
-        overflow::watch_this_thread();
-        if let Some(offset) = init
-            && let Err(error) = panic::catch(|| run_hook(offset))
-        {
-            child.refuse(&format!("its `worker_init` failed: {error}"));
-        }
-        child.write(&ToParent::Ready { pid: worker::pid() });
-        child.run_calls(first);
-        if let Some(offset) = exit_hook
-            && let Err(error) = panic::catch(|| run_hook(offset))
-        {
-            tracing::error!(target: "atasker", %error, "the pool's `worker_exit` failed");
-        }
-        exit(0);
-    });
+    let task_thread = std::thread::Builder::new()
+        .name("atasker task".into())
+        .spawn(move || {
+            overflow::watch_this_thread();
+            if let Some(offset) = init
+                && let Err(error) = panic::catch(|| run_hook(offset))
+            {
+                child.refuse(&format!("its `worker_init` failed: {error}"));
+            }
+            child.write(&ToParent::Ready { pid: worker::pid() });
+            child.run_calls(first);
+            if let Some(offset) = exit_hook
+                && let Err(error) = panic::catch(|| run_hook(offset))
+            {
+                tracing::error!(target: "atasker", %error, "the pool's `worker_exit` failed");
+            }
+            exit(0);
+        });
     if let Err(error) = task_thread {
         child.refuse(&format!("it could start no thread: {error}"));
     }
@@ -334,7 +336,9 @@ impl Child {
         }
         let mut inline = [0; INLINE];
         let bytes = match order.is_inline() {
-            true => self.page.inline(call, order.name_len + order.args_len, &mut inline),
+            true => self
+                .page
+                .inline(call, order.name_len + order.args_len, &mut inline),
             false => &scratch.args[..],
         };
         let (name, args) = bytes.split_at(order.name_len.min(bytes.len()));
@@ -350,7 +354,9 @@ impl Child {
                 let _current = current::enter(Arc::clone(&task));
                 panic::catch(|| (function.call)(&mut under_way)).and_then(|result| result)
             }
-            None => Err(TaskError::not_started("the worker process does not know the function")),
+            None => Err(TaskError::not_started(
+                "the worker process does not know the function",
+            )),
         };
         let mut reply = under_way.into_reply();
         let ok = outcome.is_ok();
@@ -369,7 +375,8 @@ impl Child {
         let out = &mut *self.out.lock();
         if len <= INLINE {
             let at = ReplyAt::Slot { ok, len };
-            self.page.finish(call, at, &reply[REPLY_HEAD..], out.written);
+            self.page
+                .finish(call, at, &reply[REPLY_HEAD..], out.written);
             return;
         }
         // Done first, and then the frame: if this process dies in between, the parent sees that the
@@ -402,8 +409,11 @@ impl Child {
         header.set_owner(Arc::clone(self.owner.get_or_init(|| Arc::new(ChildOwner(self)))) as _);
         if order.linked {
             let ports = (as_they_are(), as_they_are());
-            header.extras_mut().links =
-                Some(Links::<Bytes, Bytes>::coded(Channel::new(), Channel::new(), ports));
+            header.extras_mut().links = Some(Links::<Bytes, Bytes>::coded(
+                Channel::new(),
+                Channel::new(),
+                ports,
+            ));
         }
         header.note_queued();
         header.set_attempt(order.attempt.saturating_sub(1));
@@ -473,7 +483,10 @@ impl Scratch {
 
 /// Messages that are bytes already.
 fn as_they_are() -> Port<Bytes> {
-    Port { encode: |bytes| Ok(bytes.to_vec()), decode: |bytes| Ok(bytes.into()) }
+    Port {
+        encode: |bytes| Ok(bytes.to_vec()),
+        decode: |bytes| Ok(bytes.into()),
+    }
 }
 
 /// The call that this process runs at the moment; 0 for none.
@@ -487,6 +500,18 @@ pub(super) fn current_call() -> u64 {
 pub(super) fn tell(message: &ToParent<'_>) {
     if let Some(child) = CHILD.get() {
         child.write(message);
+    }
+}
+
+/// Sends bytes that are no frame.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn tell_rubbish() {
+    if let Some(child) = CHILD.get() {
+        let _ = link::write_all(&child.data, &[0xff; 64]);
+    }
+    // The parent is to end this process; it does not return from here by itself.
+    loop {
+        std::thread::park();
     }
 }
 
@@ -525,7 +550,10 @@ impl Owner for ChildOwner {
             return;
         }
         while let Some(bytes) = outbox.pass_on() {
-            self.0.write(&ToParent::Message { call: now.call, bytes: &bytes });
+            self.0.write(&ToParent::Message {
+                call: now.call,
+                bytes: &bytes,
+            });
         }
     }
 
@@ -533,18 +561,25 @@ impl Owner for ChildOwner {
         let inbox = task.header().links().and_then(|links| links.inbox_bytes());
         if let Some(count) = inbox.and_then(|inbox| inbox.worth_telling()) {
             let count = count as u64;
-            self.0.write(&ToParent::Taken { call: Self::call_of(task), count });
+            self.0.write(&ToParent::Taken {
+                call: Self::call_of(task),
+                count,
+            });
         }
     }
 
     fn progressed(&self, task: &dyn AnyTask) {
-        let Some(extras) = task.header().extras() else { return };
+        let Some(extras) = task.header().extras() else {
+            return;
+        };
         let mut now = self.0.now.lock();
         if now.call != Self::call_of(task) || now.task.is_none() {
             return;
         }
         let progress = extras.progress.lock();
-        let Some(progress) = progress.as_ref() else { return };
+        let Some(progress) = progress.as_ref() else {
+            return;
+        };
         let told = (progress.done, progress.total);
         if now.told != told {
             now.told = told;
@@ -553,7 +588,10 @@ impl Owner for ChildOwner {
         if now.said != progress.message
             && let Some(text) = &progress.message
         {
-            self.0.write(&ToParent::Said { call: now.call, text });
+            self.0.write(&ToParent::Said {
+                call: now.call,
+                text,
+            });
             now.said = Some(text.clone());
         }
     }
@@ -579,7 +617,9 @@ fn report_aborting_panics(child: &'static Child) {
         if call == 0 {
             return;
         }
-        let message = info.payload_as_str().unwrap_or("a panic with a value that is no text");
+        let message = info
+            .payload_as_str()
+            .unwrap_or("a panic with a value that is no text");
         let backtrace = std::backtrace::Backtrace::capture();
         let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
         let error = TaskError::Panicked {

@@ -141,7 +141,10 @@ impl ProcessPool {
         for priority in Priority::ALL {
             waiting[priority.index()] = inner.backlog.waiting_of(priority);
         }
-        inner.lanes.iter().for_each(|lane| lane.count_unbegun(&mut waiting));
+        inner
+            .lanes
+            .iter()
+            .for_each(|lane| lane.count_unbegun(&mut waiting));
         let running = inner.lanes.iter().filter_map(Lane::running).count();
         let workers = inner.lanes.iter().filter_map(|lane| {
             let worker = lane.worker()?;
@@ -178,7 +181,12 @@ impl ProcessPool {
     }
 
     /// Makes a launcher wait until there is room in the queue, or says why the job can't wait.
-    fn admit(&self, inner: &mut MutexGuard<'_, Inner>, job: &Job, may_block: bool) -> Option<TaskError> {
+    fn admit(
+        &self,
+        inner: &mut MutexGuard<'_, Inner>,
+        job: &Job,
+        may_block: bool,
+    ) -> Option<TaskError> {
         let bytes = bytes_of(job) as u64;
         loop {
             if !inner.open {
@@ -204,7 +212,12 @@ impl ProcessPool {
         }
     }
 
-    fn watch_limit(&self, at: Instant, task: Weak<dyn AnyTask>, limit: Duration) -> timer::TimerKey {
+    fn watch_limit(
+        &self,
+        at: Instant,
+        task: Weak<dyn AnyTask>,
+        limit: Duration,
+    ) -> timer::TimerKey {
         let me = Weak::clone(&self.me);
         timer::at(at, move || {
             if let (Some(pool), Some(task)) = (me.upgrade(), task.upgrade()) {
@@ -216,18 +229,23 @@ impl ProcessPool {
     /// A time limit may be over: ends the worker if the task has begun so long ago.
     fn check_limit(&self, task: &Arc<dyn AnyTask>, limit: Duration) {
         self.with(|inner, deeds| {
-            let Some((lane, call)) = inner.lane_of(&**task) else { return };
+            let Some((lane, call)) = inner.lane_of(&**task) else {
+                return;
+            };
             let now = clock::now();
-            let begun = inner.lanes[lane].has_begun(call).then(|| inner.begun(lane, call));
-            let over = begun.is_some_and(|begun| {
-                Duration::from_nanos(now.saturating_sub(begun)) >= limit
-            });
+            let begun = inner.lanes[lane]
+                .has_begun(call)
+                .then(|| inner.begun(lane, call));
+            let over =
+                begun.is_some_and(|begun| Duration::from_nanos(now.saturating_sub(begun)) >= limit);
             if over {
                 inner.doom(lane, call, Why::Limit(limit));
                 return inner.fill(deeds, self);
             }
             // It was sent, and waited there for its turn: its time counts from its begin.
-            let passed = begun.map_or(Duration::ZERO, |b| Duration::from_nanos(now.saturating_sub(b)));
+            let passed = begun.map_or(Duration::ZERO, |b| {
+                Duration::from_nanos(now.saturating_sub(b))
+            });
             let at = clock::after(limit.saturating_sub(passed));
             let key = self.watch_limit(at, Arc::downgrade(task), limit);
             if let Some(sent) = inner.lanes[lane].get(call) {
@@ -322,7 +340,9 @@ impl Place for ProcessPool {
 
     fn received(&self, task: &dyn AnyTask) {
         let outbox = task.header().links().and_then(|links| links.outbox_bytes());
-        let Some(count) = outbox.and_then(|outbox| outbox.worth_telling()) else { return };
+        let Some(count) = outbox.and_then(|outbox| outbox.worth_telling()) else {
+            return;
+        };
         let inner = self.inner.lock();
         if let Whereabouts::Lane { lane, call } = inner.whereabouts(task)
             && let Some(worker) = inner.worker_of(lane, call)
@@ -347,12 +367,16 @@ impl Place for ProcessPool {
 
     fn refresh(&self, task: &dyn AnyTask) {
         let mut inner = self.inner.lock();
-        let Some((lane, call)) = inner.lane_of(task) else { return };
+        let Some((lane, call)) = inner.lane_of(task) else {
+            return;
+        };
         if !inner.lanes[lane].has_begun(call) {
             return;
         }
         let begun = inner.begun(lane, call);
-        let Some(worker) = inner.lanes[lane].worker() else { return };
+        let Some(worker) = inner.lanes[lane].worker() else {
+            return;
+        };
         promote(task, begun);
         let extras = task.header().extras_or_new();
         extras.worker_pid.store(worker.pid, Ordering::Relaxed);
@@ -383,13 +407,23 @@ impl Place for ProcessPool {
         }
         drop(inner);
         deeds.take_back();
-        waiting.into_iter().for_each(|job| job.end(TaskError::SupervisorStopped));
+        waiting
+            .into_iter()
+            .for_each(|job| job.end(TaskError::SupervisorStopped));
 
         let deadline = Instant::now() + GRACE;
         let mut inner = self.inner.lock();
-        while inner.lanes.iter().any(|lane| !matches!(lane.stage, Stage::Empty)) {
+        while inner
+            .lanes
+            .iter()
+            .any(|lane| !matches!(lane.stage, Stage::Empty))
+        {
             if self.ended.wait_until(&mut inner, deadline).timed_out() {
-                inner.lanes.iter().filter_map(Lane::worker).for_each(|worker| worker.kill());
+                inner
+                    .lanes
+                    .iter()
+                    .filter_map(Lane::worker)
+                    .for_each(|worker| worker.kill());
                 let last = Instant::now() + GRACE;
                 while inner.lanes.iter().any(|lane| lane.worker().is_some())
                     && !self.ended.wait_until(&mut inner, last).timed_out()
@@ -456,7 +490,9 @@ impl Inner {
     /// The worker that this call was sent to, if it is the present one of its lane.
     fn worker_of(&self, lane: usize, call: u64) -> Option<Arc<Worker>> {
         let lane = self.lanes.get(lane)?;
-        (call >= lane.first_call()).then(|| lane.worker().cloned()).flatten()
+        (call >= lane.first_call())
+            .then(|| lane.worker().cloned())
+            .flatten()
     }
 
     /// When a call that has begun did so.
@@ -467,7 +503,10 @@ impl Inner {
 
     /// What to do with a job of so many bytes that would have to wait, if the queue is full.
     fn overflow(&self, bytes: u64) -> Option<Overflow> {
-        let by_count = self.config.queue_limit.filter(|(limit, _)| self.backlog.waiting() >= *limit);
+        let by_count = self
+            .config
+            .queue_limit
+            .filter(|(limit, _)| self.backlog.waiting() >= *limit);
         let by_bytes = self
             .config
             .queue_bytes
@@ -560,8 +599,12 @@ impl Inner {
     fn fill(&mut self, deeds: &mut Deeds, pool: &ProcessPool) {
         while let Some(priority) = self.backlog.first() {
             let bytes = self.backlog.peek().map_or(0, bytes_of);
-            let Some(lane) = self.choose(priority, bytes) else { break };
-            let Some((priority, job)) = self.backlog.take_first() else { break };
+            let Some(lane) = self.choose(priority, bytes) else {
+                break;
+            };
+            let Some((priority, job)) = self.backlog.take_first() else {
+                break;
+            };
             self.left_backlog(&job);
             self.send(lane, priority, job, deeds, pool);
         }
@@ -594,13 +637,21 @@ impl Inner {
         if !may_append {
             return None;
         }
-        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| appendable(lane));
-        lanes.min_by_key(|(_, lane)| lane.live()).map(|(lane, _)| lane)
+        let lanes = self
+            .lanes
+            .iter()
+            .enumerate()
+            .filter(|(_, lane)| appendable(lane));
+        lanes
+            .min_by_key(|(_, lane)| lane.live())
+            .map(|(lane, _)| lane)
     }
 
     /// Whether the lane's worker process may have one more task in its life.
     fn tasks_left(&self, lane: &Lane) -> bool {
-        self.config.max_tasks_per_worker.is_none_or(|most| lane.tasks < most)
+        self.config
+            .max_tasks_per_worker
+            .is_none_or(|most| lane.tasks < most)
     }
 
     fn send(
@@ -647,8 +698,11 @@ impl Inner {
         if !self.open || self.pausing {
             return;
         }
-        let starting =
-            self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Starting)).count();
+        let starting = self
+            .lanes
+            .iter()
+            .filter(|lane| matches!(lane.stage, Stage::Starting))
+            .count();
         let there = self.lanes.iter().filter(|lane| lane.is_open()).count() + starting;
         let mut wanted = self.config.min_size.saturating_sub(there);
         if let Some(priority) = self.backlog.first() {
@@ -662,13 +716,22 @@ impl Inner {
                 _ => (limits.of(priority), self.backlog.held()),
             };
             let free = limit.saturating_sub(held);
-            let useful = free.min(self.backlog.waiting()).saturating_sub(starting + idle);
+            let useful = free
+                .min(self.backlog.waiting())
+                .saturating_sub(starting + idle);
             wanted = wanted.max(useful);
         }
         // After a failure one at a time, until one has shown that it can serve.
-        let most = if self.failures > 0 { 1usize.saturating_sub(starting) } else { usize::MAX };
+        let most = if self.failures > 0 {
+            1usize.saturating_sub(starting)
+        } else {
+            usize::MAX
+        };
         for _ in 0..wanted.min(most) {
-            let free = self.lanes.iter().position(|lane| matches!(lane.stage, Stage::Empty));
+            let free = self
+                .lanes
+                .iter()
+                .position(|lane| matches!(lane.stage, Stage::Empty));
             let index = match free {
                 Some(index) => index,
                 None if self.lanes.len() < MAX_LANES => {
@@ -679,7 +742,9 @@ impl Inner {
             };
             self.started += 1;
             let first = self.lanes[index].start();
-            let Some(pool_arc) = pool.me.upgrade() else { return };
+            let Some(pool_arc) = pool.me.upgrade() else {
+                return;
+            };
             deeds.start.push(spawn::Request {
                 pool: pool_arc,
                 lane: index,
@@ -717,11 +782,15 @@ impl Inner {
     fn end_lane(&mut self, index: usize, deeds: &mut Deeds) {
         for sent in self.lanes[index].revoke_all(|_| true) {
             let job = self.unsend(index, sent);
-            deeds.unsendable.push(Unsendable(job, TaskError::SupervisorStopped));
+            deeds
+                .unsendable
+                .push(Unsendable(job, TaskError::SupervisorStopped));
         }
         let lane = &mut self.lanes[index];
         lane.closing = true;
-        let Some(worker) = lane.worker().cloned() else { return };
+        let Some(worker) = lane.worker().cloned() else {
+            return;
+        };
         if lane.live() == 0 {
             worker.post_shutdown();
         } else if lane.doomed.is_none() {
@@ -735,7 +804,11 @@ impl Inner {
 impl Inner {
     /// Too many have failed, and none is there.
     fn given_up(&self) -> bool {
-        self.failures >= TRIES && self.lanes.iter().all(|lane| matches!(lane.stage, Stage::Empty))
+        self.failures >= TRIES
+            && self
+                .lanes
+                .iter()
+                .all(|lane| matches!(lane.stage, Stage::Empty))
     }
 
     /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs
@@ -835,7 +908,10 @@ impl ProcessPool {
             let lane = &mut inner.lanes[index];
             if lane.live() == 0
                 && !lane.closing
-                && inner.config.max_tasks_per_worker.is_some_and(|most| lane.tasks >= most)
+                && inner
+                    .config
+                    .max_tasks_per_worker
+                    .is_some_and(|most| lane.tasks >= most)
             {
                 lane.closing = true;
                 if let Some(worker) = lane.worker() {
@@ -853,7 +929,8 @@ impl ProcessPool {
         const LOOK: u64 = 1_000_000;
         let mut inner = self.inner.lock();
         let idle_timeout = inner.config.idle_timeout;
-        let spare = inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
+        let spare =
+            inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
         let lane = &mut inner.lanes[index];
         let (first, live) = (lane.first_call(), lane.live());
         lane.watched = live > 1;
@@ -862,7 +939,13 @@ impl ProcessPool {
             Some(LOOK)
         } else if live == 0 && !lane.closing && spare && lane.proven {
             let idle = Duration::from_nanos(clock::now().saturating_sub(lane.idle_since));
-            Some(idle_timeout.saturating_sub(idle).as_nanos().try_into().unwrap_or(u64::MAX))
+            Some(
+                idle_timeout
+                    .saturating_sub(idle)
+                    .as_nanos()
+                    .try_into()
+                    .unwrap_or(u64::MAX),
+            )
         } else {
             None
         };
@@ -938,7 +1021,10 @@ impl ProcessPool {
                 }
             }
             inner.fill(deeds, self);
-            let begun = begun.into_iter().map(|(call, sent, _)| (call, sent)).collect();
+            let begun = begun
+                .into_iter()
+                .map(|(call, sent, _)| (call, sent))
+                .collect();
             (Leavings { begun, doomed }, told)
         });
         self.tell_failed(told, never_served.unwrap_or_default());
@@ -948,7 +1034,9 @@ impl ProcessPool {
     /// The task of a call that is under way.
     pub(super) fn task_of(&self, index: usize, call: u64) -> Option<Arc<dyn AnyTask>> {
         let mut inner = self.inner.lock();
-        inner.lanes[index].get(call).map(|sent| Arc::clone(sent.job.task()))
+        inner.lanes[index]
+            .get(call)
+            .map(|sent| Arc::clone(sent.job.task()))
     }
 }
 

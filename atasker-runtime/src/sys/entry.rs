@@ -51,8 +51,7 @@ pub(crate) fn in_main_program() -> bool {
             // SAFETY: there are `dlpi_phnum` headers at `dlpi_phdr`.
             let header = unsafe { &*info.dlpi_phdr.add(index) };
             let start = (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
-            if header.p_type == libc::PT_LOAD
-                && here.wrapping_sub(start) < header.p_memsz as usize
+            if header.p_type == libc::PT_LOAD && here.wrapping_sub(start) < header.p_memsz as usize
             {
                 // SAFETY: `found` is the `bool` of the caller below.
                 unsafe { *found.cast::<bool>() = true };

@@ -39,7 +39,11 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
 pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    if now == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+    if now == Some(parent) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the parent is gone"))
+    }
 }
 
 /// The process's short name, beside its `argv[0]`.
@@ -61,11 +65,19 @@ pub(crate) fn set_nice(nice: i32) {
 /// Caps what this process may add to its address space.
 pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
+    let pages = statm
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse::<u64>().ok());
     let now = pages.ok_or(io::ErrorKind::InvalidData)? * rustix::param::page_size() as u64;
     let old = rustix::process::getrlimit(rustix::process::Resource::As);
-    let limit = now.saturating_add(bytes).min(old.maximum.unwrap_or(u64::MAX));
-    let new = rustix::process::Rlimit { current: Some(limit), maximum: old.maximum };
+    let limit = now
+        .saturating_add(bytes)
+        .min(old.maximum.unwrap_or(u64::MAX));
+    let new = rustix::process::Rlimit {
+        current: Some(limit),
+        maximum: old.maximum,
+    };
     rustix::process::setrlimit(rustix::process::Resource::As, new)?;
     Ok(())
 }
@@ -82,5 +94,7 @@ pub(crate) fn end_group() -> ! {
 
 /// This process's number.
 pub(crate) fn pid() -> u32 {
-    Pid::as_raw_nonzero(rustix::process::getpid()).get().unsigned_abs()
+    Pid::as_raw_nonzero(rustix::process::getpid())
+        .get()
+        .unsigned_abs()
 }

@@ -38,7 +38,7 @@ pub(crate) trait Body<R>: Send + 'static {
 
     /// Starts it as a future on a loop.
     #[cfg(feature = "async")]
-    fn spawn(&mut self, task: Arc<dyn AnyTask>, on: &tokio::runtime::Handle, seat: &Self::Seat) {
+    fn spawn(&mut self, task: Arc<dyn Typed<R>>, on: &tokio::runtime::Handle, seat: &Self::Seat) {
         let _ = (task, on, seat);
         unreachable!("only futures go to an aloop");
     }
@@ -69,7 +69,11 @@ pub(crate) type RetryIf<R> = Box<dyn Fn(&R) -> bool + Send>;
 
 impl<R> Default for Hooks<R> {
     fn default() -> Self {
-        Hooks { on_complete: Vec::new(), retry_if: None, returned_err: None }
+        Hooks {
+            on_complete: Vec::new(),
+            retry_if: None,
+            returned_err: None,
+        }
     }
 }
 
@@ -150,7 +154,9 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         let returned_err = hooks.as_ref().and_then(|hooks| hooks.returned_err);
         let ending = Ending {
             outcome: match &result {
-                Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => Outcome::ReturnedErr,
+                Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => {
+                    Outcome::ReturnedErr
+                }
                 Ok(_) => Outcome::Ok,
                 Err(_) => Outcome::Failed,
             },
@@ -165,25 +171,16 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         if callbacks.is_empty() {
             return self.publish(claim, ending);
         }
-        let task = Arc::clone(&self);
-        let run: Box<dyn FnOnce() + Send> = Box::new(move || {
-            for callback in callbacks {
-                let outcome = task.outcome.with(|slot| {
-                    // SAFETY: we own the claim, so nobody writes while we read.
-                    unsafe { &*slot }
-                });
-                if let Slot::Full(result) = outcome
-                    && catch_unwind(AssertUnwindSafe(|| callback(result))).is_err()
-                {
-                    tracing::error!(
-                        target: "atasker", task = %task.header.id, name = task.header.name(),
-                        "a callback of the task panicked"
-                    );
-                }
-            }
-            task.publish(claim, ending);
-        });
-        match self.header.owner() {
+        let owner = self.header.owner().cloned();
+        // Published when it is dropped: even if no thread can be had for the callbacks, the end of
+        // the task is seen.
+        let publish = Publish {
+            cell: self,
+            claim: Some(claim),
+            ending,
+        };
+        let run: Box<dyn FnOnce() + Send> = Box::new(move || publish.after(callbacks));
+        match owner {
             Some(owner) => owner.run_callbacks(run),
             None => run(),
         }
@@ -196,9 +193,8 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         if let Some(owner) = header.owner() {
             owner.ended(&*self, ending);
         }
-        let failed_unseen = ending.outcome == Outcome::Failed
-            && !ending.canceled
-            && !header.state.read().is_held();
+        let failed_unseen =
+            ending.outcome == Outcome::Failed && !ending.canceled && !header.state.read().is_held();
         let wake = header.state.publish(claim, ending);
         if wake {
             header.wake();
@@ -211,6 +207,41 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
                 target: "atasker", task = %header.id, name = header.name(), %error,
                 "a task failed, and nobody holds its handle"
             );
+        }
+    }
+}
+
+/// A task whose outcome is stored and not published yet.
+struct Publish<R: Send + 'static, B: Body<R>> {
+    cell: Arc<Cell<R, B>>,
+    claim: Option<Claim>,
+    ending: Ending,
+}
+
+impl<R: Send + 'static, B: Body<R>> Publish<R, B> {
+    /// Runs the callbacks, then publishes.
+    fn after(self, callbacks: Vec<OnComplete<R>>) {
+        let header = &self.cell.header;
+        let slot = self.cell.outcome.with(|slot| {
+            // SAFETY: we own the claim, so nobody writes while we read.
+            unsafe { &*slot }
+        });
+        let Slot::Full(result) = slot else { return };
+        for callback in callbacks {
+            if panic::catch(|| callback(result)).is_err() {
+                tracing::error!(
+                    target: "atasker", task = %header.id, name = header.name(),
+                    "a callback of the task panicked"
+                );
+            }
+        }
+    }
+}
+
+impl<R: Send + 'static, B: Body<R>> Drop for Publish<R, B> {
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            Arc::clone(&self.cell).publish(claim, self.ending);
         }
     }
 }
@@ -228,10 +259,13 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         self.body.lock().as_ref().is_none_or(|body| body.repeats())
     }
 
-    fn run(self: Arc<Self>) {
-        let Some(mut body) = self.body.lock().take() else { return };
+    fn run(self: Arc<Self>, returned: &mut dyn FnMut()) {
+        let Some(mut body) = self.body.lock().take() else {
+            return;
+        };
         let this: Arc<dyn AnyTask> = self.clone();
         let result = panic::catch(|| body.run(&this)).unwrap_or_else(Err);
+        returned();
         let result = self.limited(result);
         if body.repeats() && self.wants_retry(&result) {
             *self.body.lock() = Some(body);
@@ -244,7 +278,9 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
 
     #[cfg(feature = "async")]
     fn spawn(self: Arc<Self>, on: &tokio::runtime::Handle) {
-        let Some(mut body) = self.body.lock().take() else { return };
+        let Some(mut body) = self.body.lock().take() else {
+            return;
+        };
         body.spawn(self.clone(), on, &self.seat);
         if body.repeats() {
             *self.body.lock() = Some(body);
@@ -264,11 +300,14 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         // Nobody runs it any more, or the runner has taken the body for itself.
         let body = self.body.lock().take();
         drop(body);
+        self.header.disarm_limit();
         self.finish(claim, Err(error));
     }
 
     fn overrun(self: Arc<Self>) {
-        let Some(limit) = self.header.timeout() else { return };
+        let Some(limit) = self.header.timeout() else {
+            return;
+        };
         let again = self.header.attempts_left();
         self.header.ask_limit();
         if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
@@ -297,7 +336,9 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
 
     #[cfg(feature = "mp")]
     fn reply(self: Arc<Self>, reply: &[u8]) {
-        let Some(remote) = B::remote(&self.seat) else { return };
+        let Some(remote) = B::remote(&self.seat) else {
+            return;
+        };
         let result = panic::catch(|| (remote.decode)(reply)).unwrap_or_else(Err);
         self.settle(result);
     }
@@ -357,6 +398,7 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     }
 
     fn settle(self: Arc<Self>, result: Result<R, TaskError>) {
+        self.header.disarm_limit();
         let state = &self.header.state;
         if self.wants_retry(&result) && self.repeats() && state.retry() {
             if let Some(links) = self.header.links() {

@@ -85,7 +85,9 @@ impl<T> Channel<T> {
         key: WaiterKey,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), SendError<T>>> {
-        let Some(message) = value.take() else { return Poll::Ready(Ok(())) };
+        let Some(message) = value.take() else {
+            return Poll::Ready(Ok(()));
+        };
         match self.try_send(message) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(TrySendError::Closed(message)) => Poll::Ready(Err(SendError(message))),
@@ -114,7 +116,10 @@ impl<T> Channel<T> {
 
     /// Waits for room, as a future.
     pub(crate) async fn send_async(&self, value: T) -> Result<(), SendError<T>> {
-        let watch = Watch { channel: self, key: WaiterKey::next() };
+        let watch = Watch {
+            channel: self,
+            key: WaiterKey::next(),
+        };
         let mut value = Some(value);
         std::future::poll_fn(|context| self.poll_send(&mut value, watch.key, context)).await
     }
@@ -160,14 +165,20 @@ impl<T> Channel<T> {
 
     /// Waits for a message until the deadline.
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
-        let watch = Watch { channel: self, key: WaiterKey::next() };
+        let watch = Watch {
+            channel: self,
+            key: WaiterKey::next(),
+        };
         park::block_on(deadline, |context| self.poll_recv(watch.key, context))
             .unwrap_or(Err(RecvError::Timeout))
     }
 
     /// Waits for a message, as a future.
     pub(crate) async fn recv_async(&self) -> Result<T, RecvError> {
-        let watch = Watch { channel: self, key: WaiterKey::next() };
+        let watch = Watch {
+            channel: self,
+            key: WaiterKey::next(),
+        };
         std::future::poll_fn(|context| self.poll_recv(watch.key, context)).await
     }
 
@@ -331,7 +342,10 @@ impl<T> End<T> {
         match self {
             End::Local(channel) => channel.send_async(value).await,
             End::Coded(channel, port) => match Self::encode(port, &value) {
-                Some(bytes) => channel.send_async(bytes).await.map_err(|_| SendError(value)),
+                Some(bytes) => channel
+                    .send_async(bytes)
+                    .await
+                    .map_err(|_| SendError(value)),
                 None => Err(SendError(value)),
             },
         }

@@ -46,8 +46,8 @@ pub(crate) trait AnyTask: Send + Sync {
     fn repeats(&self) -> bool;
 
     /// Runs the body on this thread and settles what comes of it. The caller has turned the state
-    /// to `Started`.
-    fn run(self: Arc<Self>);
+    /// to `Started`; it is told when the body has returned, before anything comes of that.
+    fn run(self: Arc<Self>, returned: &mut dyn FnMut());
 
     /// Starts the body as a future on a loop. The caller has turned the state to `Started`.
     #[cfg(feature = "async")]

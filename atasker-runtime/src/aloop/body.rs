@@ -1,0 +1,151 @@
+//! The bodies of async tasks, and the driver that polls them.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::error::TaskError;
+use crate::task::cell::{Body, Typed};
+use crate::task::state::Phase;
+use crate::task::{AnyTask, current, panic};
+
+/// What the cell keeps for the loop: how to have the future dropped.
+#[derive(Default)]
+pub(crate) struct Seat(Mutex<Option<AbortHandle>>);
+
+/// A future that is made once.
+pub(crate) struct Once<F>(pub(crate) Option<F>);
+
+/// A future that can be made again.
+pub(crate) struct Repeat<F>(pub(crate) F);
+
+fn not_here<R>() -> Result<R, TaskError> {
+    Err(TaskError::not_started(
+        "a future runs on an aloop, not on a thread",
+    ))
+}
+
+impl<R, F, Fut> Body<R> for Once<F>
+where
+    R: Send + 'static,
+    F: FnOnce(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    type Seat = Seat;
+
+    fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+        not_here()
+    }
+
+    fn spawn(&mut self, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat) {
+        if let Some(make) = self.0.take() {
+            let future = make(&task.clone().erase());
+            drive(future, task, on, seat);
+        }
+    }
+
+    fn abort(seat: &Seat) {
+        seat.abort();
+    }
+}
+
+impl<R, F, Fut> Body<R> for Repeat<F>
+where
+    R: Send + 'static,
+    F: FnMut(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    type Seat = Seat;
+
+    fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+        not_here()
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    fn spawn(&mut self, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat) {
+        match panic::catch(|| (self.0)(&task.clone().erase())) {
+            Ok(future) => drive(future, task, on, seat),
+            Err(error) => task.settle(Err(error)),
+        }
+    }
+
+    fn abort(seat: &Seat) {
+        seat.abort();
+    }
+}
+
+impl Seat {
+    fn abort(&self) {
+        if let Some(handle) = &*self.0.lock() {
+            handle.abort();
+        }
+    }
+}
+
+/// Polls the future on the loop until it ends, and ends the task with it.
+fn drive<R, Fut>(future: Fut, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat)
+where
+    R: Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    let erased = task.clone().erase();
+    let dropped = Dropped(Some(task));
+    let driver = async move {
+        let mut dropped = dropped;
+        let erased = dropped.0.clone().map(Typed::erase);
+        let result = {
+            // Declared after the guard, so dropped before it: when the end is seen, what the
+            // future held is free.
+            let mut future = pin!(future);
+            poll_fn(|context| {
+                let _current = erased.clone().map(current::enter);
+                match panic::catch(|| future.as_mut().poll(context)) {
+                    Ok(Poll::Pending) => Poll::Pending,
+                    Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+                    Err(error) => Poll::Ready(Err(error)),
+                }
+            })
+            .await
+        };
+        if let Some(task) = dropped.0.take() {
+            task.settle(result);
+        }
+    };
+    let spawned = on.spawn(driver).abort_handle();
+    *seat.0.lock() = Some(spawned);
+    // An abort that came before there was a handle has left its mark in the state.
+    let now = erased.header().state.read();
+    if now.kill_asked() || now.limit_over() || now.is_ended() {
+        seat.abort();
+    }
+}
+
+/// Ends the task when its future is dropped before it returned.
+struct Dropped<R: Send + 'static>(Option<Arc<dyn Typed<R>>>);
+
+impl<R: Send + 'static> Drop for Dropped<R> {
+    fn drop(&mut self) {
+        let Some(task) = self.0.take() else { return };
+        let now = task.header().state.read();
+        if now.limit_over() && !now.kill_asked() {
+            let limit = task.header().timeout().unwrap_or_default();
+            return task.settle(Err(TaskError::TimedOut { limit }));
+        }
+        let error = if now.kill_asked() {
+            TaskError::Canceled
+        } else {
+            TaskError::SupervisorStopped
+        };
+        if let Some(claim) = task.header().state.claim(Phase::Started) {
+            task.erase().end(claim, error);
+        }
+    }
+}

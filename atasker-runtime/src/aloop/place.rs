@@ -1,0 +1,156 @@
+//! The aloops of one supervisor, as a place.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use super::{Aloop, Inner};
+use crate::clock;
+use crate::error::{KillError, TaskError};
+use crate::info::AloopInfo;
+use crate::job::{Job, Place};
+use crate::priority::Priority;
+use crate::supervisor::Core;
+use crate::task::AnyTask;
+use crate::timer;
+
+/// The name of the aloop that tasks run on when nothing is said.
+const DEFAULT: &str = "default";
+
+/// See the module's documentation.
+pub(crate) struct Aloops {
+    supervisor_id: String,
+    supervisor: Weak<Core>,
+    loops: Mutex<Loops>,
+}
+
+#[derive(Default)]
+struct Loops {
+    by_name: BTreeMap<String, Arc<Inner>>,
+    default: Option<String>,
+}
+
+impl Aloops {
+    pub(crate) fn new(supervisor_id: &str, supervisor: Weak<Core>) -> Self {
+        Aloops {
+            supervisor_id: supervisor_id.to_owned(),
+            supervisor,
+            loops: Mutex::new(Loops::default()),
+        }
+    }
+
+    /// The loop of that name, started if there is none.
+    pub(crate) fn create(&self, name: &str, threads: usize) -> std::io::Result<Aloop> {
+        let mut loops = self.loops.lock();
+        if let Some(found) = loops.by_name.get(name) {
+            return Ok(Aloop::new(Arc::clone(found)));
+        }
+        let inner = Inner::start(
+            self.supervisor.clone(),
+            &self.supervisor_id,
+            name,
+            threads.max(1),
+        )?;
+        loops.by_name.insert(name.to_owned(), Arc::clone(&inner));
+        Ok(Aloop::new(inner))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Aloop> {
+        self.loops
+            .lock()
+            .by_name
+            .get(name)
+            .map(|inner| Aloop::new(Arc::clone(inner)))
+    }
+
+    /// Tasks for no loop in particular, or for an unknown one, go to this one.
+    pub(crate) fn set_default(&self, name: &str) {
+        self.loops.lock().default = Some(name.to_owned());
+    }
+
+    pub(crate) fn info(&self) -> Vec<AloopInfo> {
+        self.loops
+            .lock()
+            .by_name
+            .values()
+            .map(|inner| inner.info())
+            .collect()
+    }
+
+    fn for_task(&self, wanted: Option<&str>) -> std::io::Result<Arc<Inner>> {
+        let name = {
+            let loops = self.loops.lock();
+            let default = || loops.default.clone().unwrap_or_else(|| DEFAULT.to_owned());
+            let name = wanted.map_or_else(default, str::to_owned);
+            if let Some(found) = loops.by_name.get(&name) {
+                return Ok(Arc::clone(found));
+            }
+            name
+        };
+        self.create(&name, 1).map(|found| found.inner)
+    }
+}
+
+impl Place for Aloops {
+    fn start(&self, job: Job, _may_block: bool) {
+        let wanted = job
+            .header()
+            .extras()
+            .and_then(|extras| extras.aloop.clone());
+        let inner = match self.for_task(wanted.as_deref()) {
+            Ok(inner) => inner,
+            Err(error) => {
+                return job.end(TaskError::not_started(format!(
+                    "no aloop could be started: {error}"
+                )));
+            }
+        };
+        if inner.is_stopped() {
+            return job.end(TaskError::SupervisorStopped);
+        }
+        let task = job.into_task();
+        if !task.header().begin() {
+            return;
+        }
+        if let Some(limit) = task.header().timeout() {
+            let attempt = task.header().attempt();
+            let weak = Arc::downgrade(&task);
+            let key = timer::at(clock::after(limit), move || {
+                let task = weak
+                    .upgrade()
+                    .filter(|task| task.header().attempt() == attempt);
+                if let Some(task) = task {
+                    task.overrun();
+                }
+            });
+            *task.header().extras_or_new().limit_timer.lock() = Some(key);
+        }
+        task.spawn(&inner.handle);
+    }
+
+    fn credits(&self, _priority: Priority) -> usize {
+        usize::MAX
+    }
+
+    fn revoke(&self, _task: &dyn AnyTask) -> bool {
+        // A task starts at once: none waits here.
+        false
+    }
+
+    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        task.header().state.ask_kill();
+        task.header().ask_stop();
+        task.abort();
+        Ok(())
+    }
+
+    fn open(&self) {}
+
+    fn close(&self) {
+        let loops = std::mem::take(&mut self.loops.lock().by_name);
+        for inner in loops.into_values() {
+            inner.stop();
+        }
+    }
+}

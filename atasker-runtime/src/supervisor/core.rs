@@ -1,0 +1,261 @@
+//! What the handles of a supervisor, its tasks and its threads share.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Context;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+use super::alarm::Alarms;
+use crate::id::TaskId;
+use crate::info::{SupervisorInfo, TaskInfo};
+use crate::job::Place;
+use crate::options::PoolConfig;
+use crate::task::header::{Header, refresh};
+use crate::task::waiters::{WaiterKey, Waiters};
+use crate::task::{AnyTask, park};
+use crate::thread::ThreadPool;
+
+/// See the module's documentation of `supervisor`.
+pub(crate) struct Core {
+    pub(super) me: Weak<Core>,
+    id: String,
+    /// The books: every task from its launch to its end.
+    pub(super) live: DashMap<TaskId, Arc<dyn AnyTask>, BuildHasherDefault<IdHasher>>,
+    /// Written under the lock of `life`. Launches and ends read it without: they change the books
+    /// before they look, a stop looks at the books after it has written, and the books' own locks
+    /// order the two.
+    phase: AtomicU8,
+    pub(super) life: Mutex<Life>,
+    pub(super) threads: ThreadPool,
+    #[cfg(feature = "mp")]
+    pub(super) processes: Arc<crate::process::ProcessPool>,
+    #[cfg(feature = "async")]
+    pub(super) aloops: crate::aloop::Aloops,
+    pub(super) alarms: Alarms,
+    /// Tasks that ended, for the reports of a stop.
+    pub(super) ended: AtomicU64,
+    pub(super) canceled: AtomicU64,
+}
+
+/// Who waits for a change of the phase of life, or for empty books.
+pub(super) struct Life {
+    pub(super) waiters: Waiters,
+    /// Tasks of our own that wait for our stop.
+    pub(super) stopping_inside: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Never used: the first launch starts it.
+    Idle = 0,
+    Active = 1,
+    /// Takes tasks of its own tasks only.
+    Draining = 2,
+    /// Takes none until it is started again.
+    Stopped = 3,
+}
+
+/// Ids are counters: one multiplication spreads them well enough.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        // The golden ratio as a fraction of 2^64 (Knuth, TAOCP 3, 6.4).
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+impl Core {
+    pub(super) fn new(
+        id: String,
+        threads: PoolConfig,
+        #[cfg(feature = "mp")] processes: crate::process::MpPoolConfig,
+    ) -> Arc<Core> {
+        Arc::new_cyclic(|me: &Weak<Core>| Core {
+            me: me.clone(),
+            live: DashMap::with_hasher(BuildHasherDefault::default()),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            life: Mutex::new(Life {
+                waiters: Waiters::None,
+                stopping_inside: 0,
+            }),
+            threads: ThreadPool::new(&id, threads),
+            #[cfg(feature = "mp")]
+            processes: crate::process::ProcessPool::new(&id, processes),
+            #[cfg(feature = "async")]
+            aloops: crate::aloop::Aloops::new(&id, me.clone()),
+            alarms: Alarms::new(me.clone()),
+            ended: AtomicU64::new(0),
+            canceled: AtomicU64::new(0),
+            id,
+        })
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Idle,
+            1 => Phase::Active,
+            2 => Phase::Draining,
+            _ => Phase::Stopped,
+        }
+    }
+
+    /// Only under the lock of `life`.
+    pub(super) fn set_phase(&self, _life: &mut Life, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.phase() == Phase::Active
+    }
+
+    pub(super) fn start(&self) -> bool {
+        loop {
+            let mut life = self.life.lock();
+            match self.phase() {
+                Phase::Active => return false,
+                Phase::Draining => {
+                    drop(life);
+                    self.block();
+                }
+                Phase::Idle | Phase::Stopped => {
+                    self.set_phase(&mut life, Phase::Active);
+                    drop(life);
+                    self.open();
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Opens the places.
+    pub(super) fn open(&self) {
+        tracing::debug!(target: "atasker", supervisor = %self.id, "started");
+        self.threads.open();
+        #[cfg(feature = "mp")]
+        if !crate::process::in_worker() {
+            self.processes.open();
+        }
+    }
+
+    /// Closes the places.
+    pub(super) fn close(&self) {
+        #[cfg(feature = "mp")]
+        self.processes.close();
+        #[cfg(feature = "async")]
+        self.aloops.close();
+        self.threads.close();
+    }
+
+    /// Blocks until it is stopped.
+    pub(super) fn block(&self) {
+        let key = WaiterKey::next();
+        park::block_on(None, |context| {
+            self.poll_life(key, context, |_| self.phase() == Phase::Stopped)
+        });
+    }
+
+    /// Is ready when the phase of life is as wanted.
+    pub(super) fn poll_life(
+        &self,
+        key: WaiterKey,
+        context: &mut Context<'_>,
+        wanted: impl FnOnce(&Life) -> bool,
+    ) -> std::task::Poll<()> {
+        let mut life = self.life.lock();
+        if wanted(&life) {
+            life.waiters.remove(key);
+            return std::task::Poll::Ready(());
+        }
+        life.waiters.add(key, context.waker());
+        std::task::Poll::Pending
+    }
+
+    pub(super) fn find(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
+        self.live.get(&id).map(|found| Arc::clone(found.value()))
+    }
+
+    /// The live tasks, in the order of their launch.
+    pub(super) fn live_tasks(&self) -> Vec<Arc<dyn AnyTask>> {
+        let mut tasks: Vec<_> = self
+            .live
+            .iter()
+            .map(|entry| Arc::clone(entry.value()))
+            .collect();
+        tasks.sort_by_key(|task| task.header().id);
+        tasks
+    }
+
+    pub(super) fn infos(&self, wanted: impl Fn(&Header) -> bool) -> Vec<TaskInfo> {
+        let tasks = self.live_tasks();
+        let wanted = tasks.iter().filter(|task| wanted(task.header()));
+        wanted
+            .map(|task| {
+                refresh(&**task);
+                task.header().info()
+            })
+            .collect()
+    }
+
+    pub(super) fn info(&self) -> SupervisorInfo {
+        SupervisorInfo {
+            id: self.id.clone(),
+            active: self.is_active(),
+            tasks: self.live.len(),
+            thread_pool: self.threads.info(),
+            #[cfg(feature = "mp")]
+            mp_pool: Some(self.processes.info()),
+            #[cfg(not(feature = "mp"))]
+            mp_pool: None,
+            #[cfg(feature = "async")]
+            aloops: self.aloops.info(),
+            #[cfg(not(feature = "async"))]
+            aloops: Vec::new(),
+            workers: Vec::new(),
+            jobs: Vec::new(),
+        }
+    }
+
+    pub(super) fn set_thread_pool(&self, config: PoolConfig) {
+        self.threads.set_config(config, self.is_active());
+    }
+
+    #[cfg(feature = "mp")]
+    pub(super) fn set_mp_pool(&self, config: crate::process::MpPoolConfig) {
+        self.processes.set_config(config);
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn create_aloop(
+        &self,
+        name: &str,
+        threads: usize,
+    ) -> std::io::Result<crate::aloop::Aloop> {
+        self.aloops.create(name, threads)
+    }
+
+    /// Wakes those who wait for the book to be empty.
+    pub(super) fn note_ended(&self, canceled: bool) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        if canceled {
+            self.canceled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A launched task goes to its place, and what tasks ask of their supervisor goes there, too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Core, Phase};
+use crate::clock;
+use crate::error::{KillError, TaskError};
+use crate::info::TaskType;
+use crate::job::{Job, Place, end_waiting};
+use crate::priority::Priority;
+use crate::task::body::Once;
+use crate::task::cell::Cell;
+use crate::task::header::Header;
+use crate::task::state::Ending;
+use crate::task::{AnyTask, Owner, current, park};
+use crate::timer;
+
+impl Core {
+    /// The last word before a launch: who owns the task, and where it can run.
+    pub(crate) fn prepare(&self, header: &mut Header) {
+        #[cfg(feature = "mp")]
+        if header.tt == TaskType::Mp && crate::process::in_worker() {
+            // Inside a worker process everything runs on its own threads: processes never multiply.
+            header.tt = TaskType::Thread;
+        }
+        if let Some(me) = self.me.upgrade() {
+            header.set_owner(me);
+        }
+    }
+
+    /// Takes a new task in.
+    pub(crate) fn launch(&self, task: Arc<dyn AnyTask>) {
+        let header = task.header();
+        header.note_queued();
+        self.live.insert(header.id, Arc::clone(&task));
+        if !self.admits() {
+            return end_waiting(task, TaskError::SupervisorStopped);
+        }
+        let delay = header.extras().and_then(|extras| extras.delay);
+        match delay {
+            Some(delay) if !delay.is_zero() => {
+                if header.state.launch(true) {
+                    self.later(task, delay);
+                }
+            }
+            _ => {
+                if header.state.launch(false) {
+                    self.enqueue(task, true);
+                }
+            }
+        }
+    }
+
+    /// Whether a launch is taken now; the first one starts the supervisor.
+    fn admits(&self) -> bool {
+        match self.phase() {
+            Phase::Active => true,
+            // Of several first launches one starts it; then it is active for all of them.
+            Phase::Idle => {
+                let mut life = self.life.lock();
+                if self.phase() == Phase::Idle {
+                    self.set_phase(&mut life, Phase::Active);
+                    drop(life);
+                    self.open();
+                } else {
+                    drop(life);
+                }
+                self.admits()
+            }
+            Phase::Draining => self.inside(),
+            Phase::Stopped => false,
+        }
+    }
+
+    /// Whether this code runs in a task of this supervisor.
+    pub(super) fn inside(&self) -> bool {
+        current::with(|header| {
+            let owner = header.and_then(Header::owner);
+            owner.is_some_and(|owner| {
+                std::ptr::addr_eq(Arc::as_ptr(owner), std::ptr::from_ref(self))
+            })
+        })
+    }
+
+    /// Queues the task after `delay`.
+    fn later(&self, task: Arc<dyn AnyTask>, delay: Duration) {
+        let me = self.me.clone();
+        let job = Job::new(Arc::clone(&task));
+        let key = timer::at(clock::after(delay), move || {
+            // If the task was ended meanwhile, the job is dropped without effect.
+            let task = job.into_task();
+            match me.upgrade() {
+                Some(core) if task.header().state.queue() => core.enqueue(task, false),
+                Some(_) => {}
+                None => end_waiting(task, TaskError::SupervisorStopped),
+            }
+        });
+        if let Some(extras) = task.header().extras() {
+            *extras.delay_timer.lock() = Some(key);
+        }
+    }
+
+    /// Gives a queued task to its place.
+    fn enqueue(&self, task: Arc<dyn AnyTask>, from_launch: bool) {
+        self.alarms.watch(&task);
+        let may_block = from_launch && !park::on_aloop_thread() && current::with(|h| h.is_none());
+        self.place(task.header().tt)
+            .start(Job::new(task), may_block);
+    }
+
+    /// Where tasks of this type run.
+    fn place(&self, tt: TaskType) -> &dyn Place {
+        match tt {
+            TaskType::Thread => &self.threads,
+            #[cfg(feature = "mp")]
+            TaskType::Mp => &*self.processes,
+            #[cfg(feature = "async")]
+            TaskType::Async => &self.aloops,
+            // Without the feature nothing can build such a task.
+            #[cfg(not(all(feature = "mp", feature = "async")))]
+            _ => &self.threads,
+        }
+    }
+
+    fn place_of(&self, task: &dyn AnyTask) -> &dyn Place {
+        self.place(task.header().tt)
+    }
+
+    /// Runs something of the user's on a pool thread, ahead of everything else and without a slot.
+    pub(super) fn run_on_pool(&self, name: &'static str, run: Box<dyn FnOnce() + Send>) {
+        if self.threads.is_own_thread() {
+            return run();
+        }
+        if !self.threads.is_open() {
+            // Past the shutdown: a thread of its own, or, if there is none, right here.
+            let run = Arc::new(parking_lot::Mutex::new(Some(run)));
+            let taken = Arc::clone(&run);
+            let go = move || {
+                let run = taken.lock().take();
+                if let Some(run) = run {
+                    run();
+                }
+            };
+            if std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(go.clone())
+                .is_err()
+            {
+                go();
+            }
+            return;
+        }
+        let mut header = Header::new(TaskType::Thread);
+        header.set_name(name.into());
+        header.priority = Priority::Critical;
+        header.note_queued();
+        if header.state.launch(false) {
+            let body = Once(Some(move |_: &Arc<dyn AnyTask>| run()));
+            let task: Arc<dyn AnyTask> = Cell::<(), _>::new(header, body, ());
+            self.threads.start(Job::new(task), false);
+        }
+    }
+}
+
+impl Owner for Core {
+    fn ended(&self, task: &dyn AnyTask, ending: Ending) {
+        #[cfg(feature = "mp")]
+        if let Some(remote) = task.remote() {
+            remote.drop_args();
+        }
+        self.note_ended(ending.canceled);
+        // The entry is dropped outside the map's lock: it may be the last hold on the task.
+        let entry = self.live.remove(&task.header().id);
+        drop(entry);
+        if self.phase() == Phase::Draining {
+            let waiters = std::mem::take(&mut self.life.lock().waiters);
+            waiters.wake();
+        }
+    }
+
+    fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
+        self.run_on_pool("callback", run);
+    }
+
+    fn again(&self, task: Arc<dyn AnyTask>) {
+        let delay = task
+            .header()
+            .extras()
+            .map(|extras| extras.retry_delay)
+            .unwrap_or_default();
+        // Always by the timer: whoever settles a run may hold locks of its place.
+        self.later(task, delay);
+    }
+
+    fn revoke(&self, task: &dyn AnyTask) -> bool {
+        self.place_of(task).revoke(task)
+    }
+
+    fn stop_asked(&self, task: &dyn AnyTask) {
+        self.place_of(task).stop_asked(task);
+    }
+
+    fn message(&self, task: &dyn AnyTask) {
+        self.place_of(task).message(task);
+    }
+
+    fn received(&self, task: &dyn AnyTask) {
+        self.place_of(task).received(task);
+    }
+
+    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        self.place_of(&**task).kill(task)
+    }
+
+    fn refresh(&self, task: &dyn AnyTask) {
+        self.place_of(task).refresh(task);
+    }
+
+    fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
+        task.header().tt == TaskType::Thread && self.threads.run_here(task)
+    }
+}

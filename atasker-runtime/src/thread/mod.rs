@@ -1,0 +1,30 @@
+//! The thread pool: a place for functions.
+//!
+//! One lock guards the pool's state: the backlog, the idle threads, the counts. Whoever changes
+//! something under it — a launch, a wait that gives its slot up, new limits — *calls* a thread when
+//! something may start and none is coming. The one that comes takes a job and calls the next, so
+//! that between two holders of the lock this holds:
+//!
+//! > If a job may start, a thread is coming for it, or the system gives no threads and the timer
+//! > will try again.
+//!
+//! | a thread is | and leaves this state by |
+//! |---|---|
+//! | coming: called, and not yet at the backlog | taking the lock |
+//! | busy: it holds a slot and runs a task | the end of the run |
+//! | blocked: in a wait, its slot given up | waking up, with or without a free slot |
+//! | idle: it stands in the list of idle threads | being called, or its time is over |
+//!
+//! One idle thread at most spins for a moment, in front of the others; the rest sleep, and only one
+//! that sleeps is woken.
+
+mod idle;
+#[cfg(all(test, atasker_loom))]
+mod loom_tests;
+#[cfg(not(atasker_loom))]
+mod pool;
+#[cfg(not(atasker_loom))]
+mod run;
+
+#[cfg(not(atasker_loom))]
+pub(crate) use pool::ThreadPool;

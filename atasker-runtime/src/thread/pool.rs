@@ -1,0 +1,528 @@
+//! The pool's state and its place interface.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::idle::Idler;
+use super::run;
+use crate::backlog::{Backlog, Limits, Ticket};
+use crate::clock;
+use crate::error::{KillError, TaskError};
+use crate::id::TaskId;
+use crate::info::{ThreadPoolInfo, Waiting};
+use crate::job::{Job, Place};
+use crate::options::{Overflow, PoolConfig};
+use crate::priority::Priority;
+use crate::task::waiters::{WaiterKey, Waiters};
+use crate::task::{AnyTask, park};
+use crate::timer;
+
+/// What an idle thread is told.
+pub(super) enum Order {
+    /// There is something to do: look into the backlog.
+    Look,
+    /// The pool is closed.
+    Leave,
+}
+
+/// How often an idle thread looks before it sleeps: about as long as a wake-up takes.
+const SPIN_ROUNDS: u32 = 200;
+
+/// The threads of a supervisor.
+pub(crate) struct ThreadPool {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What threads and launchers share.
+pub(super) struct Shared {
+    /// The supervisor's id, for the threads' names.
+    name: String,
+    pub(super) state: Mutex<PoolState>,
+    /// Threads that look for work without sleeping: at most one, so that the rest of the machine
+    /// is left to the work.
+    pub(super) spinning: AtomicBool,
+}
+
+pub(super) struct PoolState {
+    pub(super) backlog: Backlog<Job>,
+    config: PoolConfig,
+    /// The last to become idle is the first to be used: the others' time runs out, and caches are
+    /// warm.
+    idle: Vec<Arc<Idler<Order>>>,
+    threads: usize,
+    /// A thread is on its way to look into the backlog: woken or started, and not there yet.
+    coming: bool,
+    blocked: usize,
+    open: bool,
+    thread_number: u64,
+    pub(super) tasks_run: u64,
+    pub(super) overstayed: Vec<TaskId>,
+    /// Launchers that wait for room in the queue.
+    room: Waiters,
+    /// The system gave no thread: a pause, and then the next try.
+    starved: Option<Duration>,
+    last_pause: Option<Duration>,
+}
+
+/// Who is to come and look, after the lock is released.
+#[must_use]
+enum Call {
+    /// Nobody: nothing may start, or somebody is coming already.
+    Nobody,
+    Idle(Arc<Idler<Order>>),
+    New(NewThread),
+}
+
+/// A thread to be started.
+struct NewThread {
+    number: u64,
+    stack: Option<usize>,
+}
+
+impl ThreadPool {
+    pub(crate) fn new(supervisor_id: &str, config: PoolConfig) -> Self {
+        ThreadPool {
+            shared: Arc::new(Shared {
+                name: supervisor_id.to_owned(),
+                spinning: AtomicBool::new(false),
+                state: Mutex::new(PoolState {
+                    backlog: Backlog::new(limits(&config)),
+                    config,
+                    idle: Vec::new(),
+                    threads: 0,
+                    coming: false,
+                    blocked: 0,
+                    open: true,
+                    thread_number: 0,
+                    tasks_run: 0,
+                    overstayed: Vec::new(),
+                    room: Waiters::None,
+                    starved: None,
+                    last_pause: None,
+                }),
+            }),
+        }
+    }
+
+    /// New sizes and rules, from now on; tasks that run keep their slots.
+    pub(crate) fn set_config(&self, config: PoolConfig, active: bool) {
+        let mut state = self.shared.state.lock();
+        state.backlog.set_limits(limits(&config));
+        state.config = config;
+        let room = std::mem::take(&mut state.room);
+        self.shared.dispatch(state);
+        room.wake();
+        if active {
+            self.open();
+        }
+    }
+
+    pub(crate) fn info(&self) -> ThreadPoolInfo {
+        let state = self.shared.state.lock();
+        let of = |priority| state.backlog.waiting_of(priority);
+        ThreadPoolInfo {
+            pool_size: state.config.pool_size,
+            reserve_normal: state.config.reserve_normal,
+            reserve_high: state.config.reserve_high,
+            running: state.backlog.held(),
+            running_critical: state.backlog.critical(),
+            waiting: Waiting {
+                low: of(Priority::Low),
+                normal: of(Priority::Normal),
+                high: of(Priority::High),
+                critical: of(Priority::Critical),
+            },
+            threads: state.threads,
+            idle: state.idle.len(),
+            blocked: state.blocked,
+            overstayed: state.overstayed.clone(),
+            tasks_run: state.tasks_run,
+        }
+    }
+
+    /// Whether this thread is one of the pool's.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        run::is_thread_of(&self.shared)
+    }
+
+    /// Runs a queued task on this very thread, if it still waits here.
+    pub(crate) fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
+        let ours = self.is_own_thread() && self.revoke(&**task);
+        if ours {
+            run::execute(Job::new(Arc::clone(task)), &self.shared);
+        }
+        ours
+    }
+
+    /// Whether it takes jobs.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shared.state.lock().open
+    }
+}
+
+fn limits(config: &PoolConfig) -> Limits {
+    Limits {
+        pool_size: config.pool_size,
+        reserve_normal: config.reserve_normal,
+        reserve_high: config.reserve_high,
+        max_size: config.max_size,
+        critical_total: None,
+    }
+}
+
+impl PoolState {
+    /// Calls a thread if a job may start and none is coming. One at a time will do: whoever comes
+    /// calls the next, and threads that are through with their work look by themselves. So a burst
+    /// of short tasks costs few wake-ups.
+    fn call(&mut self) -> Call {
+        let ready = self
+            .backlog
+            .first()
+            .is_some_and(|first| self.backlog.may_start(first));
+        if self.coming || !ready {
+            return Call::Nobody;
+        }
+        if let Some(idler) = self.idle.pop() {
+            self.coming = true;
+            return Call::Idle(idler);
+        }
+        if self.starved.is_some() {
+            return Call::Nobody;
+        }
+        self.coming = true;
+        Call::New(self.new_thread())
+    }
+
+    fn new_thread(&mut self) -> NewThread {
+        self.threads += 1;
+        self.thread_number += 1;
+        NewThread {
+            number: self.thread_number,
+            stack: self.config.stack_size,
+        }
+    }
+
+    fn is_full(&self, priority: Priority, limit: usize) -> bool {
+        let waits = self.backlog.waiting() > 0 || !self.backlog.may_start(priority);
+        waits && self.backlog.waiting() >= limit
+    }
+}
+
+impl Shared {
+    /// Has a thread come if there is something to start, and lets the lock go. False: the system
+    /// gives no thread.
+    fn dispatch(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>) -> bool {
+        let call = state.call();
+        let fed = state.starved.is_none();
+        drop(state);
+        match call {
+            Call::Nobody => fed,
+            Call::Idle(idler) => {
+                idler.hand(Order::Look);
+                true
+            }
+            Call::New(thread) => {
+                let shared = Arc::clone(self);
+                match self.spawn(&thread, move || run::thread(&shared, true)) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        self.could_not_spawn(&error);
+                        false
+                    }
+                }
+            }
+        }
+    }
+
+    fn spawn(
+        &self,
+        thread: &NewThread,
+        run: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<()> {
+        let name = format!("supervisor_{}_pool_{}", self.name, thread.number);
+        let mut builder = std::thread::Builder::new().name(name);
+        if let Some(bytes) = thread.stack {
+            builder = builder.stack_size(bytes);
+        }
+        builder.spawn(run).map(drop)
+    }
+
+    /// Tries again later; if there is nobody to try, the waiting tasks end with an error.
+    fn could_not_spawn(self: &Arc<Self>, error: &std::io::Error) {
+        const FIRST: Duration = Duration::from_millis(20);
+        const LONGEST: Duration = Duration::from_secs(1);
+        tracing::error!(
+            target: "atasker", supervisor = %self.name, %error,
+            "no thread could be started: tasks wait until the system has room again"
+        );
+        let pause = {
+            let mut state = self.state.lock();
+            state.threads -= 1;
+            state.coming = false;
+            let pause = state
+                .last_pause
+                .map_or(FIRST, |last| (last * 2).min(LONGEST));
+            state.last_pause = Some(pause);
+            state.starved = Some(pause);
+            pause
+        };
+        let weak = Arc::downgrade(self);
+        timer::at(clock::after(pause), move || {
+            if let Some(shared) = weak.upgrade() {
+                let mut state = shared.state.lock();
+                state.starved = None;
+                if shared.dispatch(state) {
+                    shared.state.lock().last_pause = None;
+                }
+            }
+        });
+        let mut state = self.state.lock();
+        if state.threads == 0 && !timer::is_running() {
+            let lost = state.backlog.drain();
+            drop(state);
+            for job in lost {
+                job.end(TaskError::not_started(format!(
+                    "the system gives no thread ({error}): look at the limits of threads and memory"
+                )));
+            }
+        }
+    }
+
+    /// A thread that was called has come: its first job, and another thread is called if there is
+    /// more to start.
+    pub(super) fn first_job(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
+        let mut state = self.state.lock();
+        state.coming = false;
+        match state.backlog.next() {
+            Some((_, job)) => {
+                let room = std::mem::take(&mut state.room);
+                self.dispatch(state);
+                room.wake();
+                Some(job)
+            }
+            None => self.be_idle(state, idler),
+        }
+    }
+
+    /// A run is over, its slot free: what this thread does next. `None`: leave.
+    pub(super) fn next_job(
+        self: &Arc<Self>,
+        idler: &Arc<Idler<Order>>,
+        done: Priority,
+    ) -> Option<Job> {
+        let mut state = self.state.lock();
+        state.backlog.release(done);
+        state.tasks_run += 1;
+        match state.backlog.next() {
+            Some((_, job)) => {
+                // One slot came, one went: whatever else may start was ready before, and somebody
+                // is coming for it.
+                let room = std::mem::take(&mut state.room);
+                drop(state);
+                room.wake();
+                Some(job)
+            }
+            None => self.be_idle(state, idler),
+        }
+    }
+
+    /// Stands in the list of idle threads until called: the next job, or `None`: leave.
+    fn be_idle(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, PoolState>,
+        idler: &Arc<Idler<Order>>,
+    ) -> Option<Job> {
+        if !state.open {
+            state.threads -= 1;
+            return None;
+        }
+        let stay = state.config.idle_timeout;
+        // The one that spins stands on top, where it is called first.
+        let spins = self.spinning.swap(true, Ordering::Relaxed);
+        let at = if spins {
+            state.idle.len().saturating_sub(1)
+        } else {
+            state.idle.len()
+        };
+        state.idle.insert(at, Arc::clone(idler));
+        drop(state);
+        let order = if spins {
+            None
+        } else {
+            let order = idler.spin(SPIN_ROUNDS);
+            self.spinning.store(false, Ordering::Relaxed);
+            order
+        };
+        let order = order.or_else(|| idler.sleep(Some(clock::after(stay))));
+        match order.or_else(|| self.still_wanted(idler))? {
+            Order::Look => self.first_job(idler),
+            Order::Leave => {
+                self.state.lock().threads -= 1;
+                None
+            }
+        }
+    }
+
+    /// An idle thread's time is over: it leaves, unless it is one of `min_size`, or was called at
+    /// this very moment.
+    fn still_wanted(&self, idler: &Arc<Idler<Order>>) -> Option<Order> {
+        let mut state = self.state.lock();
+        let at = state
+            .idle
+            .iter()
+            .position(|other| Arc::ptr_eq(other, idler));
+        if let Some(at) = at
+            && state.threads > state.config.min_size
+        {
+            state.idle.remove(at);
+            state.threads -= 1;
+            return None;
+        }
+        drop(state);
+        idler.sleep(None)
+    }
+
+    /// A thread that was started in advance.
+    pub(super) fn idle_from_start(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
+        let state = self.state.lock();
+        self.be_idle(state, idler)
+    }
+
+    /// A task waits: its slot is free for another. False: no thread for another.
+    pub(super) fn leave(self: &Arc<Self>, priority: Priority) -> bool {
+        let mut state = self.state.lock();
+        state.backlog.release(priority);
+        state.blocked += 1;
+        self.dispatch(state)
+    }
+
+    /// A task goes on after a wait, whether or not there is a slot.
+    pub(super) fn come_back(&self, priority: Priority) {
+        let mut state = self.state.lock();
+        state.backlog.acquire(priority);
+        state.blocked -= 1;
+    }
+}
+
+fn note_ticket(task: &dyn AnyTask, Ticket(ticket): Ticket) {
+    task.header().mark.store(ticket as u64, Ordering::Relaxed);
+}
+
+impl Place for ThreadPool {
+    fn start(&self, job: Job, may_block: bool) {
+        let shared = &self.shared;
+        let mut state = shared.state.lock();
+        let priority = job.priority();
+        if let Some((limit, overflow)) = state.config.queue_limit
+            && state.is_full(priority, limit)
+        {
+            match overflow {
+                Overflow::Reject => {
+                    drop(state);
+                    return job.end(TaskError::QueueFull);
+                }
+                Overflow::Block if may_block => {
+                    drop(state);
+                    shared.wait_for_room(priority);
+                    state = shared.state.lock();
+                }
+                Overflow::Block => {}
+            }
+        }
+        if !state.open {
+            drop(state);
+            return job.end(TaskError::SupervisorStopped);
+        }
+        let task = Arc::clone(job.task());
+        let ticket = state.backlog.push(priority, job);
+        note_ticket(&*task, ticket);
+        shared.dispatch(state);
+    }
+
+    fn credits(&self, priority: Priority) -> usize {
+        let state = self.shared.state.lock();
+        match priority {
+            Priority::Critical => usize::MAX,
+            _ => state
+                .backlog
+                .limits()
+                .of(priority)
+                .saturating_sub(state.backlog.held()),
+        }
+    }
+
+    fn revoke(&self, task: &dyn AnyTask) -> bool {
+        let header = task.header();
+        let mut state = self.shared.state.lock();
+        let ticket = Ticket(header.mark.load(Ordering::Relaxed) as i64);
+        let Some(job) = state.backlog.remove(header.priority, ticket) else {
+            return false;
+        };
+        let room = std::mem::take(&mut state.room);
+        drop(state);
+        room.wake();
+        // The caller ends the task; the job only held it.
+        drop(job.into_task());
+        true
+    }
+
+    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        Err(KillError::Unsupported)
+    }
+
+    fn open(&self) {
+        let mut state = self.shared.state.lock();
+        state.open = true;
+        while state.threads < state.config.min_size {
+            let thread = state.new_thread();
+            let spawned = MutexGuard::unlocked(&mut state, || {
+                let shared = Arc::clone(&self.shared);
+                self.shared
+                    .spawn(&thread, move || run::thread(&shared, false))
+            });
+            if let Err(error) = spawned {
+                state.threads -= 1;
+                tracing::error!(target: "atasker", %error, "no thread could be started in advance");
+                return;
+            }
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.shared.state.lock();
+        state.open = false;
+        let idle = std::mem::take(&mut state.idle);
+        let left = state.backlog.drain();
+        let room = std::mem::take(&mut state.room);
+        drop(state);
+        room.wake();
+        drop(left);
+        for idler in idle {
+            idler.hand(Order::Leave);
+        }
+    }
+}
+
+impl Shared {
+    /// Blocks the launcher until there is room in the queue.
+    fn wait_for_room(&self, priority: Priority) {
+        let key = WaiterKey::next();
+        park::block_on(None, |context| {
+            let mut state = self.state.lock();
+            let full = state.open
+                && state
+                    .config
+                    .queue_limit
+                    .is_some_and(|(limit, _)| state.is_full(priority, limit));
+            if !full {
+                return Poll::Ready(());
+            }
+            state.room.add(key, context.waker());
+            Poll::Pending
+        });
+    }
+}
