@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(nearest("prioriy", &keys), Some("priority"));
         assert_eq!(nearest("priroity", &keys), Some("priority"));
         assert_eq!(nearest("Timeout", &keys), Some("timeout"));
-        assert_eq!(nearest("retry", &keys), None);
+        assert_eq!(nearest("retry", &keys), Some("retries"));
         assert_eq!(nearest("colour", &keys), None);
     }
 }

@@ -35,6 +35,8 @@ pub struct MainGuard {
 /// The first thing that `main` does under `#[atasker::main]`, before any runtime is made. With
 /// `drain`, the guard lets unfinished tasks go on for so long when `main` returns.
 pub fn enter_main(drain: Option<Duration>) -> MainGuard {
+    #[cfg(feature = "mp")]
+    crate::process::enter();
     MainGuard { drain }
 }
 

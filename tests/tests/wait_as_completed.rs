@@ -94,33 +94,36 @@ fn nothing_is_nothing() {
 #[test]
 fn a_request_to_stop_is_no_end() {
     let sup = supervisor();
+    let (begin, begun) = mpsc::channel();
     let (open, gate) = mpsc::channel::<()>();
     let stubborn = TaskBuilder::with_context(move |ctx: &TaskContext| {
+        begin.send(()).unwrap();
         gate.recv().unwrap();
-        ctx.wait_stop(std::time::Duration::MAX)
+        usize::from(ctx.stopped())
     })
     .supervisor(&sup)
     .start();
     let found = sup.task(stubborn.id()).unwrap();
     let (first_gate, first) = {
         let (open, gate) = mpsc::channel::<()>();
-        let task = TaskBuilder::with_context(move |_: &TaskContext| gate.recv().is_ok())
-            .supervisor(&sup)
-            .start();
+        let task = TaskBuilder::with_context(move |_: &TaskContext| {
+            gate.recv().unwrap();
+            7
+        })
+        .supervisor(&sup)
+        .start();
         (open, task)
     };
-    // It must have begun, or a stop cancels it.
     let mut these = as_completed(vec![stubborn, first]);
-    while !found.info().status.eq(&atasker::TaskStatus::Started) {
-        std::thread::yield_now();
-    }
+    begun.recv().unwrap();
+    // This uses the waker at the first task up.
     found.stop();
     first_gate.send(()).unwrap();
     let (index, result) = these.next().unwrap();
-    assert_eq!((index, result.unwrap()), (1, true));
+    assert_eq!((index, result.unwrap()), (1, 7));
     open.send(()).unwrap();
     let (index, result) = these.next().unwrap();
-    assert_eq!((index, result.unwrap()), (0, true));
+    assert_eq!((index, result.unwrap()), (0, 1));
 }
 
 #[test]

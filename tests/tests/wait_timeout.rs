@@ -115,9 +115,9 @@ fn one_time_for_all_together() {
     let gates: Vec<_> = (0..50).map(|n| gated(&sup, n)).collect();
     let tasks: Vec<&Task<u32>> = gates.iter().map(|(_, _, task)| task).collect();
     let began = Instant::now();
-    let error = wait_completed!(&tasks, timeout = Duration::from_millis(200)).unwrap_err();
+    let error = wait_completed!(&tasks, timeout = Duration::from_millis(600)).unwrap_err();
     // 50 times as long if each had the time for itself.
-    assert!(began.elapsed() < Duration::from_secs(9));
+    assert!(began.elapsed() < Duration::from_secs(29));
     assert!(matches!(error, WaitError::Timeout { pending, .. } if pending.len() == 50));
     gates.iter().for_each(|(open, ..)| open.send(()).unwrap());
 }

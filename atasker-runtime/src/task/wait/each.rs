@@ -148,20 +148,20 @@ pub struct Bounded<S, R, I = (), O = ()> {
     /// `None` once it has ended.
     source: Option<S>,
     launched: usize,
-    /// The tasks in flight, each with its number.
-    slots: Vec<Option<(usize, Task<R, I, O>)>>,
+    slots: Vec<Option<InFlight<R, I, O>>>,
     free: Vec<usize>,
     arrivals: Arrivals,
+}
+
+struct InFlight<R, I, O> {
+    number: usize,
+    task: Task<R, I, O>,
 }
 
 impl<S, R, I, O> Bounded<S, R, I, O> {
     fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()
     }
-}
-
-fn in_slot<T>(slots: &[Option<(usize, T)>], slot: usize) -> &T {
-    &slots[slot].as_ref().expect("a task arrives once").1
 }
 
 impl<S, R, I, O> Bounded<S, R, I, O>
@@ -186,7 +186,7 @@ where
                 self.slots.len() - 1
             });
             self.arrivals.add(slot, task.header());
-            self.slots[slot] = Some((self.launched, task));
+            self.slots[slot] = Some(InFlight { number: self.launched, task });
             self.launched += 1;
         }
     }
@@ -209,10 +209,10 @@ where
         let Bounded { slots, arrivals, .. } = self;
         let slot = park::block_on_or_help(
             None,
-            |context| arrivals.poll(context, |slot| in_slot(slots, slot).header()),
-            || slots.iter().flatten().any(|(_, task)| task.run_here()),
+            |context| arrivals.poll(context, |slot| waited_for(slots, slot).task.header()),
+            || slots.iter().flatten().any(|flight| flight.task.run_here()),
         )?;
-        let (number, task) = self.slots[slot].take()?;
+        let InFlight { number, task } = self.slots[slot].take()?;
         self.free.push(slot);
         Some((number, task.take_outcome()))
     }
@@ -235,7 +235,7 @@ where
 
 impl<S, R, I, O> Drop for Bounded<S, R, I, O> {
     fn drop(&mut self) {
-        self.slots.iter().flatten().for_each(|(_, task)| self.arrivals.remove(task.header()));
+        self.slots.iter().flatten().for_each(|flight| self.arrivals.remove(flight.task.header()));
     }
 }
 

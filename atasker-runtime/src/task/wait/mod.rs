@@ -17,6 +17,8 @@ mod each;
 mod first;
 mod macros;
 mod ready;
+#[cfg(all(test, not(atasker_loom)))]
+mod tests;
 mod waitable;
 
 use std::sync::Arc;
@@ -30,6 +32,8 @@ use crate::task::{AnyTask, park};
 
 pub use each::{AsCompleted, Bounded, as_completed, bounded};
 pub use first::Alternatives;
+#[cfg(all(test, atasker_loom))]
+pub(crate) use ready::Arrivals;
 pub use waitable::{TaskHandle, WaitTime, Waitable};
 
 /// Waits for the end of a task; false when the deadline was first.
