@@ -56,7 +56,7 @@ fn the_forms_of_main() {
     {
         #[atasker::main]
         fn main() {
-            slow();
+            drop(slow());
         }
         let begun = Instant::now();
         main();
@@ -66,7 +66,7 @@ fn the_forms_of_main() {
     {
         #[atasker::main(drain = "10s")]
         fn main() {
-            slow();
+            drop(slow());
         }
         main();
         assert!(DONE.load(Ordering::SeqCst));

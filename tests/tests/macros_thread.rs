@@ -279,6 +279,10 @@ fn a_context_comes_from_the_supervisor() {
     let ctx = TaskContext::detached();
     assert_eq!(with_context::builder("a".into()).name("x").start().name(), "x");
     let task = by_value();
+    // Before its start, `stop` would cancel it.
+    while !task.is_started() {
+        std::thread::yield_now();
+    }
     task.stop();
     assert!(task.join().unwrap());
     let _: fn(&TaskContext<u64, String>, String) -> u64 = with_context::call;
@@ -423,4 +427,41 @@ fn many(
 fn more_parameters_than_the_door_has() {
     let task = many((1, 1, 1), 1, 1, 1, 1, 1, 1, "x".into(), vec![1], 1);
     assert_eq!(task.join().unwrap(), 13);
+}
+
+struct Shelf<T>(T);
+
+impl<T: Clone + Send + Sync + 'static> Shelf<T> {
+    #[background_task(retries = 1)]
+    fn copy<const N: usize>(self: Arc<Self>) -> [T; N] {
+        std::array::from_fn(|_| self.0.clone())
+    }
+}
+
+#[test]
+fn methods_of_generic_types() {
+    let task = Arc::new(Shelf('x')).copy::<2>();
+    assert!(task.name().ends_with("Shelf<char>::copy"), "{}", task.name());
+    assert_eq!(task.join().unwrap(), ['x'; 2]);
+}
+
+macro_rules! doubles {
+    ($($name:ident($ty:ty, $ctx:ty);)*) => {$(
+        #[background_task]
+        fn $name(ctx: $ctx, value: $ty) -> Result<$ty, String> {
+            let _ = ctx;
+            value.checked_mul(2).ok_or_else(|| "too much".to_owned())
+        }
+    )*};
+}
+
+doubles! {
+    double_u8(u8, &TaskContext);
+    double_u64(u64, TaskContext<u8, u8>);
+}
+
+#[test]
+fn functions_that_another_macro_writes() {
+    assert_eq!(double_u8(200).join().unwrap(), Err("too much".to_owned()));
+    assert_eq!(double_u64::builder(200).start().join().unwrap(), Ok(400));
 }
