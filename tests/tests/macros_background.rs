@@ -14,7 +14,7 @@ mod geometry {
         (*all).as_ref().len()
     }
     pub fn halve(n: u64) -> Result<u64, String> {
-        if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) }
+        if n.is_multiple_of(2) { Ok(n / 2) } else { Err(format!("{n} is odd")) }
     }
     pub async fn later(n: u64) -> u64 {
         n

@@ -69,6 +69,7 @@ fn reverse(mut bytes: Blob) -> Blob {
 }
 
 #[background_task(tt = "mp")]
+#[allow(clippy::ptr_arg)]
 fn maybe(bytes: &Vec<u8>, fail: bool) -> Result<Vec<u8>, String> {
     if fail { Err("asked to".into()) } else { Ok(bytes.clone()) }
 }
@@ -303,11 +304,11 @@ mod geometry {
     pub fn total(points: &[Point], text: &str, scale: &i32) -> i32 {
         points.iter().map(|p| p.x * p.y).sum::<i32>() * *scale + text.len() as i32
     }
-    pub fn blob<'a>(bytes: &'a [u8], _: Vec<u8>) -> Vec<u8> {
+    pub fn blob(bytes: &[u8], _: Vec<u8>) -> Vec<u8> {
         bytes.to_vec()
     }
     pub fn halve(n: u64) -> Result<u64, String> {
-        if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) }
+        if n.is_multiple_of(2) { Ok(n / 2) } else { Err(format!("{n} is odd")) }
     }
 }
 

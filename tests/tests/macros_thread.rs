@@ -97,6 +97,7 @@ fn keys_take_expressions_paths_and_closures() {
 }
 
 #[background_task]
+#[allow(clippy::multiple_bound_locations)]
 fn generic<T: Send + 'static, const N: usize>(value: T) -> [T; N]
 where
     T: Clone,
@@ -403,6 +404,7 @@ fn attributes_and_raw_names() {
 }
 
 #[background_task(retries = 1)]
+#[allow(clippy::too_many_arguments)]
 fn many(
     ctx: &TaskContext,
     (a, b, c): (u8, u8, u8),

@@ -94,7 +94,7 @@ impl<'b, F: Format> Input<'b, F> {
             n => Err(TaskError::Codec {
                 stage: self.stage,
                 type_name: whole.to_owned(),
-                detail: format!("{n} bytes are left over"),
+                detail: format!("{n} byte(s) are left over"),
             }),
         }
     }
@@ -467,7 +467,7 @@ mod tests {
         }
         bytes.push(0);
         let error = read::<F>(&bytes).unwrap_err().to_string();
-        assert!(error.contains("all of it") && error.contains("1 bytes are left"), "{error}");
+        assert!(error.contains("all of it") && error.contains("1 byte(s) are left"), "{error}");
     }
 
     #[test]

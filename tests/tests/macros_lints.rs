@@ -1,0 +1,86 @@
+//! What the macros write gives nobody's lints a reason to complain.
+
+#![forbid(unsafe_code)]
+#![deny(
+    warnings,
+    missing_docs,
+    missing_debug_implementations,
+    rust_2018_idioms,
+    unreachable_pub,
+    unused_qualifications,
+    single_use_lifetimes,
+    clippy::all,
+    clippy::pedantic
+)]
+
+use std::sync::Arc;
+
+use atasker::{TaskContext, background, background_task};
+
+/// On a thread.
+#[background_task(retries = 1)]
+#[expect(clippy::needless_pass_by_value, reason = "a task owns its arguments")]
+fn thread(ctx: &TaskContext<u8>, name: String, mut n: usize) -> usize {
+    n += name.len();
+    if ctx.stopped() { 0 } else { n }
+}
+
+/// On an aloop.
+#[background_task]
+async fn on_aloop<T: Send + 'static>(ctx: &TaskContext, value: T) -> T {
+    ctx.stop_requested().await;
+    value
+}
+
+/// In a worker process.
+#[background_task(tt = "mp")]
+fn process(text: &str, _: Vec<u8>, (a, b): (u8, u8)) -> Result<usize, String> {
+    if text.is_empty() { Err(format!("{a}{b}")) } else { Ok(text.len()) }
+}
+
+/// With lifetimes.
+#[background_task(tt = "mp", companion = false)]
+fn alone<'a>(text: &'a str, more: &'a [u64]) -> u64 {
+    text.len() as u64 + more.iter().sum::<u64>()
+}
+
+/// Nothing at all.
+#[background_task]
+fn nothing() {}
+
+/// Has methods.
+#[derive(Debug)]
+struct Service(u32);
+
+impl Service {
+    /// A method.
+    #[background_task]
+    fn method(self: Arc<Self>, n: u32) -> u32 {
+        self.0 + n
+    }
+}
+
+fn area(a: u32, b: u32) -> u32 {
+    a * b
+}
+
+#[test]
+fn it_compiles_and_runs() {
+    assert_eq!(thread("abc".into(), 1).join().unwrap(), 4);
+    let task = on_aloop(3);
+    while !task.is_started() {
+        std::thread::yield_now();
+    }
+    task.stop();
+    assert_eq!(task.join().unwrap(), 3);
+    nothing().join().unwrap();
+    assert_eq!(Arc::new(Service(1)).method(2).join().unwrap(), 3);
+    assert_eq!(background!(area(2, 3), priority = "low").join().unwrap(), 6);
+    assert_eq!(background!(|| area(2, 3), callback = |r| assert!(r.is_ok())).join().unwrap(), 6);
+    assert_eq!(background!(async { 1 }).join().unwrap(), 1);
+    // Not started: only that it compiles is asked here.
+    let _ = process::builder("", vec![], (1, 2));
+    let _ = || alone("", &[]);
+    let _ = || background!(area(1, 2), tt = "mp");
+    assert_eq!(process::call("x", vec![], (1, 2)), Ok(1));
+}
