@@ -144,7 +144,7 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
     let values: Vec<Ident> = (0..count).map(|i| local("__a", i)).collect();
     let params = format_ident!("params{}", count);
     let made = match place {
-        Place::Mp => remote(&quote!(#path), &types, &values, options),
+        Place::Mp => remote(&quote!(#path), &args, &types, &values, options),
         Place::Thread | Place::Async => {
             let again = options.retries.is_some();
             let passed = values.iter().zip(&args).map(|(value, arg)| {
@@ -188,8 +188,28 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
 }
 
 /// The builder for a function in a worker process. `types` and `values` are bound.
-fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Options) -> TokenStream {
+fn remote(
+    path: &TokenStream,
+    args: &[&Expr],
+    types: &[Ident],
+    values: &[Ident],
+    options: &Options,
+) -> TokenStream {
     let format = options.format();
+    // What can't travel is reported at its argument, or at the function for its result.
+    let spans: Vec<Span> =
+        args.iter().map(|arg| arg.span().resolved_at(Span::call_site())).collect();
+    let reads = spans.iter().zip(types).zip(values).map(
+        |((span, ty), value)| quote_spanned!(*span=> let #value = (&&&&#ty).read(&mut __input)?;),
+    );
+    let writes = spans.iter().zip(types).zip(values).map(
+        |((span, ty), value)| quote_spanned!(*span=> (&&&#ty).write(&#value, &mut __output)?;),
+    );
+    let at = path.span().resolved_at(Span::call_site());
+    let reader = quote_spanned!(at=> (&&__result).reader::<#format>());
+    let writer = quote_spanned! {at=>
+        (&&__result).write_result::<#format>(&__returned, __call.reply_mut())
+    };
     let params = format_ident!("params{}", types.len());
     let text = path.to_string().replace(' ', "");
     let name = match options.literal_name() {
@@ -212,10 +232,10 @@ fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Optio
             #[allow(unused_mut)]
             let mut __input =
                 ::atasker::__private::Input::<'_, #format>::arguments(__call.args());
-            #(let #values = (&&&&#types).read(&mut __input)?;)*
+            #(#reads)*
             __input.end(#name)?;
             let __returned = __function(#(#values.lend()),*);
-            (&&__result).write_result::<#format>(&__returned, __call.reply_mut())
+            #writer
         }
         #table
         let __args = (|| -> ::core::result::Result<::std::vec::Vec<u8>, ::atasker::TaskError> {
@@ -223,17 +243,15 @@ fn remote(path: &TokenStream, types: &[Ident], values: &[Ident], options: &Optio
             use ::atasker::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
             #[allow(unused_mut)]
             let mut __output = ::atasker::__private::Output::<#format>::new();
-            #((&&&#types).write(&#values, &mut __output)?;)*
+            #(#writes)*
             ::core::result::Result::Ok(__output.into_bytes())
         })();
-        ::atasker::__private::remote(&__ATASKER_FUNCTION, __args, __result, |__bytes: &[u8]| {
+        let __read = {
             #[allow(unused_imports)]
             use ::atasker::__private::{ResultBlock as _, ResultOwned as _};
-            let __function = #path;
-            #[allow(unused_variables)]
-            let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
-            (&&__result).read_result::<#format>(__bytes)
-        })
+            #reader
+        };
+        ::atasker::__private::remote(&__ATASKER_FUNCTION, __args, __result, __read)
     })
 }
 
@@ -336,7 +354,7 @@ fn closure_mp(closure: &ExprClosure, options: &Options, errors: &mut Errors) -> 
         return quote!();
     }
     let closure = quote!((#closure));
-    let made = remote(&closure, &[], &[], options);
+    let made = remote(&closure, &[], &[], &[], options);
     let name = match &options.name {
         Some(name) => quote!(.name(#name)),
         None => quote!(.name(::core::concat!(::core::module_path!(), "::{{closure}}"))),

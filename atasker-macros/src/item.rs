@@ -103,9 +103,9 @@ impl Parse for TaskFn {
 impl Context {
     /// A parameter of type `TaskContext<I, O>` or a reference to one, by whatever path.
     fn find(arg: &PatType) -> Option<Context> {
-        let (by_ref, ty) = match &*arg.ty {
+        let (by_ref, ty) = match bare(&arg.ty) {
             Type::Reference(reference) if reference.mutability.is_none() => {
-                (true, &*reference.elem)
+                (true, bare(&reference.elem))
             }
             ty => (false, ty),
         };
@@ -142,13 +142,17 @@ impl Param {
             Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
             _ => format_ident!("arg{}", index, span = Span::call_site()),
         };
-        Param { name, ty: (*arg.ty).clone(), arg: arg.clone() }
+        Param { name, ty: bare(&arg.ty).clone(), arg: arg.clone() }
     }
 
     /// Where an error about its type should point.
     pub(crate) fn span(&self) -> Span {
         use syn::spanned::Spanned;
-        self.ty.span().resolved_at(Span::call_site())
+        let ty = match &self.ty {
+            Type::Reference(reference) => &*reference.elem,
+            ty => ty,
+        };
+        ty.span().resolved_at(Span::call_site())
     }
 }
 
@@ -157,7 +161,7 @@ impl TaskFn {
     pub(crate) fn result(&self) -> Type {
         match &self.sig.output {
             ReturnType::Default => parse_quote!(()),
-            ReturnType::Type(_, ty) => (**ty).clone(),
+            ReturnType::Type(_, ty) => bare(ty).clone(),
         }
     }
 
@@ -253,6 +257,16 @@ impl TaskFn {
             })
         }
         search(self.block.to_token_stream())
+    }
+}
+
+/// The type without parentheses, and without the invisible ones that a `macro_rules!` puts around
+/// what it was given.
+fn bare(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => bare(&group.elem),
+        Type::Paren(paren) => bare(&paren.elem),
+        ty => ty,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The door for generated code, `atasker::__private`: what the attributes and `background!` expand
 //! to uses this and nothing else that is not public. It is locked to the version of the macros.
 
+use std::future::Future;
 use std::time::Duration;
 
 #[cfg(feature = "mp")]
@@ -19,8 +20,10 @@ pub use remote::*;
 
 use crate::launcher::TaskBuilder;
 pub use params::*;
+pub use thread::*;
 
 mod params;
+mod thread;
 
 /// Lives as long as `main`.
 #[must_use]
@@ -50,6 +53,16 @@ impl Drop for MainGuard {
 /// What stands in place of a launch that did not compile.
 pub fn never<T>() -> T {
     unreachable!("this program did not compile")
+}
+
+/// The same for a result that only its function can name.
+pub fn never_of<R, I, O>(_: impl FnOnce() -> R) -> TaskBuilder<R, I, O> {
+    never()
+}
+
+/// And for that of a future.
+pub fn never_of_future<F: Future, I, O>(_: impl FnOnce() -> F) -> TaskBuilder<F::Output, I, O> {
+    never()
 }
 
 // A returned `Err`.

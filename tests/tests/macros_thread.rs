@@ -177,11 +177,14 @@ fn resize(n: u32) -> u32 {
 
 /// Would clash with a companion of that name.
 #[derive(Debug, PartialEq)]
-struct lonely(u32);
+#[allow(non_camel_case_types)]
+struct lonely {
+    n: u32,
+}
 
 #[background_task(companion = false)]
-fn alone(n: u32) -> u32 {
-    if n == 0 { 7 } else { alone(n - 1).join().unwrap() }
+fn lonely(n: u32) -> u32 {
+    if n == 0 { 7 } else { lonely(n - 1).join().unwrap() }
 }
 
 #[test]
@@ -189,8 +192,8 @@ fn companions() {
     assert_eq!(Resize::call(1), 2);
     assert_eq!(Resize::builder(2).start().join().unwrap(), 3);
     assert_eq!(resize(3).join().unwrap(), 4);
-    assert_eq!(alone(2).join().unwrap(), 7);
-    assert_eq!(lonely(1), lonely(1));
+    assert_eq!(lonely(2).join().unwrap(), 7);
+    assert_eq!(lonely { n: 1 }.n, 1);
 }
 
 struct Service {
@@ -276,6 +279,10 @@ fn a_context_comes_from_the_supervisor() {
     let ctx = TaskContext::detached();
     assert_eq!(with_context::builder("a".into()).name("x").start().name(), "x");
     let task = by_value();
+    // Before its start, `stop` would cancel it.
+    while !task.is_started() {
+        std::thread::yield_now();
+    }
     task.stop();
     assert!(task.join().unwrap());
     let _: fn(&TaskContext<u64, String>, String) -> u64 = with_context::call;
@@ -393,4 +400,68 @@ fn attributes_and_raw_names() {
     assert_eq!(task.name(), "macros_thread::type");
     assert_eq!(task.join().unwrap(), 3);
     assert_eq!(r#type::call(4), 4);
+}
+
+#[background_task(retries = 1)]
+fn many(
+    ctx: &TaskContext,
+    (a, b, c): (u8, u8, u8),
+    d: u8,
+    mut e: u8,
+    f: u8,
+    g: u8,
+    h: u8,
+    i: u8,
+    j: String,
+    k: Vec<u8>,
+    l: u8,
+) -> usize {
+    assert!(ctx.attempt() == 2, "once more");
+    e += 1;
+    [a, b, c, d, e, f, g, h, i, l].iter().map(|n| usize::from(*n)).sum::<usize>()
+        + j.len()
+        + k.len()
+}
+
+#[test]
+fn more_parameters_than_the_door_has() {
+    let task = many((1, 1, 1), 1, 1, 1, 1, 1, 1, "x".into(), vec![1], 1);
+    assert_eq!(task.join().unwrap(), 13);
+}
+
+struct Shelf<T>(T);
+
+impl<T: Clone + Send + Sync + 'static> Shelf<T> {
+    #[background_task(retries = 1)]
+    fn copy<const N: usize>(self: Arc<Self>) -> [T; N] {
+        std::array::from_fn(|_| self.0.clone())
+    }
+}
+
+#[test]
+fn methods_of_generic_types() {
+    let task = Arc::new(Shelf('x')).copy::<2>();
+    assert!(task.name().ends_with("Shelf<char>::copy"), "{}", task.name());
+    assert_eq!(task.join().unwrap(), ['x'; 2]);
+}
+
+macro_rules! doubles {
+    ($($name:ident($ty:ty, $ctx:ty);)*) => {$(
+        #[background_task]
+        fn $name(ctx: $ctx, value: $ty) -> Result<$ty, String> {
+            let _ = ctx;
+            value.checked_mul(2).ok_or_else(|| "too much".to_owned())
+        }
+    )*};
+}
+
+doubles! {
+    double_u8(u8, &TaskContext);
+    double_u64(u64, TaskContext<u8, u8>);
+}
+
+#[test]
+fn functions_that_another_macro_writes() {
+    assert_eq!(double_u8(200).join().unwrap(), Err("too much".to_owned()));
+    assert_eq!(double_u64::builder(200).start().join().unwrap(), Ok(400));
 }

@@ -1,7 +1,7 @@
 //! The expression that makes a task of a function: its body, its arguments, its options.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote, quote_spanned};
 use syn::Ident;
 use syn::spanned::Spanned;
 
@@ -94,35 +94,59 @@ impl Plan {
         quote!(#(#receiver,)* #context, #(#rest),*)
     }
 
+    /// A door function takes the arguments one by one, and a closure that captures nothing: an
+    /// argument that can't be sent is then reported at the user's own parameter, and only there.
     fn thread(&self, body: &TokenStream) -> TokenStream {
-        let again = self.options.retries.is_some();
-        let (result, arguments) = (self.result_type(), self.arguments());
-        let span = self.blame();
-        let Some(context) = &self.f.context else {
-            let make = method(span, if again { "repeatable" } else { "new" });
-            return quote_spanned! {span=>
-                ::atasker::TaskBuilder::<#result>::#make(move || #body(#(#arguments),*))
-            };
-        };
-        let make = method(span, if again { "__repeatable_with_context" } else { "with_context" });
-        let Context { by_ref, receives, sends, .. } = context;
-        let given = if *by_ref {
-            quote!(__context)
-        } else {
-            quote!(::core::clone::Clone::clone(__context))
-        };
-        let arguments = self.with_context(given, &arguments);
-        quote_spanned! {span=>
-            ::atasker::TaskBuilder::<#result>::#make(
-                move |__context: &::atasker::TaskContext<#receives, #sends>| #body(#arguments)
-            )
+        /// So many may be given one by one; the rest goes into a tuple.
+        const SINGLE: usize = 8;
+        let f = &self.f;
+        let mut given = Vec::new();
+        if let Some(receiver) = &f.receiver {
+            let this = &receiver.self_token;
+            given.push(quote!(#this));
         }
+        given.extend(f.params.iter().map(|param| {
+            let mut name = param.name.clone();
+            name.set_span(name.span().located_at(param.span()));
+            quote!(#name)
+        }));
+        let names: Vec<Ident> = (0..given.len())
+            .map(|i| format_ident!("__a{}", i, span = Span::mixed_site()))
+            .collect();
+        let mut patterns: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
+        if given.len() > SINGLE {
+            let (given_rest, rest) = (given.split_off(SINGLE - 1), patterns.split_off(SINGLE - 1));
+            given.push(quote!((#(#given_rest,)*)));
+            patterns.push(quote!((#(#rest,)*)));
+        }
+        let again = if self.options.retries.is_some() { "_again" } else { "" };
+        let with = if f.context.is_some() { "_with" } else { "" };
+        let door = format_ident!("thread{with}{again}{}", given.len());
+        let passed: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
+        let closure = match &f.context {
+            None => quote!(|#(#patterns),*| #body(#(#passed),*)),
+            Some(Context { by_ref, receives, sends, .. }) => {
+                let context = if *by_ref {
+                    quote!(__context)
+                } else {
+                    quote!(::core::clone::Clone::clone(__context))
+                };
+                let passed = self.with_context(context, &passed);
+                quote! {
+                    |__context: &::atasker::TaskContext<#receives, #sends>, #(#patterns),*| {
+                        #body(#passed)
+                    }
+                }
+            }
+        };
+        quote!(::atasker::__private::#door(#(#given,)* #closure))
     }
 
     fn future(&self, body: &TokenStream) -> TokenStream {
         let again = self.options.retries.is_some();
         let (result, arguments) = (self.result_type(), self.arguments());
         let span = self.blame();
+        let body = &respan(body.clone(), span);
         let Some(context) = &self.f.context else {
             return if again {
                 quote_spanned! {span=>
@@ -142,7 +166,7 @@ impl Plan {
         let run = if *by_ref {
             // The future owns the context and what it lends it to.
             let names: Vec<Ident> = (0..arguments.len())
-                .map(|i| quote::format_ident!("__a{}", i, span = Span::mixed_site()))
+                .map(|i| format_ident!("__a{}", i, span = Span::mixed_site()))
                 .collect();
             let lent: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
             let passed = self.with_context(quote!(&__context), &lent);
@@ -196,6 +220,20 @@ pub(crate) fn returned_err() -> TokenStream {
         };
         let __builder = ::atasker::__private::returned_err(__builder, __is_err);
     }
+}
+
+/// The same tokens, but errors point to `span`.
+fn respan(tokens: TokenStream, span: Span) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            if let TokenTree::Group(group) = &token {
+                token = Group::new(group.delimiter(), respan(group.stream(), span)).into();
+            }
+            token.set_span(token.span().located_at(span));
+            token
+        })
+        .collect()
 }
 
 fn method(span: Span, name: &str) -> Ident {

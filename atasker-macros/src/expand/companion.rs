@@ -19,18 +19,19 @@ impl Plan {
         let where_clause = self.where_clause();
         let turbofish = f.turbofish();
         let builder = if self.failed {
-            self.no_builder()
+            self.no_builder(&quote!(#name::call #turbofish))
         } else {
             self.builder(&quote!(#name::call #turbofish))
         };
-        let call_doc = format!("Runs the body of [`{ident}`] here and now, as a plain function.");
+        let call_doc =
+            format!("Runs the body of `{ident}` here and now, as the plain function it was.");
         let call = self.body(
             &format_ident!("call"),
             &quote!(#vis),
             &quote!(#[doc = #call_doc] #[allow(dead_code)]),
         );
-        let type_doc = format!("What [`{ident}`] is without a launch: `builder` and `call`.");
-        let builder_doc = format!("The task of [`{ident}`], with its options, not started yet.");
+        let type_doc = format!("The companion of the function `{ident}`: `builder` and `call`.");
+        let builder_doc = format!("The task of `{ident}` with its options, not started yet.");
         let never = Ident::new("__never", ident.span());
         quote! {
             #(#docs)*

@@ -38,10 +38,10 @@ impl Entry<'_> {
         let written = self.written();
         let at = result.span().resolved_at(Span::call_site());
         let read = quote_spanned! {at=>
-            (&&::atasker::__private::Arg::<#result>::new()).read_result::<#format>(__bytes)
+            (&&::atasker::__private::Arg::<#result>::new()).reader::<#format>()
         };
         let read = quote! {
-            |__bytes: &[u8]| {
+            {
                 #[allow(unused_imports)]
                 use ::atasker::__private::{ResultBlock as _, ResultOwned as _};
                 #read

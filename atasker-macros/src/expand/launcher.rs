@@ -54,11 +54,15 @@ impl Plan {
         let f = &self.f;
         let names: Vec<&Ident> = f.params.iter().map(|param| &param.name).collect();
         let turbofish = f.turbofish();
+        if self.failed && !self.opaque_result() {
+            return (self.never(), quote!());
+        }
         if let Some(companion) = self.companion_name() {
             return (quote!(#companion::builder #turbofish (#(#names),*).start()), quote!());
         }
         if self.failed {
-            return (self.no_builder(), quote!());
+            // Its result is something that only a body that compiles could tell.
+            return (self.never(), quote!());
         }
         if f.receiver.is_some() {
             // A method's body goes into a method beside it, for nothing else knows `Self`.
@@ -88,21 +92,44 @@ impl Plan {
         quote!(#extra #(#everywhere)* #(#attrs)* #vis #sig #block)
     }
 
-    /// What a builder would return, if this compiled.
-    pub(super) fn no_builder(&self) -> TokenStream {
+    /// The result's type is one that only the compiler can name.
+    fn opaque_result(&self) -> bool {
+        crate::item::impl_trait(&self.f.result()).is_some()
+    }
+
+    /// In place of what would be returned, if this compiled.
+    fn never(&self) -> TokenStream {
         let names = self.f.params.iter().map(|param| &param.name);
         quote!({ let _ = (#(#names,)*); ::atasker::__private::never() })
     }
 
-    /// The function's own bounds; and for what is no generic parameter, that it can be sent: a type
-    /// that can't be is then reported where it is written, and only there.
+    /// The same for a builder: `body` names the function as it was.
+    pub(super) fn no_builder(&self, body: &TokenStream) -> TokenStream {
+        if !self.opaque_result() {
+            return self.never();
+        }
+        let names = self.f.params.iter().map(|param| &param.name);
+        let context = self.f.context.as_ref().map(|context| {
+            let (receives, sends) = (&context.receives, &context.sends);
+            let reference = context.by_ref.then(|| quote!(&));
+            quote! {
+                #reference ::atasker::__private::never::<::atasker::TaskContext<#receives, #sends>>(),
+            }
+        });
+        let never = match self.f.sig.asyncness {
+            Some(_) => quote!(never_of_future),
+            None => quote!(never_of),
+        };
+        quote!(::atasker::__private::#never(move || #body(#context #(#names),*)))
+    }
+
+    /// The function's own bounds; and that its result and its messages can be sent, unless they are
+    /// generic: one that can't be is reported where it is written, and not in the midst of what was
+    /// generated.
     pub(super) fn where_clause(&self) -> TokenStream {
         let f = &self.f;
         let mut bounds = Vec::new();
         if !self.failed {
-            if self.place != crate::args::Place::Mp {
-                bounds.extend(f.params.iter().map(|param| (param.ty.clone(), param.span())));
-            }
             let result = f.result();
             let span = syn::spanned::Spanned::span(&result);
             bounds.push((result, span));

@@ -76,7 +76,7 @@ impl Plan {
 /// The function could not be parsed: is it one at all?
 fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
     match syn::parse2::<syn::Item>(item.clone()) {
-        Ok(syn::Item::Fn(_)) | Err(_) => error,
+        Ok(syn::Item::Fn(_) | syn::Item::Verbatim(_)) | Err(_) => error,
         Ok(_) => syn::Error::new(
             proc_macro2::Span::call_site(),
             "#[background_task] works on functions and on methods with an owned receiver",

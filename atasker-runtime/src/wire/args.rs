@@ -321,12 +321,15 @@ impl<P> WriteOwned<P> for Arg<P> {
 
 // Results: the same with two kinds of blocks, and owned values only.
 
+/// Reads a value that is all of the input.
+pub type Reader<R> = fn(&[u8]) -> Result<R, TaskError>;
+
 /// See the module's documentation.
 pub trait ResultBlock<R> {
     /// Appends a result.
     fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>;
-    /// Reads a result; nothing may be left.
-    fn read_result<F: Format>(&self, bytes: &[u8]) -> Result<R, TaskError>;
+    /// What reads a result; nothing may be left.
+    fn reader<F: Format>(&self) -> Reader<R>;
 }
 
 impl ResultBlock<Vec<u8>> for &Arg<Vec<u8>> {
@@ -335,8 +338,8 @@ impl ResultBlock<Vec<u8>> for &Arg<Vec<u8>> {
         out.extend_from_slice(value);
         Ok(())
     }
-    fn read_result<F: Format>(&self, bytes: &[u8]) -> Result<Vec<u8>, TaskError> {
-        Ok(bytes.to_vec())
+    fn reader<F: Format>(&self) -> Reader<Vec<u8>> {
+        |bytes| Ok(bytes.to_vec())
     }
 }
 
@@ -354,8 +357,8 @@ impl<E: Serialize + DeserializeOwned> ResultBlock<Result<Vec<u8>, E>> for &Arg<R
         }
         Ok(())
     }
-    fn read_result<F: Format>(&self, bytes: &[u8]) -> Result<Result<Vec<u8>, E>, TaskError> {
-        match bytes.split_first() {
+    fn reader<F: Format>(&self) -> Reader<Result<Vec<u8>, E>> {
+        |bytes| match bytes.split_first() {
             Some((1, block)) => Ok(Ok(block.to_vec())),
             Some((0, error)) => read_result::<F, E>(error).map(Err),
             _ => Err(failed::<Result<Vec<u8>, E>>(
@@ -372,8 +375,8 @@ pub trait ResultOwned<R> {
     fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>
     where
         R: Serialize;
-    /// Reads a result; nothing may be left.
-    fn read_result<F: Format>(&self, bytes: &[u8]) -> Result<R, TaskError>
+    /// What reads a result; nothing may be left.
+    fn reader<F: Format>(&self) -> Reader<R>
     where
         R: DeserializeOwned;
 }
@@ -385,11 +388,11 @@ impl<R> ResultOwned<R> for Arg<R> {
     {
         F::write(value, out).map_err(|detail| failed::<R>(CodecStage::EncodeResult, detail))
     }
-    fn read_result<F: Format>(&self, bytes: &[u8]) -> Result<R, TaskError>
+    fn reader<F: Format>(&self) -> Reader<R>
     where
         R: DeserializeOwned,
     {
-        read_result::<F, R>(bytes)
+        read_result::<F, R>
     }
 }
 
@@ -416,4 +419,92 @@ pub(crate) fn read_message<F: Format, T: DeserializeOwned>(bytes: &[u8]) -> Resu
     let message = input.read()?;
     input.end(type_name::<T>())?;
     Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec::{Bincode, Msgpack};
+
+    type Blob = Vec<u8>;
+
+    fn written<F: Format>() -> Vec<u8> {
+        let mut output = Output::<F>::new();
+        (&&&Arg::<&str>::new()).write(&"text", &mut output).unwrap();
+        (&&&Arg::<Blob>::new()).write(&vec![1, 2, 3], &mut output).unwrap();
+        (&&&Arg::<&[u8]>::new()).write(&&[4, 5][..], &mut output).unwrap();
+        (&&&Arg::<&[String]>::new()).write(&&["a".to_owned()][..], &mut output).unwrap();
+        (&&&Arg::<&Option<u64>>::new()).write(&&Some(6), &mut output).unwrap();
+        (&&&Arg::<u64>::new()).write(&7, &mut output).unwrap();
+        output.into_bytes()
+    }
+
+    fn read<F: Format>(bytes: &[u8]) -> Result<(), TaskError> {
+        let mut input = Input::<F>::arguments(bytes);
+        let text = (&&&&Arg::<&str>::new()).read(&mut input)?;
+        let blob = (&&&&Arg::<Blob>::new()).read(&mut input)?;
+        let block = (&&&&Arg::<&[u8]>::new()).read(&mut input)?;
+        let list = (&&&&Arg::<&[String]>::new()).read(&mut input)?;
+        let option = (&&&&Arg::<&Option<u64>>::new()).read(&mut input)?;
+        let number = (&&&&Arg::<u64>::new()).read(&mut input)?;
+        input.end("all of it")?;
+
+        let (text, block): (&str, &[u8]) = (text.lend(), block.lend());
+        let within = |address: *const u8| bytes.as_ptr_range().contains(&address);
+        assert!(within(text.as_ptr()) && within(block.as_ptr()), "they stand in the input");
+        assert_eq!((text, blob.lend(), block), ("text", vec![1, 2, 3], &[4, 5][..]));
+        let (list, option): (&[String], &Option<u64>) = (list.lend(), option.lend());
+        assert_eq!((list, option, number.lend()), (&["a".to_owned()][..], &Some(6), 7u64));
+        Ok(())
+    }
+
+    fn whole_cut_and_too_long<F: Format>() {
+        let mut bytes = written::<F>();
+        read::<F>(&bytes).unwrap();
+        for end in 0..bytes.len() {
+            let error = read::<F>(&bytes[..end]).unwrap_err();
+            assert!(error.to_string().contains("decode the arguments"), "{error}");
+        }
+        bytes.push(0);
+        let error = read::<F>(&bytes).unwrap_err().to_string();
+        assert!(error.contains("all of it") && error.contains("1 bytes are left"), "{error}");
+    }
+
+    #[test]
+    fn arguments_arrive_whole_or_not_at_all() {
+        whole_cut_and_too_long::<Bincode>();
+        whole_cut_and_too_long::<Msgpack>();
+    }
+
+    #[test]
+    fn bytes_are_no_text_by_force() {
+        let mut output = Output::<Bincode>::new();
+        (&&&Arg::<&[u8]>::new()).write(&&[0xff, 0xfe][..], &mut output).unwrap();
+        let bytes = output.into_bytes();
+        let read = (&&&&Arg::<&str>::new()).read(&mut Input::<Bincode>::arguments(&bytes));
+        assert!(read.unwrap_err().to_string().contains("utf-8"));
+    }
+
+    #[test]
+    fn results_are_all_of_a_reply() {
+        let mut reply = Vec::new();
+        (&&Arg::<Blob>::new()).write_result::<Bincode>(&vec![9, 8], &mut reply).unwrap();
+        assert_eq!(reply, [9, 8], "a block needs no length");
+        assert_eq!((&&Arg::<Blob>::new()).reader::<Bincode>()(&reply).unwrap(), [9, 8]);
+
+        type Either = Result<Blob, String>;
+        for value in [Ok(vec![1]), Err("no".to_owned())] {
+            let mut reply = Vec::new();
+            (&&Arg::<Either>::new()).write_result::<Msgpack>(&value, &mut reply).unwrap();
+            assert_eq!((&&Arg::<Either>::new()).reader::<Msgpack>()(&reply).unwrap(), value);
+        }
+        assert!((&&Arg::<Either>::new()).reader::<Bincode>()(&[7]).is_err());
+        assert!((&&Arg::<Either>::new()).reader::<Bincode>()(&[]).is_err());
+
+        let mut reply = Vec::new();
+        (&&Arg::<u8>::new()).write_result::<Bincode>(&3, &mut reply).unwrap();
+        reply.push(0);
+        let error = (&&Arg::<u8>::new()).reader::<Bincode>()(&reply).unwrap_err().to_string();
+        assert!(error.contains("decode the result") && error.contains("left over"), "{error}");
+    }
 }
