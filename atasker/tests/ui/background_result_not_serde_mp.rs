@@ -4,6 +4,7 @@ fn work(a: u32, b: u32) -> u32 {
     a + b
 }
 
+#[derive(serde::Serialize)]
 struct Half(u32);
 
 fn half(n: u32) -> Half {
