@@ -162,6 +162,11 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
                     quote!(::atasker::TaskBuilder::__repeatable_future(move || #run))
                 }
                 (Place::Async, false) => quote!(::atasker::TaskBuilder::future(#run)),
+                // Nothing was said: an async function goes where its future can run.
+                (_, true) if options.tt.is_none() => {
+                    quote!((&__result).start_again(move || #run))
+                }
+                (_, false) if options.tt.is_none() => quote!((&__result).start(move || #run)),
                 (_, true) => quote!(::atasker::TaskBuilder::repeatable(move || #run)),
                 (_, false) => quote!(::atasker::TaskBuilder::new(move || #run)),
             }
@@ -177,6 +182,8 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
         let __name = ::atasker::__private::name_of(&__function);
         #[allow(unused_variables)]
         let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
+        #[allow(unused_imports)]
+        use ::atasker::__private::start::*;
         match (#(#types.value(#args),)*) {
             (#(#values,)*) => {
                 let __builder = #made #name #setters;
@@ -224,7 +231,7 @@ fn remote(
         ) -> ::core::result::Result<(), ::atasker::TaskError> {
             #[allow(unused_imports)]
             use ::atasker::__private::{
-                ReadBlock as _, ReadOwned as _, ReadRef as _, ReadSlice as _,
+                FinishFuture as _, FinishValue as _, ReadBlock as _, ReadOwned as _, ReadRef as _, ReadSlice as _,
                 ResultBlock as _, ResultOwned as _,
             };
             let __function = #path;
@@ -234,7 +241,8 @@ fn remote(
                 ::atasker::__private::Input::<'_, #format>::arguments(__call.args());
             #(#reads)*
             __input.end(#name)?;
-            let __returned = __function(#(#values.lend()),*);
+            let __returned = (&__result).finish(__function(#(#values.lend()),*))?;
+            let __result = (&__result).finished();
             #writer
         }
         #table
@@ -246,6 +254,11 @@ fn remote(
             #(#writes)*
             ::core::result::Result::Ok(__output.into_bytes())
         })();
+        let __result = {
+            #[allow(unused_imports)]
+            use ::atasker::__private::{FinishFuture as _, FinishValue as _};
+            (&__result).finished()
+        };
         let __read = {
             #[allow(unused_imports)]
             use ::atasker::__private::{ResultBlock as _, ResultOwned as _};

@@ -19,9 +19,11 @@ pub use linkme;
 pub use remote::*;
 
 use crate::launcher::TaskBuilder;
+pub use future::*;
 pub use params::*;
 pub use thread::*;
 
+mod future;
 mod params;
 mod thread;
 
@@ -48,6 +50,13 @@ impl Drop for MainGuard {
             crate::supervisor::supervisor().stop(options);
         }
     }
+}
+
+/// The traits for `start`, whichever of them there are.
+pub mod start {
+    #[cfg(feature = "async")]
+    pub use super::future::StartFuture as _;
+    pub use super::future::StartValue as _;
 }
 
 /// What stands in place of a launch that did not compile.

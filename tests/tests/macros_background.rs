@@ -75,6 +75,11 @@ fn futures() {
     assert_eq!(background!(async { n + 1 }).join().unwrap(), 6);
     assert_eq!(background!(geometry::later(7), tt = "async").join().unwrap(), 7);
     assert_eq!(background!(async || n + 3).join().unwrap(), 8);
+    // An async function need not be told from another one.
+    let task: Task<u64> = background!(geometry::later(8));
+    assert_eq!((task.tt(), task.join().unwrap()), (TaskType::Async, 8));
+    let task: Task<u64> = background!(geometry::later(8), retries = 2);
+    assert_eq!((task.tt(), task.join().unwrap()), (TaskType::Async, 8));
     let future = geometry::later(9);
     assert_eq!(background!(future, tt = "async").join().unwrap(), 9);
     let awaited = futures_lite::future::block_on(async { background!(geometry::area(2, 2)).await });

@@ -78,9 +78,8 @@ fn it_compiles_and_runs() {
     assert_eq!(background!(area(2, 3), priority = "low").join().unwrap(), 6);
     assert_eq!(background!(|| area(2, 3), callback = |r| assert!(r.is_ok())).join().unwrap(), 6);
     assert_eq!(background!(async { 1 }).join().unwrap(), 1);
-    // Not started: only that it compiles is asked here.
-    let _ = process::builder("", vec![], (1, 2));
-    let _ = || alone("", &[]);
-    let _ = || background!(area(1, 2), tt = "mp");
+    assert_eq!(process("", vec![], (1, 2)).join().unwrap(), Err("12".to_owned()));
+    assert_eq!(alone("ab", &[3]).join().unwrap(), 5);
+    assert_eq!(background!(area(1, 2), tt = "mp").join().unwrap(), 2);
     assert_eq!(process::call("x", vec![], (1, 2)), Ok(1));
 }

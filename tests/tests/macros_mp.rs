@@ -307,6 +307,10 @@ mod geometry {
     pub fn blob(bytes: &[u8], _: Vec<u8>) -> Vec<u8> {
         bytes.to_vec()
     }
+    pub async fn later(text: &str) -> usize {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        text.len()
+    }
     pub fn halve(n: u64) -> Result<u64, String> {
         if n.is_multiple_of(2) { Ok(n / 2) } else { Err(format!("{n} is odd")) }
     }
@@ -339,6 +343,7 @@ fn any_free_function() {
     let task = background!(geometry::halve(3), tt = "mp");
     assert_eq!(task.wait().unwrap(), &Err("3 is odd".into()));
     assert_eq!(task.info().outcome, Some(Outcome::ReturnedErr));
+    assert_eq!(background!(geometry::later("four"), tt = "mp").join().unwrap(), 4);
     let area = futures_lite::future::block_on(async {
         background!(geometry::area(3, 5), tt = "mp", codec = "msgpack").await
     });
@@ -380,4 +385,28 @@ fn named_lifetimes() {
     let task = named(&String::from("text"), &[1, 2]);
     assert_eq!(task.name(), "named lifetimes");
     assert_eq!(task.join().unwrap(), "text");
+}
+
+#[background_task(tt = "mp")]
+fn pid() -> u32 {
+    std::process::id()
+}
+
+#[test]
+fn all_of_them_run_in_another_process() {
+    fn plain() -> u32 {
+        std::process::id()
+    }
+    async fn later() -> u32 {
+        std::process::id()
+    }
+    let pids = [
+        pid(),
+        background!(plain(), tt = "mp"),
+        background!(later(), tt = "mp"),
+        background!(|| std::process::id(), tt = "mp"),
+    ];
+    for pid in pids {
+        assert_ne!(pid.join().unwrap(), std::process::id());
+    }
 }

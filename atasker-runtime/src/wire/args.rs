@@ -422,6 +422,7 @@ pub(crate) fn read_message<F: Format, T: DeserializeOwned>(bytes: &[u8]) -> Resu
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_borrow, reason = "method lookup counts the references")]
 mod tests {
     use super::*;
     use crate::wire::codec::{Bincode, Msgpack};

@@ -1,0 +1,107 @@
+//! A function that is called by its path may be an async one, and only its type tells: so what is
+//! done with its result is chosen by method lookup on [`Arg<R>`]. The traits for futures come
+//! first, those for anything else need one reference more.
+
+use std::future::Future;
+
+use crate::error::TaskError;
+use crate::launcher::TaskBuilder;
+use crate::private::Arg;
+
+/// The task of a call: a future goes to an aloop.
+#[cfg(feature = "async")]
+pub trait StartFuture<F: Future> {
+    /// Runs once.
+    fn start(&self, f: impl FnOnce() -> F + Send + 'static) -> TaskBuilder<F::Output>
+    where
+        F: Send + 'static,
+        F::Output: Send + 'static;
+    /// May run again.
+    fn start_again(&self, f: impl FnMut() -> F + Send + 'static) -> TaskBuilder<F::Output>
+    where
+        F: Send + 'static,
+        F::Output: Send + 'static;
+}
+
+#[cfg(feature = "async")]
+impl<F: Future> StartFuture<F> for Arg<F> {
+    fn start(&self, f: impl FnOnce() -> F + Send + 'static) -> TaskBuilder<F::Output>
+    where
+        F: Send + 'static,
+        F::Output: Send + 'static,
+    {
+        TaskBuilder::future(f())
+    }
+    fn start_again(&self, f: impl FnMut() -> F + Send + 'static) -> TaskBuilder<F::Output>
+    where
+        F: Send + 'static,
+        F::Output: Send + 'static,
+    {
+        TaskBuilder::__repeatable_future(f)
+    }
+}
+
+/// The task of a call: anything else runs on a pool thread.
+pub trait StartValue<R> {
+    /// Runs once.
+    fn start(&self, f: impl FnOnce() -> R + Send + 'static) -> TaskBuilder<R>
+    where
+        R: Send + 'static;
+    /// May run again.
+    fn start_again(&self, f: impl FnMut() -> R + Send + 'static) -> TaskBuilder<R>
+    where
+        R: Send + 'static;
+}
+
+impl<R> StartValue<R> for &Arg<R> {
+    fn start(&self, f: impl FnOnce() -> R + Send + 'static) -> TaskBuilder<R>
+    where
+        R: Send + 'static,
+    {
+        TaskBuilder::new(f)
+    }
+    fn start_again(&self, f: impl FnMut() -> R + Send + 'static) -> TaskBuilder<R>
+    where
+        R: Send + 'static,
+    {
+        TaskBuilder::repeatable(f)
+    }
+}
+
+/// The result of a call in a worker process: a future is run to its end.
+#[cfg(feature = "mp")]
+pub trait FinishFuture<F: Future> {
+    /// The type of what comes of it.
+    fn finished(&self) -> Arg<F::Output>;
+    /// What comes of it.
+    fn finish(&self, returned: F) -> Result<F::Output, TaskError>;
+}
+
+#[cfg(feature = "mp")]
+impl<F: Future> FinishFuture<F> for Arg<F> {
+    fn finished(&self) -> Arg<F::Output> {
+        Arg::new()
+    }
+    fn finish(&self, returned: F) -> Result<F::Output, TaskError> {
+        crate::private::block_on(returned)
+    }
+}
+
+/// The result of a call in a worker process: anything else is the result itself.
+#[cfg(feature = "mp")]
+pub trait FinishValue<R> {
+    /// The type of what comes of it.
+    fn finished(&self) -> Arg<R>;
+    /// What comes of it.
+    fn finish(&self, returned: R) -> Result<R, TaskError>;
+}
+
+#[cfg(feature = "mp")]
+impl<R> FinishValue<R> for &Arg<R> {
+    fn finished(&self) -> Arg<R> {
+        Arg::new()
+    }
+    fn finish(&self, returned: R) -> Result<R, TaskError> {
+        Ok(returned)
+    }
+}
