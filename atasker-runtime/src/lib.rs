@@ -18,6 +18,8 @@ mod sync;
 #[cfg(feature = "mp")]
 mod registry;
 mod task;
+#[cfg(feature = "mp")]
+mod wire;
 
 // 2: order and time
 mod backlog;
@@ -33,6 +35,8 @@ mod thread;
 
 // 4, 5: the supervisor, and the way to it
 mod launcher;
+#[doc(hidden)]
+pub mod private;
 mod supervisor;
 
 #[cfg(feature = "async")]
@@ -56,3 +60,10 @@ pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};
 pub use task::handle::{Messages, Task};
 pub use task::reference::{TaskRef, TypedTask};
+pub use task::wait::{
+    Alternatives, AsCompleted, Bounded, TaskHandle, WaitTime, Waitable, as_completed, bounded,
+};
+
+/// What the `wait_*!` macros expand to.
+#[doc(hidden)]
+pub use task::wait::entry as private_wait;

@@ -309,6 +309,11 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn error(&self) -> Option<&TaskError> {
+        // An untyped handle asks, too, while the typed one may be moving a result out: the slot is
+        // looked at only where the state says that there is an error, which never moves.
+        if self.header.state.read().outcome() != Some(Outcome::Failed) {
+            return None;
+        }
         self.outcome()?.as_ref().err()
     }
 

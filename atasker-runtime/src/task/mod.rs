@@ -20,6 +20,8 @@ pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod handle;
 pub(crate) mod header;
+#[cfg(all(test, atasker_loom))]
+mod loom_tests;
 pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod reference;

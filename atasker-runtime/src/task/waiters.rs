@@ -49,6 +49,7 @@ impl Waiters {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Waiters::None => true,

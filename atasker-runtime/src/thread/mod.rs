@@ -21,10 +21,7 @@
 mod idle;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
-#[cfg(not(atasker_loom))]
 mod pool;
-#[cfg(not(atasker_loom))]
 mod run;
 
-#[cfg(not(atasker_loom))]
 pub(crate) use pool::ThreadPool;

@@ -1,0 +1,9 @@
+//! What travels between processes, as bytes: no descriptors, no threads.
+//!
+//! | part | file |
+//! |---|---|
+//! | how a value becomes bytes: bincode, msgpack | `codec` |
+//! | which arguments are borrowed, owned, or one block of bytes | `args` |
+
+pub(crate) mod args;
+pub(crate) mod codec;
