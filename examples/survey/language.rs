@@ -31,9 +31,8 @@ impl Language {
             part.map(|part| part.to_string_lossy().to_lowercase()).unwrap_or_default()
         };
         let (name, extension) = (lower(path.file_name()), lower(path.extension()));
-        let known = |syntax: &Syntax| {
-            syntax.files.iter().any(|file| *file == extension || *file == name)
-        };
+        let known =
+            |syntax: &Syntax| syntax.files.iter().any(|file| *file == extension || *file == name);
         LANGUAGES.iter().position(known).map_or(Language::OTHER, |place| Language(place as u8))
     }
 

@@ -76,13 +76,11 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         .with_style(ProgressStyle::with_template(style)?)
         .with_message("starting");
     let status = Arc::new(Status::new(bar.clone(), args.threads));
-    show_status(status.clone(), Instant::now() + EVERY);
+    let _ = show_status(status.clone(), Instant::now() + EVERY);
 
     let mut report = Report::default();
-    let scans = files
-        .iter()
-        .take_while(|_| !INTERRUPTED.load(Relaxed))
-        .map(|file| scan(file, args));
+    let scans =
+        files.iter().take_while(|_| !INTERRUPTED.load(Relaxed)).map(|file| scan(file, args));
     for (place, outcome) in bounded(IN_FLIGHT, scans) {
         match outcome {
             Ok(Ok(file)) => report.add(place, file),
@@ -132,10 +130,7 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// The task for one file, not started yet: [`bounded`] starts it when its turn has come.
-fn scan(
-    file: &Path,
-    args: &Args,
-) -> TaskBuilder<Result<FileReport, ScanError>> {
+fn scan(file: &Path, args: &Args) -> TaskBuilder<Result<FileReport, ScanError>> {
     let name = file.file_name().unwrap_or_default();
     let crash = args.crash.as_ref().is_some_and(|pattern| pattern.is_match(name));
     if !args.threads {
@@ -177,15 +172,15 @@ struct Listing {
 #[background_task]
 fn list_files(ctx: &TaskContext, root: PathBuf, all: bool) -> Listing {
     let mut listing = Listing::default();
-    let walk = WalkBuilder::new(root)
-        .standard_filters(!all)
-        .sort_by_file_name(Ord::cmp)
-        .build();
+    let walk = WalkBuilder::new(root).standard_filters(!all).sort_by_file_name(Ord::cmp).build();
     for entry in walk.take_while(|_| !ctx.stopped()) {
         match entry {
             Ok(entry) => match entry.file_type() {
                 Some(kind) if kind.is_dir() => {}
-                Some(kind) if kind.is_file() => listing.files.push(entry.into_path()),
+                Some(kind) if kind.is_file() => {
+                    let path = entry.path();
+                    listing.files.push(path.strip_prefix(".").unwrap_or(path).to_owned());
+                }
                 _ => listing.special += 1,
             },
             Err(problem) => listing.problems.push(problem.to_string()),
@@ -236,6 +231,6 @@ fn show_status(status: Arc<Status>, due: Instant) {
     status.bar.set_message(format!("{running} running, {waiting} waiting, {workers}"));
 
     if !status.bar.is_finished() {
-        show_status(status, Instant::now() + EVERY);
+        let _ = show_status(status, Instant::now() + EVERY);
     }
 }

@@ -69,7 +69,12 @@ impl Report {
     }
 
     /// `files` are the paths that the places stand for.
-    pub fn print(&mut self, files: &[PathBuf], took: Duration, out: &mut dyn Write) -> io::Result<()> {
+    pub fn print(
+        &mut self,
+        files: &[PathBuf],
+        took: Duration,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         self.print_languages(out)?;
         self.print_duplicates(files, out)?;
         if !self.slowest.is_empty() {
@@ -141,8 +146,11 @@ impl Report {
             DecimalBytes(same.iter().map(|(waste, _)| waste).sum()),
         )?;
         for (_, same) in same.iter().take(SHOWN) {
-            let paths: Vec<String> =
-                same.iter().take(3).map(|(.., place)| files[*place as usize].display().to_string()).collect();
+            let paths: Vec<String> = same
+                .iter()
+                .take(3)
+                .map(|(.., place)| files[*place as usize].display().to_string())
+                .collect();
             let more = match same.len() - paths.len() {
                 0 => String::new(),
                 more => format!(" and {more} more"),
