@@ -139,10 +139,7 @@ impl Options {
         if !KEYS.contains(&name.as_str()) {
             errors.at(key.span(), unknown(&name));
         } else if seen.contains(&name) {
-            errors.at(
-                key.span(),
-                format!("`{name}` is given twice: keep one of the two"),
-            );
+            errors.at(key.span(), format!("`{name}` is given twice: keep one of the two"));
         } else if let Err(error) = self.set(&key, &name, value, form) {
             errors.push(error);
         }
@@ -228,10 +225,7 @@ impl Options {
     /// The `name` key, where it is a literal.
     pub(crate) fn literal_name(&self) -> Option<&LitStr> {
         match &self.name {
-            Some(Expr::Lit(ExprLit {
-                lit: Lit::Str(name),
-                ..
-            })) => Some(name),
+            Some(Expr::Lit(ExprLit { lit: Lit::Str(name), .. })) => Some(name),
             _ => None,
         }
     }
@@ -258,11 +252,7 @@ fn unknown(name: &str) -> String {
 }
 
 fn list(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn example(key: &str) -> String {
@@ -300,10 +290,7 @@ fn no_value(name: &str) -> String {
 
 fn string(value: &Expr) -> Option<&LitStr> {
     match value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(text),
-            ..
-        }) => Some(text),
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
         Expr::Group(group) => string(&group.expr),
         _ => None,
     }
@@ -312,9 +299,7 @@ fn string(value: &Expr) -> Option<&LitStr> {
 /// A path of a single word: what is written when the quotes are forgotten.
 fn word(value: &Expr) -> Option<String> {
     match value {
-        Expr::Path(ExprPath {
-            qself: None, path, ..
-        }) => Some(path.get_ident()?.to_string()),
+        Expr::Path(ExprPath { qself: None, path, .. }) => Some(path.get_ident()?.to_string()),
         _ => None,
     }
 }
@@ -343,11 +328,7 @@ fn choose<T: Copy>(
         .find(|(alias, _)| *alias == text.to_lowercase())
         .map(|(_, name)| *name)
         .or_else(|| nearest(text, &names));
-    let known = names
-        .iter()
-        .map(|n| format!("\"{n}\""))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let known = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
     Err(syn::Error::new(
         span,
         match meant {
@@ -360,11 +341,7 @@ fn choose<T: Copy>(
 }
 
 fn place(value: &Expr) -> syn::Result<Place> {
-    let choices = [
-        ("thread", Place::Thread),
-        ("mp", Place::Mp),
-        ("async", Place::Async),
-    ];
+    let choices = [("thread", Place::Thread), ("mp", Place::Mp), ("async", Place::Async)];
     let aliases = [
         ("process", "mp"),
         ("multiprocessing", "mp"),
@@ -376,14 +353,7 @@ fn place(value: &Expr) -> syn::Result<Place> {
         ("threads", "thread"),
     ];
     if let Some(text) = string(value) {
-        return choose(
-            "task type",
-            "tt",
-            &text.value(),
-            text.span(),
-            &choices,
-            &aliases,
-        );
+        return choose("task type", "tt", &text.value(), text.span(), &choices, &aliases);
     }
     let message = match word(value) {
         Some(word) if choices.iter().any(|(name, _)| *name == word) => {
@@ -395,26 +365,12 @@ fn place(value: &Expr) -> syn::Result<Place> {
 }
 
 fn priority(value: Expr, form: Form) -> syn::Result<TokenStream> {
-    let choices = [
-        ("low", "Low"),
-        ("normal", "Normal"),
-        ("high", "High"),
-        ("critical", "Critical"),
-    ];
+    let choices =
+        [("low", "Low"), ("normal", "Normal"), ("high", "High"), ("critical", "Critical")];
     if let Some(text) = string(&value) {
-        let aliases = [
-            ("urgent", "critical"),
-            ("medium", "normal"),
-            ("default", "normal"),
-        ];
-        let variant = choose(
-            "priority",
-            "priority",
-            &text.value(),
-            text.span(),
-            &choices,
-            &aliases,
-        )?;
+        let aliases = [("urgent", "critical"), ("medium", "normal"), ("default", "normal")];
+        let variant =
+            choose("priority", "priority", &text.value(), text.span(), &choices, &aliases)?;
         let variant = Ident::new(variant, text.span());
         return Ok(quote!(::atasker::Priority::#variant));
     }
@@ -442,19 +398,8 @@ fn codec(value: &Expr) -> syn::Result<Codec> {
     let choices = [("bincode", Codec::Bincode), ("msgpack", Codec::Msgpack)];
     match string(value) {
         Some(text) => {
-            let aliases = [
-                ("messagepack", "msgpack"),
-                ("rmp", "msgpack"),
-                ("json", "msgpack"),
-            ];
-            choose(
-                "codec",
-                "codec",
-                &text.value(),
-                text.span(),
-                &choices,
-                &aliases,
-            )
+            let aliases = [("messagepack", "msgpack"), ("rmp", "msgpack"), ("json", "msgpack")];
+            choose("codec", "codec", &text.value(), text.span(), &choices, &aliases)
         }
         None => Err(syn::Error::new(
             value.span(),
@@ -481,15 +426,9 @@ pub(crate) fn duration(key: &str, value: Expr) -> syn::Result<TokenStream> {
         return Ok(quote_spanned!(span=> ::core::time::Duration::from_nanos(#nanos)));
     }
     match &value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Int(number),
-            ..
-        }) => Err(syn::Error::new(
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => Err(syn::Error::new(
             value.span(),
-            format!(
-                "a duration needs its unit: write `{key} = \"{}s\"`",
-                number.base10_digits()
-            ),
+            format!("a duration needs its unit: write `{key} = \"{}s\"`", number.base10_digits()),
         )),
         Expr::Lit(_) => Err(syn::Error::new(
             value.span(),
@@ -539,15 +478,9 @@ fn nanoseconds(text: &str) -> Result<u64, String> {
             number.checked_mul(*unit).ok_or_else(too_long)
         }
         Some(_) => {
-            let number: f64 = number
-                .parse()
-                .map_err(|_| format!("\"{text}\" is no duration"))?;
+            let number: f64 = number.parse().map_err(|_| format!("\"{text}\" is no duration"))?;
             let nanos = number * *unit as f64;
-            if nanos < u64::MAX as f64 {
-                Ok(nanos.round() as u64)
-            } else {
-                Err(too_long())
-            }
+            if nanos < u64::MAX as f64 { Ok(nanos.round() as u64) } else { Err(too_long()) }
         }
     }
 }
@@ -561,10 +494,7 @@ fn retries(value: Expr) -> syn::Result<Option<TokenStream>> {
         )
     };
     match &value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Int(number),
-            ..
-        }) => {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => {
             let count: u32 = number.base10_parse().map_err(|_| bad(&value))?;
             if !matches!(number.suffix(), "" | "u32") {
                 return Err(bad(&value));
@@ -594,15 +524,10 @@ fn callback(value: &Expr) -> syn::Result<()> {
 
 fn companion(value: Expr) -> syn::Result<Companion> {
     match &value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Bool(flag),
-            ..
-        }) if !flag.value => Ok(Companion::None),
-        Expr::Path(ExprPath {
-            qself: None, path, ..
-        }) if path.get_ident().is_some() => Ok(Companion::Named(
-            path.get_ident().cloned().expect("just seen"),
-        )),
+        Expr::Lit(ExprLit { lit: Lit::Bool(flag), .. }) if !flag.value => Ok(Companion::None),
+        Expr::Path(ExprPath { qself: None, path, .. }) if path.get_ident().is_some() => {
+            Ok(Companion::Named(path.get_ident().cloned().expect("just seen")))
+        }
         _ => Err(syn::Error::new(
             value.span(),
             match string(&value).map(LitStr::value) {

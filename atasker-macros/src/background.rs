@@ -79,10 +79,7 @@ fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
             future(&block, options, errors)
         }
         (Expr::Async(_), _) => {
-            errors.at(
-                at,
-                "an `async` block runs on an aloop: remove `tt`, or use tt = \"async\"",
-            );
+            errors.at(at, "an `async` block runs on an aloop: remove `tt`, or use tt = \"async\"");
             quote!()
         }
         (Expr::Closure(closure), _) => self::closure(closure, place, options, errors),
@@ -274,9 +271,7 @@ fn closure(
             return quote!();
         }
         (Place::Async, false, _) => {
-            quote!(::atasker::TaskBuilder::future(
-                async move { __function().await }
-            ))
+            quote!(::atasker::TaskBuilder::future(async move { __function().await }))
         }
         (_, true, false) => quote!(::atasker::TaskBuilder::repeatable(__function)),
         (_, false, false) => quote!(::atasker::TaskBuilder::new(__function)),
@@ -305,11 +300,7 @@ fn closure(
 fn written_result(closure: &ExprClosure) -> bool {
     match &closure.output {
         syn::ReturnType::Type(_, ty) => match &**ty {
-            syn::Type::Path(path) => path
-                .path
-                .segments
-                .last()
-                .is_some_and(|s| s.ident == "Result"),
+            syn::Type::Path(path) => path.path.segments.last().is_some_and(|s| s.ident == "Result"),
             _ => false,
         },
         syn::ReturnType::Default => false,
@@ -383,10 +374,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
     impl Used {
         fn note(&mut self, ident: &Ident) {
             let text = ident.to_string();
-            let variable = text
-                .chars()
-                .next()
-                .is_some_and(|c| c.is_lowercase() || c == '_');
+            let variable = text.chars().next().is_some_and(|c| c.is_lowercase() || c == '_');
             if variable && self.found.is_none() && !self.bound.contains(ident) {
                 self.found = Some(ident.clone());
             }
@@ -420,10 +408,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
             let parser = syn::punctuated::Punctuated::<Expr, Token![,]>::parse_terminated;
             if let Ok(args) = parser.parse2(mac.tokens.clone()) {
                 for arg in &args {
-                    let mut inner = Used {
-                        bound: self.bound.clone(),
-                        found: None,
-                    };
+                    let mut inner = Used { bound: self.bound.clone(), found: None };
                     match arg {
                         Expr::Assign(named) => inner.visit_expr(&named.right),
                         arg => inner.visit_expr(arg),
@@ -436,10 +421,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
     }
     let mut bound = Bound::default();
     bound.visit_expr(&closure.body);
-    let mut used = Used {
-        bound: bound.0,
-        found: None,
-    };
+    let mut used = Used { bound: bound.0, found: None };
     used.visit_expr(&closure.body);
     used.found
 }

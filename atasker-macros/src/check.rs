@@ -42,26 +42,17 @@ fn qualifiers(f: &TaskFn, errors: &mut Errors) {
         );
     }
     if let Some(abi) = &f.sig.abi {
-        errors.on(
-            abi,
-            "an extern fn can't be a task: write a plain fn that calls it",
-        );
+        errors.on(abi, "an extern fn can't be a task: write a plain fn that calls it");
     }
     if let Some(token) = &f.sig.constness {
-        errors.on(
-            token,
-            "a const fn can't be a task: to launch one is no constant",
-        );
+        errors.on(token, "a const fn can't be a task: to launch one is no constant");
     }
     if let Some(variadic) = &f.sig.variadic {
         errors.on(variadic, "a variadic fn can't be a task");
     }
     for param in &f.params {
         if let Some(attr) = param.arg.attrs.iter().find(|a| a.path().is_ident("cfg")) {
-            errors.on(
-                attr,
-                "`cfg` on a parameter is not supported by #[background_task]",
-            );
+            errors.on(attr, "`cfg` on a parameter is not supported by #[background_task]");
         }
     }
 }
@@ -101,10 +92,8 @@ fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
 fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
     let place = place(options, f);
     match (options.tt, &f.sig.asyncness) {
-        (Some((Place::Async, span)), None) => errors.at(
-            span,
-            "tt = \"async\" needs an `async fn`: make it one, or use tt = \"thread\"",
-        ),
+        (Some((Place::Async, span)), None) => errors
+            .at(span, "tt = \"async\" needs an `async fn`: make it one, or use tt = \"thread\""),
         (Some((Place::Thread, span)), Some(_)) => errors.at(
             span,
             "an `async fn` runs on an aloop (tt = \"async\", the default for it) \
@@ -112,13 +101,7 @@ fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
         ),
         _ => {}
     }
-    feature(
-        place,
-        options
-            .tt
-            .map_or_else(|| f.sig.ident.span(), |(_, span)| span),
-        errors,
-    );
+    feature(place, options.tt.map_or_else(|| f.sig.ident.span(), |(_, span)| span), errors);
     only_for(options, place, errors);
 }
 
@@ -145,10 +128,7 @@ pub(crate) fn only_for(options: &Options, place: Place, errors: &mut Errors) {
     if let Some((key, _)) = &options.codec
         && place != Place::Mp
     {
-        errors.on(
-            key,
-            "`codec` is for tasks in worker processes: add `tt = \"mp\"`",
-        );
+        errors.on(key, "`codec` is for tasks in worker processes: add `tt = \"mp\"`");
     }
 }
 
@@ -224,10 +204,7 @@ fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
     if let Some(context) = &f.context {
         for ty in [&context.receives, &context.sends] {
             if let Some(borrow) = borrows(ty).first() {
-                errors.at(
-                    borrow.span,
-                    "messages travel to another process: they must be owned",
-                );
+                errors.at(borrow.span, "messages travel to another process: they must be owned");
             }
         }
     }

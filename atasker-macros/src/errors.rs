@@ -78,19 +78,11 @@ mod tests {
 
     #[test]
     fn the_word_that_was_meant_is_found() {
-        let keys = [
-            "priority",
-            "tt",
-            "name",
-            "delay",
-            "timeout",
-            "retries",
-            "retry_delay",
-        ];
+        let keys = ["priority", "tt", "name", "delay", "timeout", "retries", "retry_delay"];
         assert_eq!(nearest("prioriy", &keys), Some("priority"));
         assert_eq!(nearest("priroity", &keys), Some("priority"));
         assert_eq!(nearest("Timeout", &keys), Some("timeout"));
-        assert_eq!(nearest("retry", &keys), None);
+        assert_eq!(nearest("retry", &keys), Some("retries"));
         assert_eq!(nearest("colour", &keys), None);
     }
 }

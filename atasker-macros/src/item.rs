@@ -96,15 +96,7 @@ impl Parse for TaskFn {
                 }
             }
         }
-        Ok(TaskFn {
-            attrs: Attrs::sort(attrs),
-            vis,
-            sig,
-            block,
-            receiver,
-            context,
-            params,
-        })
+        Ok(TaskFn { attrs: Attrs::sort(attrs), vis, sig, block, receiver, context, params })
     }
 }
 
@@ -150,11 +142,7 @@ impl Param {
             Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
             _ => format_ident!("arg{}", index, span = Span::call_site()),
         };
-        Param {
-            name,
-            ty: (*arg.ty).clone(),
-            arg: arg.clone(),
-        }
+        Param { name, ty: (*arg.ty).clone(), arg: arg.clone() }
     }
 
     /// Where an error about its type should point.
@@ -176,11 +164,7 @@ impl TaskFn {
     /// The result is written as some `Result<..>`.
     pub(crate) fn returns_result(&self) -> bool {
         match self.result() {
-            Type::Path(path) => path
-                .path
-                .segments
-                .last()
-                .is_some_and(|s| s.ident == "Result"),
+            Type::Path(path) => path.path.segments.last().is_some_and(|s| s.ident == "Result"),
             _ => false,
         }
     }
@@ -188,19 +172,14 @@ impl TaskFn {
     /// The types of the task's channels, for `Task<R, I, O>`: nothing without a context.
     pub(crate) fn channels(&self) -> TokenStream {
         match &self.context {
-            Some(Context {
-                receives, sends, ..
-            }) => quote!(, #receives, #sends),
+            Some(Context { receives, sends, .. }) => quote!(, #receives, #sends),
             None => quote!(),
         }
     }
 
     /// The parameters as the launcher has them.
     pub(crate) fn launcher_params(&self) -> Vec<TokenStream> {
-        self.params
-            .iter()
-            .map(|Param { name, ty, .. }| quote!(#name: #ty))
-            .collect()
+        self.params.iter().map(|Param { name, ty, .. }| quote!(#name: #ty)).collect()
     }
 
     /// `::<T, N>`, to hand generic parameters on; nothing without any. Lifetimes are found anyway.
@@ -216,11 +195,7 @@ impl TaskFn {
                 GenericParam::Lifetime(_) => None,
             })
             .collect();
-        if params.is_empty() {
-            quote!()
-        } else {
-            quote!(::<#(#params),*>)
-        }
+        if params.is_empty() { quote!() } else { quote!(::<#(#params),*>) }
     }
 
     /// Whether a type depends on the function's generic parameters, or on the type around it.
@@ -301,18 +276,12 @@ pub(crate) fn borrows(ty: &Type) -> Vec<Borrow> {
     impl<'a> Visit<'a> for Search {
         fn visit_type_reference(&mut self, reference: &'a syn::TypeReference) {
             if reference.lifetime.is_none() {
-                self.0.push(Borrow {
-                    span: reference.and_token.spans[0],
-                    is_static: false,
-                });
+                self.0.push(Borrow { span: reference.and_token.spans[0], is_static: false });
             }
             syn::visit::visit_type_reference(self, reference);
         }
         fn visit_lifetime(&mut self, lifetime: &'a Lifetime) {
-            self.0.push(Borrow {
-                span: lifetime.span(),
-                is_static: lifetime.ident == "static",
-            });
+            self.0.push(Borrow { span: lifetime.span(), is_static: lifetime.ident == "static" });
         }
         fn visit_type_bare_fn(&mut self, _: &'a syn::TypeBareFn) {}
         fn visit_parenthesized_generic_arguments(

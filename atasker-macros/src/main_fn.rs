@@ -24,10 +24,7 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     let main: ItemFn = match syn::parse2(item.clone()) {
         Ok(main) => main,
         Err(_) => {
-            errors.at(
-                proc_macro2::Span::call_site(),
-                "#[atasker::main] belongs on `fn main`",
-            );
+            errors.at(proc_macro2::Span::call_site(), "#[atasker::main] belongs on `fn main`");
             let errors = errors.into_tokens();
             return quote!(#errors #item);
         }
@@ -54,10 +51,8 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
         Some(drain) => quote!(::core::option::Option::Some(#drain)),
         None => quote!(::core::option::Option::None),
     };
-    let (outside, inside): (Vec<&Attribute>, Vec<&Attribute>) = main
-        .attrs
-        .iter()
-        .partition(|attr| attr.path().is_ident("doc") || is_cfg(attr));
+    let (outside, inside): (Vec<&Attribute>, Vec<&Attribute>) =
+        main.attrs.iter().partition(|attr| attr.path().is_ident("doc") || is_cfg(attr));
     let lints = main.attrs.iter().filter(|attr| is_lint(attr));
     let (vis, sig, block) = (&main.vis, &main.sig, &main.block);
     let (ident, output) = (&sig.ident, &sig.output);
@@ -78,9 +73,7 @@ fn is_cfg(attr: &Attribute) -> bool {
 }
 
 fn is_lint(attr: &Attribute) -> bool {
-    ["allow", "warn", "deny", "forbid"]
-        .iter()
-        .any(|lint| attr.path().is_ident(lint))
+    ["allow", "warn", "deny", "forbid"].iter().any(|lint| attr.path().is_ident(lint))
 }
 
 /// An attribute that might make `main` run a future.
@@ -122,10 +115,7 @@ fn options(input: ParseStream<'_>) -> syn::Result<Option<TokenStream>> {
             return Err(syn::Error::new(key.span(), message));
         }
         if drain.is_some() {
-            return Err(syn::Error::new(
-                key.span(),
-                "`drain` is given twice: keep one of the two",
-            ));
+            return Err(syn::Error::new(key.span(), "`drain` is given twice: keep one of the two"));
         }
         if !input.peek(Token![=]) {
             return Err(syn::Error::new(

@@ -50,3 +50,13 @@ pub(crate) fn after(duration: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(duration.min(FAR)).unwrap_or(now)
 }
+
+/// The stamp of a moment of `CLOCK_MONOTONIC`, as another process has read it.
+#[cfg(feature = "mp")]
+pub(crate) fn from_monotonic(nanos: u64) -> Stamp {
+    use crate::sys::link::monotonic;
+    static OFFSET: OnceLock<i64> = OnceLock::new();
+    // std's clock is the same one, counted from another moment.
+    let offset = OFFSET.get_or_init(|| now().cast_signed() - monotonic().cast_signed());
+    (nanos.cast_signed() + offset).max(1).cast_unsigned()
+}

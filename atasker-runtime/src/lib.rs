@@ -17,6 +17,8 @@ mod sync;
 // 1: the task
 #[cfg(feature = "mp")]
 mod registry;
+#[cfg(feature = "mp")]
+mod sys;
 mod task;
 #[cfg(feature = "mp")]
 mod wire;
@@ -54,7 +56,10 @@ pub use launcher::TaskBuilder;
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
 #[cfg(feature = "mp")]
-pub use process::MpPoolConfig;
+#[doc(hidden)]
+pub use process::enter as __enter;
+#[cfg(feature = "mp")]
+pub use process::{MpPoolConfig, WorkerStdio, init, worker_data};
 pub use supervisor::{Supervisor, SupervisorBuilder, supervisor};
 pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};

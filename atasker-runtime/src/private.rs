@@ -32,6 +32,8 @@ pub struct MainGuard {
 /// The first thing that `main` does under `#[atasker::main]`, before any runtime is made. With
 /// `drain`, the guard lets unfinished tasks go on for so long when `main` returns.
 pub fn enter_main(drain: Option<Duration>) -> MainGuard {
+    #[cfg(feature = "mp")]
+    crate::process::enter();
     MainGuard { drain }
 }
 
@@ -126,10 +128,7 @@ mod remote {
 
     /// See [`MessagePort`].
     pub fn port<F: Format, T: Serialize + DeserializeOwned>() -> MessagePort<T> {
-        MessagePort(Port {
-            encode: write_message::<F, T>,
-            decode: read_message::<F, T>,
-        })
+        MessagePort(Port { encode: write_message::<F, T>, decode: read_message::<F, T> })
     }
 
     /// The context of a call, in the process that runs it.

@@ -84,3 +84,32 @@ impl<'a> Call<'a> {
 /// The table.
 #[linkme::distributed_slice]
 pub static FUNCTIONS: [Function];
+
+/// A hash of the whole table: equal in two processes that run the same program.
+pub(crate) fn fingerprint() -> u64 {
+    // FNV-1a: the same in every build, unlike std's hasher.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for function in FUNCTIONS {
+        add(function.name.as_bytes());
+        add(&[0]);
+        add(function.file.as_bytes());
+        add(&[0]);
+        add(&function.line.to_le_bytes());
+        add(&function.column.to_le_bytes());
+        add(&function.signature.to_le_bytes());
+    }
+    hash
+}
+
+/// The place of a function in the table.
+pub(crate) fn index_of(function: &'static Function) -> Option<u32> {
+    let table: &[Function] = &FUNCTIONS;
+    let offset = (function as *const Function as usize).checked_sub(table.as_ptr() as usize)?;
+    let index = offset / size_of::<Function>();
+    (index < table.len()).then_some(index as u32)
+}

@@ -110,7 +110,9 @@ fn from_nothing<T: Default + Send + 'static>() -> T {
 }
 
 #[background_task]
-fn anonymous(numbers: impl Iterator<Item = u32> + Send + 'static) -> impl Iterator<Item = u32> + Send {
+fn anonymous(
+    numbers: impl Iterator<Item = u32> + Send + 'static,
+) -> impl Iterator<Item = u32> + Send {
     numbers.map(|n| n * 2)
 }
 
@@ -278,7 +280,12 @@ fn a_context_comes_from_the_supervisor() {
     assert!(task.join().unwrap());
     let _: fn(&TaskContext<u64, String>, String) -> u64 = with_context::call;
     let _: fn(TaskContext) -> bool = by_value::call;
-    assert!(!ctx.stopped() && { let _: &TaskContext = &ctx; true });
+    assert!(
+        !ctx.stopped() && {
+            let _: &TaskContext = &ctx;
+            true
+        }
+    );
 }
 
 type IoResult<T> = std::io::Result<T>;

@@ -49,11 +49,7 @@ impl Plan {
     /// `Task<R>`'s type, unless only the compiler can name it.
     fn result_type(&self) -> TokenStream {
         let result = self.f.result();
-        if impl_trait(&result).is_some() {
-            quote!(_)
-        } else {
-            quote!(#result)
-        }
+        if impl_trait(&result).is_some() { quote!(_) } else { quote!(#result) }
     }
 
     /// Where an error about a captured value should point: at the type that may be to blame.
@@ -108,20 +104,8 @@ impl Plan {
                 ::atasker::TaskBuilder::<#result>::#make(move || #body(#(#arguments),*))
             };
         };
-        let make = method(
-            span,
-            if again {
-                "__repeatable_with_context"
-            } else {
-                "with_context"
-            },
-        );
-        let Context {
-            by_ref,
-            receives,
-            sends,
-            ..
-        } = context;
+        let make = method(span, if again { "__repeatable_with_context" } else { "with_context" });
+        let Context { by_ref, receives, sends, .. } = context;
         let given = if *by_ref {
             quote!(__context)
         } else {
@@ -152,18 +136,9 @@ impl Plan {
                 }
             };
         };
-        let make = if again {
-            "__repeatable_future_with_context"
-        } else {
-            "__future_with_context"
-        };
+        let make = if again { "__repeatable_future_with_context" } else { "__future_with_context" };
         let make = method(span, make);
-        let Context {
-            by_ref,
-            receives,
-            sends,
-            ..
-        } = context;
+        let Context { by_ref, receives, sends, .. } = context;
         let run = if *by_ref {
             // The future owns the context and what it lends it to.
             let names: Vec<Ident> = (0..arguments.len())
@@ -203,11 +178,7 @@ impl Plan {
             body: body.clone(),
             is_async: f.sig.asyncness.is_some(),
             context: f.context.as_ref(),
-            params: f
-                .params
-                .iter()
-                .map(|param| (param.ty.clone(), param.span()))
-                .collect(),
+            params: f.params.iter().map(|param| (param.ty.clone(), param.span())).collect(),
             result: f.result(),
             values: names.map(|name| quote!(#name)).collect(),
         }

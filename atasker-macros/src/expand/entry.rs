@@ -31,12 +31,7 @@ pub(crate) struct Entry<'a> {
 impl Entry<'_> {
     /// A block that gives a `TaskBuilder`.
     pub(crate) fn expand(&self) -> TokenStream {
-        let Entry {
-            name,
-            format,
-            result,
-            ..
-        } = self;
+        let Entry { name, format, result, .. } = self;
         let shim = self.shim();
         let signature = self.signature();
         let table = table(name, signature);
@@ -83,41 +78,23 @@ impl Entry<'_> {
 
     /// The side of the worker process.
     fn shim(&self) -> TokenStream {
-        let Entry {
-            name,
-            format,
-            body,
-            result,
-            ..
-        } = self;
-        let holders: Vec<_> = (0..self.params.len())
-            .map(|i| format_ident!("__a{i}"))
-            .collect();
-        let reads = holders
-            .iter()
-            .zip(&self.params)
-            .map(|(holder, (ty, span))| {
-                let ty = elide_lifetimes(ty);
-                quote_spanned! {*span=>
-                    let #holder = (&&&&::atasker::__private::Arg::<#ty>::new()).read(&mut __input)?;
-                }
-            });
+        let Entry { name, format, body, result, .. } = self;
+        let holders: Vec<_> = (0..self.params.len()).map(|i| format_ident!("__a{i}")).collect();
+        let reads = holders.iter().zip(&self.params).map(|(holder, (ty, span))| {
+            let ty = elide_lifetimes(ty);
+            quote_spanned! {*span=>
+                let #holder = (&&&&::atasker::__private::Arg::<#ty>::new()).read(&mut __input)?;
+            }
+        });
         let context = self.ports().map(|(inbox, outbox)| {
             quote!(let __context = ::atasker::__private::context(__call, #inbox, #outbox);)
         });
-        let given = self.context.map(|context| {
-            if context.by_ref {
-                quote!(&__context,)
-            } else {
-                quote!(__context,)
-            }
-        });
+        let given = self
+            .context
+            .map(|context| if context.by_ref { quote!(&__context,) } else { quote!(__context,) });
         let call = quote!(#body(#given #(#holders.lend()),*));
-        let call = if self.is_async {
-            quote!(::atasker::__private::block_on(#call)?)
-        } else {
-            call
-        };
+        let call =
+            if self.is_async { quote!(::atasker::__private::block_on(#call)?) } else { call };
         let at = result.span().resolved_at(Span::call_site());
         let write = quote_spanned! {at=>
             (&&::atasker::__private::Arg::<#result>::new())
@@ -149,16 +126,12 @@ impl Entry<'_> {
     /// The side of the launcher: the arguments as bytes.
     fn written(&self) -> TokenStream {
         let format = &self.format;
-        let writes = self
-            .values
-            .iter()
-            .zip(&self.params)
-            .map(|(value, (ty, span))| {
-                let ty = elide_lifetimes(ty);
-                quote_spanned! {*span=>
-                    (&&&::atasker::__private::Arg::<#ty>::new()).write(&#value, &mut __output)?;
-                }
-            });
+        let writes = self.values.iter().zip(&self.params).map(|(value, (ty, span))| {
+            let ty = elide_lifetimes(ty);
+            quote_spanned! {*span=>
+                (&&&::atasker::__private::Arg::<#ty>::new()).write(&#value, &mut __output)?;
+            }
+        });
         quote! {
             (|| -> ::core::result::Result<::std::vec::Vec<u8>, ::atasker::TaskError> {
                 #[allow(unused_imports)]

@@ -55,10 +55,7 @@ impl Plan {
         let names: Vec<&Ident> = f.params.iter().map(|param| &param.name).collect();
         let turbofish = f.turbofish();
         if let Some(companion) = self.companion_name() {
-            return (
-                quote!(#companion::builder #turbofish (#(#names),*).start()),
-                quote!(),
-            );
+            return (quote!(#companion::builder #turbofish (#(#names),*).start()), quote!());
         }
         if self.failed {
             return (self.no_builder(), quote!());
@@ -104,11 +101,7 @@ impl Plan {
         let mut bounds = Vec::new();
         if !self.failed {
             if self.place != crate::args::Place::Mp {
-                bounds.extend(
-                    f.params
-                        .iter()
-                        .map(|param| (param.ty.clone(), param.span())),
-                );
+                bounds.extend(f.params.iter().map(|param| (param.ty.clone(), param.span())));
             }
             let result = f.result();
             let span = syn::spanned::Spanned::span(&result);
@@ -119,13 +112,10 @@ impl Plan {
                 }
             }
         }
-        let bounds = bounds
-            .into_iter()
-            .filter(|(ty, _)| !f.is_generic(ty))
-            .map(|(ty, span)| {
-                let ty = crate::item::elide_lifetimes(&ty);
-                quote::quote_spanned!(span=> #ty: ::core::marker::Send + 'static,)
-            });
+        let bounds = bounds.into_iter().filter(|(ty, _)| !f.is_generic(ty)).map(|(ty, span)| {
+            let ty = crate::item::elide_lifetimes(&ty);
+            quote::quote_spanned!(span=> #ty: ::core::marker::Send + 'static,)
+        });
         let own = f.sig.generics.where_clause.as_ref().map(|clause| {
             let predicates = clause.predicates.iter();
             quote!(#(#predicates,)*)

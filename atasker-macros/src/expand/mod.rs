@@ -59,12 +59,7 @@ pub(crate) fn background_task(args: TokenStream, item: TokenStream) -> TokenStre
     if !errors.any() {
         check::check(&options, &f, &mut errors);
     }
-    let plan = Plan {
-        place: check::place(&options, &f),
-        f,
-        options,
-        failed: errors.any(),
-    };
+    let plan = Plan { place: check::place(&options, &f), f, options, failed: errors.any() };
     let code = plan.expand();
     let errors = errors.into_tokens();
     quote!(#errors #code)

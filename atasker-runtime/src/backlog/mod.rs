@@ -97,6 +97,24 @@ impl<J> Backlog<J> {
         self.queues[priority.index()].push_front(job)
     }
 
+    /// The ticket that the next [`push`](Self::push) gives.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn next_ticket(&self, priority: Priority) -> Ticket {
+        self.queues[priority.index()].next_ticket()
+    }
+
+    /// The ticket that the next [`push_front`](Self::push_front) gives.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn next_front_ticket(&self, priority: Priority) -> Ticket {
+        self.queues[priority.index()].next_front_ticket()
+    }
+
+    /// The job that is next in order.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn peek(&self) -> Option<&J> {
+        self.queues[self.first()?.index()].peek()
+    }
+
     /// Takes a waiting job out, wherever it stands; `None` if it was taken already.
     pub(crate) fn remove(&mut self, priority: Priority, ticket: Ticket) -> Option<J> {
         let job = self.queues[priority.index()].remove(ticket)?;
@@ -176,6 +194,16 @@ impl<J> Backlog<J> {
     /// Jobs of one priority that wait.
     pub(crate) fn waiting_of(&self, priority: Priority) -> usize {
         self.queues[priority.index()].len()
+    }
+
+    /// Whether a waiting job is among the first `count` in order.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn is_among_first(&self, count: usize, priority: Priority, ticket: Ticket) -> bool {
+        let higher = Priority::ALL.into_iter().filter(|other| *other > priority);
+        let before: usize = higher.map(|other| self.waiting_of(other)).sum();
+        count
+            .checked_sub(before)
+            .is_some_and(|rest| self.queues[priority.index()].is_among_first(rest, ticket))
     }
 
     /// Takes all waiting jobs out, the most urgent first.

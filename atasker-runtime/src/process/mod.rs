@@ -1,70 +1,65 @@
-//! The pool of worker processes. Its configuration stands; starting workers is the next step, and
-//! until then a task that is bound for a worker process ends with an error that says so.
+//! Worker processes: copies of the program that run one task at a time.
+//!
+//! | part | file |
+//! |---|---|
+//! | what the user says | `config`, `data` |
+//! | order, slots, who gets which call | `pool`, `lane` |
+//! | making a worker process | `spawn` |
+//! | the parent's thread for one worker process | `link` |
+//! | the worker's side | `child` |
+//! | the page both share: who has a call | `page` |
+//! | what crosses: frames (in `wire`), errors, tracing events | `errors`, `events` |
+//!
+//! A *lane* is a place for one worker process in the pool's table. It is
+//!
+//! ```text
+//!            start               spawned             end of the process
+//!   Empty ----------> Starting ----------> Live -----------------------> Empty
+//!              ^          | failed          | closing: no more calls
+//!              |__________|                 |   (idle too long, enough tasks, shutdown, doomed)
+//!               back-off
+//! ```
+//!
+//! **Who owns what.** The pool's lock guards the backlog, the lanes and the parent's half of every
+//! page: only its holder sends a call or takes one back. The link thread of a worker process is the
+//! only one that reads from it, settles its tasks, and buries it. The spawner thread starts
+//! processes and never ends: the kernel ends a worker when the thread that started it ends.
+//!
+//! **A call** is *queued* (in the backlog), *sent* (in a lane's page, and it can still be taken
+//! back), *begun* (the worker has turned its state), *done*. Only a begun call holds its worker to
+//! blame: when a worker dies, calls that were sent go back to the front of the backlog.
 
-use std::sync::Arc;
+mod child;
+mod config;
+mod data;
+mod errors;
+mod events;
+mod lane;
+mod link;
+mod page;
+mod pool;
+mod spawn;
+#[cfg(all(test, feature = "pre-main"))]
+mod tests;
 
-use crate::error::{KillError, TaskError};
-use crate::info::{MpPoolInfo, Waiting};
-use crate::job::{Job, Place};
-use crate::priority::Priority;
-use crate::task::AnyTask;
+pub use config::{MpPoolConfig, WorkerStdio};
+pub use data::worker_data;
 
-/// The sizes of a pool of worker processes.
-#[derive(Clone, Debug)]
-pub struct MpPoolConfig {
-    pool_size: usize,
+pub(crate) use child::in_worker;
+pub(crate) use pool::ProcessPool;
+
+/// Serves as a worker process, and does not return, if this process was started as one.
+///
+/// With the feature `pre-main`, which is on by default, this is not needed. Without it, put it at
+/// the first line of `main`, or put `#[atasker::main]` on `main`: everything before it runs in every
+/// worker process, too.
+pub fn init() {
+    enter();
 }
 
-impl MpPoolConfig {
-    /// A pool of `pool_size` worker processes.
-    pub fn new(pool_size: usize) -> Self {
-        MpPoolConfig { pool_size }
-    }
-    pub(crate) fn standard() -> Self {
-        Self::new(crate::options::cpus())
-    }
-}
-
-pub(crate) struct ProcessPool(parking_lot::Mutex<MpPoolConfig>);
-
-pub(crate) fn in_worker() -> bool {
-    false
-}
-
-impl ProcessPool {
-    pub(crate) fn new(_supervisor_id: &str, config: MpPoolConfig) -> Arc<Self> {
-        Arc::new(ProcessPool(parking_lot::Mutex::new(config)))
-    }
-    pub(crate) fn set_config(&self, config: MpPoolConfig) {
-        *self.0.lock() = config;
-    }
-    pub(crate) fn info(&self) -> MpPoolInfo {
-        MpPoolInfo {
-            pool_size: self.0.lock().pool_size,
-            reserve_normal: 0,
-            reserve_high: 0,
-            running: 0,
-            waiting: Waiting::default(),
-            workers: Vec::new(),
-            tasks_run: 0,
-            restarts: 0,
-        }
-    }
-}
-
-impl Place for ProcessPool {
-    fn start(&self, job: Job, _may_block: bool) {
-        job.end(TaskError::not_started("worker processes can't be started yet"));
-    }
-    fn credits(&self, _priority: Priority) -> usize {
-        0
-    }
-    fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
-        false
-    }
-    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
-        Ok(())
-    }
-    fn open(&self) {}
-    fn close(&self) {}
+/// The way in before `main`, from `init` and from `#[atasker::main]`.
+#[doc(hidden)]
+pub fn enter() {
+    crate::sys::entry::prepared();
+    child::take_over();
 }

@@ -29,11 +29,7 @@ use crate::private::Arg;
 use crate::wire::codec::{Format, read_block, write_block};
 
 fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
-    TaskError::Codec {
-        stage,
-        type_name: type_name::<P>().to_owned(),
-        detail,
-    }
+    TaskError::Codec { stage, type_name: type_name::<P>().to_owned(), detail }
 }
 
 /// Values that are being written.
@@ -48,11 +44,7 @@ impl<F: Format> Output<F> {
     /// For the arguments of a call.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        Output {
-            bytes: Vec::new(),
-            stage: CodecStage::EncodeArguments,
-            _format: PhantomData,
-        }
+        Output { bytes: Vec::new(), stage: CodecStage::EncodeArguments, _format: PhantomData }
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TaskError> {
@@ -76,11 +68,7 @@ pub struct Input<'b, F> {
 impl<'b, F: Format> Input<'b, F> {
     /// The arguments of a call.
     pub fn arguments(bytes: &'b [u8]) -> Self {
-        Input {
-            bytes,
-            stage: CodecStage::DecodeArguments,
-            _format: PhantomData,
-        }
+        Input { bytes, stage: CodecStage::DecodeArguments, _format: PhantomData }
     }
 
     fn read<T: DeserializeOwned>(&mut self) -> Result<T, TaskError> {
@@ -290,10 +278,7 @@ impl<'p> WriteBlock<&'p Path> for &&Arg<&'p Path> {
     fn write<F: Format>(&self, value: &&'p Path, output: &mut Output<F>) -> Result<(), TaskError> {
         // As serde has it: a path that is no UTF-8 can't travel.
         let text = value.to_str().ok_or_else(|| {
-            failed::<PathBuf>(
-                output.stage,
-                format!("{} is not valid UTF-8", value.display()),
-            )
+            failed::<PathBuf>(output.stage, format!("{} is not valid UTF-8", value.display()))
         })?;
         write_block(text.as_bytes(), &mut output.bytes);
         Ok(())
@@ -409,11 +394,7 @@ impl<R> ResultOwned<R> for Arg<R> {
 }
 
 fn read_result<F: Format, R: DeserializeOwned>(bytes: &[u8]) -> Result<R, TaskError> {
-    let mut input = Input::<F> {
-        bytes,
-        stage: CodecStage::DecodeResult,
-        _format: PhantomData,
-    };
+    let mut input = Input::<F> { bytes, stage: CodecStage::DecodeResult, _format: PhantomData };
     let value = input.read()?;
     input.end(type_name::<R>())?;
     Ok(value)
@@ -431,11 +412,7 @@ pub(crate) fn write_message<F: Format, T: Serialize>(message: &T) -> Result<Vec<
 
 /// And back; nothing may be left.
 pub(crate) fn read_message<F: Format, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
-    let mut input = Input::<F> {
-        bytes,
-        stage: CodecStage::DecodeMessage,
-        _format: PhantomData,
-    };
+    let mut input = Input::<F> { bytes, stage: CodecStage::DecodeMessage, _format: PhantomData };
     let message = input.read()?;
     input.end(type_name::<T>())?;
     Ok(message)

@@ -84,13 +84,9 @@ pub(crate) fn write_block(block: &[u8], out: &mut Vec<u8>) {
 
 /// Takes such bytes from the front of the input, without a copy.
 pub(crate) fn read_block<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], String> {
-    let (length, rest) = input
-        .split_first_chunk::<8>()
-        .ok_or("the input ends too early")?;
+    let (length, rest) = input.split_first_chunk::<8>().ok_or("the input ends too early")?;
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|e| e.to_string())?;
-    let (block, rest) = rest
-        .split_at_checked(length)
-        .ok_or("the input ends too early")?;
+    let (block, rest) = rest.split_at_checked(length).ok_or("the input ends too early")?;
     *input = rest;
     Ok(block)
 }
@@ -134,10 +130,7 @@ mod tests {
 
     #[test]
     fn values_come_back_and_the_rest_is_left() {
-        let inner = Inner {
-            id: u128::MAX,
-            tags: vec!["a".into(), String::new()],
-        };
+        let inner = Inner { id: u128::MAX, tags: vec!["a".into(), String::new()] };
         round::<Bincode, _>(inner.clone());
         round::<Msgpack, _>(inner);
         round::<Bincode, _>((1u8, -7i64, Some("x".to_owned()), Ok::<u8, String>(3)));
@@ -148,10 +141,7 @@ mod tests {
 
     #[test]
     fn msgpack_carries_what_bincode_names_it_for() {
-        let flat = Flat {
-            name: "n".into(),
-            rest: BTreeMap::from([("a".into(), 1)]),
-        };
+        let flat = Flat { name: "n".into(), rest: BTreeMap::from([("a".into(), 1)]) };
         round::<Msgpack, _>(flat.clone());
         round::<Msgpack, _>(Either::Text("t".into()));
         round::<Msgpack, _>(serde_json::json!({ "a": [1, null, "x"] }));

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | how a value becomes bytes: bincode, msgpack | `codec` |
 //! | which arguments are borrowed, owned, or one block of bytes | `args` |
+//! | messages and their framing | `frame` |
 
 pub(crate) mod args;
 pub(crate) mod codec;
+pub(crate) mod frame;

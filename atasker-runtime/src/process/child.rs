@@ -1,0 +1,613 @@
+//! The worker's side: one call after the other, until the parent says so or is gone.
+//!
+//! Two threads. The *task thread* takes calls from the shared page, runs them and answers; it sleeps
+//! on the page's bell. The *control thread* (the process's first one) reads the control socket:
+//! requests to stop, messages, the end. When that socket closes, the parent is gone, and the thread
+//! ends the whole process group, whatever the task thread is at.
+
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::error::{KillError, TaskError};
+use crate::id::TaskId;
+use crate::info::TaskType;
+use crate::priority::Priority;
+use crate::process::page::{INLINE, Order, Page, ReplyAt};
+use crate::process::{data, errors, events};
+use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
+use crate::sys::{entry, link, mapping::Mapping, overflow, worker};
+use crate::task::body::Once;
+use crate::task::cell::Cell;
+use crate::task::channel::{Bytes, Channel, Links, Port};
+use crate::task::header::Header;
+use crate::task::state::Ending;
+use crate::task::{AnyTask, Owner, current, panic};
+use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply};
+
+use std::os::fd::OwnedFd;
+
+/// What both threads share.
+pub(super) struct Child {
+    page: Mapping<Page>,
+    data: OwnedFd,
+    control: OwnedFd,
+    /// Wakes the parent's link.
+    bell: OwnedFd,
+    out: Mutex<Out>,
+    now: Mutex<Now>,
+    shutdown: AtomicBool,
+    owner: OnceLock<Arc<ChildOwner>>,
+}
+
+/// Frames on their way to the parent.
+#[derive(Default)]
+struct Out {
+    buffer: Vec<u8>,
+    /// How many frames were written since the start.
+    written: u64,
+}
+
+/// The call under way.
+#[derive(Default)]
+struct Now {
+    call: u64,
+    task: Option<Arc<dyn AnyTask>>,
+    /// What came for calls that have not begun.
+    early: Vec<(u64, Early)>,
+    /// What the task last said about its progress.
+    said: Option<String>,
+    /// The progress it last told.
+    told: (u64, u64),
+}
+
+enum Early {
+    Stop,
+    Message(Bytes),
+}
+
+static CHILD: OnceLock<Child> = OnceLock::new();
+
+/// Whether this process is a worker.
+pub(crate) fn in_worker() -> bool {
+    CHILD.get().is_some()
+}
+
+/// If this process was started as a worker, serves as one and does not return.
+pub(super) fn take_over() {
+    let Some(parent) = worker::take_marker() else {
+        return;
+    };
+    if !worker::stdin_is_socket() {
+        // Somebody has handed the marker down by accident; a worker's descriptor 0 is a socket.
+        return;
+    }
+    worker::ignore_sigpipe();
+    worker::set_name(c"atasker worker");
+    let (child, frames) = match connect(parent) {
+        Ok(connected) => connected,
+        Err(error) => {
+            eprintln!("atasker: a worker process could not start: {error}");
+            exit(1);
+        }
+    };
+    let child = CHILD.get_or_init(|| child);
+    serve(child, frames)
+}
+
+fn connect(parent: u32) -> std::io::Result<(Child, Frames)> {
+    let data = worker::take_stdin()?;
+    worker::follow_parent(parent)?;
+    let [control, page, bell] = link::recv_fds(&data)?;
+    let page = Mapping::open(&page)?;
+    let child = Child {
+        page,
+        data,
+        control,
+        bell,
+        out: Mutex::default(),
+        now: Mutex::default(),
+        shutdown: AtomicBool::new(false),
+        owner: OnceLock::new(),
+    };
+    Ok((child, Frames::new()))
+}
+
+fn serve(child: &'static Child, mut frames: Frames) -> ! {
+    let first = loop {
+        match frames.next::<ToWorker<'_>>() {
+            Ok(Some(ToWorker::Setup(setup))) => match child.prepare(&setup) {
+                Ok(()) => break setup.first,
+                Err(reason) => child.refuse(&reason),
+            },
+            Ok(None) => child.read_control(&mut frames),
+            _ => child.refuse("its parent did not introduce itself"),
+        }
+    };
+    let (init, exit_hook) = child.hooks();
+    let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
+        overflow::watch_this_thread();
+        if let Some(offset) = init
+            && let Err(error) = panic::catch(|| run_hook(offset))
+        {
+            child.refuse(&format!("its `worker_init` failed: {error}"));
+        }
+        child.write(&ToParent::Ready { pid: worker::pid() });
+        child.run_calls(first);
+        if let Some(offset) = exit_hook
+            && let Err(error) = panic::catch(|| run_hook(offset))
+        {
+            tracing::error!(target: "atasker", %error, "the pool's `worker_exit` failed");
+        }
+        exit(0);
+    });
+    if let Err(error) = task_thread {
+        child.refuse(&format!("it could start no thread: {error}"));
+    }
+    child.listen(frames)
+}
+
+fn run_hook(offset: u64) {
+    // SAFETY: the parent took it from its own image, and the fingerprints of both images agree.
+    unsafe { entry::call_at(offset) };
+}
+
+/// `worker_init` and `worker_exit`, as offsets.
+static HOOKS: OnceLock<(Option<u64>, Option<u64>)> = OnceLock::new();
+
+impl Child {
+    fn prepare(&'static self, setup: &Setup<'_>) -> Result<(), String> {
+        if setup.fingerprint != fingerprint() {
+            return Err("its functions are not those of its parent: \
+                        /proc/self/exe is another program"
+                .into());
+        }
+        if let Some((type_name, bytes)) = setup.data {
+            data::set(Arc::new(data::WorkerData {
+                type_name: type_name.to_owned(),
+                bytes: bytes.to_owned(),
+            }));
+        }
+        let _ = HOOKS.set((setup.init, setup.exit));
+        worker::set_nice(setup.nice);
+        overflow::install(&self.page.overflow);
+        report_aborting_panics(self);
+        events::install(setup.level);
+        if setup.memory > 0 {
+            worker::limit_memory(setup.memory)
+                .map_err(|error| format!("its memory can't be limited: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn hooks(&self) -> (Option<u64>, Option<u64>) {
+        HOOKS.get().copied().unwrap_or_default()
+    }
+
+    fn refuse(&self, reason: &str) -> ! {
+        self.write(&ToParent::Refused { reason });
+        exit(1);
+    }
+
+    /// Waits for more bytes; does not return when the parent is gone.
+    fn read_control(&self, frames: &mut Frames) {
+        match link::read_into(&self.control, frames.room(), true) {
+            Ok(link::Got::Bytes(_)) => {}
+            Ok(link::Got::Nothing) => {}
+            Ok(link::Got::End) | Err(_) => worker::end_group(),
+        }
+    }
+
+    /// Sends a frame to the parent, after all that were sent before.
+    pub(super) fn write(&self, message: &ToParent<'_>) {
+        let mut out = self.out.lock();
+        let Out { buffer, written } = &mut *out;
+        buffer.clear();
+        message.write(buffer);
+        *written += 1;
+        if link::write_all(&self.data, buffer).is_err() {
+            worker::end_group();
+        }
+        if buffer.capacity() > 1 << 20 {
+            *buffer = Vec::new();
+        }
+    }
+}
+
+/// The control thread.
+impl Child {
+    fn listen(&self, mut frames: Frames) -> ! {
+        loop {
+            match frames.next::<ToWorker<'_>>() {
+                Ok(Some(ToWorker::Stop { call })) => self.meet(call, Early::Stop),
+                Ok(Some(ToWorker::Message { call, bytes })) => {
+                    self.meet(call, Early::Message(bytes.into()));
+                }
+                Ok(Some(ToWorker::Taken { call, count })) => {
+                    let now = self.now.lock();
+                    if now.call == call
+                        && let Some(task) = now.task.clone()
+                    {
+                        drop(now);
+                        if let Some(outbox) = outbox(&*task) {
+                            outbox.taken(usize::try_from(count).unwrap_or(usize::MAX));
+                        }
+                    }
+                }
+                Ok(Some(ToWorker::Shutdown)) => {
+                    self.shutdown.store(true, Ordering::Release);
+                    self.page.rouse();
+                }
+                Ok(None) => self.read_control(&mut frames),
+                Ok(Some(ToWorker::Setup(_))) | Err(_) => worker::end_group(),
+            }
+        }
+    }
+
+    /// Something for a call: under way, still to come, or over.
+    fn meet(&self, call: u64, what: Early) {
+        let mut now = self.now.lock();
+        if now.call == call
+            && let Some(task) = now.task.clone()
+        {
+            drop(now);
+            hand(&*task, what);
+        } else if call > now.call {
+            now.early.push((call, what));
+        }
+    }
+}
+
+fn hand(task: &dyn AnyTask, what: Early) {
+    match what {
+        Early::Stop => task.header().ask_stop(),
+        Early::Message(bytes) => {
+            if let Some(inbox) = task.header().links().and_then(|links| links.inbox_bytes()) {
+                inbox.deliver(bytes);
+            }
+        }
+    }
+}
+
+fn outbox(task: &dyn AnyTask) -> Option<&Arc<Channel<Bytes>>> {
+    task.header().links()?.outbox_bytes()
+}
+
+/// The task thread.
+impl Child {
+    fn run_calls(&'static self, first: u64) {
+        let mut scratch = Scratch::default();
+        let mut call = first;
+        // Calls are done of which the parent has not been told.
+        let mut untold = false;
+        loop {
+            match self.page.take(call) {
+                Some(true) => self.run(call, &mut scratch),
+                Some(false) => self.pass_over(call, &mut scratch),
+                None if self.shutdown.load(Ordering::Acquire) => return,
+                None => {
+                    if self.wait_a_little(call) {
+                        continue;
+                    }
+                    let quit = || self.shutdown.load(Ordering::Acquire);
+                    self.page.sleep(call, quit, || {
+                        if untold && self.page.parent_waits_for(u64::MAX) {
+                            link::ring(&self.bell);
+                        }
+                    });
+                    untold = false;
+                    continue;
+                }
+            }
+            untold = true;
+            if self.page.parent_waits_for(call) {
+                link::ring(&self.bell);
+            }
+            call += 1;
+        }
+    }
+
+    /// Another call often follows at once: looks a few times before the thread sleeps.
+    fn wait_a_little(&self, call: u64) -> bool {
+        const LOOKS: u32 = 60;
+        (0..LOOKS).any(|_| {
+            std::hint::spin_loop();
+            self.page.is_there(call)
+        })
+    }
+
+    /// Skips a call that was taken back.
+    fn pass_over(&self, call: u64, scratch: &mut Scratch) {
+        let order = self.page.order(call);
+        if !order.is_inline() {
+            scratch.receive(&self.data, &order);
+        }
+        self.page.skip(call);
+    }
+
+    fn run(&'static self, call: u64, scratch: &mut Scratch) {
+        let order = self.page.order(call);
+        if !order.is_inline() {
+            scratch.receive(&self.data, &order);
+        }
+        let mut inline = [0; INLINE];
+        let bytes = match order.is_inline() {
+            true => self.page.inline(call, order.name_len + order.args_len, &mut inline),
+            false => &scratch.args[..],
+        };
+        let (name, args) = bytes.split_at(order.name_len.min(bytes.len()));
+        let function = FUNCTIONS.get(order.function as usize);
+        let task = self.local_task(call, &order, function, name);
+        self.begin(call, &task);
+
+        let mut reply = std::mem::take(&mut scratch.reply);
+        reply.resize(REPLY_HEAD, 0);
+        let mut under_way = Call::with_reply(args, reply, &task);
+        let outcome = match function {
+            Some(function) => {
+                let _current = current::enter(Arc::clone(&task));
+                panic::catch(|| (function.call)(&mut under_way)).and_then(|result| result)
+            }
+            None => Err(TaskError::not_started("the worker process does not know the function")),
+        };
+        let mut reply = under_way.into_reply();
+        let ok = outcome.is_ok();
+        if let Err(error) = outcome {
+            reply.truncate(REPLY_HEAD);
+            reply.extend_from_slice(&errors::encode(&error));
+        }
+        self.end(&task);
+        self.answer(call, ok, &mut reply);
+        scratch.keep(reply);
+    }
+
+    /// Completes a call with the reply that stands in `reply` after [`REPLY_HEAD`] bytes.
+    fn answer(&self, call: u64, ok: bool, reply: &mut [u8]) {
+        let len = reply.len() - REPLY_HEAD;
+        let out = &mut *self.out.lock();
+        if len <= INLINE {
+            let at = ReplyAt::Slot { ok, len };
+            self.page.finish(call, at, &reply[REPLY_HEAD..], out.written);
+            return;
+        }
+        // Done first, and then the frame: if this process dies in between, the parent sees that the
+        // reply is missing, and knows whose it is.
+        self.page.finish(call, ReplyAt::Socket, &[], out.written);
+        head_reply(reply, call, ok);
+        out.written += 1;
+        if link::write_all(&self.data, reply).is_err() {
+            worker::end_group();
+        }
+    }
+
+    /// The task as this process sees it.
+    fn local_task(
+        &'static self,
+        call: u64,
+        order: &Order,
+        function: Option<&Function>,
+        name: &[u8],
+    ) -> Arc<dyn AnyTask> {
+        let mut header = Header::new(TaskType::Mp);
+        header.id = TaskId::from_parts(order.id.0, order.id.1);
+        header.priority = Priority::from_index(order.priority).unwrap_or_default();
+        if !name.is_empty() {
+            header.set_name(String::from_utf8_lossy(name).into_owned().into());
+        } else if let Some(function) = function {
+            header.set_name(function.name.into());
+        }
+        header.mark.store(call, Ordering::Relaxed);
+        header.set_owner(Arc::clone(self.owner.get_or_init(|| Arc::new(ChildOwner(self)))) as _);
+        if order.linked {
+            let ports = (as_they_are(), as_they_are());
+            header.extras_mut().links =
+                Some(Links::<Bytes, Bytes>::coded(Channel::new(), Channel::new(), ports));
+        }
+        header.note_queued();
+        header.set_attempt(order.attempt.saturating_sub(1));
+        let begun = header.state.launch(false) && header.begin();
+        debug_assert!(begun, "a new task can be started");
+        Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ())
+    }
+
+    fn begin(&self, call: u64, task: &Arc<dyn AnyTask>) {
+        let early = {
+            let mut now = self.now.lock();
+            now.call = call;
+            now.task = Some(Arc::clone(task));
+            now.said = None;
+            now.told = (0, 0);
+            if now.early.is_empty() {
+                return;
+            }
+            let mut early = std::mem::take(&mut now.early);
+            now.early = early.extract_if(.., |(of, _)| *of > call).collect();
+            early
+        };
+        for (of, what) in early {
+            if of == call {
+                hand(&**task, what);
+            }
+        }
+    }
+
+    fn end(&self, task: &Arc<dyn AnyTask>) {
+        let ended = self.now.lock().task.take();
+        drop(ended);
+        if let Some(links) = task.header().links() {
+            links.close();
+        }
+    }
+}
+
+/// Buffers that are used again.
+#[derive(Default)]
+struct Scratch {
+    args: Vec<u8>,
+    reply: Vec<u8>,
+}
+
+impl Scratch {
+    /// Larger ones are given back.
+    const KEEP: usize = 1 << 20;
+
+    fn receive(&mut self, from: &OwnedFd, order: &Order) {
+        if self.args.capacity() > Self::KEEP {
+            self.args = Vec::new();
+        }
+        self.args.clear();
+        let count = order.name_len.saturating_add(order.args_len);
+        if !link::read_exactly(from, &mut self.args, count).unwrap_or(false) {
+            worker::end_group();
+        }
+    }
+
+    fn keep(&mut self, reply: Vec<u8>) {
+        if reply.capacity() <= Self::KEEP {
+            self.reply = reply;
+        }
+    }
+}
+
+/// Messages that are bytes already.
+fn as_they_are() -> Port<Bytes> {
+    Port { encode: |bytes| Ok(bytes.to_vec()), decode: |bytes| Ok(bytes.into()) }
+}
+
+/// The call that this process runs at the moment; 0 for none.
+pub(super) fn current_call() -> u64 {
+    let task = current::get();
+    task.filter(|task| task.header().tt == TaskType::Mp)
+        .map_or(0, |task| task.header().mark.load(Ordering::Relaxed))
+}
+
+/// Sends a frame to the parent, from a worker process.
+pub(super) fn tell(message: &ToParent<'_>) {
+    if let Some(child) = CHILD.get() {
+        child.write(message);
+    }
+}
+
+/// Sends bytes that are no frame.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn tell_rubbish() {
+    if let Some(child) = CHILD.get() {
+        let _ = link::write_all(&child.data, &[0xff; 64]);
+    }
+    // The parent is to end this process; it does not return from here by itself.
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Looks after the one task that runs here for the parent.
+struct ChildOwner(&'static Child);
+
+impl ChildOwner {
+    fn call_of(task: &dyn AnyTask) -> u64 {
+        task.header().mark.load(Ordering::Relaxed)
+    }
+}
+
+impl Owner for ChildOwner {
+    fn ended(&self, _task: &dyn AnyTask, _ending: Ending) {}
+
+    fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
+        run();
+    }
+
+    fn again(&self, task: Arc<dyn AnyTask>) {
+        // The parent decides about further attempts: the copy of the task here has none.
+        drop(task);
+    }
+
+    fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
+        false
+    }
+
+    fn stop_asked(&self, _task: &dyn AnyTask) {}
+
+    fn message(&self, task: &dyn AnyTask) {
+        let Some(outbox) = outbox(task) else { return };
+        // One at a time, so that they travel in the order in which they were sent.
+        let now = self.0.now.lock();
+        if now.call != Self::call_of(task) || now.task.is_none() {
+            return;
+        }
+        while let Some(bytes) = outbox.pass_on() {
+            self.0.write(&ToParent::Message { call: now.call, bytes: &bytes });
+        }
+    }
+
+    fn received(&self, task: &dyn AnyTask) {
+        let inbox = task.header().links().and_then(|links| links.inbox_bytes());
+        if let Some(count) = inbox.and_then(|inbox| inbox.worth_telling()) {
+            let count = count as u64;
+            self.0.write(&ToParent::Taken { call: Self::call_of(task), count });
+        }
+    }
+
+    fn progressed(&self, task: &dyn AnyTask) {
+        let Some(extras) = task.header().extras() else {
+            return;
+        };
+        let mut now = self.0.now.lock();
+        if now.call != Self::call_of(task) || now.task.is_none() {
+            return;
+        }
+        let progress = extras.progress.lock();
+        let Some(progress) = progress.as_ref() else {
+            return;
+        };
+        let told = (progress.done, progress.total);
+        if now.told != told {
+            now.told = told;
+            self.0.page.tell_progress(now.call, told.0, told.1);
+        }
+        if now.said != progress.message
+            && let Some(text) = &progress.message
+        {
+            self.0.write(&ToParent::Said { call: now.call, text });
+            now.said = Some(text.clone());
+        }
+    }
+
+    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        Err(KillError::Unsupported)
+    }
+
+    fn refresh(&self, _task: &dyn AnyTask) {}
+
+    fn run_here(&self, _task: &Arc<dyn AnyTask>) -> bool {
+        false
+    }
+}
+
+/// Where a panic aborts the process, it is told to the parent before.
+#[cfg(panic = "abort")]
+fn report_aborting_panics(child: &'static Child) {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        let call = current_call();
+        if call == 0 {
+            return;
+        }
+        let message = info.payload_as_str().unwrap_or("a panic with a value that is no text");
+        let backtrace = std::backtrace::Backtrace::capture();
+        let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+        let error = TaskError::Panicked {
+            message: message.to_owned(),
+            location: info.location().map(ToString::to_string),
+            backtrace: captured.then(|| backtrace.to_string()),
+        };
+        let mut reply = vec![0; REPLY_HEAD];
+        reply.extend_from_slice(&errors::encode(&error));
+        child.answer(call, false, &mut reply);
+    }));
+}
+
+#[cfg(not(panic = "abort"))]
+fn report_aborting_panics(_child: &'static Child) {}

@@ -1,0 +1,200 @@
+//! What a user says about a pool of worker processes. Plain data: the pool gives it meaning.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::backlog::Limits;
+use crate::options::{IDLE_TIMEOUT, Overflow, cpus};
+use crate::priority::Priority;
+use crate::process::data::WorkerData;
+
+/// Where the standard output and the standard error of worker processes go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum WorkerStdio {
+    /// To where the program's own go.
+    #[default]
+    Inherit,
+    /// Nowhere.
+    Null,
+}
+
+/// The size and rules of a supervisor's pool of worker processes.
+///
+/// Slots are given as in a thread pool, see [`PoolConfig`](crate::PoolConfig); each worker process
+/// runs one task at a time. Worker processes are started when they are needed.
+///
+/// A worker process is a fresh copy of the program that never comes to `main`: it has nothing of
+/// what `main` has set up, no statics, no subscriber, no arguments. What all tasks need there goes
+/// with [`worker_data`](Self::worker_data) or is made by [`worker_init`](Self::worker_init).
+///
+/// ```
+/// use atasker_runtime::{MpPoolConfig, Supervisor};
+/// let sup = Supervisor::builder()
+///     .mp_pool(MpPoolConfig::new(2).reserve_high(1).max_tasks_per_worker(1000))
+///     .build();
+/// assert_eq!(sup.info().mp_pool.unwrap().workers.len(), 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct MpPoolConfig {
+    pub(crate) pool_size: usize,
+    pub(crate) reserve_normal: usize,
+    pub(crate) reserve_high: usize,
+    pub(crate) critical_extra: usize,
+    pub(crate) min_size: usize,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) max_tasks_per_worker: Option<u64>,
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) stdio: WorkerStdio,
+    pub(crate) worker_init: Option<fn()>,
+    pub(crate) worker_exit: Option<fn()>,
+    pub(crate) nice: i32,
+    pub(crate) worker_data: Option<Arc<WorkerData>>,
+    pub(crate) queue_limit: Option<(usize, Overflow)>,
+    pub(crate) queue_bytes: Option<(u64, Overflow)>,
+}
+
+impl MpPoolConfig {
+    /// A pool of `pool_size` worker processes without reserves; 0 means no limit.
+    pub fn new(pool_size: usize) -> Self {
+        MpPoolConfig {
+            pool_size,
+            reserve_normal: 0,
+            reserve_high: 0,
+            critical_extra: cpus(),
+            min_size: 0,
+            idle_timeout: IDLE_TIMEOUT,
+            max_tasks_per_worker: None,
+            memory_limit: None,
+            env: Vec::new(),
+            stdio: WorkerStdio::Inherit,
+            worker_init: None,
+            worker_exit: None,
+            nice: 0,
+            worker_data: None,
+            queue_limit: None,
+            queue_bytes: None,
+        }
+    }
+
+    /// A pool without a limit: a worker process for every task that runs.
+    pub fn unlimited() -> Self {
+        Self::new(0)
+    }
+
+    /// What a supervisor has when nothing is said: as many as there are CPUs, 1 + 1 in reserve.
+    pub(crate) fn standard() -> Self {
+        Self::new(cpus()).reserve_normal(1).reserve_high(1)
+    }
+
+    /// Slots beyond `pool_size` for tasks of normal priority or higher.
+    pub fn reserve_normal(mut self, slots: usize) -> Self {
+        self.reserve_normal = slots;
+        self
+    }
+    /// Slots beyond those for tasks of high priority.
+    pub fn reserve_high(mut self, slots: usize) -> Self {
+        self.reserve_high = slots;
+        self
+    }
+    /// So many worker processes beyond the pool may run critical tasks (default: the number of
+    /// CPUs). After that, critical tasks wait ahead of everything else.
+    pub fn critical_extra(mut self, processes: usize) -> Self {
+        self.critical_extra = processes;
+        self
+    }
+    /// So many worker processes are started in advance, and stay when idle.
+    pub fn min_size(mut self, processes: usize) -> Self {
+        self.min_size = processes;
+        self
+    }
+    /// How long a worker process stays without work (default 30 s).
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+    /// A worker process ends after so many tasks, and a new one takes over. 0 means no limit.
+    pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
+        self.max_tasks_per_worker = (tasks > 0).then_some(tasks);
+        self
+    }
+    /// Caps the address space that a worker process may add to what it has at its start: a task
+    /// that asks for more fails to allocate.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = (bytes > 0).then_some(bytes);
+        self
+    }
+    /// An environment variable of the worker processes, beside those of the program.
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+    /// Where standard output and standard error of the worker processes go.
+    pub fn stdio(mut self, stdio: WorkerStdio) -> Self {
+        self.stdio = stdio;
+        self
+    }
+    /// Runs in each worker process before its first task. A panic in it, or its end, is that of the
+    /// worker process: it is tried again a few times, then the waiting tasks fail and say why.
+    ///
+    /// `f` must be a function of the program itself, not of a library that it loads at run time.
+    pub fn worker_init(mut self, f: fn()) -> Self {
+        self.worker_init = Some(f);
+        self
+    }
+    /// Runs in each worker process after its last task, when it ends in order.
+    pub fn worker_exit(mut self, f: fn()) -> Self {
+        self.worker_exit = Some(f);
+        self
+    }
+    /// How nice the worker processes are to others: 0 as the program, up to 19.
+    pub fn nice(mut self, nice: i32) -> Self {
+        self.nice = nice;
+        self
+    }
+    /// A value that every worker process finds as
+    /// [`worker_data::<T>()`](crate::worker_data). It is encoded here and now.
+    ///
+    /// # Panics
+    /// If the value can't be encoded.
+    #[track_caller]
+    pub fn worker_data<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
+        match WorkerData::encode(value) {
+            Ok(data) => self.worker_data = Some(Arc::new(data)),
+            Err(error) => panic!("the worker data can't be encoded: {error}"),
+        }
+        self
+    }
+    /// At most `tasks` wait; what happens to one more, `overflow` says.
+    pub fn queue_limit(mut self, tasks: usize, overflow: Overflow) -> Self {
+        self.queue_limit = Some((tasks, overflow));
+        self
+    }
+    /// At most so many bytes of encoded arguments wait; what happens to a task beyond that,
+    /// `overflow` says. A task whose arguments alone are more is taken when none waits.
+    ///
+    /// Without this limit, or [`queue_limit`](Self::queue_limit), all arguments of waiting tasks
+    /// are kept in memory.
+    pub fn queue_bytes(mut self, bytes: u64, overflow: Overflow) -> Self {
+        self.queue_bytes = Some((bytes, overflow));
+        self
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let mut limits = Limits {
+            pool_size: self.pool_size,
+            reserve_normal: self.reserve_normal,
+            reserve_high: self.reserve_high,
+            max_size: None,
+            critical_total: None,
+        };
+        if self.pool_size != 0 {
+            let pool = limits.of(Priority::High);
+            limits.critical_total = Some(pool.saturating_add(self.critical_extra));
+        }
+        limits
+    }
+}

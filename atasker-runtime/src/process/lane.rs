@@ -1,0 +1,421 @@
+//! One worker process as the pool keeps it: what was sent, what is under way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock::Stamp;
+use crate::error::TaskError;
+use crate::job::Job;
+use crate::priority::Priority;
+use crate::process::link::Worker;
+use crate::process::page::{INLINE, Order, ReplyAt, SLOTS, Step, Times};
+use crate::registry;
+use crate::task::remote::AnyRemote;
+use crate::timer::TimerKey;
+
+/// So much work, in nanoseconds, is sent to a worker in advance.
+const AHEAD: u64 = 200_000;
+/// Calls with more encoded arguments than this are not sent in advance.
+const AHEAD_BYTES: usize = 4096;
+
+/// What a lane is, apart from its calls.
+#[derive(Default)]
+pub(super) enum Stage {
+    #[default]
+    Empty,
+    Starting,
+    Live(Arc<Worker>),
+}
+
+/// Why a worker process is ended while it runs a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// `kill()`.
+    Kill,
+    /// The time limit of the run.
+    Limit(Duration),
+    /// The supervisor stops.
+    Stop,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) stage: Stage,
+    /// Its worker process has shown that it can serve.
+    pub(super) proven: bool,
+    /// It gets no more calls.
+    pub(super) closing: bool,
+    /// The call for which its worker process was killed.
+    pub(super) doomed: Option<(u64, Why)>,
+    /// Calls in the page, in order; revoked ones are `None` until the worker has skipped them.
+    calls: VecDeque<Option<Sent>>,
+    /// The number of the first of them.
+    first: u64,
+    /// Of them, those that were not revoked.
+    live: usize,
+    /// The class of the slot that it holds while there are such.
+    pub(super) holds: Option<Priority>,
+    /// How long its calls take, on average, in nanoseconds.
+    usual: Option<u64>,
+    /// Its link looks after it again in a moment, without being woken.
+    pub(super) watched: bool,
+    /// Tasks sent to the present worker process, except revoked ones.
+    pub(super) tasks: u64,
+    /// Without calls since.
+    pub(super) idle_since: Stamp,
+}
+
+/// A call in a lane.
+pub(super) struct Sent {
+    pub(super) job: Job,
+    pub(super) priority: Priority,
+    pub(super) limit: Option<TimerKey>,
+}
+
+/// A call whose reply is there, or on its way.
+pub(super) struct Finished {
+    pub(super) call: u64,
+    pub(super) sent: Sent,
+    pub(super) times: Times,
+    pub(super) progress: Option<(u64, u64)>,
+    pub(super) reply: ReplyAt,
+    pub(super) inline: Inline,
+    /// So many frames come before the reply.
+    pub(super) after: u64,
+}
+
+/// Bytes out of a slot.
+pub(super) struct Inline {
+    pub(super) bytes: [u8; INLINE],
+    pub(super) len: usize,
+}
+
+/// A call that can't be sent, and why.
+pub(super) struct Unsendable(pub(super) Job, pub(super) TaskError);
+
+impl Lane {
+    pub(super) fn worker(&self) -> Option<&Arc<Worker>> {
+        match &self.stage {
+            Stage::Live(worker) => Some(worker),
+            _ => None,
+        }
+    }
+
+    /// A worker process is there that takes calls.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Live(_)) && !self.closing
+    }
+
+    /// Its worker process has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_open() && self.live == 0 && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.calls.len() < SLOTS
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// The number that the next call gets.
+    pub(super) fn next_call(&self) -> u64 {
+        self.first + self.calls.len() as u64
+    }
+
+    /// The number of the first call that is not over.
+    pub(super) fn first_call(&self) -> u64 {
+        self.first
+    }
+
+    /// A new worker process takes the lane; calls count on, so that the number of a call of an
+    /// earlier one is never taken for one of its.
+    pub(super) fn start(&mut self) -> u64 {
+        let next = self.next_call().max(1);
+        *self = Lane { stage: Stage::Starting, first: next, usual: self.usual, ..Lane::default() };
+        next
+    }
+
+    /// Whether no call that was not taken back stands before this one.
+    pub(super) fn is_first(&self, call: u64) -> bool {
+        let at = self.calls.iter().position(Option::is_some);
+        at.is_some_and(|at| self.first + at as u64 == call)
+    }
+
+    /// Whether one more call may wait behind the ones it has.
+    pub(super) fn takes_more(&self, bytes: usize) -> bool {
+        let Some(usual) = self.usual else {
+            return false;
+        };
+        let depth = (AHEAD / usual.max(1)) as usize;
+        self.proven && self.has_room() && bytes <= AHEAD_BYTES && self.live < depth.clamp(1, SLOTS)
+    }
+
+    /// Whether a further call, appended now, would begin sooner than a sleeping worker wakes up.
+    pub(super) fn is_nearly_free(&self) -> bool {
+        const WAKING: u64 = 10_000;
+        self.usual.is_some_and(|usual| usual.saturating_mul(self.live as u64) < WAKING)
+            && self.worker().is_some_and(|worker| !worker.page.worker_sleeps())
+    }
+
+    /// Sends a call. Arguments that do not fit into the page are left with the worker's link.
+    pub(super) fn send(&mut self, job: Job, priority: Priority) -> Result<u64, Box<Unsendable>> {
+        let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
+        let call = self.first + self.calls.len() as u64;
+        let header = job.header();
+        let (function, args) = match job.task().remote().map(|r| (r.function(), r.args())) {
+            Some((function, Some(args))) => (function, args),
+            _ => {
+                let error = TaskError::not_started("its encoded arguments are gone");
+                return Err(Box::new(Unsendable(job, error)));
+            }
+        };
+        let Some(index) = registry::index_of(function) else {
+            let error = TaskError::not_started(
+                "the function is not in the program's table: it belongs to a library that was \
+                 loaded at run time",
+            );
+            return Err(Box::new(Unsendable(job, error)));
+        };
+        let name = if header.name() == function.name { "" } else { header.name() };
+        let order = Order {
+            function: index,
+            id: header.id.to_parts(),
+            attempt: header.attempt() + 1,
+            priority: priority.index() as u8,
+            linked: header.links().is_some(),
+            name_len: name.len(),
+            args_len: args.len(),
+        };
+        if !order.is_inline() {
+            worker.post_args(name, args);
+            worker.page.send(call, &order, &[]);
+        } else if name.is_empty() {
+            worker.page.send(call, &order, &args);
+        } else {
+            let mut both = Vec::with_capacity(INLINE);
+            both.extend_from_slice(name.as_bytes());
+            both.extend_from_slice(&args);
+            worker.page.send(call, &order, &both);
+        }
+        self.calls.push_back(Some(Sent { job, priority, limit: None }));
+        self.live += 1;
+        self.tasks += 1;
+        Ok(call)
+    }
+
+    pub(super) fn get(&mut self, call: u64) -> Option<&mut Sent> {
+        let index = usize::try_from(call.checked_sub(self.first)?).ok()?;
+        self.calls.get_mut(index)?.as_mut()
+    }
+
+    /// Whether this call has begun and its reply is not there.
+    pub(super) fn has_begun(&mut self, call: u64) -> bool {
+        self.get(call).is_some()
+            && self.worker().is_some_and(|worker| match worker.page.step(call) {
+                Some(Step::Begun) => true,
+                Some(Step::Done) => worker.page.reply(call).0 == ReplyAt::Socket,
+                _ => false,
+            })
+    }
+
+    /// Takes a call back that has not begun.
+    pub(super) fn revoke(&mut self, call: u64) -> Option<Sent> {
+        let index = usize::try_from(call.checked_sub(self.first)?).ok()?;
+        let slot = self.calls.get_mut(index)?;
+        let Stage::Live(worker) = &self.stage else {
+            return None;
+        };
+        if slot.is_none() || !worker.page.revoke(call) {
+            return None;
+        }
+        self.live -= 1;
+        self.tasks -= 1;
+        slot.take()
+    }
+
+    /// Takes back all calls that have not begun and that `wanted` names, the last first.
+    pub(super) fn revoke_all(&mut self, wanted: impl Fn(Priority) -> bool) -> Vec<Sent> {
+        let mut taken = Vec::new();
+        for call in (self.first..self.next_call()).rev() {
+            let hit = self.get(call).is_some_and(|sent| wanted(sent.priority));
+            if hit && let Some(sent) = self.revoke(call) {
+                taken.push(sent);
+            }
+        }
+        taken
+    }
+
+    /// Whether a call of a priority that `wanted` names waits here behind another.
+    pub(super) fn has_waiting(&self, wanted: impl Fn(Priority) -> bool) -> bool {
+        self.live > 1 && self.calls.iter().flatten().any(|sent| wanted(sent.priority))
+    }
+
+    /// Takes the calls out that are done or skipped.
+    pub(super) fn reap(&mut self, finished: &mut VecDeque<Finished>) {
+        let Stage::Live(worker) = &self.stage else {
+            return;
+        };
+        let page = &worker.page;
+        let mut spent = 0u64;
+        let before = finished.len();
+        while let Some(front) = self.calls.front_mut() {
+            let call = self.first;
+            match page.step(call) {
+                Some(Step::Done) => {
+                    let Some(sent) = front.take() else { break };
+                    let times = page.times(call);
+                    let (reply, after) = page.reply(call);
+                    let mut inline = Inline { bytes: [0; INLINE], len: 0 };
+                    if let ReplyAt::Slot { len, .. } = reply {
+                        page.reply_bytes(call, len, &mut inline.bytes);
+                        inline.len = len;
+                    }
+                    spent += times.ended.saturating_sub(times.begun);
+                    let progress = page.progress(call);
+                    finished.push_back(Finished {
+                        call,
+                        sent,
+                        times,
+                        progress,
+                        reply,
+                        inline,
+                        after,
+                    });
+                    self.live -= 1;
+                }
+                Some(Step::Skipped) if front.is_none() => {}
+                _ => break,
+            }
+            self.calls.pop_front();
+            self.first += 1;
+        }
+        let count = (finished.len() - before) as u64;
+        if count > 0 {
+            self.note_usual(spent / count, count);
+        }
+    }
+
+    fn note_usual(&mut self, each: u64, count: u64) {
+        let weight = count.min(8);
+        self.usual = Some(match self.usual {
+            None => each,
+            Some(usual) => (usual * (16 - weight) + each * weight) / 16,
+        });
+    }
+
+    /// A call has been under way for so long.
+    pub(super) fn note_long(&mut self, nanos: u64) {
+        self.usual = Some(self.usual.unwrap_or(0).max(nanos));
+    }
+
+    /// All calls that are left after the worker's death, with what became of each.
+    pub(super) fn wreck(&mut self) -> Vec<(u64, Sent, bool)> {
+        let mut left = Vec::new();
+        for call in self.first..self.next_call() {
+            let begun = self.worker().is_some_and(|worker| {
+                !matches!(worker.page.step(call), Some(Step::Sent | Step::Revoked))
+            });
+            let index = (call - self.first) as usize;
+            if let Some(sent) = self.calls[index].take() {
+                left.push((call, sent, begun));
+            }
+        }
+        self.first = self.next_call();
+        self.calls.clear();
+        self.live = 0;
+        left
+    }
+
+    /// The task that runs.
+    pub(super) fn running(&self) -> Option<&Sent> {
+        let worker = self.worker()?;
+        let index = self.calls.iter().position(Option::is_some)?;
+        let call = self.first + index as u64;
+        let begun = matches!(worker.page.step(call), Some(Step::Begun | Step::Done));
+        if begun { self.calls[index].as_ref() } else { None }
+    }
+
+    /// Calls that were sent and have not begun, of each priority.
+    pub(super) fn count_unbegun(&self, counts: &mut [usize; 4]) {
+        let Some(worker) = self.worker() else { return };
+        for (index, sent) in self.calls.iter().enumerate() {
+            if let Some(sent) = sent
+                && worker.page.step(self.first + index as u64) == Some(Step::Sent)
+            {
+                counts[sent.priority.index()] += 1;
+            }
+        }
+    }
+}
+
+/// The encoded arguments of a job, in bytes.
+pub(super) fn bytes_of(job: &Job) -> usize {
+    job.task().remote().and_then(|remote: &dyn AnyRemote| remote.args()).map_or(0, |a| a.len())
+}
+
+/// Where a task is, as it stands in its header's mark: in the backlog by a ticket, or in a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Whereabouts {
+    Nowhere,
+    Waiting(i64),
+    Lane { lane: usize, call: u64 },
+}
+
+const LANES: u64 = 1 << 16;
+
+impl Whereabouts {
+    pub(super) fn of(job_mark: u64) -> Self {
+        match job_mark & 0b11 {
+            1 => Whereabouts::Waiting(job_mark.cast_signed() >> 2),
+            2 => Whereabouts::Lane {
+                lane: ((job_mark >> 2) % LANES) as usize,
+                call: job_mark >> 2 >> 16,
+            },
+            _ => Whereabouts::Nowhere,
+        }
+    }
+
+    pub(super) fn note(self, job: &Job) {
+        let mark = match self {
+            Whereabouts::Nowhere => 0,
+            Whereabouts::Waiting(ticket) => (ticket << 2).cast_unsigned() | 1,
+            Whereabouts::Lane { lane, call } => (call << 16 | lane as u64) << 2 | 2,
+        };
+        job.header().mark.store(mark, Ordering::Relaxed);
+    }
+}
+
+/// The most worker processes of one pool.
+pub(super) const MAX_LANES: usize = LANES as usize;
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn whereabouts_there_and_back() {
+        use crate::task::body::Once;
+        let task = crate::task::cell::Cell::<(), _>::new(
+            crate::task::header::Header::new(crate::TaskType::Mp),
+            Once(Some(|_: &Arc<dyn crate::task::AnyTask>| ())),
+            (),
+        );
+        let job = Job::new(task);
+        for place in [
+            Whereabouts::Nowhere,
+            Whereabouts::Waiting(0),
+            Whereabouts::Waiting(-5),
+            Whereabouts::Waiting(1 << 40),
+            Whereabouts::Lane { lane: 3, call: 1 << 40 },
+            Whereabouts::Lane { lane: MAX_LANES - 1, call: 1 },
+        ] {
+            place.note(&job);
+            assert_eq!(Whereabouts::of(job.header().mark.load(Ordering::Relaxed)), place);
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! The parent's end of one worker process: what others hand to it, and the thread that listens.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::clock;
+use crate::error::{DeathCause, TaskError, WorkerDeath};
+use crate::process::lane::{Finished, Sent, Why};
+use crate::process::page::{Page, ReplyAt};
+use crate::process::pool::{ProcessPool, Rest, note_progress, promote};
+use crate::process::{errors, events};
+use crate::sys::link::{self, Got, Wanted};
+use crate::sys::mapping::Mapping;
+use crate::sys::reap::Process;
+use crate::task::AnyTask;
+use crate::task::state::Phase;
+use crate::timer;
+use crate::wire::frame::{Frames, Message, ToParent, ToWorker};
+
+/// How long a worker process may take from its start until it can serve.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A worker process.
+pub(super) struct Worker {
+    pub(super) pid: u32,
+    pub(super) number: u64,
+    pub(super) page: Mapping<Page>,
+    data: OwnedFd,
+    control: OwnedFd,
+    bell: OwnedFd,
+    pidfd: Arc<OwnedFd>,
+    out: Mutex<Out>,
+    /// Until it is buried.
+    process: Mutex<Option<Process>>,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Out {
+    /// Arguments that are too large for the page.
+    data: Queue,
+    /// Frames.
+    control: Queue,
+}
+
+#[derive(Default)]
+struct Queue {
+    pieces: VecDeque<Arc<Vec<u8>>>,
+    /// Of the first piece, so much is written.
+    written: usize,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Writes what goes without waiting. An error means that the worker is gone: then its link
+    /// thread sees that, too.
+    fn write(&mut self, to: &OwnedFd) {
+        while let Some(piece) = self.pieces.front() {
+            match link::write_now(to, &piece[self.written..]) {
+                Ok(0) => return,
+                Ok(n) => self.written += n,
+                Err(_) => return self.pieces.clear(),
+            }
+            if self.written == piece.len() {
+                self.pieces.pop_front();
+                self.written = 0;
+            }
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(
+        number: u64,
+        process: Process,
+        page: Mapping<Page>,
+        data: OwnedFd,
+        control: OwnedFd,
+        bell: OwnedFd,
+    ) -> Self {
+        Worker {
+            pid: process.id(),
+            number,
+            page,
+            data,
+            control,
+            bell,
+            pidfd: Arc::clone(process.pidfd()),
+            out: Mutex::default(),
+            process: Mutex::new(Some(process)),
+        }
+    }
+
+    /// Ends the process and its group at once, unless it is buried.
+    pub(super) fn kill(&self) {
+        if let Some(process) = &*self.process.lock() {
+            process.kill();
+        }
+    }
+
+    /// Whether the process has ended.
+    fn has_ended(&self) -> bool {
+        Process::has_ended(&self.pidfd, false)
+    }
+
+    /// Waits for the process's end and says what it was.
+    pub(super) fn bury(&self) -> DeathCause {
+        Process::has_ended(&self.pidfd, true);
+        // Under the lock: nobody may signal a number that is given anew.
+        let mut process = self.process.lock();
+        let overflow = || self.page.overflow.load(Ordering::Acquire) != 0;
+        process.take().map_or(DeathCause::Other("it is gone".into()), |p| p.bury(overflow))
+    }
+
+    /// Has its link thread look around.
+    pub(super) fn ring_link(&self) {
+        link::ring(&self.bell);
+    }
+
+    /// Leaves arguments for the data socket; see [`nudge`](Self::nudge).
+    pub(super) fn post_args(&self, name: &str, args: Arc<Vec<u8>>) {
+        let pieces = &mut self.out.lock().data.pieces;
+        if !name.is_empty() {
+            pieces.push_back(Arc::new(name.as_bytes().to_vec()));
+        }
+        if !args.is_empty() {
+            pieces.push_back(args);
+        }
+    }
+
+    /// Leaves a frame for the control socket and writes it if that goes at once.
+    pub(super) fn post(&self, frame: Vec<u8>) {
+        self.out.lock().control.pieces.push_back(Arc::new(frame));
+        self.flush_or_ring();
+    }
+
+    fn post_frame(&self, frame: &ToWorker<'_>) {
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes);
+        self.post(bytes);
+    }
+
+    pub(super) fn post_stop(&self, call: u64) {
+        self.post_frame(&ToWorker::Stop { call });
+    }
+
+    pub(super) fn post_taken(&self, call: u64, count: u64) {
+        self.post_frame(&ToWorker::Taken { call, count });
+    }
+
+    pub(super) fn post_shutdown(&self) {
+        self.post_frame(&ToWorker::Shutdown);
+    }
+
+    /// Leaves the messages that wait for a task; see [`flush_or_ring`](Self::flush_or_ring).
+    pub(super) fn post_messages(&self, call: u64, task: &dyn AnyTask) {
+        let Some(inbox) = task.header().links().and_then(|links| links.inbox_bytes()) else {
+            return;
+        };
+        let mut out = self.out.lock();
+        while let Some(bytes) = inbox.pass_on() {
+            let mut frame = Vec::new();
+            ToWorker::Message { call, bytes: &bytes }.write(&mut frame);
+            out.control.pieces.push_back(Arc::new(frame));
+        }
+    }
+
+    /// Writes what goes at once. The rest is left to the link thread: it is rung for.
+    pub(super) fn flush_or_ring(&self) {
+        let wanted = self.flush();
+        if wanted.data_room || wanted.control_room {
+            self.ring_link();
+        }
+    }
+
+    /// Writes what goes at once, and says what is left.
+    fn flush(&self) -> Wanted {
+        let mut out = self.out.lock();
+        if !out.data.is_empty() {
+            out.data.write(&self.data);
+        }
+        if !out.control.is_empty() {
+            out.control.write(&self.control);
+        }
+        Wanted { data_room: !out.data.is_empty(), control_room: !out.control.is_empty() }
+    }
+
+    /// Calls were sent: writes their arguments, and wakes the worker.
+    pub(super) fn nudge(&self) {
+        self.page.wake_worker();
+        self.flush_or_ring();
+    }
+}
+
+/// Why a link comes to its end.
+enum Broken {
+    /// The process has ended, or its socket is closed.
+    Gone,
+    /// It sent what makes no sense.
+    Rubbish(&'static str),
+    /// It did not come to serve in time.
+    TooSlow,
+}
+
+/// One worker process, from its link thread.
+struct Link<'a> {
+    pool: &'a ProcessPool,
+    lane: usize,
+    worker: &'a Arc<Worker>,
+    frames: Frames,
+    /// Frames read so far.
+    read: u64,
+    /// Calls that are done, in order, whose replies are not all there.
+    finished: VecDeque<Finished>,
+    proven: bool,
+    refused: Option<String>,
+}
+
+/// Listens to one worker process until it has ended, and buries it.
+pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>) {
+    let wanted = pool.joined(lane, worker);
+    let mut link = Link {
+        pool,
+        lane,
+        worker,
+        frames: Frames::new(),
+        read: 0,
+        finished: VecDeque::new(),
+        proven: false,
+        refused: None,
+    };
+    if !wanted {
+        worker.kill();
+        worker.bury();
+        return;
+    }
+    let why = link.listen();
+    link.bury(why);
+}
+
+impl Link<'_> {
+    fn listen(&mut self) -> Broken {
+        let started = Instant::now();
+        loop {
+            self.take_in();
+            let wanted = self.worker.flush();
+            let nanos = match self.pool.rest(self.lane, self.worker) {
+                Rest::Not => {
+                    self.worker.page.awake();
+                    continue;
+                }
+                Rest::Until(_) if !self.proven => {
+                    let left = START_LIMIT.saturating_sub(started.elapsed());
+                    if left.is_zero() {
+                        return Broken::TooSlow;
+                    }
+                    Some(left.as_nanos() as u64)
+                }
+                Rest::Until(nanos) => nanos,
+            };
+            let Worker { data, control, bell, pidfd, .. } = &**self.worker;
+            let events = link::wait(data, control, pidfd, bell, wanted, nanos);
+            self.worker.page.awake();
+            if events.bell {
+                link::hush(bell);
+            }
+            if events.data
+                && let Err(broken) = self.read()
+            {
+                return broken;
+            }
+            if events.dead {
+                return Broken::Gone;
+            }
+            if !events.bell && !events.data {
+                self.take_in();
+                self.pool.overslept(self.lane);
+            }
+        }
+    }
+
+    /// Takes in what is done, and settles what can be settled.
+    fn take_in(&mut self) {
+        self.pool.reap(self.lane, &mut self.finished);
+        self.settle_ready();
+    }
+
+    /// Reads what is there.
+    fn read(&mut self) -> Result<(), Broken> {
+        match link::read_into(&self.worker.data, self.frames.room(), false) {
+            Ok(Got::Bytes(_)) => self.digest(),
+            Ok(Got::Nothing) => Ok(()),
+            Ok(Got::End) | Err(_) => Err(Broken::Gone),
+        }
+    }
+
+    /// Does what the frames say.
+    fn digest(&mut self) -> Result<(), Broken> {
+        let mut frames = std::mem::take(&mut self.frames);
+        let result = loop {
+            match frames.next::<ToParent<'_>>() {
+                Ok(Some(frame)) => match self.take_frame(frame) {
+                    Ok(()) => self.read += 1,
+                    Err(broken) => break Err(broken),
+                },
+                Ok(None) => break Ok(()),
+                Err(malformed) => break Err(Broken::Rubbish(malformed.0)),
+            }
+        };
+        self.frames = frames;
+        self.settle_ready();
+        result
+    }
+
+    fn take_frame(&mut self, frame: ToParent<'_>) -> Result<(), Broken> {
+        match frame {
+            ToParent::Ready { .. } => {
+                self.proven = true;
+                self.pool.proven(self.lane);
+            }
+            ToParent::Refused { reason } => self.refused = Some(reason.to_owned()),
+            ToParent::Reply { call, ok, bytes } => {
+                // The call was done before its reply was written.
+                self.take_in();
+                match self.finished.pop_front() {
+                    Some(done) if done.call == call && done.reply == ReplyAt::Socket => {
+                        self.settle(done, ok, Some(bytes));
+                    }
+                    _ => return Err(Broken::Rubbish("a reply that no call asked for")),
+                }
+            }
+            ToParent::Message { call, bytes } => {
+                if let Some(task) = self.task_of(call)
+                    && let Some(outbox) =
+                        task.header().links().and_then(|links| links.outbox_bytes())
+                {
+                    outbox.deliver(bytes.into());
+                }
+            }
+            ToParent::Taken { call, count } => {
+                if let Some(task) = self.task_of(call)
+                    && let Some(inbox) = task.header().links().and_then(|links| links.inbox_bytes())
+                {
+                    inbox.taken(usize::try_from(count).unwrap_or(usize::MAX));
+                }
+            }
+            ToParent::Said { call, text } => {
+                if let Some(task) = self.task_of(call) {
+                    let mut progress = task.header().extras_or_new().progress.lock();
+                    progress.get_or_insert_default().message = Some(text.to_owned());
+                }
+            }
+            ToParent::Event { call, level, target, message, fields, file, line } => {
+                let task = self.task_of(call).map(|task| task.header().id);
+                let event = events::Told { level, target, message, fields, file, line };
+                events::emit(&event, task, self.worker.pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The task of a call that is not over for us.
+    fn task_of(&self, call: u64) -> Option<Arc<dyn AnyTask>> {
+        let here = self.finished.iter().find(|done| done.call == call);
+        match here {
+            Some(done) => Some(Arc::clone(done.sent.job.task())),
+            None => self.pool.task_of(self.lane, call),
+        }
+    }
+
+    /// Settles the calls whose replies are here, with all that was said before.
+    fn settle_ready(&mut self) {
+        while let Some(done) = self.finished.front() {
+            let ReplyAt::Slot { ok, .. } = done.reply else {
+                return;
+            };
+            if done.after > self.read {
+                return;
+            }
+            if let Some(done) = self.finished.pop_front() {
+                self.settle(done, ok, None);
+            }
+        }
+    }
+
+    fn settle(&self, done: Finished, ok: bool, reply: Option<&[u8]>) {
+        let Finished { sent, times, progress, inline, .. } = done;
+        let task = leave(sent, times.begun, progress);
+        let reply = reply.unwrap_or(&inline.bytes[..inline.len]);
+        if ok {
+            return task.reply(reply);
+        }
+        task.fail(errors::decode(reply).unwrap_or_else(|malformed| {
+            let cause = DeathCause::Other(malformed.to_string().into());
+            TaskError::WorkerDied(WorkerDeath::new(self.worker.pid, cause))
+        }));
+    }
+
+    /// The process has ended, or must: settles what is left.
+    fn bury(mut self, why: Broken) {
+        if !matches!(why, Broken::Gone) {
+            self.worker.kill();
+        }
+        // A worker whose sockets are closed is of no use even if it goes on.
+        if matches!(why, Broken::Gone) && !self.worker.has_ended() {
+            self.worker.kill();
+        }
+        let mut cause = self.worker.bury();
+        // What it has said before its end still counts.
+        if matches!(why, Broken::Gone) {
+            while self.read_rest() {}
+        }
+        self.take_in();
+        match why {
+            Broken::Gone => {}
+            Broken::Rubbish(what) => {
+                cause =
+                    DeathCause::Other(format!("it sent bytes that make no sense ({what})").into());
+            }
+            Broken::TooSlow => {
+                cause = DeathCause::Other(
+                    format!("it was not ready after {START_LIMIT:?}, and was killed").into(),
+                );
+            }
+        }
+        let never_served = (!self.proven).then(|| match &self.refused {
+            Some(reason) => reason.clone(),
+            None => format!("it ended before it was ready: {cause}"),
+        });
+        let leavings = self.pool.lost(self.lane, never_served.as_deref());
+        let death = WorkerDeath::new(self.worker.pid, cause);
+        let page = &self.worker.page;
+        let half_written =
+            self.finished.into_iter().map(|done| (done.call, done.times.begun, done.sent));
+        let begun = leavings.begun.into_iter().map(|(call, sent)| (call, page.begun(call), sent));
+        for (call, begun, sent) in half_written.chain(begun) {
+            let task = leave(sent, begun, page.progress(call));
+            let why = leavings.doomed.filter(|(doomed, _)| *doomed == call).map(|(_, why)| why);
+            match why {
+                Some(Why::Limit(limit)) => task.fail(TaskError::TimedOut { limit }),
+                Some(Why::Kill) => end(task, TaskError::Canceled),
+                Some(Why::Stop) => end(task, TaskError::SupervisorStopped),
+                None => task.fail(TaskError::WorkerDied(death.clone())),
+            }
+        }
+    }
+
+    /// Reads once more; false when nothing is left.
+    fn read_rest(&mut self) -> bool {
+        match link::read_into(&self.worker.data, self.frames.room(), false) {
+            Ok(Got::Bytes(_)) => self.digest().is_ok(),
+            _ => false,
+        }
+    }
+}
+
+/// Takes a task out of the pool's hands: it has begun, and its run is over.
+fn leave(sent: Sent, begun: u64, progress: Option<(u64, u64)>) -> Arc<dyn AnyTask> {
+    if let Some(key) = sent.limit {
+        timer::cancel(key);
+    }
+    let task = sent.job.into_task();
+    promote(&*task, clock::from_monotonic(begun));
+    note_progress(&*task, progress);
+    if let Some(extras) = task.header().extras() {
+        extras.worker_pid.store(0, Ordering::Relaxed);
+    }
+    task
+}
+
+/// Ends a task whatever attempts are left.
+fn end(task: Arc<dyn AnyTask>, error: TaskError) {
+    if let Some(claim) = task.header().state.claim(Phase::Started) {
+        task.end(claim, error);
+    }
+}

@@ -1,0 +1,461 @@
+//! Calls in real worker processes: copies of this very test program.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{CodecStage, DeathCause, TaskError};
+use crate::registry::{Call, FUNCTIONS, Function};
+use crate::task::channel::Port;
+use crate::{
+    MpPoolConfig, Overflow, Priority, StopOptions, Supervisor, Task, TaskBuilder, TaskContext,
+    TaskStatus,
+};
+
+fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, TaskError> {
+    bincode::serde::encode_to_vec(value, bincode::config::standard()).map_err(|error| {
+        TaskError::Codec {
+            stage: CodecStage::EncodeArguments,
+            type_name: std::any::type_name::<T>().into(),
+            detail: error.to_string(),
+        }
+    })
+}
+
+fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
+    let decoded = bincode::serde::decode_from_slice(bytes, bincode::config::standard());
+    decoded.map(|(value, _)| value).map_err(|error| TaskError::Codec {
+        stage: CodecStage::DecodeArguments,
+        type_name: std::any::type_name::<T>().into(),
+        detail: error.to_string(),
+    })
+}
+
+fn port<T: Serialize + DeserializeOwned>() -> Port<T> {
+    Port { encode: to_bytes, decode: from_bytes }
+}
+
+/// What the attribute will write: an entry in the table, and a launcher beside the function.
+macro_rules! remote {
+    ($name:ident, $builder:ident, |$ctx:ident: $i:ty => $o:ty, $args:ident: $a:ty| -> $r:ty $body:block) => {
+        mod $name {
+            use super::*;
+            #[linkme::distributed_slice(FUNCTIONS)]
+            pub(super) static ENTRY: Function = Function {
+                name: stringify!($name),
+                file: file!(),
+                line: line!(),
+                column: column!(),
+                signature: 0,
+                call: |call: &mut Call<'_>| {
+                    #[allow(unused_variables)]
+                    let $ctx: TaskContext<$i, $o> = call.context((port(), port()));
+                    #[allow(unused_variables)]
+                    let $args: $a = from_bytes(call.args())?;
+                    let result: $r = $body;
+                    call.reply_mut().extend_from_slice(&to_bytes(&result)?);
+                    Ok(())
+                },
+            };
+        }
+        fn $builder(args: $a) -> TaskBuilder<$r, $i, $o> {
+            crate::launcher::remote(
+                &$name::ENTRY,
+                to_bytes(&args),
+                from_bytes::<$r>,
+                Some((port(), port())),
+            )
+        }
+    };
+}
+
+remote!(add_entry, add, |_ctx: () => (), args: (u64, u64)| -> u64 { args.0 + args.1 });
+remote!(pid_entry, pid, |_ctx: () => (), _args: ()| -> u32 { std::process::id() });
+remote!(panic_entry, panics, |_ctx: () => (), text: String| -> () { panic!("{text}") });
+remote!(die_entry, dies, |_ctx: () => (), how: String| -> () {
+    match &*how {
+        "abort" => std::process::abort(),
+        "exit 3" => std::process::exit(3),
+        "exit 0" => std::process::exit(0),
+        "kill" => {
+            let pid = rustix::process::getpid();
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        "segv" => {
+            // SAFETY: none; the point is that this process ends here.
+            unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) }
+        }
+        "overflow" => {
+            fn down(n: u64) -> u64 {
+                let room = std::hint::black_box([n; 512]);
+                if n == u64::MAX { 0 } else { down(n + 1) + room[(n % 512) as usize] }
+            }
+            std::hint::black_box(down(std::hint::black_box(0)));
+        }
+        "rubbish" => crate::process::child::tell_rubbish(),
+        other => panic!("unknown way to die: {other}"),
+    }
+});
+remote!(echo_entry, echo, |_ctx: () => (), bytes: Vec<u8>| -> Vec<u8> { bytes });
+remote!(sleep_entry, sleeps, |_ctx: () => (), ms: u64| -> u64 {
+    std::thread::sleep(Duration::from_millis(ms));
+    ms
+});
+remote!(spin_entry, spins, |_ctx: () => (), _args: ()| -> () {
+    loop {
+        std::hint::spin_loop();
+    }
+});
+remote!(until_stop_entry, until_stop, |ctx: () => u32, _args: ()| -> String {
+    ctx.send(std::process::id()).unwrap();
+    while !ctx.wait_stop(Duration::from_secs(60)) {}
+    "stopped".to_owned()
+});
+remote!(sum_entry, sums, |ctx: u64 => String, _args: ()| -> u64 {
+    let mut sum = 0;
+    while let Ok(n) = ctx.recv() {
+        sum += n;
+        if n % 1000 == 0 {
+            ctx.progress(sum, 1_000_000);
+            ctx.message(&format!("at {sum}"));
+            ctx.send(format!("so far {sum}")).unwrap();
+        }
+    }
+    sum
+});
+remote!(stdin_entry, stdin, |_ctx: () => (), _args: ()| -> (u64, bool, bool) {
+    let mut buffer = Vec::new();
+    let read = std::io::Read::read_to_end(&mut std::io::stdin(), &mut buffer).unwrap();
+    let marked = std::env::var_os(crate::sys::worker::MARKER).is_some();
+    (read as u64, marked, crate::process::in_worker())
+});
+remote!(data_entry, data, |_ctx: () => (), _args: ()| -> (Option<String>, Option<String>) {
+    let data = crate::worker_data::<Vec<String>>().map(|data| data.join("+"));
+    (data, std::env::var("ATASKER_TEST").ok())
+});
+
+fn pool(config: MpPoolConfig) -> Supervisor {
+    Supervisor::builder().id("test").mp_pool(config).build()
+}
+
+/// Fails the test, instead of hanging, when something takes for ever.
+fn within<R: Send + 'static, I: Send + 'static, O: Send + 'static>(
+    task: Task<R, I, O>,
+) -> Result<R, TaskError> {
+    let name = task.name().to_owned();
+    if task.wait_timeout(Duration::from_secs(30)).is_err() && !task.is_completed() {
+        panic!("{name} has not ended in 30 s: {:?}", task.info());
+    }
+    task.join()
+}
+
+fn is_gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Err(_) => true,
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
+    }
+}
+
+fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(Instant::now() < deadline, "not in 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_call_and_its_result() {
+    let sup = pool(MpPoolConfig::new(1));
+    assert_eq!(within(add((1, 2)).supervisor(&sup).start()).unwrap(), 3);
+    let there = within(pid(()).supervisor(&sup).start()).unwrap();
+    assert_ne!(there, std::process::id());
+    assert_eq!(within(pid(()).supervisor(&sup).start()).unwrap(), there);
+    assert_eq!(sup.info().mp_pool.unwrap().workers[0].pid, there);
+    sup.stop(StopOptions::new());
+    assert!(is_gone(there));
+}
+
+#[test]
+fn many_calls_keep_their_results() {
+    let sup = pool(MpPoolConfig::new(2));
+    let tasks: Vec<_> = (0..20_000).map(|n| add((n, n)).supervisor(&sup).start()).collect();
+    for (n, task) in tasks.into_iter().enumerate() {
+        assert_eq!(within(task).unwrap(), 2 * n as u64);
+    }
+    assert_eq!(sup.info().mp_pool.unwrap().tasks_run, 20_000);
+}
+
+#[test]
+fn a_panic_is_told_with_its_place() {
+    let sup = pool(MpPoolConfig::new(1));
+    let error = within(panics("no luck".into()).supervisor(&sup).start()).unwrap_err();
+    let TaskError::Panicked { message, location, .. } = error else { panic!("{error:?}") };
+    assert_eq!(message, "no luck");
+    assert!(location.unwrap().contains("tests.rs:"));
+    // The worker lives on.
+    assert_eq!(within(add((1, 2)).supervisor(&sup).start()).unwrap(), 3);
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
+}
+
+#[test]
+fn a_crash_costs_one_task() {
+    let sup = pool(MpPoolConfig::new(2));
+    let cases = [
+        ("abort", "SIGABRT (6)"),
+        ("exit 3", "exit code 3"),
+        ("exit 0", "exit code 0"),
+        ("kill", "SIGKILL (9)"),
+        ("segv", "SIGSEGV (11)"),
+        ("overflow", "stack overflow, SIGABRT (6)"),
+        ("rubbish", "it sent bytes that make no sense"),
+    ];
+    for (how, cause) in cases {
+        let before: Vec<_> = (0..50).map(|n| add((n, 1)).supervisor(&sup).start()).collect();
+        let victim = dies(how.into()).supervisor(&sup).start();
+        let after: Vec<_> = (0..50).map(|n| add((n, 1)).supervisor(&sup).start()).collect();
+        let TaskError::WorkerDied(death) = within(victim).unwrap_err() else { panic!("{how}") };
+        assert!(death.cause().to_string().starts_with(cause), "{how}: {}", death.cause());
+        assert!(death.pid() > 0);
+        for (n, task) in before.into_iter().chain(after).enumerate() {
+            assert_eq!(within(task).unwrap(), n as u64 % 50 + 1, "{how}");
+        }
+    }
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, cases.len() as u64);
+}
+
+#[test]
+fn a_crash_with_retries_runs_again() {
+    let sup = pool(MpPoolConfig::new(1));
+    let task = dies("abort".into()).supervisor(&sup).retries(2).start();
+    assert!(task.wait_timeout(Duration::from_secs(30)).is_err());
+    assert_eq!(task.info().attempt, 3);
+    assert!(task.error().unwrap().is_worker_died());
+}
+
+#[test]
+fn large_values_both_ways() {
+    let sup = pool(MpPoolConfig::new(2));
+    for size in [0, 1, 200, 257, 5_000, 70_000, 1 << 20, 20 << 20] {
+        let tasks: Vec<_> =
+            (0..4u8).map(|n| (n, echo(vec![n; size]).supervisor(&sup).start())).collect();
+        for (n, task) in tasks {
+            let back = within(task).unwrap();
+            assert!(back.len() == size && back.iter().all(|byte| *byte == n), "{size}");
+        }
+    }
+}
+
+#[test]
+fn a_time_limit_ends_the_worker() {
+    let sup = pool(MpPoolConfig::new(1));
+    let limit = Duration::from_millis(100);
+    let task = spins(()).supervisor(&sup).timeout(limit).start();
+    let next = add((1, 1)).supervisor(&sup).start();
+    assert!(within(task).unwrap_err().is_timeout());
+    assert_eq!(within(next).unwrap(), 2);
+    // The time in the queue does not count.
+    let first = sleeps(300).supervisor(&sup).start();
+    let second = sleeps(1).supervisor(&sup).timeout(Duration::from_millis(150)).start();
+    assert_eq!(within(first).unwrap(), 300);
+    assert_eq!(within(second).unwrap(), 1);
+}
+
+#[test]
+fn kill_ends_the_worker_and_nothing_else() {
+    let sup = pool(MpPoolConfig::new(1));
+    let task = until_stop(()).supervisor(&sup).retries(5).start();
+    let there = task.recv().unwrap();
+    assert_eq!(task.info().worker_pid, Some(there));
+    assert!(task.is_started());
+    let next = add((1, 1)).supervisor(&sup).start();
+    task.kill().unwrap();
+    assert!(task.wait().unwrap_err().is_canceled());
+    assert_eq!(task.status(), TaskStatus::Canceled);
+    assert_eq!(within(next).unwrap(), 2);
+    assert!(is_gone(there));
+}
+
+#[test]
+fn a_queued_call_is_canceled_for_good() {
+    let sup = pool(MpPoolConfig::new(1));
+    let running = until_stop(()).supervisor(&sup).start();
+    running.recv().unwrap();
+    let queued: Vec<_> = (0..10).map(|n| add((n, n)).supervisor(&sup).start()).collect();
+    assert!(queued[3].cancel());
+    assert!(!running.cancel());
+    assert_eq!(within(running).unwrap(), "stopped");
+    for (n, task) in queued.into_iter().enumerate() {
+        let result = within(task);
+        assert_eq!(result.is_err(), n == 3, "{n}: {result:?}");
+    }
+}
+
+#[test]
+fn messages_stop_and_progress_cross() {
+    let sup = pool(MpPoolConfig::new(1));
+    let task = sums(()).supervisor(&sup).start();
+    // More than the channel holds: the worker's counting makes room.
+    for n in 1..=5_000u64 {
+        task.send(n).unwrap();
+    }
+    for n in [1000u64, 2000, 3000, 4000, 5000] {
+        assert_eq!(task.recv().unwrap(), format!("so far {}", n * (n + 1) / 2));
+    }
+    let progress = task.progress().unwrap();
+    assert_eq!((progress.done, progress.total), (12_502_500, 1_000_000));
+    assert_eq!(progress.message.as_deref(), Some("at 12502500"));
+    task.stop();
+    assert_eq!(within(task).unwrap(), 12_502_500);
+}
+
+#[test]
+fn messages_before_the_begin_arrive() {
+    let sup = pool(MpPoolConfig::new(1));
+    let first = until_stop(()).supervisor(&sup).start();
+    let second = sums(()).supervisor(&sup).start();
+    second.send(7).unwrap();
+    first.recv().unwrap();
+    second.send(8).unwrap();
+    first.stop();
+    assert_eq!(within(first).unwrap(), "stopped");
+    second.send(2000).unwrap();
+    assert_eq!(second.recv().unwrap(), "so far 2015");
+    second.stop();
+    assert_eq!(within(second).unwrap(), 2015);
+}
+
+#[test]
+fn a_worker_has_no_marker_and_no_input() {
+    let sup = pool(MpPoolConfig::new(1));
+    assert_eq!(within(stdin(()).supervisor(&sup).start()).unwrap(), (0, false, true));
+}
+
+#[test]
+fn workers_find_data_and_environment() {
+    let words = vec!["a".to_owned(), "b".to_owned()];
+    let sup = pool(MpPoolConfig::new(1).worker_data(&words).env("ATASKER_TEST", "yes"));
+    let found = within(data(()).supervisor(&sup).start()).unwrap();
+    assert_eq!(found, (Some("a+b".into()), Some("yes".into())));
+    assert_eq!(crate::worker_data::<Vec<String>>(), Some(&words));
+}
+
+#[test]
+fn a_more_urgent_task_starts_first_and_reserves_hold() {
+    let sup = pool(MpPoolConfig::new(1).reserve_high(1));
+    let low = until_stop(()).supervisor(&sup).priority(Priority::Low).start();
+    low.recv().unwrap();
+    let waiting = pid(()).supervisor(&sup).priority(Priority::Low).start();
+    let high = until_stop(()).supervisor(&sup).priority(Priority::High).start();
+    high.recv().unwrap();
+    assert_eq!(waiting.status(), TaskStatus::Queued);
+    // The pool is full now; the next ones wait by priority.
+    let second = sleeps(5).supervisor(&sup).priority(Priority::Normal).start();
+    let first = sleeps(5).supervisor(&sup).priority(Priority::High).start();
+    let info = sup.info().mp_pool.unwrap();
+    assert_eq!((info.waiting.low, info.waiting.normal, info.waiting.high), (1, 1, 1));
+    assert_eq!(info.running, 2);
+    high.stop();
+    let times = |task: &Task<u64>| task.time_started().unwrap();
+    assert_eq!(first.wait().unwrap(), &5);
+    low.stop();
+    assert_eq!(second.wait().unwrap(), &5);
+    assert!(times(&first) < times(&second));
+    assert!(waiting.wait().is_ok());
+    assert!(waiting.time_started().unwrap() >= times(&second));
+}
+
+#[test]
+fn critical_tasks_run_beyond_the_pool() {
+    let sup = pool(MpPoolConfig::new(1).critical_extra(1));
+    let running = until_stop(()).supervisor(&sup).start();
+    running.recv().unwrap();
+    let critical = pid(()).supervisor(&sup).priority(Priority::Critical).start();
+    assert!(within(critical).is_ok());
+    running.stop();
+    assert!(within(running).is_ok());
+}
+
+#[test]
+fn short_calls_behind_a_long_one_run_elsewhere() {
+    let sup = pool(MpPoolConfig::new(2));
+    // The pool learns that calls are short, and sends ahead.
+    for n in 0..200 {
+        within(add((n, n)).supervisor(&sup).start()).unwrap();
+    }
+    let mut long = Vec::new();
+    let mut short = Vec::new();
+    for n in 0..20 {
+        if n == 3 {
+            long.push(until_stop(()).supervisor(&sup).start());
+        }
+        short.push(add((n, n)).supervisor(&sup).start());
+    }
+    for task in short {
+        within(task).unwrap();
+    }
+    for task in long {
+        assert!(!task.is_completed());
+        task.stop();
+        within(task).unwrap();
+    }
+}
+
+#[test]
+fn a_full_queue_rejects() {
+    let sup = pool(MpPoolConfig::new(1).queue_limit(1, Overflow::Reject));
+    let running = until_stop(()).supervisor(&sup).start();
+    running.recv().unwrap();
+    let waiting = add((1, 1)).supervisor(&sup).start();
+    let rejected = add((1, 1)).supervisor(&sup).start();
+    assert!(matches!(within(rejected).unwrap_err(), TaskError::QueueFull));
+    running.stop();
+    assert!(within(running).is_ok());
+    assert_eq!(within(waiting).unwrap(), 2);
+}
+
+#[test]
+fn idle_workers_leave() {
+    let sup = pool(MpPoolConfig::new(2).idle_timeout(Duration::from_millis(50)).min_size(1));
+    let tasks: Vec<_> = (0..2).map(|_| until_stop(()).supervisor(&sup).start()).collect();
+    let pids: Vec<u32> = tasks.iter().map(|task| task.recv().unwrap()).collect();
+    for task in tasks {
+        task.stop();
+        within(task).unwrap();
+    }
+    let workers = || sup.info().mp_pool.unwrap().workers.len();
+    eventually("one worker is left", || workers() == 1);
+    assert_eq!(pids.iter().filter(|pid| !is_gone(**pid)).count(), 1);
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
+}
+
+#[test]
+fn workers_are_replaced_after_their_number_of_tasks() {
+    let sup = pool(MpPoolConfig::new(1).max_tasks_per_worker(3));
+    let tasks: Vec<_> = (0..10).map(|_| pid(()).supervisor(&sup).start()).collect();
+    let mut pids: Vec<u32> = tasks.into_iter().map(|task| within(task).unwrap()).collect();
+    pids.dedup();
+    assert_eq!(pids.len(), 4, "{pids:?}");
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
+}
+
+#[test]
+fn stop_kills_what_runs_at_the_deadline() {
+    let sup = pool(MpPoolConfig::new(1));
+    let task = spins(()).supervisor(&sup).start();
+    eventually("it runs", || task.is_started());
+    let there = task.info().worker_pid.unwrap();
+    sup.stop(StopOptions::new().wait(Duration::from_millis(50)));
+    assert!(matches!(within(task).unwrap_err(), TaskError::SupervisorStopped));
+    assert!(is_gone(there));
+    assert!(sup.start());
+    assert_eq!(within(add((2, 2)).supervisor(&sup).start()).unwrap(), 4);
+}
+
+#[test]
+fn causes_read_as_promised() {
+    let cause = DeathCause::Other(Arc::from("words"));
+    assert_eq!(cause.to_string(), "words");
+}

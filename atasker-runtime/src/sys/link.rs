@@ -1,0 +1,211 @@
+//! Sockets between a process and its worker, descriptors sent over them, and bells.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::thread::futex;
+
+/// Two ends of a connection. Reading and writing block unless said otherwise at the call.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let kind = SocketType::STREAM;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
+}
+
+/// A counter that wakes who polls it.
+pub(crate) fn bell() -> io::Result<OwnedFd> {
+    Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// Rings a bell. One that rang already stays rung.
+pub(crate) fn ring(bell: impl AsFd) {
+    // The only failure is an overflow of the counter, and then it is rung.
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+/// Takes a bell's ringing back; to be done before looking at what it rang for.
+pub(crate) fn hush(bell: impl AsFd) {
+    let _ = rustix::io::read(bell, &mut [0u8; 8]);
+}
+
+/// How many descriptors a new worker is sent.
+pub(crate) const PARCEL: usize = 3;
+
+/// Sends descriptors, with one byte to carry them.
+pub(crate) fn send_fds(socket: impl AsFd, fds: [&OwnedFd; PARCEL]) -> io::Result<()> {
+    let fds = fds.map(AsFd::as_fd);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PARCEL))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(socket, &[IoSlice::new(b"A")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives them.
+pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<[OwnedFd; PARCEL]> {
+    let mut byte = [0u8; 1];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PARCEL))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut buffers = [IoSliceMut::new(&mut byte)];
+    retry(|| rustix::net::recvmsg(&socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    fds.try_into().map_err(|_| io::Error::other("the descriptors did not arrive"))
+}
+
+fn retry<T>(mut f: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match f() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Writes what goes without waiting: how many bytes went; 0 when there is no room.
+pub(crate) fn write_now(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    match retry(|| rustix::net::send(&socket, bytes, flags)) {
+        Ok(n) => Ok(n),
+        Err(Errno::AGAIN) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes all, waiting for room.
+pub(crate) fn write_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = retry(|| rustix::net::send(&socket, bytes, SendFlags::NOSIGNAL))?;
+        bytes = &bytes[n..];
+    }
+    Ok(())
+}
+
+/// What a read gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Got {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+/// Appends to `buffer` what is there, as far as its capacity reaches. `wait` says whether to wait
+/// for the first byte.
+pub(crate) fn read_into(socket: impl AsFd, buffer: &mut Vec<u8>, wait: bool) -> io::Result<Got> {
+    debug_assert!(buffer.capacity() > buffer.len());
+    let flags = if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
+    let got = retry(|| {
+        rustix::net::recv(&socket, rustix::buffer::spare_capacity(&mut *buffer), flags)
+            .map(|(n, _)| n)
+    });
+    match got {
+        Ok(0) => Ok(Got::End),
+        Ok(n) => Ok(Got::Bytes(n)),
+        Err(Errno::AGAIN) => Ok(Got::Nothing),
+        Err(Errno::CONNRESET) => Ok(Got::End),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Appends exactly `count` bytes to `buffer`, waiting for them. False: the other end is gone.
+pub(crate) fn read_exactly(
+    socket: impl AsFd,
+    buffer: &mut Vec<u8>,
+    count: usize,
+) -> io::Result<bool> {
+    buffer.reserve(count);
+    let end = buffer.len() + count;
+    while buffer.len() < end {
+        let (start, left) = (buffer.len(), end - buffer.len());
+        let got = retry(|| {
+            let room = &mut buffer.spare_capacity_mut()[..left];
+            let ((read, _), _) = rustix::net::recv(&socket, room, RecvFlags::empty())?;
+            Ok(read.len())
+        });
+        match got {
+            Ok(0) | Err(Errno::CONNRESET) => return Ok(false),
+            // SAFETY: these bytes have just been written, within the capacity.
+            Ok(n) => unsafe { buffer.set_len(start + n) },
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+/// What a worker's link waits for.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Events {
+    pub(crate) data: bool,
+    pub(crate) dead: bool,
+    pub(crate) bell: bool,
+}
+
+/// What to wait for room to write to.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) data_room: bool,
+    pub(crate) control_room: bool,
+}
+
+/// Waits until something happens, or so many nanoseconds.
+pub(crate) fn wait(
+    data: &OwnedFd,
+    control: &OwnedFd,
+    pidfd: &OwnedFd,
+    bell: &OwnedFd,
+    wanted: Wanted,
+    nanos: Option<u64>,
+) -> Events {
+    let room = |wanted| {
+        if wanted { PollFlags::OUT } else { PollFlags::empty() }
+    };
+    let mut fds = [
+        PollFd::new(data, PollFlags::IN | room(wanted.data_room)),
+        PollFd::new(pidfd, PollFlags::IN),
+        PollFd::new(bell, PollFlags::IN),
+        PollFd::new(control, room(wanted.control_room)),
+    ];
+    let timeout = nanos.map(|nanos| Timespec {
+        tv_sec: (nanos / 1_000_000_000) as _,
+        tv_nsec: (nanos % 1_000_000_000) as _,
+    });
+    let count = if wanted.control_room { 4 } else { 3 };
+    if rustix::event::poll(&mut fds[..count], timeout.as_ref()).is_err() {
+        // Interrupted; or no memory in the kernel, and then the next round tries again.
+        return Events { data: true, dead: false, bell: true };
+    }
+    let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+    Events {
+        data: fds[0].revents().intersects(readable),
+        dead: fds[1].revents().intersects(readable),
+        bell: fds[2].revents().intersects(readable),
+    }
+}
+
+/// Sleeps while `word` is `value`; returns also for no reason.
+pub(crate) fn sleep_on(word: &AtomicU32, value: u32) {
+    // Not private: the word is in memory shared by two processes.
+    let _ = futex::wait(word, futex::Flags::empty(), value, None);
+}
+
+/// Wakes who sleeps on `word`.
+pub(crate) fn wake_on(word: &AtomicU32) {
+    let _ = futex::wake(word, futex::Flags::empty(), 1);
+}
+
+/// Nanoseconds of the monotonic clock, which all processes of a machine share.
+pub(crate) fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

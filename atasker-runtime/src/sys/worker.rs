@@ -1,0 +1,86 @@
+//! What a fresh worker process does to itself before it serves.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::process::{Pid, Signal};
+
+/// Marks a process as a worker: the parent's process id.
+pub(crate) const MARKER: &str = "ATASKER_WORKER_OF";
+
+/// Takes the marker out of the environment, so that no program which a task starts is taken for a
+/// worker.
+///
+/// To be called while this process has one thread: at its very start.
+pub(crate) fn take_marker() -> Option<u32> {
+    let marker = std::env::var_os(MARKER)?;
+    // SAFETY: the process is at its start, before `main` or in its first line, and has one thread.
+    unsafe { std::env::remove_var(MARKER) };
+    marker.to_str()?.parse().ok()
+}
+
+/// Whether descriptor 0 is a socket, as it is in a worker.
+pub(crate) fn stdin_is_socket() -> bool {
+    let kind = rustix::net::sockopt::socket_type(rustix::stdio::stdin());
+    kind == Ok(rustix::net::SocketType::STREAM)
+}
+
+/// Takes the socket from descriptor 0 and puts `/dev/null` there.
+pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
+    let stdin: BorrowedFd<'_> = rustix::stdio::stdin();
+    let socket = rustix::io::fcntl_dupfd_cloexec(stdin.as_fd(), 3)?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(socket)
+}
+
+/// Has the kernel end this process when its parent is gone; an error if it is gone already.
+pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    if now == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+}
+
+/// The process's short name, beside its `argv[0]`.
+pub(crate) fn set_name(name: &CStr) {
+    let _ = rustix::thread::set_name(name);
+}
+
+/// Ignores SIGPIPE, as std does before `main`.
+pub(crate) fn ignore_sigpipe() {
+    // SAFETY: SIG_IGN is a valid disposition, and no handler of ours runs.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Makes this process yield to others.
+pub(crate) fn set_nice(nice: i32) {
+    let _ = rustix::process::setpriority_process(None, nice);
+}
+
+/// Caps what this process may add to its address space.
+pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
+    let now = pages.ok_or(io::ErrorKind::InvalidData)? * rustix::param::page_size() as u64;
+    let old = rustix::process::getrlimit(rustix::process::Resource::As);
+    let limit = now.saturating_add(bytes).min(old.maximum.unwrap_or(u64::MAX));
+    let new = rustix::process::Rlimit { current: Some(limit), maximum: old.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::As, new)?;
+    Ok(())
+}
+
+/// Ends this process and all that it started, now: its parent is gone.
+pub(crate) fn end_group() -> ! {
+    // Not if this process has left its own group: the other one is none of ours.
+    if rustix::process::getpgrp() == rustix::process::getpid() {
+        let _ = rustix::process::kill_current_process_group(Signal::KILL);
+    }
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    std::process::abort();
+}
+
+/// This process's number.
+pub(crate) fn pid() -> u32 {
+    Pid::as_raw_nonzero(rustix::process::getpid()).get().unsigned_abs()
+}
