@@ -10,7 +10,6 @@ use crate::clock;
 use crate::error::{KillError, TaskError};
 use crate::info::AloopInfo;
 use crate::job::{Job, Place};
-use crate::priority::Priority;
 use crate::supervisor::Core;
 use crate::task::AnyTask;
 use crate::timer;
@@ -108,10 +107,6 @@ impl Place for Aloops {
             *task.header().extras_or_new().limit_timer.lock() = Some(key);
         }
         task.spawn(&inner.handle);
-    }
-
-    fn credits(&self, _priority: Priority) -> usize {
-        usize::MAX
     }
 
     fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {

@@ -295,8 +295,8 @@ impl Lane {
             self.first += 1;
         }
         let count = (finished.len() - before) as u64;
-        if count > 0 {
-            self.note_usual(spent / count, count);
+        if let Some(each) = spent.checked_div(count) {
+            self.note_usual(each, count);
         }
     }
 

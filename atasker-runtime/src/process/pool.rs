@@ -272,20 +272,6 @@ impl Place for ProcessPool {
         deeds.take_back();
     }
 
-    fn credits(&self, priority: Priority) -> usize {
-        let inner = self.inner.lock();
-        if !inner.open || inner.backlog.first().is_some_and(|first| first >= priority) {
-            return 0;
-        }
-        let limits = inner.backlog.limits();
-        match priority {
-            Priority::Critical => limits.critical_total.map_or(usize::MAX, |total| {
-                total.saturating_sub(inner.backlog.held() + inner.backlog.critical())
-            }),
-            _ => limits.of(priority).saturating_sub(inner.backlog.held()),
-        }
-    }
-
     fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
         let taken = self.with(|inner, deeds| {
             if !even_with_slot && inner.has_slot(task) {

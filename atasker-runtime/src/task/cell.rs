@@ -110,9 +110,6 @@ pub(crate) trait Typed<R>: AnyTask {
     fn settle(self: Arc<Self>, result: Result<R, TaskError>);
     /// This task without its type.
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask>;
-    /// What is sent to a worker process.
-    #[cfg(feature = "mp")]
-    fn remote_typed(&self) -> Option<&crate::task::remote::Remote<R>>;
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
@@ -415,10 +412,5 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
 
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {
         self
-    }
-
-    #[cfg(feature = "mp")]
-    fn remote_typed(&self) -> Option<&crate::task::remote::Remote<R>> {
-        B::remote(&self.seat)
     }
 }

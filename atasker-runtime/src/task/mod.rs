@@ -9,7 +9,7 @@
 //! | the task's own view | `context`, `channel`, `current` |
 //! | blocking and waiting | `park`, `wait` |
 //!
-//! **Only the owner of a [`Claim`](state::Claim) ends a task**, and there is one claim per task. A
+//! **Only the owner of a [`Claim`] ends a task**, and there is one claim per task. A
 //! [`Job`](crate::job::Job) that is dropped unfinished claims and ends its task, too: a place that
 //! loses a task can't leave its waiters behind.
 

@@ -20,6 +20,8 @@ pub(crate) enum Waiters {
     #[default]
     None,
     One(WaiterKey, Waker),
+    // Boxed to keep every task small: a list this long is rare.
+    #[allow(clippy::box_collection)]
     Many(Box<Vec<(WaiterKey, Waker)>>),
 }
 

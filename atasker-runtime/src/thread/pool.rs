@@ -467,14 +467,6 @@ impl Place for ThreadPool {
         shared.dispatch(state);
     }
 
-    fn credits(&self, priority: Priority) -> usize {
-        let state = self.shared.state.lock();
-        match priority {
-            Priority::Critical => usize::MAX,
-            _ => state.backlog.limits().of(priority).saturating_sub(state.backlog.held()),
-        }
-    }
-
     fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
         let header = task.header();
         let mut state = self.shared.state.lock();
