@@ -28,11 +28,7 @@ pub struct Args {
 
 impl Args {
     /// Reads the command line. `None`: help was asked for, and has been printed.
-    pub fn parse() -> Result<Option<Args>, String> {
-        Args::read().map_err(|error| format!("{error}\n\n{HELP}"))
-    }
-
-    fn read() -> Result<Option<Args>, lexopt::Error> {
+    pub fn parse() -> Result<Option<Args>, lexopt::Error> {
         let mut args = Args {
             root: PathBuf::from("."),
             threads: false,

@@ -28,7 +28,7 @@ use atasker::{
     bounded, supervisor,
 };
 use ignore::WalkBuilder;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use crate::args::Args;
 use crate::report::Report;
@@ -75,7 +75,12 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let bar = ProgressBar::new(files.len() as u64)
         .with_style(ProgressStyle::with_template(style)?)
         .with_message("starting");
-    let status = Arc::new(Status::new(bar.clone(), args.threads));
+    let status = Arc::new(Status {
+        bar: bar.clone(),
+        threads: args.threads,
+        times: AtomicU64::new(0),
+        late: AtomicU64::new(0),
+    });
     let _ = show_status(status.clone(), Instant::now() + EVERY);
 
     let mut report = Report::default();
@@ -104,17 +109,18 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     if files.is_empty() && !interrupted {
         writeln!(out, "no files in {root}")?;
     } else {
-        report.print(files, took, &mut out)?;
-        let replaced = pool.map_or(0, |pool| pool.restarts);
-        match args.threads {
-            true => writeln!(out, "{} threads; {}", args.jobs, status.summary())?,
-            false => writeln!(
-                out,
-                "{} worker processes, replaced {replaced} times; {}",
-                args.jobs,
-                status.summary(),
-            )?,
+        report.print(&args.root, files, took, &mut out)?;
+        let place = if args.threads { "threads" } else { "worker processes" };
+        write!(out, "{} {place}", args.jobs)?;
+        if let Some(pool) = pool.filter(|pool| pool.restarts > 0) {
+            write!(out, ", {} had to be replaced", pool.restarts)?;
         }
+        let times = status.times.load(Relaxed);
+        if times > 0 {
+            let late = Duration::from_micros(status.late.load(Relaxed));
+            write!(out, "; {times} status lines, at most {late:.1?} late")?;
+        }
+        writeln!(out)?;
     }
     for problem in &listing.problems {
         writeln!(out, "not listed: {problem}")?;
@@ -123,7 +129,12 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         writeln!(out, "left out: {} links, pipes and the like", listing.special)?;
     }
     if interrupted {
-        writeln!(out, "interrupted: {} of {} files done", report.files(), files.len())?;
+        writeln!(
+            out,
+            "interrupted: {} of {} files read",
+            HumanCount(report.files()),
+            HumanCount(files.len() as u64)
+        )?;
     }
     out.flush()?;
     Ok(if interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
@@ -199,17 +210,6 @@ struct Status {
 }
 
 const EVERY: Duration = Duration::from_secs(1);
-
-impl Status {
-    fn new(bar: ProgressBar, threads: bool) -> Status {
-        Status { bar, threads, times: AtomicU64::new(0), late: AtomicU64::new(0) }
-    }
-
-    fn summary(&self) -> String {
-        let (times, late) = (self.times.load(Relaxed), self.late.load(Relaxed));
-        format!("status line {times} times, at most {:.1} ms late", late as f64 / 1e3)
-    }
-}
 
 /// Shows what the pool does, every second: the task launches its successor.
 #[background_task(priority = "high", delay = EVERY)]

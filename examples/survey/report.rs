@@ -1,9 +1,10 @@
 //! What all files together hold. Results are folded in as they arrive; of a single file only what
 //! the list of duplicates needs is kept: 48 bytes.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{DecimalBytes, HumanCount};
@@ -16,11 +17,19 @@ use crate::scan::FileReport;
 pub struct Report {
     languages: HashMap<Language, Sum>,
     total: Sum,
-    /// Hash, size, and the file's place in the list.
-    contents: Vec<([u8; 32], u64, u32)>,
+    contents: Vec<Content>,
     /// The slowest first.
     slowest: Vec<(Duration, u64, usize)>,
     failed: Vec<(usize, String)>,
+}
+
+/// A file's hash, its size, and its place in the list.
+type Content = ([u8; 32], u64, u32);
+
+/// Files of the same content, and how many bytes all but one of them take.
+struct Duplicates<'a> {
+    waste: u64,
+    same: &'a [Content],
 }
 
 #[derive(Default)]
@@ -68,29 +77,63 @@ impl Report {
         self.total.files
     }
 
-    /// `files` are the paths that the places stand for.
+    /// Prints it all; `files` are the paths that the places stand for.
     pub fn print(
         &mut self,
+        root: &Path,
         files: &[PathBuf],
         took: Duration,
         out: &mut dyn Write,
     ) -> io::Result<()> {
+        let path = |place: usize| match files[place].strip_prefix(root) {
+            Ok(below) if below != Path::new("") => below.display(),
+            _ => files[place].display(),
+        };
         self.print_languages(out)?;
-        self.print_duplicates(files, out)?;
+
+        self.contents.sort_unstable();
+        let mut sets: Vec<Duplicates> = self
+            .contents
+            .chunk_by(|a, b| a.0 == b.0)
+            .filter(|same| same.len() > 1)
+            .map(|same| Duplicates { waste: same[0].1 * (same.len() as u64 - 1), same })
+            .collect();
+        sets.sort_by_key(|set| (Reverse(set.waste), set.same[0].2));
+        if !sets.is_empty() {
+            let copies = sets.iter().map(|set| set.same.len() as u64 - 1).sum();
+            let waste = DecimalBytes(sets.iter().map(|set| set.waste).sum());
+            let copies = HumanCount(copies);
+            writeln!(out, "\nDuplicates: {copies} files are copies of others ({waste})")?;
+        }
+        for set in sets.iter().take(SHOWN) {
+            let mut names: Vec<String> =
+                set.same.iter().take(3).map(|file| path(file.2 as usize).to_string()).collect();
+            if set.same.len() > names.len() {
+                names.push(format!("{} more", set.same.len() - names.len()));
+            }
+            let size = DecimalBytes(set.same[0].1).to_string();
+            writeln!(out, "  {size:>10}  {}", names.join(" = "))?;
+        }
+        if sets.len() > SHOWN {
+            writeln!(out, "  ... and {} more sets", HumanCount((sets.len() - SHOWN) as u64))?;
+        }
+
         if !self.slowest.is_empty() {
             writeln!(out, "\nSlowest files")?;
         }
         for (took, bytes, place) in &self.slowest {
             let size = DecimalBytes(*bytes).to_string();
-            writeln!(out, "  {took:>9.1?}  {size:>10}  {}", files[*place].display())?;
+            writeln!(out, "  {size:>10}  {took:>9.1?}  {}", path(*place))?;
         }
+
         if !self.failed.is_empty() {
             writeln!(out, "\nFailed files")?;
         }
         self.failed.sort_unstable();
         for (place, cause) in &self.failed {
-            writeln!(out, "  {}: {cause}", files[*place].display())?;
+            writeln!(out, "  {}: {cause}", path(*place))?;
         }
+
         let seconds = took.as_secs_f64();
         writeln!(
             out,
@@ -111,56 +154,20 @@ impl Report {
                 "{name:<12} {files:>8} {bytes:>10} {code:>12} {comment:>11} {blank:>11}  {words}"
             )
         };
-        let columns = ["files", "size", "code", "comments", "blank"];
-        row("language", columns, "frequent identifiers")?;
-        let mut languages: Vec<_> = self.languages.iter().collect();
-        languages.sort_by_key(|(language, sum)| {
-            (std::cmp::Reverse(sum.lines.code), language.syntax().name)
-        });
-        let rows = languages.iter().map(|(language, sum)| (language.syntax().name, *sum));
-        for (name, sum) in rows.chain([("total", &self.total)]) {
+        row("Language", ["files", "size", "code", "comments", "blank"], "frequent identifiers")?;
+        let mut rows: Vec<(&str, &Sum)> =
+            self.languages.iter().map(|(language, sum)| (language.syntax().name, sum)).collect();
+        rows.sort_by_key(|(name, sum)| (Reverse(sum.lines.code), *name));
+        rows.push(("Total", &self.total));
+        for (name, sum) in rows {
+            let Lines { code, comment, blank } = sum.lines;
             let [files, code, comment, blank] =
-                [sum.files, sum.lines.code, sum.lines.comment, sum.lines.blank]
-                    .map(|number| HumanCount(number).to_string());
+                [sum.files, code, comment, blank].map(|number| HumanCount(number).to_string());
             let bytes = DecimalBytes(sum.bytes).to_string();
             let words: Vec<String> =
                 sum.identifiers.top(4).into_iter().map(|(word, _)| word).collect();
             row(name, [&files, &bytes, &code, &comment, &blank], &words.join(" "))?;
         }
         Ok(())
-    }
-
-    fn print_duplicates(&mut self, files: &[PathBuf], out: &mut dyn Write) -> io::Result<()> {
-        self.contents.sort_unstable();
-        let same = self.contents.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1);
-        let mut same: Vec<(u64, &[_])> =
-            same.map(|same| (same[0].1 * (same.len() as u64 - 1), same)).collect();
-        same.sort_by_key(|(waste, same)| (std::cmp::Reverse(*waste), same[0].2));
-        if same.is_empty() {
-            return Ok(());
-        }
-        writeln!(
-            out,
-            "\nDuplicates: {} files are copies of others, {} in all",
-            HumanCount(same.iter().map(|(_, same)| same.len() as u64 - 1).sum()),
-            DecimalBytes(same.iter().map(|(waste, _)| waste).sum()),
-        )?;
-        for (_, same) in same.iter().take(SHOWN) {
-            let paths: Vec<String> = same
-                .iter()
-                .take(3)
-                .map(|(.., place)| files[*place as usize].display().to_string())
-                .collect();
-            let more = match same.len() - paths.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let size = DecimalBytes(same[0].1).to_string();
-            writeln!(out, "  {size:>10}  {}{more}", paths.join(" = "))?;
-        }
-        match same.len().saturating_sub(SHOWN) {
-            0 => Ok(()),
-            more => writeln!(out, "  ... and {} more sets", HumanCount(more as u64)),
-        }
     }
 }
