@@ -34,6 +34,9 @@ pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
 }
 
 fn qualifiers(f: &TaskFn, errors: &mut Errors) {
+    if let Some(attr) = f.attrs.body.iter().find(|attr| is_task(attr)) {
+        errors.on(attr, "#[background_task] is given twice: put all keys into one");
+    }
     if let Some(token) = &f.sig.unsafety {
         errors.on(
             token,
@@ -55,6 +58,11 @@ fn qualifiers(f: &TaskFn, errors: &mut Errors) {
             errors.on(attr, "`cfg` on a parameter is not supported by #[background_task]");
         }
     }
+}
+
+/// The attribute itself, by whatever path.
+pub(crate) fn is_task(attr: &syn::Attribute) -> bool {
+    attr.path().segments.last().is_some_and(|segment| segment.ident == "background_task")
 }
 
 fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {

@@ -81,7 +81,8 @@ impl Plan {
     /// The function as it was written, under another name.
     pub(super) fn body(&self, name: &Ident, vis: &TokenStream, extra: &TokenStream) -> TokenStream {
         let f = &self.f;
-        let (everywhere, attrs, block) = (&f.attrs.everywhere, &f.attrs.body, &f.block);
+        let (everywhere, block) = (&f.attrs.everywhere, &f.block);
+        let attrs = f.attrs.body.iter().filter(|attr| !crate::check::is_task(attr));
         let mut sig = f.sig.clone();
         sig.ident = Ident::new(&name.to_string(), f.sig.ident.span());
         if self.failed {
