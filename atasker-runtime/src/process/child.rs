@@ -515,6 +515,20 @@ pub(super) fn tell_rubbish() {
     }
 }
 
+/// Dies like a worker that is killed in the middle of a large reply.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn die_in_reply(size: usize) {
+    let Some(child) = CHILD.get() else { return };
+    let call = current_call();
+    let mut reply = vec![0; REPLY_HEAD + size];
+    child
+        .page
+        .finish(call, ReplyAt::Socket, &[], child.out.lock().written);
+    head_reply(&mut reply, call, true);
+    let _ = link::write_all(&child.data, &reply[..REPLY_HEAD + size / 2]);
+    worker::end_group();
+}
+
 /// Looks after the one task that runs here for the parent.
 struct ChildOwner(&'static Child);
 

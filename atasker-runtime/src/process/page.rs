@@ -267,7 +267,7 @@ impl Page {
             if version == 0 {
                 return None;
             }
-            if version % 2 == 0 {
+            if version.is_multiple_of(2) {
                 let done = line.done.load(Ordering::Relaxed);
                 let total = line.total.load(Ordering::Relaxed);
                 fence(Ordering::Acquire);

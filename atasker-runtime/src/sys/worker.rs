@@ -2,7 +2,9 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal};
 
@@ -35,14 +37,47 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Has the kernel end this process when its parent is gone; an error if it is gone already.
+/// The process that this worker belongs to.
+static PARENT: AtomicU32 = AtomicU32::new(0);
+
+/// Has the kernel tell this process when its parent is gone; it then ends, and all that it started.
+/// An error if the parent is gone already.
+///
+/// The signal is SIGHUP and not SIGKILL: that would end this process alone, and leave what it has
+/// started. A process that is stopped at that time is continued by the kernel, and sent SIGHUP as
+/// well, because its process group has become an orphan.
 pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    if now == Some(parent) {
+    PARENT.store(parent, Ordering::Relaxed);
+    // SAFETY: all zero is a valid `sigaction`; the handler keeps to what handlers may do.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_flags = libc::SA_RESTART;
+        action.sa_sigaction = hang_up as *const () as usize;
+        libc::sigaction(libc::SIGHUP, &action, std::ptr::null_mut());
+    }
+    rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+    if has_parent() {
         Ok(())
     } else {
         Err(io::Error::other("the parent is gone"))
+    }
+}
+
+fn has_parent() -> bool {
+    let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+    now == Some(PARENT.load(Ordering::Relaxed))
+}
+
+extern "C" fn hang_up(signal: libc::c_int) {
+    // Only system calls here: this is a signal handler.
+    if !has_parent() {
+        end_group();
+    }
+    // Somebody else has sent it: it does what it would do without us.
+    // SAFETY: `signal` and `raise` may be called in a handler; SIG_DFL is a valid disposition.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
     }
 }
 
