@@ -131,6 +131,7 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
         .name("atasker task".into())
         .spawn(move || {
             overflow::watch_this_thread();
+            worker::continue_after_parent();
             if let Some(offset) = init
                 && let Err(error) = panic::catch(|| run_hook(offset))
             {

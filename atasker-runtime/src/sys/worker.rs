@@ -44,14 +44,14 @@ static PARENT: AtomicU32 = AtomicU32::new(0);
 /// An error if the parent is gone already.
 ///
 /// The signal is SIGHUP and not SIGKILL: that would end this process alone, and leave what it has
-/// started. A process that is stopped at that time is continued by the kernel, and sent SIGHUP as
-/// well, because its process group has become an orphan.
+/// started. A process that is stopped at that time is continued by a second signal: see
+/// [`continue_after_parent`].
 pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
     PARENT.store(parent, Ordering::Relaxed);
     // SAFETY: all zero is a valid `sigaction`; the handler keeps to what handlers may do.
     unsafe {
         let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        action.sa_flags = libc::SA_RESTART;
+        action.sa_flags = libc::SA_RESTART | libc::SA_SIGINFO;
         action.sa_sigaction = hang_up as *const () as usize;
         libc::sigaction(libc::SIGHUP, &action, std::ptr::null_mut());
     }
@@ -63,14 +63,30 @@ pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
     }
 }
 
+/// Has the kernel continue this process, should it be stopped, when its parent is gone.
+///
+/// Each thread has a signal of its own for that moment: to be called on another thread than
+/// [`follow_parent`], one that lives as long as the process.
+pub(crate) fn continue_after_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
+}
+
 fn has_parent() -> bool {
     let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
     now == Some(PARENT.load(Ordering::Relaxed))
 }
 
-extern "C" fn hang_up(signal: libc::c_int) {
+unsafe extern "C" fn hang_up(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
     // Only system calls here: this is a signal handler.
-    if !has_parent() {
+    // SAFETY: the kernel gives a valid description of the signal.
+    let (code, sender) = unsafe { ((*info).si_code, (*info).si_pid()) };
+    // The dying parent counts as the sender, and may have threads left at this moment.
+    let from_parent = sender.cast_unsigned() == PARENT.load(Ordering::Relaxed);
+    if code == libc::SI_KERNEL || from_parent || !has_parent() {
         end_group();
     }
     // Somebody else has sent it: it does what it would do without us.
