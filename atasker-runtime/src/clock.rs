@@ -34,14 +34,10 @@ pub(crate) fn stamp(instant: Instant) -> Stamp {
 pub(crate) fn system_time(stamp: Stamp) -> SystemTime {
     const CLOCK_WAS_SET: Duration = Duration::from_millis(500);
     static ORIGIN: Mutex<Option<SystemTime>> = Mutex::new(None);
-    let read = SystemTime::now()
-        .checked_sub(base().elapsed())
-        .unwrap_or(SystemTime::UNIX_EPOCH);
+    let read = SystemTime::now().checked_sub(base().elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut origin = ORIGIN.lock();
     let kept = origin.filter(|kept| {
-        let moved = kept
-            .duration_since(read)
-            .unwrap_or_else(|error| error.duration());
+        let moved = kept.duration_since(read).unwrap_or_else(|error| error.duration());
         moved < CLOCK_WAS_SET
     });
     let origin = *origin.insert(kept.unwrap_or(read));

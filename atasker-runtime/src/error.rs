@@ -98,9 +98,7 @@ impl TaskError {
     }
 
     pub(crate) fn not_started(detail: impl Into<String>) -> TaskError {
-        TaskError::NotStarted {
-            detail: detail.into(),
-        }
+        TaskError::NotStarted { detail: detail.into() }
     }
 }
 
@@ -243,11 +241,7 @@ fn signal_name(signal: i32) -> &'static str {
         "SIGPWR",
         "SIGSYS",
     ];
-    usize::try_from(signal - 1)
-        .ok()
-        .and_then(|i| NAMES.get(i))
-        .copied()
-        .unwrap_or("signal")
+    usize::try_from(signal - 1).ok().and_then(|i| NAMES.get(i)).copied().unwrap_or("signal")
 }
 
 /// Why a wait for tasks gave no result.
@@ -370,10 +364,7 @@ mod tests {
     fn causes_are_named() {
         assert_eq!(DeathCause::Signal(11).to_string(), "SIGSEGV (11)");
         assert_eq!(DeathCause::Exit(3).to_string(), "exit code 3");
-        assert_eq!(
-            DeathCause::StackOverflow(6).to_string(),
-            "stack overflow, SIGABRT (6)"
-        );
+        assert_eq!(DeathCause::StackOverflow(6).to_string(), "stack overflow, SIGABRT (6)");
         assert_eq!(DeathCause::Signal(64).to_string(), "signal (64)");
     }
 }

@@ -48,10 +48,7 @@ impl TaskId {
 
     /// The id that this process gave as its `number`th.
     pub(crate) fn local(number: u64) -> TaskId {
-        TaskId {
-            origin: origin(),
-            number,
-        }
+        TaskId { origin: origin(), number }
     }
 
     /// The counter of an id of this process; `None` for another's.
@@ -96,16 +93,10 @@ impl FromStr for TaskId {
         let bad = || ParseTaskIdError(text.chars().take(64).collect());
         let hex = |part: &str| {
             let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_hexdigit());
-            digits
-                .then(|| u64::from_str_radix(part, 16).ok())
-                .flatten()
-                .ok_or_else(bad)
+            digits.then(|| u64::from_str_radix(part, 16).ok()).flatten().ok_or_else(bad)
         };
         let (origin, number) = text.split_once('-').ok_or_else(bad)?;
-        Ok(TaskId {
-            origin: hex(origin)?,
-            number: hex(number)?,
-        })
+        Ok(TaskId { origin: hex(origin)?, number: hex(number)? })
     }
 }
 
@@ -137,16 +128,7 @@ mod tests {
 
     #[test]
     fn rejects_other_texts() {
-        for text in [
-            "",
-            "-",
-            "1-",
-            "-1",
-            "+1-2",
-            "xyz-1",
-            "11111111111111111-1",
-            "1-2-3",
-        ] {
+        for text in ["", "-", "1-", "-1", "+1-2", "xyz-1", "11111111111111111-1", "1-2-3"] {
             assert!(text.parse::<TaskId>().is_err(), "{text:?}");
         }
     }

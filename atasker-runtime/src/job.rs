@@ -17,9 +17,7 @@ impl Job {
     }
 
     pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
-        self.0
-            .as_ref()
-            .expect("a job holds its task until it is taken")
+        self.0.as_ref().expect("a job holds its task until it is taken")
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -32,9 +30,7 @@ impl Job {
 
     /// Takes the task out, to run it.
     pub(crate) fn into_task(mut self) -> Arc<dyn AnyTask> {
-        self.0
-            .take()
-            .expect("a job holds its task until it is taken")
+        self.0.take().expect("a job holds its task until it is taken")
     }
 
     /// Ends the task unrun. Nothing happens if somebody else has ended it.

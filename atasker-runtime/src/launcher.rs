@@ -125,9 +125,8 @@ impl<R: Send + 'static> TaskBuilder<R> {
     {
         let links = Links::local();
         let ends = Arc::clone(&links);
-        let body = Once(Some(move |task: &Arc<dyn AnyTask>| {
-            f(&TaskContext::new(Arc::clone(task), ends))
-        }));
+        let body =
+            Once(Some(move |task: &Arc<dyn AnyTask>| f(&TaskContext::new(Arc::clone(task), ends))));
         build(TaskType::Thread, body, (), Some(links))
     }
 
@@ -185,12 +184,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
         let body = crate::aloop::Once(Some(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), ends))
         }));
-        build(
-            TaskType::Async,
-            body,
-            crate::aloop::Seat::default(),
-            Some(links),
-        )
+        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
     }
 
     #[cfg(feature = "async")]
@@ -207,12 +201,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
         let body = crate::aloop::Repeat(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), Arc::clone(&ends)))
         });
-        build(
-            TaskType::Async,
-            body,
-            crate::aloop::Seat::default(),
-            Some(links),
-        )
+        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
     }
 
     /// `args`: the encoded arguments, or why they could not be encoded (the task then ends with
@@ -255,9 +244,7 @@ where
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     fn header_mut(&mut self) -> &mut Header {
-        Arc::get_mut(&mut self.cell)
-            .expect("only the builder has the task")
-            .header_mut()
+        Arc::get_mut(&mut self.cell).expect("only the builder has the task").header_mut()
     }
 
     /// What the task is called in logs and in `info()`.
@@ -307,8 +294,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// Which results call for another run, while `retries` last.
     pub fn retry_if(self, wanted: impl Fn(&R) -> bool + Send + 'static) -> Self {
         let mut wanted: Option<crate::task::cell::RetryIf<R>> = Some(Box::new(wanted));
-        self.cell
-            .with_hooks(&mut |hooks| hooks.retry_if = wanted.take());
+        self.cell.with_hooks(&mut |hooks| hooks.retry_if = wanted.take());
         self
     }
 
@@ -319,8 +305,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
     ) -> Self {
         let mut callback: Option<crate::task::cell::OnComplete<R>> = Some(Box::new(callback));
-        self.cell
-            .with_hooks(&mut |hooks| hooks.on_complete.extend(callback.take()));
+        self.cell.with_hooks(&mut |hooks| hooks.on_complete.extend(callback.take()));
         self
     }
 
@@ -339,8 +324,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// Tells a returned `Err` from a result.
     #[doc(hidden)]
     pub fn __returned_err(self, is_err: fn(&R) -> bool) -> Self {
-        self.cell
-            .with_hooks(&mut |hooks| hooks.returned_err = Some(is_err));
+        self.cell.with_hooks(&mut |hooks| hooks.returned_err = Some(is_err));
         self
     }
 
@@ -349,10 +333,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// This never fails: what goes wrong (a stopped supervisor, a full queue, arguments that can't
     /// be encoded) is the task's error.
     pub fn start(mut self) -> Task<R, I, O> {
-        let core = self
-            .supervisor
-            .take()
-            .unwrap_or_else(|| Arc::clone(supervisor().core()));
+        let core = self.supervisor.take().unwrap_or_else(|| Arc::clone(supervisor().core()));
         self.launch(Some(core))
     }
 
@@ -363,16 +344,9 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     }
 
     fn launch(self, core: Option<Arc<Core>>) -> Task<R, I, O> {
-        let TaskBuilder {
-            mut cell,
-            links,
-            mut failed,
-            ..
-        } = self;
+        let TaskBuilder { mut cell, links, mut failed, .. } = self;
         let once = !cell.repeats();
-        let header = Arc::get_mut(&mut cell)
-            .expect("only the builder has the task")
-            .header_mut();
+        let header = Arc::get_mut(&mut cell).expect("only the builder has the task").header_mut();
         if once && header.extras().is_some_and(|extras| extras.retries > 0) {
             tracing::warn!(
                 target: "atasker", task = %header.id, name = header.name(),

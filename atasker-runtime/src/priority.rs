@@ -33,12 +33,8 @@ pub enum Priority {
 
 impl Priority {
     /// All priorities, the most urgent first.
-    pub const ALL: [Priority; 4] = [
-        Priority::Critical,
-        Priority::High,
-        Priority::Normal,
-        Priority::Low,
-    ];
+    pub const ALL: [Priority; 4] =
+        [Priority::Critical, Priority::High, Priority::Normal, Priority::Low];
 
     /// The number that the collections sort by: critical 0, high 50, normal 100, low 200.
     pub const fn value(self) -> i64 {

@@ -39,11 +39,7 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     pub(crate) fn new(args: &'a [u8], task: &'a Arc<dyn AnyTask>) -> Self {
-        Call {
-            args,
-            reply: Vec::new(),
-            task,
-        }
+        Call { args, reply: Vec::new(), task }
     }
 
     /// The same with a buffer to append the encoded result to.
@@ -75,10 +71,7 @@ impl<'a> Call<'a> {
     {
         let links = self.task.header().links();
         let bytes = links.and_then(|links| {
-            Some((
-                Arc::clone(links.inbox_bytes()?),
-                Arc::clone(links.outbox_bytes()?),
-            ))
+            Some((Arc::clone(links.inbox_bytes()?), Arc::clone(links.outbox_bytes()?)))
         });
         let links = match bytes {
             Some((inbox, outbox)) => Links::coded(inbox, outbox, ports),

@@ -31,11 +31,7 @@ struct Timer {
 }
 
 static TIMER: Timer = Timer {
-    entries: Mutex::new(Entries {
-        due: BTreeMap::new(),
-        next_number: 0,
-        thread_runs: false,
-    }),
+    entries: Mutex::new(Entries { due: BTreeMap::new(), next_number: 0, thread_runs: false }),
     changed: Condvar::new(),
 };
 
@@ -45,20 +41,12 @@ static TIMER: Timer = Timer {
 /// is lost, only late.
 pub(crate) fn at(deadline: Instant, action: impl FnOnce() + Send + 'static) -> TimerKey {
     let mut entries = TIMER.entries.lock();
-    let key = TimerKey {
-        deadline,
-        number: entries.next_number,
-    };
+    let key = TimerKey { deadline, number: entries.next_number };
     entries.next_number += 1;
-    let earliest = entries
-        .due
-        .first_key_value()
-        .is_none_or(|(first, _)| key < *first);
+    let earliest = entries.due.first_key_value().is_none_or(|(first, _)| key < *first);
     entries.due.insert(key, Box::new(action));
     if !entries.thread_runs {
-        let spawned = std::thread::Builder::new()
-            .name("atasker timer".into())
-            .spawn(run);
+        let spawned = std::thread::Builder::new().name("atasker timer".into()).spawn(run);
         match spawned {
             Ok(_) => entries.thread_runs = true,
             Err(error) => {
@@ -119,9 +107,7 @@ mod tests {
         let mut keys = Vec::new();
         for (name, ms) in [("c", 60), ("a", 20), ("x", 30), ("b", 40)] {
             let tx = tx.clone();
-            keys.push(at(now + Duration::from_millis(ms), move || {
-                tx.send(name).unwrap()
-            }));
+            keys.push(at(now + Duration::from_millis(ms), move || tx.send(name).unwrap()));
         }
         assert!(cancel(keys[2]));
         assert!(!cancel(keys[2]));

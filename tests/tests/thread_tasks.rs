@@ -9,10 +9,7 @@ use atasker::{
 };
 
 fn one_thread() -> Supervisor {
-    Supervisor::builder()
-        .id("one")
-        .thread_pool(PoolConfig::new(1))
-        .build()
+    Supervisor::builder().id("one").thread_pool(PoolConfig::new(1)).build()
 }
 
 #[test]
@@ -37,23 +34,11 @@ fn a_panic_is_an_error_with_its_place() {
     let sup = one_thread();
     let task: Task<()> = sup.spawn(|| panic!("no {}", "luck"));
     let error = task.join().unwrap_err();
-    let TaskError::Panicked {
-        message, location, ..
-    } = &error
-    else {
-        panic!("{error:?}")
-    };
+    let TaskError::Panicked { message, location, .. } = &error else { panic!("{error:?}") };
     assert_eq!(message, "no luck");
     let location = location.as_deref().unwrap();
     assert!(location.contains("thread_tasks.rs:"), "{location}");
-    assert_eq!(
-        location
-            .rsplit(':')
-            .take(2)
-            .filter(|p| p.parse::<u32>().is_ok())
-            .count(),
-        2
-    );
+    assert_eq!(location.rsplit(':').take(2).filter(|p| p.parse::<u32>().is_ok()).count(), 2);
     // The pool is as good as before.
     assert_eq!(sup.spawn(|| 1).join().unwrap(), 1);
 }
@@ -89,18 +74,12 @@ fn priorities_and_order() {
     .into_iter()
     .map(|(priority, n)| {
         let tx = tx.clone();
-        TaskBuilder::new(move || tx.send(n).unwrap())
-            .priority(priority)
-            .supervisor(&sup)
-            .start()
+        TaskBuilder::new(move || tx.send(n).unwrap()).priority(priority).supervisor(&sup).start()
     })
     .collect();
     assert_eq!(sup.info().thread_pool.waiting.total(), 5);
     // A critical one starts at once, although the pool's only slot is taken.
-    let critical = TaskBuilder::new(|| 0)
-        .priority(Priority::Critical)
-        .supervisor(&sup)
-        .start();
+    let critical = TaskBuilder::new(|| 0).priority(Priority::Critical).supervisor(&sup).start();
     assert_eq!(critical.join().unwrap(), 0);
     release.send(()).unwrap();
     blocker.join().unwrap();

@@ -25,9 +25,7 @@ pub(crate) struct Once<F>(pub(crate) Option<F>);
 pub(crate) struct Repeat<F>(pub(crate) F);
 
 fn not_here<R>() -> Result<R, TaskError> {
-    Err(TaskError::not_started(
-        "a future runs on an aloop, not on a thread",
-    ))
+    Err(TaskError::not_started("a future runs on an aloop, not on a thread"))
 }
 
 impl<R, F, Fut> Body<R> for Once<F>
@@ -139,11 +137,8 @@ impl<R: Send + 'static> Drop for Dropped<R> {
             let limit = task.header().timeout().unwrap_or_default();
             return task.settle(Err(TaskError::TimedOut { limit }));
         }
-        let error = if now.kill_asked() {
-            TaskError::Canceled
-        } else {
-            TaskError::SupervisorStopped
-        };
+        let error =
+            if now.kill_asked() { TaskError::Canceled } else { TaskError::SupervisorStopped };
         if let Some(claim) = task.header().state.claim(Phase::Started) {
             task.erase().end(claim, error);
         }

@@ -52,9 +52,7 @@ pub(crate) struct Inner {
 
 impl std::fmt::Debug for Aloop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Aloop")
-            .field("name", &self.inner.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Aloop").field("name", &self.inner.name).finish_non_exhaustive()
     }
 }
 
@@ -77,14 +75,12 @@ impl Inner {
             stopped: Mutex::new(false),
             supervisor,
         });
-        std::thread::Builder::new()
-            .name(thread_name)
-            .spawn(move || {
-                park::mark_aloop_thread();
-                runtime.block_on(shutdown.notified());
-                // Futures that still run are dropped here, each at the await where it stands.
-                drop(runtime);
-            })?;
+        std::thread::Builder::new().name(thread_name).spawn(move || {
+            park::mark_aloop_thread();
+            runtime.block_on(shutdown.notified());
+            // Futures that still run are dropped here, each at the await where it stands.
+            drop(runtime);
+        })?;
         Ok(inner)
     }
 
@@ -133,9 +129,7 @@ impl Aloop {
         &self,
         future: impl Future<Output = R> + Send + 'static,
     ) -> Task<R> {
-        TaskBuilder::future(future)
-            .aloop(self.inner.name.clone())
-            .start_on(&self.inner.supervisor)
+        TaskBuilder::future(future).aloop(self.inner.name.clone()).start_on(&self.inner.supervisor)
     }
 
     /// Runs a future on this loop and blocks the caller until it returns.

@@ -46,22 +46,14 @@ impl Aloops {
         if let Some(found) = loops.by_name.get(name) {
             return Ok(Aloop::new(Arc::clone(found)));
         }
-        let inner = Inner::start(
-            self.supervisor.clone(),
-            &self.supervisor_id,
-            name,
-            threads.max(1),
-        )?;
+        let inner =
+            Inner::start(self.supervisor.clone(), &self.supervisor_id, name, threads.max(1))?;
         loops.by_name.insert(name.to_owned(), Arc::clone(&inner));
         Ok(Aloop::new(inner))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<Aloop> {
-        self.loops
-            .lock()
-            .by_name
-            .get(name)
-            .map(|inner| Aloop::new(Arc::clone(inner)))
+        self.loops.lock().by_name.get(name).map(|inner| Aloop::new(Arc::clone(inner)))
     }
 
     /// Tasks for no loop in particular, or for an unknown one, go to this one.
@@ -70,12 +62,7 @@ impl Aloops {
     }
 
     pub(crate) fn info(&self) -> Vec<AloopInfo> {
-        self.loops
-            .lock()
-            .by_name
-            .values()
-            .map(|inner| inner.info())
-            .collect()
+        self.loops.lock().by_name.values().map(|inner| inner.info()).collect()
     }
 
     fn for_task(&self, wanted: Option<&str>) -> std::io::Result<Arc<Inner>> {
@@ -94,16 +81,12 @@ impl Aloops {
 
 impl Place for Aloops {
     fn start(&self, job: Job, _may_block: bool) {
-        let wanted = job
-            .header()
-            .extras()
-            .and_then(|extras| extras.aloop.clone());
+        let wanted = job.header().extras().and_then(|extras| extras.aloop.clone());
         let inner = match self.for_task(wanted.as_deref()) {
             Ok(inner) => inner,
             Err(error) => {
-                return job.end(TaskError::not_started(format!(
-                    "no aloop could be started: {error}"
-                )));
+                return job
+                    .end(TaskError::not_started(format!("no aloop could be started: {error}")));
             }
         };
         if inner.is_stopped() {
@@ -117,9 +100,7 @@ impl Place for Aloops {
             let attempt = task.header().attempt();
             let weak = Arc::downgrade(&task);
             let key = timer::at(clock::after(limit), move || {
-                let task = weak
-                    .upgrade()
-                    .filter(|task| task.header().attempt() == attempt);
+                let task = weak.upgrade().filter(|task| task.header().attempt() == attempt);
                 if let Some(task) = task {
                     task.overrun();
                 }

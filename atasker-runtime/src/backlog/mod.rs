@@ -44,10 +44,9 @@ impl Limits {
         let wanted = match priority {
             Priority::Low => self.pool_size,
             Priority::Normal => self.pool_size.saturating_add(self.reserve_normal),
-            Priority::High | Priority::Critical => self
-                .pool_size
-                .saturating_add(self.reserve_normal)
-                .saturating_add(self.reserve_high),
+            Priority::High | Priority::Critical => {
+                self.pool_size.saturating_add(self.reserve_normal).saturating_add(self.reserve_high)
+            }
         };
         wanted.min(self.max_size.unwrap_or(usize::MAX))
     }
@@ -128,19 +127,14 @@ impl<J> Backlog<J> {
         if self.waiting == 0 {
             return None;
         }
-        Priority::ALL
-            .into_iter()
-            .find(|p| !self.queues[p.index()].is_empty())
+        Priority::ALL.into_iter().find(|p| !self.queues[p.index()].is_empty())
     }
 
     /// Whether a task of this priority would find a slot now.
     pub(crate) fn may_start(&self, priority: Priority) -> bool {
         if priority == Priority::Critical {
             let running = self.held + self.critical;
-            return self
-                .limits
-                .critical_total
-                .is_none_or(|total| running < total);
+            return self.limits.critical_total.is_none_or(|total| running < total);
         }
         self.held < self.limits.of(priority)
     }

@@ -18,12 +18,7 @@ pub(crate) struct Queue<J> {
 
 impl<J> Queue<J> {
     pub(crate) fn new() -> Self {
-        Queue {
-            entries: VecDeque::new(),
-            gaps: 0,
-            next_back: 0,
-            next_front: -1,
-        }
+        Queue { entries: VecDeque::new(), gaps: 0, next_back: 0, next_front: -1 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -77,10 +72,7 @@ impl<J> Queue<J> {
     }
 
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<J> {
-        let at = self
-            .entries
-            .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
-            .ok()?;
+        let at = self.entries.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
         let job = self.entries[at].1.take()?;
         self.gaps += 1;
         if self.gaps * 2 > self.entries.len() {

@@ -19,22 +19,14 @@ fn priority() -> impl Strategy<Value = Priority> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (
-        0usize..4,
-        0usize..3,
-        0usize..3,
-        prop::option::of(1usize..6),
-        prop::option::of(1usize..8),
-    )
-        .prop_map(
-            |(pool_size, reserve_normal, reserve_high, max_size, critical_total)| Limits {
-                pool_size,
-                reserve_normal,
-                reserve_high,
-                max_size,
-                critical_total,
-            },
-        )
+    (0usize..4, 0usize..3, 0usize..3, prop::option::of(1usize..6), prop::option::of(1usize..8))
+        .prop_map(|(pool_size, reserve_normal, reserve_high, max_size, critical_total)| Limits {
+            pool_size,
+            reserve_normal,
+            reserve_high,
+            max_size,
+            critical_total,
+        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -59,10 +51,7 @@ struct Model {
 
 impl Model {
     fn held(&self) -> usize {
-        self.running
-            .iter()
-            .filter(|(p, _)| *p != Priority::Critical)
-            .count()
+        self.running.iter().filter(|(p, _)| *p != Priority::Critical).count()
     }
 
     fn next(&mut self) -> Option<(Priority, u32)> {
@@ -81,16 +70,8 @@ impl Model {
                     usize::MAX
                 } else {
                     l.pool_size
-                        + if priority >= Priority::Normal {
-                            l.reserve_normal
-                        } else {
-                            0
-                        }
-                        + if priority >= Priority::High {
-                            l.reserve_high
-                        } else {
-                            0
-                        }
+                        + if priority >= Priority::Normal { l.reserve_normal } else { 0 }
+                        + if priority >= Priority::High { l.reserve_high } else { 0 }
                 };
                 self.held() < room.min(l.max_size.unwrap_or(usize::MAX))
             }
@@ -186,9 +167,7 @@ fn reserves_open_by_priority() {
         }
     }
     // Three slots; the two high ones and one normal take them, the low ones wait.
-    let started: Vec<_> = std::iter::from_fn(|| backlog.next())
-        .map(|(p, _)| p)
-        .collect();
+    let started: Vec<_> = std::iter::from_fn(|| backlog.next()).map(|(p, _)| p).collect();
     assert_eq!(started, [Priority::High, Priority::High]);
     backlog.release(Priority::High);
     assert_eq!(backlog.next(), Some((Priority::Normal, Priority::Normal)));

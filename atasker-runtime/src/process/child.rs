@@ -127,25 +127,23 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
         }
     };
     let (init, exit_hook) = child.hooks();
-    let task_thread = std::thread::Builder::new()
-        .name("atasker task".into())
-        .spawn(move || {
-            overflow::watch_this_thread();
-            worker::continue_after_parent();
-            if let Some(offset) = init
-                && let Err(error) = panic::catch(|| run_hook(offset))
-            {
-                child.refuse(&format!("its `worker_init` failed: {error}"));
-            }
-            child.write(&ToParent::Ready { pid: worker::pid() });
-            child.run_calls(first);
-            if let Some(offset) = exit_hook
-                && let Err(error) = panic::catch(|| run_hook(offset))
-            {
-                tracing::error!(target: "atasker", %error, "the pool's `worker_exit` failed");
-            }
-            exit(0);
-        });
+    let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
+        overflow::watch_this_thread();
+        worker::continue_after_parent();
+        if let Some(offset) = init
+            && let Err(error) = panic::catch(|| run_hook(offset))
+        {
+            child.refuse(&format!("its `worker_init` failed: {error}"));
+        }
+        child.write(&ToParent::Ready { pid: worker::pid() });
+        child.run_calls(first);
+        if let Some(offset) = exit_hook
+            && let Err(error) = panic::catch(|| run_hook(offset))
+        {
+            tracing::error!(target: "atasker", %error, "the pool's `worker_exit` failed");
+        }
+        exit(0);
+    });
     if let Err(error) = task_thread {
         child.refuse(&format!("it could start no thread: {error}"));
     }
@@ -337,9 +335,7 @@ impl Child {
         }
         let mut inline = [0; INLINE];
         let bytes = match order.is_inline() {
-            true => self
-                .page
-                .inline(call, order.name_len + order.args_len, &mut inline),
+            true => self.page.inline(call, order.name_len + order.args_len, &mut inline),
             false => &scratch.args[..],
         };
         let (name, args) = bytes.split_at(order.name_len.min(bytes.len()));
@@ -355,9 +351,7 @@ impl Child {
                 let _current = current::enter(Arc::clone(&task));
                 panic::catch(|| (function.call)(&mut under_way)).and_then(|result| result)
             }
-            None => Err(TaskError::not_started(
-                "the worker process does not know the function",
-            )),
+            None => Err(TaskError::not_started("the worker process does not know the function")),
         };
         let mut reply = under_way.into_reply();
         let ok = outcome.is_ok();
@@ -376,8 +370,7 @@ impl Child {
         let out = &mut *self.out.lock();
         if len <= INLINE {
             let at = ReplyAt::Slot { ok, len };
-            self.page
-                .finish(call, at, &reply[REPLY_HEAD..], out.written);
+            self.page.finish(call, at, &reply[REPLY_HEAD..], out.written);
             return;
         }
         // Done first, and then the frame: if this process dies in between, the parent sees that the
@@ -410,11 +403,8 @@ impl Child {
         header.set_owner(Arc::clone(self.owner.get_or_init(|| Arc::new(ChildOwner(self)))) as _);
         if order.linked {
             let ports = (as_they_are(), as_they_are());
-            header.extras_mut().links = Some(Links::<Bytes, Bytes>::coded(
-                Channel::new(),
-                Channel::new(),
-                ports,
-            ));
+            header.extras_mut().links =
+                Some(Links::<Bytes, Bytes>::coded(Channel::new(), Channel::new(), ports));
         }
         header.note_queued();
         header.set_attempt(order.attempt.saturating_sub(1));
@@ -484,10 +474,7 @@ impl Scratch {
 
 /// Messages that are bytes already.
 fn as_they_are() -> Port<Bytes> {
-    Port {
-        encode: |bytes| Ok(bytes.to_vec()),
-        decode: |bytes| Ok(bytes.into()),
-    }
+    Port { encode: |bytes| Ok(bytes.to_vec()), decode: |bytes| Ok(bytes.into()) }
 }
 
 /// The call that this process runs at the moment; 0 for none.
@@ -522,9 +509,7 @@ pub(super) fn die_in_reply(size: usize) {
     let Some(child) = CHILD.get() else { return };
     let call = current_call();
     let mut reply = vec![0; REPLY_HEAD + size];
-    child
-        .page
-        .finish(call, ReplyAt::Socket, &[], child.out.lock().written);
+    child.page.finish(call, ReplyAt::Socket, &[], child.out.lock().written);
     head_reply(&mut reply, call, true);
     let _ = link::write_all(&child.data, &reply[..REPLY_HEAD + size / 2]);
     worker::end_group();
@@ -565,10 +550,7 @@ impl Owner for ChildOwner {
             return;
         }
         while let Some(bytes) = outbox.pass_on() {
-            self.0.write(&ToParent::Message {
-                call: now.call,
-                bytes: &bytes,
-            });
+            self.0.write(&ToParent::Message { call: now.call, bytes: &bytes });
         }
     }
 
@@ -576,10 +558,7 @@ impl Owner for ChildOwner {
         let inbox = task.header().links().and_then(|links| links.inbox_bytes());
         if let Some(count) = inbox.and_then(|inbox| inbox.worth_telling()) {
             let count = count as u64;
-            self.0.write(&ToParent::Taken {
-                call: Self::call_of(task),
-                count,
-            });
+            self.0.write(&ToParent::Taken { call: Self::call_of(task), count });
         }
     }
 
@@ -603,10 +582,7 @@ impl Owner for ChildOwner {
         if now.said != progress.message
             && let Some(text) = &progress.message
         {
-            self.0.write(&ToParent::Said {
-                call: now.call,
-                text,
-            });
+            self.0.write(&ToParent::Said { call: now.call, text });
             now.said = Some(text.clone());
         }
     }
@@ -632,9 +608,7 @@ fn report_aborting_panics(child: &'static Child) {
         if call == 0 {
             return;
         }
-        let message = info
-            .payload_as_str()
-            .unwrap_or("a panic with a value that is no text");
+        let message = info.payload_as_str().unwrap_or("a panic with a value that is no text");
         let backtrace = std::backtrace::Backtrace::capture();
         let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
         let error = TaskError::Panicked {

@@ -31,10 +31,7 @@ struct Present {
     values: Option<HashMap<TypeId, &'static (dyn Any + Send + Sync)>>,
 }
 
-static PRESENT: Mutex<Present> = Mutex::new(Present {
-    data: None,
-    values: None,
-});
+static PRESENT: Mutex<Present> = Mutex::new(Present { data: None, values: None });
 
 /// Notes what [`worker_data`] finds in this process.
 pub(crate) fn set(data: Arc<WorkerData>) {

@@ -29,21 +29,13 @@ fn option(fields: &mut Reader<'_>) -> Result<Option<String>, Malformed> {
 pub(super) fn encode(error: &TaskError) -> Vec<u8> {
     let mut to = Vec::new();
     match error {
-        TaskError::Panicked {
-            message,
-            location,
-            backtrace,
-        } => {
+        TaskError::Panicked { message, location, backtrace } => {
             to.push(0);
             put_text(&mut to, message);
             put_option(&mut to, location.as_deref());
             put_option(&mut to, backtrace.as_deref());
         }
-        TaskError::Codec {
-            stage,
-            type_name,
-            detail,
-        } => {
+        TaskError::Codec { stage, type_name, detail } => {
             to.push(1);
             to.push(STAGES.iter().position(|known| known == stage).unwrap_or(0) as u8);
             put_text(&mut to, type_name);
@@ -70,9 +62,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<TaskError, Malformed> {
             backtrace: option(&mut fields)?,
         },
         1 => TaskError::Codec {
-            stage: *STAGES
-                .get(usize::from(fields.u8()?))
-                .ok_or(Malformed("an unknown stage"))?,
+            stage: *STAGES.get(usize::from(fields.u8()?)).ok_or(Malformed("an unknown stage"))?,
             type_name: fields.text()?.to_owned(),
             detail: fields.text()?.to_owned(),
         },

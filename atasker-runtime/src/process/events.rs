@@ -17,27 +17,15 @@ use crate::id::TaskId;
 use crate::process::child;
 use crate::wire::frame::ToParent;
 
-const LEVELS: [Level; 5] = [
-    Level::ERROR,
-    Level::WARN,
-    Level::INFO,
-    Level::DEBUG,
-    Level::TRACE,
-];
+const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
 
 fn number(level: &Level) -> u8 {
-    LEVELS
-        .iter()
-        .position(|known| known == level)
-        .map_or(0, |index| index as u8 + 1)
+    LEVELS.iter().position(|known| known == level).map_or(0, |index| index as u8 + 1)
 }
 
 /// The most verbose level that anybody listens to in this process: 0 none, 1 error, .. 5 trace.
 pub(super) fn level() -> u8 {
-    LevelFilter::current()
-        .into_level()
-        .as_ref()
-        .map_or(0, number)
+    LevelFilter::current().into_level().as_ref().map_or(0, number)
 }
 
 /// In a worker process: sends events to the parent from now on.
@@ -58,11 +46,7 @@ impl Subscriber for ToTheParent {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(
-            LEVELS
-                .get(usize::from(self.level - 1))
-                .map_or(LevelFilter::TRACE, |l| (*l).into()),
-        )
+        Some(LEVELS.get(usize::from(self.level - 1)).map_or(LevelFilter::TRACE, |l| (*l).into()))
     }
 
     fn new_span(&self, _span: &Attributes<'_>) -> Id {
@@ -142,12 +126,7 @@ fn site(told: &Told<'_>) -> Option<&'static Site> {
     const MOST: usize = 10_000;
     static SITES: Mutex<Option<HashMap<Key, &'static Site>>> = Mutex::new(None);
     let level = *LEVELS.get(usize::from(told.level.checked_sub(1)?))?;
-    let key = (
-        told.level,
-        told.target.to_owned(),
-        told.file.to_owned(),
-        told.line,
-    );
+    let key = (told.level, told.target.to_owned(), told.file.to_owned(), told.line);
     let mut sites = SITES.lock();
     let sites = sites.get_or_insert_default();
     if let Some(site) = sites.get(&key) {
@@ -189,10 +168,7 @@ pub(super) fn emit(told: &Told<'_>, task: Option<TaskId>, worker: u32) {
             (&message_field, Some(&message)),
             (&task_field, task.as_ref().map(|task| task as &dyn Value)),
             (&worker_field, Some(&worker)),
-            (
-                &fields_field,
-                (!told.fields.is_empty()).then_some(&told.fields as &dyn Value),
-            ),
+            (&fields_field, (!told.fields.is_empty()).then_some(&told.fields as &dyn Value)),
         ];
         dispatch.event(&Event::new(metadata, &fields.value_set(&values)));
     });

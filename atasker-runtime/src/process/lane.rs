@@ -160,12 +160,7 @@ impl Lane {
     /// earlier one is never taken for one of its.
     pub(super) fn start(&mut self) -> u64 {
         let next = self.next_call().max(1);
-        *self = Lane {
-            stage: Stage::Starting,
-            first: next,
-            usual: self.usual,
-            ..Lane::default()
-        };
+        *self = Lane { stage: Stage::Starting, first: next, usual: self.usual, ..Lane::default() };
         next
     }
 
@@ -181,18 +176,13 @@ impl Lane {
     /// Whether a further call, appended now, would begin sooner than a sleeping worker wakes up.
     pub(super) fn is_nearly_free(&self) -> bool {
         const WAKING: u64 = 10_000;
-        self.usual
-            .is_some_and(|usual| usual.saturating_mul(self.live as u64) < WAKING)
-            && self
-                .worker()
-                .is_some_and(|worker| !worker.page.worker_sleeps())
+        self.usual.is_some_and(|usual| usual.saturating_mul(self.live as u64) < WAKING)
+            && self.worker().is_some_and(|worker| !worker.page.worker_sleeps())
     }
 
     /// Sends a call. Arguments that do not fit into the page are left with the worker's link.
     pub(super) fn send(&mut self, job: Job, priority: Priority) -> Result<u64, Box<Unsendable>> {
-        let Stage::Live(worker) = &self.stage else {
-            unreachable!("only open lanes are sent to")
-        };
+        let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
         let call = self.first + self.calls.len() as u64;
         let header = job.header();
         let (function, args) = match job.task().remote().map(|r| (r.function(), r.args())) {
@@ -209,11 +199,7 @@ impl Lane {
             );
             return Err(Box::new(Unsendable(job, error)));
         };
-        let name = if header.name() == function.name {
-            ""
-        } else {
-            header.name()
-        };
+        let name = if header.name() == function.name { "" } else { header.name() };
         let order = Order {
             function: index,
             id: header.id.to_parts(),
@@ -234,11 +220,7 @@ impl Lane {
             both.extend_from_slice(&args);
             worker.page.send(call, &order, &both);
         }
-        self.calls.push_back(Some(Sent {
-            job,
-            priority,
-            limit: None,
-        }));
+        self.calls.push_back(Some(Sent { job, priority, limit: None }));
         self.live += 1;
         self.tasks += 1;
         Ok(call)
@@ -252,13 +234,11 @@ impl Lane {
     /// Whether this call has begun and its reply is not there.
     pub(super) fn has_begun(&mut self, call: u64) -> bool {
         self.get(call).is_some()
-            && self
-                .worker()
-                .is_some_and(|worker| match worker.page.step(call) {
-                    Some(Step::Begun) => true,
-                    Some(Step::Done) => worker.page.reply(call).0 == ReplyAt::Socket,
-                    _ => false,
-                })
+            && self.worker().is_some_and(|worker| match worker.page.step(call) {
+                Some(Step::Begun) => true,
+                Some(Step::Done) => worker.page.reply(call).0 == ReplyAt::Socket,
+                _ => false,
+            })
     }
 
     /// Takes a call back that has not begun.
@@ -290,12 +270,7 @@ impl Lane {
 
     /// Whether a call of a priority that `wanted` names waits here behind another.
     pub(super) fn has_waiting(&self, wanted: impl Fn(Priority) -> bool) -> bool {
-        self.live > 1
-            && self
-                .calls
-                .iter()
-                .flatten()
-                .any(|sent| wanted(sent.priority))
+        self.live > 1 && self.calls.iter().flatten().any(|sent| wanted(sent.priority))
     }
 
     /// Takes the calls out that are done or skipped.
@@ -313,10 +288,7 @@ impl Lane {
                     let Some(sent) = front.take() else { break };
                     let times = page.times(call);
                     let (reply, after) = page.reply(call);
-                    let mut inline = Inline {
-                        bytes: [0; INLINE],
-                        len: 0,
-                    };
+                    let mut inline = Inline { bytes: [0; INLINE], len: 0 };
                     if let ReplyAt::Slot { len, .. } = reply {
                         page.reply_bytes(call, len, &mut inline.bytes);
                         inline.len = len;
@@ -383,11 +355,7 @@ impl Lane {
         let index = self.calls.iter().position(Option::is_some)?;
         let call = self.first + index as u64;
         let begun = matches!(worker.page.step(call), Some(Step::Begun | Step::Done));
-        if begun {
-            self.calls[index].as_ref()
-        } else {
-            None
-        }
+        if begun { self.calls[index].as_ref() } else { None }
     }
 
     /// Calls that were sent and have not begun, of each priority.
@@ -405,10 +373,7 @@ impl Lane {
 
 /// The encoded arguments of a job, in bytes.
 pub(super) fn bytes_of(job: &Job) -> usize {
-    job.task()
-        .remote()
-        .and_then(|remote: &dyn AnyRemote| remote.args())
-        .map_or(0, |a| a.len())
+    job.task().remote().and_then(|remote: &dyn AnyRemote| remote.args()).map_or(0, |a| a.len())
 }
 
 /// Where a task is, as it stands in its header's mark: in the backlog by a ticket, or in a lane.
@@ -464,20 +429,11 @@ mod unit {
             Whereabouts::Waiting(0),
             Whereabouts::Waiting(-5),
             Whereabouts::Waiting(1 << 40),
-            Whereabouts::Lane {
-                lane: 3,
-                call: 1 << 40,
-            },
-            Whereabouts::Lane {
-                lane: MAX_LANES - 1,
-                call: 1,
-            },
+            Whereabouts::Lane { lane: 3, call: 1 << 40 },
+            Whereabouts::Lane { lane: MAX_LANES - 1, call: 1 },
         ] {
             place.note(&job);
-            assert_eq!(
-                Whereabouts::of(job.header().mark.load(Ordering::Relaxed)),
-                place
-            );
+            assert_eq!(Whereabouts::of(job.header().mark.load(Ordering::Relaxed)), place);
         }
     }
 }

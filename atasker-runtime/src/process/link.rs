@@ -117,9 +117,7 @@ impl Worker {
         // Under the lock: nobody may signal a number that is given anew.
         let mut process = self.process.lock();
         let overflow = || self.page.overflow.load(Ordering::Acquire) != 0;
-        process
-            .take()
-            .map_or(DeathCause::Other("it is gone".into()), |p| p.bury(overflow))
+        process.take().map_or(DeathCause::Other("it is gone".into()), |p| p.bury(overflow))
     }
 
     /// Has its link thread look around.
@@ -170,11 +168,7 @@ impl Worker {
         let mut out = self.out.lock();
         while let Some(bytes) = inbox.pass_on() {
             let mut frame = Vec::new();
-            ToWorker::Message {
-                call,
-                bytes: &bytes,
-            }
-            .write(&mut frame);
+            ToWorker::Message { call, bytes: &bytes }.write(&mut frame);
             out.control.pieces.push_back(Arc::new(frame));
         }
     }
@@ -196,10 +190,7 @@ impl Worker {
         if !out.control.is_empty() {
             out.control.write(&self.control);
         }
-        Wanted {
-            data_room: !out.data.is_empty(),
-            control_room: !out.control.is_empty(),
-        }
+        Wanted { data_room: !out.data.is_empty(), control_room: !out.control.is_empty() }
     }
 
     /// Calls were sent: writes their arguments, and wakes the worker.
@@ -275,13 +266,7 @@ impl Link<'_> {
                 }
                 Rest::Until(nanos) => nanos,
             };
-            let Worker {
-                data,
-                control,
-                bell,
-                pidfd,
-                ..
-            } = &**self.worker;
+            let Worker { data, control, bell, pidfd, .. } = &**self.worker;
             let events = link::wait(data, control, pidfd, bell, wanted, nanos);
             self.worker.page.awake();
             if events.bell {
@@ -373,24 +358,9 @@ impl Link<'_> {
                     progress.get_or_insert_default().message = Some(text.to_owned());
                 }
             }
-            ToParent::Event {
-                call,
-                level,
-                target,
-                message,
-                fields,
-                file,
-                line,
-            } => {
+            ToParent::Event { call, level, target, message, fields, file, line } => {
                 let task = self.task_of(call).map(|task| task.header().id);
-                let event = events::Told {
-                    level,
-                    target,
-                    message,
-                    fields,
-                    file,
-                    line,
-                };
+                let event = events::Told { level, target, message, fields, file, line };
                 events::emit(&event, task, self.worker.pid);
             }
         }
@@ -422,13 +392,7 @@ impl Link<'_> {
     }
 
     fn settle(&self, done: Finished, ok: bool, reply: Option<&[u8]>) {
-        let Finished {
-            sent,
-            times,
-            progress,
-            inline,
-            ..
-        } = done;
+        let Finished { sent, times, progress, inline, .. } = done;
         let task = leave(sent, times.begun, progress);
         let reply = reply.unwrap_or(&inline.bytes[..inline.len]);
         if ok {
@@ -475,20 +439,12 @@ impl Link<'_> {
         let leavings = self.pool.lost(self.lane, never_served.as_deref());
         let death = WorkerDeath::new(self.worker.pid, cause);
         let page = &self.worker.page;
-        let half_written = self
-            .finished
-            .into_iter()
-            .map(|done| (done.call, done.times.begun, done.sent));
-        let begun = leavings
-            .begun
-            .into_iter()
-            .map(|(call, sent)| (call, page.begun(call), sent));
+        let half_written =
+            self.finished.into_iter().map(|done| (done.call, done.times.begun, done.sent));
+        let begun = leavings.begun.into_iter().map(|(call, sent)| (call, page.begun(call), sent));
         for (call, begun, sent) in half_written.chain(begun) {
             let task = leave(sent, begun, page.progress(call));
-            let why = leavings
-                .doomed
-                .filter(|(doomed, _)| *doomed == call)
-                .map(|(_, why)| why);
+            let why = leavings.doomed.filter(|(doomed, _)| *doomed == call).map(|(_, why)| why);
             match why {
                 Some(Why::Limit(limit)) => task.fail(TaskError::TimedOut { limit }),
                 Some(Why::Kill) => end(task, TaskError::Canceled),

@@ -134,10 +134,7 @@ impl ReplyAt {
             1 => ReplyAt::Socket,
             _ => {
                 let len = usize::try_from(word >> 2).unwrap_or(usize::MAX).min(INLINE);
-                ReplyAt::Slot {
-                    ok: word & 2 != 0,
-                    len,
-                }
+                ReplyAt::Slot { ok: word & 2 != 0, len }
             }
         }
     }
@@ -174,11 +171,7 @@ impl Slot {
 
     fn get<'b>(&self, len: usize, to: &'b mut [u8; INLINE]) -> &'b [u8] {
         let len = len.min(INLINE);
-        for (chunk, word) in to
-            .as_chunks_mut::<8>()
-            .0
-            .iter_mut()
-            .zip(&self.data[..len.div_ceil(8)])
+        for (chunk, word) in to.as_chunks_mut::<8>().0.iter_mut().zip(&self.data[..len.div_ceil(8)])
         {
             *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
         }
@@ -210,9 +203,7 @@ impl Page {
     fn turn(&self, call: u64, from: Step, to: Step) -> bool {
         let state = &self.slot(call).state;
         let (from, to) = (word(call, from), word(call, to));
-        state
-            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -226,13 +217,10 @@ impl Page {
         slot.attempt.store(order.attempt, Ordering::Relaxed);
         slot.origin.store(order.id.0, Ordering::Relaxed);
         slot.number.store(order.id.1, Ordering::Relaxed);
-        slot.name_len
-            .store(order.name_len as u64, Ordering::Relaxed);
-        slot.args_len
-            .store(order.args_len as u64, Ordering::Relaxed);
+        slot.name_len.store(order.name_len as u64, Ordering::Relaxed);
+        slot.args_len.store(order.args_len as u64, Ordering::Relaxed);
         let linked = if order.linked { LINKED } else { 0 };
-        slot.traits
-            .store(u32::from(order.priority) | linked, Ordering::Relaxed);
+        slot.traits.store(u32::from(order.priority) | linked, Ordering::Relaxed);
         slot.put(0, inline);
         slot.state.store(word(call, Step::Sent), Ordering::Release);
     }
@@ -357,10 +345,7 @@ impl Page {
         let traits = slot.traits.load(Ordering::Relaxed);
         Order {
             function: slot.function.load(Ordering::Relaxed),
-            id: (
-                slot.origin.load(Ordering::Relaxed),
-                slot.number.load(Ordering::Relaxed),
-            ),
+            id: (slot.origin.load(Ordering::Relaxed), slot.number.load(Ordering::Relaxed)),
             attempt: slot.attempt.load(Ordering::Relaxed),
             priority: (traits & 0xff) as u8,
             linked: traits & LINKED != 0,
@@ -398,9 +383,7 @@ impl Page {
 
     /// A revoked call is passed over.
     pub(super) fn skip(&self, call: u64) {
-        self.slot(call)
-            .state
-            .store(word(call, Step::Skipped), Ordering::Release);
+        self.slot(call).state.store(word(call, Step::Skipped), Ordering::Release);
     }
 
     /// Whether the parent must be woken now that `call` is done or skipped. True once.

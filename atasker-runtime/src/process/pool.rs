@@ -141,10 +141,7 @@ impl ProcessPool {
         for priority in Priority::ALL {
             waiting[priority.index()] = inner.backlog.waiting_of(priority);
         }
-        inner
-            .lanes
-            .iter()
-            .for_each(|lane| lane.count_unbegun(&mut waiting));
+        inner.lanes.iter().for_each(|lane| lane.count_unbegun(&mut waiting));
         let running = inner.lanes.iter().filter_map(Lane::running).count();
         let workers = inner.lanes.iter().filter_map(|lane| {
             let worker = lane.worker()?;
@@ -233,9 +230,7 @@ impl ProcessPool {
                 return;
             };
             let now = clock::now();
-            let begun = inner.lanes[lane]
-                .has_begun(call)
-                .then(|| inner.begun(lane, call));
+            let begun = inner.lanes[lane].has_begun(call).then(|| inner.begun(lane, call));
             let over =
                 begun.is_some_and(|begun| Duration::from_nanos(now.saturating_sub(begun)) >= limit);
             if over {
@@ -243,9 +238,8 @@ impl ProcessPool {
                 return inner.fill(deeds, self);
             }
             // It was sent, and waited there for its turn: its time counts from its begin.
-            let passed = begun.map_or(Duration::ZERO, |b| {
-                Duration::from_nanos(now.saturating_sub(b))
-            });
+            let passed =
+                begun.map_or(Duration::ZERO, |b| Duration::from_nanos(now.saturating_sub(b)));
             let at = clock::after(limit.saturating_sub(passed));
             let key = self.watch_limit(at, Arc::downgrade(task), limit);
             if let Some(sent) = inner.lanes[lane].get(call) {
@@ -405,23 +399,13 @@ impl Place for ProcessPool {
         }
         drop(inner);
         deeds.take_back();
-        waiting
-            .into_iter()
-            .for_each(|job| job.end(TaskError::SupervisorStopped));
+        waiting.into_iter().for_each(|job| job.end(TaskError::SupervisorStopped));
 
         let deadline = Instant::now() + GRACE;
         let mut inner = self.inner.lock();
-        while inner
-            .lanes
-            .iter()
-            .any(|lane| !matches!(lane.stage, Stage::Empty))
-        {
+        while inner.lanes.iter().any(|lane| !matches!(lane.stage, Stage::Empty)) {
             if self.ended.wait_until(&mut inner, deadline).timed_out() {
-                inner
-                    .lanes
-                    .iter()
-                    .filter_map(Lane::worker)
-                    .for_each(|worker| worker.kill());
+                inner.lanes.iter().filter_map(Lane::worker).for_each(|worker| worker.kill());
                 let last = Instant::now() + GRACE;
                 while inner.lanes.iter().any(|lane| lane.worker().is_some())
                     && !self.ended.wait_until(&mut inner, last).timed_out()
@@ -488,9 +472,7 @@ impl Inner {
     /// The worker that this call was sent to, if it is the present one of its lane.
     fn worker_of(&self, lane: usize, call: u64) -> Option<Arc<Worker>> {
         let lane = self.lanes.get(lane)?;
-        (call >= lane.first_call())
-            .then(|| lane.worker().cloned())
-            .flatten()
+        (call >= lane.first_call()).then(|| lane.worker().cloned()).flatten()
     }
 
     /// When a call that has begun did so.
@@ -501,10 +483,8 @@ impl Inner {
 
     /// What to do with a job of so many bytes that would have to wait, if the queue is full.
     fn overflow(&self, bytes: u64) -> Option<Overflow> {
-        let by_count = self
-            .config
-            .queue_limit
-            .filter(|(limit, _)| self.backlog.waiting() >= *limit);
+        let by_count =
+            self.config.queue_limit.filter(|(limit, _)| self.backlog.waiting() >= *limit);
         let by_bytes = self
             .config
             .queue_bytes
@@ -635,21 +615,13 @@ impl Inner {
         if !may_append {
             return None;
         }
-        let lanes = self
-            .lanes
-            .iter()
-            .enumerate()
-            .filter(|(_, lane)| appendable(lane));
-        lanes
-            .min_by_key(|(_, lane)| lane.live())
-            .map(|(lane, _)| lane)
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| appendable(lane));
+        lanes.min_by_key(|(_, lane)| lane.live()).map(|(lane, _)| lane)
     }
 
     /// Whether the lane's worker process may have one more task in its life.
     fn tasks_left(&self, lane: &Lane) -> bool {
-        self.config
-            .max_tasks_per_worker
-            .is_none_or(|most| lane.tasks < most)
+        self.config.max_tasks_per_worker.is_none_or(|most| lane.tasks < most)
     }
 
     fn send(
@@ -696,11 +668,8 @@ impl Inner {
         if !self.open || self.pausing {
             return;
         }
-        let starting = self
-            .lanes
-            .iter()
-            .filter(|lane| matches!(lane.stage, Stage::Starting))
-            .count();
+        let starting =
+            self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Starting)).count();
         let there = self.lanes.iter().filter(|lane| lane.is_open()).count() + starting;
         let mut wanted = self.config.min_size.saturating_sub(there);
         if let Some(priority) = self.backlog.first() {
@@ -714,22 +683,13 @@ impl Inner {
                 _ => (limits.of(priority), self.backlog.held()),
             };
             let free = limit.saturating_sub(held);
-            let useful = free
-                .min(self.backlog.waiting())
-                .saturating_sub(starting + idle);
+            let useful = free.min(self.backlog.waiting()).saturating_sub(starting + idle);
             wanted = wanted.max(useful);
         }
         // After a failure one at a time, until one has shown that it can serve.
-        let most = if self.failures > 0 {
-            1usize.saturating_sub(starting)
-        } else {
-            usize::MAX
-        };
+        let most = if self.failures > 0 { 1usize.saturating_sub(starting) } else { usize::MAX };
         for _ in 0..wanted.min(most) {
-            let free = self
-                .lanes
-                .iter()
-                .position(|lane| matches!(lane.stage, Stage::Empty));
+            let free = self.lanes.iter().position(|lane| matches!(lane.stage, Stage::Empty));
             let index = match free {
                 Some(index) => index,
                 None if self.lanes.len() < MAX_LANES => {
@@ -780,9 +740,7 @@ impl Inner {
     fn end_lane(&mut self, index: usize, deeds: &mut Deeds) {
         for sent in self.lanes[index].revoke_all(|_| true) {
             let job = self.unsend(index, sent);
-            deeds
-                .unsendable
-                .push(Unsendable(job, TaskError::SupervisorStopped));
+            deeds.unsendable.push(Unsendable(job, TaskError::SupervisorStopped));
         }
         let lane = &mut self.lanes[index];
         lane.close();
@@ -802,11 +760,7 @@ impl Inner {
 impl Inner {
     /// Too many have failed, and none is there.
     fn given_up(&self) -> bool {
-        self.failures >= TRIES
-            && self
-                .lanes
-                .iter()
-                .all(|lane| matches!(lane.stage, Stage::Empty))
+        self.failures >= TRIES && self.lanes.iter().all(|lane| matches!(lane.stage, Stage::Empty))
     }
 
     /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs
@@ -906,10 +860,7 @@ impl ProcessPool {
             let lane = &mut inner.lanes[index];
             if lane.live() == 0
                 && !lane.is_closing()
-                && inner
-                    .config
-                    .max_tasks_per_worker
-                    .is_some_and(|most| lane.tasks >= most)
+                && inner.config.max_tasks_per_worker.is_some_and(|most| lane.tasks >= most)
             {
                 lane.close();
                 if let Some(worker) = lane.worker() {
@@ -939,13 +890,7 @@ impl ProcessPool {
             Some(left.as_nanos() as u64)
         } else if live == 0 && !lane.is_closing() && spare && lane.proven {
             let idle = Duration::from_nanos(clock::now().saturating_sub(lane.idle_since));
-            Some(
-                idle_timeout
-                    .saturating_sub(idle)
-                    .as_nanos()
-                    .try_into()
-                    .unwrap_or(u64::MAX),
-            )
+            Some(idle_timeout.saturating_sub(idle).as_nanos().try_into().unwrap_or(u64::MAX))
         } else {
             None
         };
@@ -1028,10 +973,7 @@ impl ProcessPool {
                 }
             }
             inner.fill(deeds, self);
-            let begun = begun
-                .into_iter()
-                .map(|(call, sent, _)| (call, sent))
-                .collect();
+            let begun = begun.into_iter().map(|(call, sent, _)| (call, sent)).collect();
             (Leavings { begun, doomed }, told)
         });
         self.tell_failed(told, never_served.unwrap_or_default());
@@ -1046,9 +988,7 @@ impl ProcessPool {
     /// The task of a call that is under way.
     pub(super) fn task_of(&self, index: usize, call: u64) -> Option<Arc<dyn AnyTask>> {
         let mut inner = self.inner.lock();
-        inner.lanes[index]
-            .get(call)
-            .map(|sent| Arc::clone(sent.job.task()))
+        inner.lanes[index].get(call).map(|sent| Arc::clone(sent.job.task()))
     }
 }
 

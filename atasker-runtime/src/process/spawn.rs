@@ -39,9 +39,7 @@ pub(super) fn request(request: Request) {
             let thread = std::thread::Builder::new().name("atasker spawner".into());
             if let Err(error) = thread.spawn(move || run(requests)) {
                 drop(spawner);
-                return request
-                    .pool
-                    .failed(request.lane, &format!("no thread: {error}"));
+                return request.pool.failed(request.lane, &format!("no thread: {error}"));
             }
             spawner.insert(sender)
         }
@@ -60,14 +58,7 @@ fn run(requests: Receiver<Request>) {
 }
 
 fn start(request: Request) -> io::Result<()> {
-    let Request {
-        pool,
-        lane,
-        number,
-        first,
-        supervisor,
-        config,
-    } = request;
+    let Request { pool, lane, number, first, supervisor, config } = request;
     let (data, theirs) = sys_link::pair()?;
     let (control, their_control) = sys_link::pair()?;
     let bell = sys_link::bell()?;
@@ -82,10 +73,7 @@ fn start(request: Request) -> io::Result<()> {
         memory: config.memory_limit.unwrap_or(0),
         init: config.worker_init.map(entry::offset_of),
         exit: config.worker_exit.map(entry::offset_of),
-        data: config
-            .worker_data
-            .as_ref()
-            .map(|data| (&*data.type_name, &*data.bytes)),
+        data: config.worker_data.as_ref().map(|data| (&*data.type_name, &*data.bytes)),
     });
     let mut hello = Vec::new();
     setup.write(&mut hello);
@@ -115,12 +103,6 @@ fn start(request: Request) -> io::Result<()> {
 /// The program's name, for `ps`.
 fn program() -> String {
     let name = std::env::args_os().next();
-    let name = name
-        .as_deref()
-        .map(std::path::Path::new)
-        .and_then(|path| path.file_name());
-    name.map_or_else(
-        || "program".into(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    let name = name.as_deref().map(std::path::Path::new).and_then(|path| path.file_name());
+    name.map_or_else(|| "program".into(), |name| name.to_string_lossy().into_owned())
 }

@@ -26,20 +26,15 @@ fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, TaskError> {
 
 fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
     let decoded = bincode::serde::decode_from_slice(bytes, bincode::config::standard());
-    decoded
-        .map(|(value, _)| value)
-        .map_err(|error| TaskError::Codec {
-            stage: CodecStage::DecodeArguments,
-            type_name: std::any::type_name::<T>().into(),
-            detail: error.to_string(),
-        })
+    decoded.map(|(value, _)| value).map_err(|error| TaskError::Codec {
+        stage: CodecStage::DecodeArguments,
+        type_name: std::any::type_name::<T>().into(),
+        detail: error.to_string(),
+    })
 }
 
 fn port<T: Serialize + DeserializeOwned>() -> Port<T> {
-    Port {
-        encode: to_bytes,
-        decode: from_bytes,
-    }
+    Port { encode: to_bytes, decode: from_bytes }
 }
 
 /// What the attribute will write: an entry in the table, and a launcher beside the function.
@@ -191,10 +186,7 @@ fn within<R: Send + 'static, I: Send + 'static, O: Send + 'static>(
 fn is_gone(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Err(_) => true,
-        Ok(stat) => stat
-            .rsplit(") ")
-            .next()
-            .is_some_and(|rest| rest.starts_with('Z')),
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')),
     }
 }
 
@@ -221,9 +213,7 @@ fn a_call_and_its_result() {
 #[test]
 fn many_calls_keep_their_results() {
     let sup = pool(MpPoolConfig::new(2));
-    let tasks: Vec<_> = (0..20_000)
-        .map(|n| add((n, n)).supervisor(&sup).start())
-        .collect();
+    let tasks: Vec<_> = (0..20_000).map(|n| add((n, n)).supervisor(&sup).start()).collect();
     for (n, task) in tasks.into_iter().enumerate() {
         assert_eq!(within(task).unwrap(), 2 * n as u64);
     }
@@ -234,12 +224,7 @@ fn many_calls_keep_their_results() {
 fn a_panic_is_told_with_its_place() {
     let sup = pool(MpPoolConfig::new(1));
     let error = within(panics("no luck".into()).supervisor(&sup).start()).unwrap_err();
-    let TaskError::Panicked {
-        message, location, ..
-    } = error
-    else {
-        panic!("{error:?}")
-    };
+    let TaskError::Panicked { message, location, .. } = error else { panic!("{error:?}") };
     assert_eq!(message, "no luck");
     assert!(location.unwrap().contains("tests.rs:"));
     // The worker lives on.
@@ -260,21 +245,11 @@ fn a_crash_costs_one_task() {
         ("rubbish", "it sent bytes that make no sense"),
     ];
     for (how, cause) in cases {
-        let before: Vec<_> = (0..50)
-            .map(|n| add((n, 1)).supervisor(&sup).start())
-            .collect();
+        let before: Vec<_> = (0..50).map(|n| add((n, 1)).supervisor(&sup).start()).collect();
         let victim = dies(how.into()).supervisor(&sup).start();
-        let after: Vec<_> = (0..50)
-            .map(|n| add((n, 1)).supervisor(&sup).start())
-            .collect();
-        let TaskError::WorkerDied(death) = within(victim).unwrap_err() else {
-            panic!("{how}")
-        };
-        assert!(
-            death.cause().to_string().starts_with(cause),
-            "{how}: {}",
-            death.cause()
-        );
+        let after: Vec<_> = (0..50).map(|n| add((n, 1)).supervisor(&sup).start()).collect();
+        let TaskError::WorkerDied(death) = within(victim).unwrap_err() else { panic!("{how}") };
+        assert!(death.cause().to_string().starts_with(cause), "{how}: {}", death.cause());
         assert!(death.pid() > 0);
         for (n, task) in before.into_iter().chain(after).enumerate() {
             assert_eq!(within(task).unwrap(), n as u64 % 50 + 1, "{how}");
@@ -296,15 +271,11 @@ fn a_crash_with_retries_runs_again() {
 fn large_values_both_ways() {
     let sup = pool(MpPoolConfig::new(2));
     for size in [0, 1, 200, 257, 5_000, 70_000, 1 << 20, 20 << 20] {
-        let tasks: Vec<_> = (0..4u8)
-            .map(|n| (n, echo(vec![n; size]).supervisor(&sup).start()))
-            .collect();
+        let tasks: Vec<_> =
+            (0..4u8).map(|n| (n, echo(vec![n; size]).supervisor(&sup).start())).collect();
         for (n, task) in tasks {
             let back = within(task).unwrap();
-            assert!(
-                back.len() == size && back.iter().all(|byte| *byte == n),
-                "{size}"
-            );
+            assert!(back.len() == size && back.iter().all(|byte| *byte == n), "{size}");
         }
     }
 }
@@ -319,10 +290,7 @@ fn a_time_limit_ends_the_worker() {
     assert_eq!(within(next).unwrap(), 2);
     // The time in the queue does not count.
     let first = sleeps(300).supervisor(&sup).start();
-    let second = sleeps(1)
-        .supervisor(&sup)
-        .timeout(Duration::from_millis(150))
-        .start();
+    let second = sleeps(1).supervisor(&sup).timeout(Duration::from_millis(150)).start();
     assert_eq!(within(first).unwrap(), 300);
     assert_eq!(within(second).unwrap(), 1);
 }
@@ -347,9 +315,7 @@ fn a_queued_call_is_canceled_for_good() {
     let sup = pool(MpPoolConfig::new(1));
     let running = until_stop(()).supervisor(&sup).start();
     running.recv().unwrap();
-    let queued: Vec<_> = (0..10)
-        .map(|n| add((n, n)).supervisor(&sup).start())
-        .collect();
+    let queued: Vec<_> = (0..10).map(|n| add((n, n)).supervisor(&sup).start()).collect();
     assert!(queued[3].cancel());
     assert!(!running.cancel());
     assert_eq!(within(running).unwrap(), "stopped");
@@ -396,20 +362,13 @@ fn messages_before_the_begin_arrive() {
 #[test]
 fn a_worker_has_no_marker_and_no_input() {
     let sup = pool(MpPoolConfig::new(1));
-    assert_eq!(
-        within(stdin(()).supervisor(&sup).start()).unwrap(),
-        (0, false, true)
-    );
+    assert_eq!(within(stdin(()).supervisor(&sup).start()).unwrap(), (0, false, true));
 }
 
 #[test]
 fn workers_find_data_and_environment() {
     let words = vec!["a".to_owned(), "b".to_owned()];
-    let sup = pool(
-        MpPoolConfig::new(1)
-            .worker_data(&words)
-            .env("ATASKER_TEST", "yes"),
-    );
+    let sup = pool(MpPoolConfig::new(1).worker_data(&words).env("ATASKER_TEST", "yes"));
     let found = within(data(()).supervisor(&sup).start()).unwrap();
     assert_eq!(found, (Some("a+b".into()), Some("yes".into())));
     assert_eq!(crate::worker_data::<Vec<String>>(), Some(&words));
@@ -418,29 +377,17 @@ fn workers_find_data_and_environment() {
 #[test]
 fn a_more_urgent_task_starts_first_and_reserves_hold() {
     let sup = pool(MpPoolConfig::new(1).reserve_high(1));
-    let low = until_stop(())
-        .supervisor(&sup)
-        .priority(Priority::Low)
-        .start();
+    let low = until_stop(()).supervisor(&sup).priority(Priority::Low).start();
     low.recv().unwrap();
     let waiting = pid(()).supervisor(&sup).priority(Priority::Low).start();
-    let high = until_stop(())
-        .supervisor(&sup)
-        .priority(Priority::High)
-        .start();
+    let high = until_stop(()).supervisor(&sup).priority(Priority::High).start();
     high.recv().unwrap();
     assert_eq!(waiting.status(), TaskStatus::Queued);
     // The pool is full now; the next ones wait by priority.
-    let second = sleeps(5)
-        .supervisor(&sup)
-        .priority(Priority::Normal)
-        .start();
+    let second = sleeps(5).supervisor(&sup).priority(Priority::Normal).start();
     let first = sleeps(5).supervisor(&sup).priority(Priority::High).start();
     let info = sup.info().mp_pool.unwrap();
-    assert_eq!(
-        (info.waiting.low, info.waiting.normal, info.waiting.high),
-        (1, 1, 1)
-    );
+    assert_eq!((info.waiting.low, info.waiting.normal, info.waiting.high), (1, 1, 1));
     assert_eq!(info.running, 2);
     high.stop();
     let times = |task: &Task<u64>| task.time_started().unwrap();
@@ -457,10 +404,7 @@ fn critical_tasks_run_beyond_the_pool() {
     let sup = pool(MpPoolConfig::new(1).critical_extra(1));
     let running = until_stop(()).supervisor(&sup).start();
     running.recv().unwrap();
-    let critical = pid(())
-        .supervisor(&sup)
-        .priority(Priority::Critical)
-        .start();
+    let critical = pid(()).supervisor(&sup).priority(Priority::Critical).start();
     assert!(within(critical).is_ok());
     running.stop();
     assert!(within(running).is_ok());
@@ -498,10 +442,7 @@ fn a_full_queue_rejects() {
     running.recv().unwrap();
     let waiting = add((1, 1)).supervisor(&sup).start();
     let rejected = add((1, 1)).supervisor(&sup).start();
-    assert!(matches!(
-        within(rejected).unwrap_err(),
-        TaskError::QueueFull
-    ));
+    assert!(matches!(within(rejected).unwrap_err(), TaskError::QueueFull));
     running.stop();
     assert!(within(running).is_ok());
     assert_eq!(within(waiting).unwrap(), 2);
@@ -509,14 +450,8 @@ fn a_full_queue_rejects() {
 
 #[test]
 fn idle_workers_leave() {
-    let sup = pool(
-        MpPoolConfig::new(2)
-            .idle_timeout(Duration::from_millis(50))
-            .min_size(1),
-    );
-    let tasks: Vec<_> = (0..2)
-        .map(|_| until_stop(()).supervisor(&sup).start())
-        .collect();
+    let sup = pool(MpPoolConfig::new(2).idle_timeout(Duration::from_millis(50)).min_size(1));
+    let tasks: Vec<_> = (0..2).map(|_| until_stop(()).supervisor(&sup).start()).collect();
     let pids: Vec<u32> = tasks.iter().map(|task| task.recv().unwrap()).collect();
     for task in tasks {
         task.stop();
@@ -532,10 +467,7 @@ fn idle_workers_leave() {
 fn workers_are_replaced_after_their_number_of_tasks() {
     let sup = pool(MpPoolConfig::new(1).max_tasks_per_worker(3));
     let tasks: Vec<_> = (0..10).map(|_| pid(()).supervisor(&sup).start()).collect();
-    let mut pids: Vec<u32> = tasks
-        .into_iter()
-        .map(|task| within(task).unwrap())
-        .collect();
+    let mut pids: Vec<u32> = tasks.into_iter().map(|task| within(task).unwrap()).collect();
     pids.dedup();
     assert_eq!(pids.len(), 4, "{pids:?}");
     assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
@@ -548,10 +480,7 @@ fn stop_kills_what_runs_at_the_deadline() {
     eventually("it runs", || task.is_started());
     let there = task.info().worker_pid.unwrap();
     sup.stop(StopOptions::new().wait(Duration::from_millis(50)));
-    assert!(matches!(
-        within(task).unwrap_err(),
-        TaskError::SupervisorStopped
-    ));
+    assert!(matches!(within(task).unwrap_err(), TaskError::SupervisorStopped));
     assert!(is_gone(there));
     assert!(sup.start());
     assert_eq!(within(add((2, 2)).supervisor(&sup).start()).unwrap(), 4);
@@ -566,9 +495,7 @@ fn causes_read_as_promised() {
 #[test]
 fn a_worker_init_that_fails_is_told() {
     let sup = pool(MpPoolConfig::new(1).worker_init(no_start));
-    let error = within(add((1, 1)).supervisor(&sup).start())
-        .unwrap_err()
-        .to_string();
+    let error = within(add((1, 1)).supervisor(&sup).start()).unwrap_err().to_string();
     assert!(error.contains("no start today"), "{error}");
     // The pool is none the worse for it.
     sup.set_mp_pool(MpPoolConfig::new(1).worker_init(count_init));
@@ -622,11 +549,7 @@ fn sacrifice() {
     let sup = pool(MpPoolConfig::new(3));
     let busy = grandchild(()).supervisor(&sup).start();
     let idle = until_stop(()).supervisor(&sup).start();
-    let pids = [
-        busy.recv().unwrap(),
-        busy.recv().unwrap(),
-        idle.recv().unwrap(),
-    ];
+    let pids = [busy.recv().unwrap(), busy.recv().unwrap(), idle.recv().unwrap()];
     // One that is stopped can't look whether its parent is still there.
     let stopped = until_stop(()).supervisor(&sup).start();
     let third = stopped.recv().unwrap();
@@ -642,26 +565,14 @@ fn sacrifice() {
 fn a_killed_parent_leaves_nothing_behind() {
     use std::io::BufRead;
     let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "process::tests::sacrifice",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["process::tests::sacrifice", "--exact", "--ignored", "--nocapture"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let out = std::io::BufReader::new(parent.stdout.take().unwrap());
-    let line = out
-        .lines()
-        .map(Result::unwrap)
-        .find(|line| line.starts_with("pids "));
+    let line = out.lines().map(Result::unwrap).find(|line| line.starts_with("pids "));
     let line = line.expect("the parent tells its workers");
-    let pids: Vec<u32> = line
-        .split(' ')
-        .skip(1)
-        .map(|pid| pid.parse().unwrap())
-        .collect();
+    let pids: Vec<u32> = line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(pids.iter().filter(|pid| is_gone(**pid)).count(), 0);
     parent.kill().unwrap();
     parent.wait().unwrap();
@@ -690,9 +601,7 @@ fn a_worker_has_few_descriptors() {
     let sockets = |pid: u32| {
         let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         let targets = links.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
-        targets
-            .filter(|target| target.to_string_lossy().starts_with("socket:"))
-            .count()
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     };
     // Its own two, and nothing of the other worker's.
     assert_eq!(sockets(second), 2);

@@ -36,20 +36,12 @@ struct Alarm {
 
 impl Alarms {
     pub(super) fn new(core: Weak<Core>) -> Self {
-        Alarms {
-            core,
-            any: AtomicBool::new(false),
-            list: RwLock::new(Vec::new()),
-        }
+        Alarms { core, any: AtomicBool::new(false), list: RwLock::new(Vec::new()) }
     }
 
     /// Tasks queued from now on are watched.
     pub(super) fn add(&self, time: Duration, action: Action) {
-        let alarm = Alarm {
-            time,
-            action,
-            waiting: Mutex::new(VecDeque::new()),
-        };
+        let alarm = Alarm { time, action, waiting: Mutex::new(VecDeque::new()) };
         self.list.write().push(Arc::new(alarm));
         self.any.store(true, Ordering::Release);
     }
@@ -87,10 +79,7 @@ impl Alarms {
             due.push(id);
         }
         // Tasks that are no longer live need no turn of their own.
-        while waiting
-            .pop_front_if(|(_, id)| !core.live.contains_key(id))
-            .is_some()
-        {}
+        while waiting.pop_front_if(|(_, id)| !core.live.contains_key(id)).is_some() {}
         if let Some((next, _)) = waiting.front() {
             self.set(alarm, *next);
         }

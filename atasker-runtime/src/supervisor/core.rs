@@ -88,10 +88,7 @@ impl Core {
             me: me.clone(),
             live: DashMap::with_hasher(BuildHasherDefault::default()),
             phase: AtomicU8::new(Phase::Idle as u8),
-            life: Mutex::new(Life {
-                waiters: Waiters::None,
-                stopping_inside: 0,
-            }),
+            life: Mutex::new(Life { waiters: Waiters::None, stopping_inside: 0 }),
             threads: ThreadPool::new(&id, threads),
             #[cfg(feature = "mp")]
             processes: crate::process::ProcessPool::new(&id, processes),
@@ -194,11 +191,7 @@ impl Core {
 
     /// The live tasks, in the order of their launch.
     pub(super) fn live_tasks(&self) -> Vec<Arc<dyn AnyTask>> {
-        let mut tasks: Vec<_> = self
-            .live
-            .iter()
-            .map(|entry| Arc::clone(entry.value()))
-            .collect();
+        let mut tasks: Vec<_> = self.live.iter().map(|entry| Arc::clone(entry.value())).collect();
         tasks.sort_by_key(|task| task.header().id);
         tasks
     }

@@ -105,8 +105,7 @@ impl Core {
     fn enqueue(&self, task: Arc<dyn AnyTask>, from_launch: bool) {
         self.alarms.watch(&task);
         let may_block = from_launch && !park::on_aloop_thread() && current::with(|h| h.is_none());
-        self.place(task.header().tt)
-            .start(Job::new(task), may_block);
+        self.place(task.header().tt).start(Job::new(task), may_block);
     }
 
     /// Where tasks of this type run.
@@ -142,11 +141,7 @@ impl Core {
                     run();
                 }
             };
-            if std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(go.clone())
-                .is_err()
-            {
+            if std::thread::Builder::new().name(name.to_owned()).spawn(go.clone()).is_err() {
                 go();
             }
             return;
@@ -184,11 +179,7 @@ impl Owner for Core {
     }
 
     fn again(&self, task: Arc<dyn AnyTask>) {
-        let delay = task
-            .header()
-            .extras()
-            .map(|extras| extras.retry_delay)
-            .unwrap_or_default();
+        let delay = task.header().extras().map(|extras| extras.retry_delay).unwrap_or_default();
         // Always by the timer: whoever settles a run may hold locks of its place.
         self.later(task, delay);
     }

@@ -89,9 +89,7 @@ impl Supervisor {
     }
 
     pub(crate) fn from_core(core: Arc<Core>) -> Self {
-        Supervisor {
-            shared: Arc::new(LastHandle(core)),
-        }
+        Supervisor { shared: Arc::new(LastHandle(core)) }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

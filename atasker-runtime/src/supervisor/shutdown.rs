@@ -65,11 +65,7 @@ pub(super) async fn stop_async(core: &Arc<Core>, options: &StopOptions) -> StopR
         })
     });
     std::future::poll_fn(|context| match stop.poll_drained(context) {
-        Poll::Pending
-            if stop
-                .deadline
-                .is_some_and(|deadline| deadline <= Instant::now()) =>
-        {
+        Poll::Pending if stop.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
             Poll::Ready(())
         }
         other => other,
@@ -156,19 +152,14 @@ impl Stop<'_> {
 
     /// Is ready when no task is left but those that wait for this very stop.
     fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.core.poll_life(self.key, context, |life| {
-            self.core.live.len() <= life.stopping_inside
-        })
+        self.core.poll_life(self.key, context, |life| self.core.live.len() <= life.stopping_inside)
     }
 
     /// Ends what is left, and the places.
     fn finish(self) -> StopReport {
         let mut abandoned = 0;
         let counts = |core: &Core| {
-            (
-                core.ended.load(Ordering::Relaxed),
-                core.canceled.load(Ordering::Relaxed),
-            )
+            (core.ended.load(Ordering::Relaxed), core.canceled.load(Ordering::Relaxed))
         };
         let (ended, canceled) = counts(self.core);
         for task in self.others() {

@@ -16,20 +16,12 @@ use rustix::thread::futex;
 /// Two ends of a connection. Reading and writing block unless said otherwise at the call.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let kind = SocketType::STREAM;
-    Ok(rustix::net::socketpair(
-        AddressFamily::UNIX,
-        kind,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
 }
 
 /// A counter that wakes who polls it.
 pub(crate) fn bell() -> io::Result<OwnedFd> {
-    Ok(rustix::event::eventfd(
-        0,
-        EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
-    )?)
+    Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
 /// Rings a bell. One that rang already stays rung.
@@ -52,12 +44,7 @@ pub(crate) fn send_fds(socket: impl AsFd, fds: [&OwnedFd; PARCEL]) -> io::Result
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PARCEL))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(
-        socket,
-        &[IoSlice::new(b"A")],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
+    rustix::net::sendmsg(socket, &[IoSlice::new(b"A")], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
@@ -74,8 +61,7 @@ pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<[OwnedFd; PARCEL]> {
             fds.extend(rights);
         }
     }
-    fds.try_into()
-        .map_err(|_| io::Error::other("the descriptors did not arrive"))
+    fds.try_into().map_err(|_| io::Error::other("the descriptors did not arrive"))
 }
 
 fn retry<T>(mut f: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
@@ -118,11 +104,7 @@ pub(crate) enum Got {
 /// for the first byte.
 pub(crate) fn read_into(socket: impl AsFd, buffer: &mut Vec<u8>, wait: bool) -> io::Result<Got> {
     debug_assert!(buffer.capacity() > buffer.len());
-    let flags = if wait {
-        RecvFlags::empty()
-    } else {
-        RecvFlags::DONTWAIT
-    };
+    let flags = if wait { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
     let got = retry(|| {
         rustix::net::recv(&socket, rustix::buffer::spare_capacity(&mut *buffer), flags)
             .map(|(n, _)| n)
@@ -186,11 +168,7 @@ pub(crate) fn wait(
     nanos: Option<u64>,
 ) -> Events {
     let room = |wanted| {
-        if wanted {
-            PollFlags::OUT
-        } else {
-            PollFlags::empty()
-        }
+        if wanted { PollFlags::OUT } else { PollFlags::empty() }
     };
     let mut fds = [
         PollFd::new(data, PollFlags::IN | room(wanted.data_room)),
@@ -205,11 +183,7 @@ pub(crate) fn wait(
     let count = if wanted.control_room { 4 } else { 3 };
     if rustix::event::poll(&mut fds[..count], timeout.as_ref()).is_err() {
         // Interrupted; or no memory in the kernel, and then the next round tries again.
-        return Events {
-            data: true,
-            dead: false,
-            bell: true,
-        };
+        return Events { data: true, dead: false, bell: true };
     }
     let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
     Events {

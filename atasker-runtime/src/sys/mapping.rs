@@ -52,20 +52,10 @@ impl<T: Shared> Mapping<T> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
         let address = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                size_of::<T>(),
-                access,
-                MapFlags::SHARED,
-                fd,
-                0,
-            )?
+            rustix::mm::mmap(std::ptr::null_mut(), size_of::<T>(), access, MapFlags::SHARED, fd, 0)?
         };
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping {
-            address,
-            _maps: PhantomData,
-        })
+        Ok(Mapping { address, _maps: PhantomData })
     }
 }
 

@@ -37,11 +37,7 @@ pub(crate) fn install(mark: &'static AtomicU32) {
 pub(crate) fn watch_this_thread() {
     const SIZE: usize = 64 * 1024;
     let stack = Box::leak(vec![0u8; SIZE].into_boxed_slice());
-    let alternate = libc::stack_t {
-        ss_sp: stack.as_mut_ptr().cast(),
-        ss_flags: 0,
-        ss_size: SIZE,
-    };
+    let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: SIZE };
     // SAFETY: the memory is valid for ever, and used by nobody else.
     unsafe { libc::sigaltstack(&alternate, ptr::null_mut()) };
     // SAFETY: the attributes are filled in by the first call, read, and destroyed.

@@ -29,11 +29,7 @@ pub(crate) fn start_copy(
     silent: bool,
 ) -> io::Result<Process> {
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0(name)
-        .envs(env)
-        .stdin(Stdio::from(stdin))
-        .process_group(0);
+    command.arg0(name).envs(env).stdin(Stdio::from(stdin)).process_group(0);
     if silent {
         command.stdout(Stdio::null()).stderr(Stdio::null());
     }
@@ -41,10 +37,7 @@ pub(crate) fn start_copy(
     let pid = Pid::from_child(&child);
     // From here on `Process` buries it; std's handle does nothing when it is dropped.
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => Ok(Process {
-            pid,
-            pidfd: Arc::new(pidfd),
-        }),
+        Ok(pidfd) => Ok(Process { pid, pidfd: Arc::new(pidfd) }),
         Err(error) => {
             let _ = child.kill();
             let _ = child.wait();
@@ -74,10 +67,7 @@ impl Process {
 
     /// Whether the process of this pidfd has ended; waits for that if told so.
     pub(crate) fn has_ended(pidfd: &OwnedFd, wait: bool) -> bool {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
             let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
             match rustix::event::poll(&mut fds, if wait { None } else { Some(&now) }) {

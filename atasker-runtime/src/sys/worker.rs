@@ -56,11 +56,7 @@ pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
         libc::sigaction(libc::SIGHUP, &action, std::ptr::null_mut());
     }
     rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
-    if has_parent() {
-        Ok(())
-    } else {
-        Err(io::Error::other("the parent is gone"))
-    }
+    if has_parent() { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
 }
 
 /// Has the kernel continue this process, should it be stopped, when its parent is gone.
@@ -116,19 +112,11 @@ pub(crate) fn set_nice(nice: i32) {
 /// Caps what this process may add to its address space.
 pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
-    let pages = statm
-        .split(' ')
-        .next()
-        .and_then(|pages| pages.parse::<u64>().ok());
+    let pages = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
     let now = pages.ok_or(io::ErrorKind::InvalidData)? * rustix::param::page_size() as u64;
     let old = rustix::process::getrlimit(rustix::process::Resource::As);
-    let limit = now
-        .saturating_add(bytes)
-        .min(old.maximum.unwrap_or(u64::MAX));
-    let new = rustix::process::Rlimit {
-        current: Some(limit),
-        maximum: old.maximum,
-    };
+    let limit = now.saturating_add(bytes).min(old.maximum.unwrap_or(u64::MAX));
+    let new = rustix::process::Rlimit { current: Some(limit), maximum: old.maximum };
     rustix::process::setrlimit(rustix::process::Resource::As, new)?;
     Ok(())
 }
@@ -145,7 +133,5 @@ pub(crate) fn end_group() -> ! {
 
 /// This process's number.
 pub(crate) fn pid() -> u32 {
-    Pid::as_raw_nonzero(rustix::process::getpid())
-        .get()
-        .unsigned_abs()
+    Pid::as_raw_nonzero(rustix::process::getpid()).get().unsigned_abs()
 }

@@ -69,11 +69,7 @@ pub(crate) type RetryIf<R> = Box<dyn Fn(&R) -> bool + Send>;
 
 impl<R> Default for Hooks<R> {
     fn default() -> Self {
-        Hooks {
-            on_complete: Vec::new(),
-            retry_if: None,
-            returned_err: None,
-        }
+        Hooks { on_complete: Vec::new(), retry_if: None, returned_err: None }
     }
 }
 
@@ -174,11 +170,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         let owner = self.header.owner().cloned();
         // Published when it is dropped: even if no thread can be had for the callbacks, the end of
         // the task is seen.
-        let publish = Publish {
-            cell: self,
-            claim: Some(claim),
-            ending,
-        };
+        let publish = Publish { cell: self, claim: Some(claim), ending };
         let run: Box<dyn FnOnce() + Send> = Box::new(move || publish.after(callbacks));
         match owner {
             Some(owner) => owner.run_callbacks(run),

@@ -116,10 +116,7 @@ impl<T> Channel<T> {
 
     /// Waits for room, as a future.
     pub(crate) async fn send_async(&self, value: T) -> Result<(), SendError<T>> {
-        let watch = Watch {
-            channel: self,
-            key: WaiterKey::next(),
-        };
+        let watch = Watch { channel: self, key: WaiterKey::next() };
         let mut value = Some(value);
         std::future::poll_fn(|context| self.poll_send(&mut value, watch.key, context)).await
     }
@@ -165,20 +162,14 @@ impl<T> Channel<T> {
 
     /// Waits for a message until the deadline.
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
-        let watch = Watch {
-            channel: self,
-            key: WaiterKey::next(),
-        };
+        let watch = Watch { channel: self, key: WaiterKey::next() };
         park::block_on(deadline, |context| self.poll_recv(watch.key, context))
             .unwrap_or(Err(RecvError::Timeout))
     }
 
     /// Waits for a message, as a future.
     pub(crate) async fn recv_async(&self) -> Result<T, RecvError> {
-        let watch = Watch {
-            channel: self,
-            key: WaiterKey::next(),
-        };
+        let watch = Watch { channel: self, key: WaiterKey::next() };
         std::future::poll_fn(|context| self.poll_recv(watch.key, context)).await
     }
 
@@ -342,10 +333,7 @@ impl<T> End<T> {
         match self {
             End::Local(channel) => channel.send_async(value).await,
             End::Coded(channel, port) => match Self::encode(port, &value) {
-                Some(bytes) => channel
-                    .send_async(bytes)
-                    .await
-                    .map_err(|_| SendError(value)),
+                Some(bytes) => channel.send_async(bytes).await.map_err(|_| SendError(value)),
                 None => Err(SendError(value)),
             },
         }
@@ -384,10 +372,7 @@ pub(crate) struct Links<I, O> {
 impl<I, O> Links<I, O> {
     /// Channels within this process.
     pub(crate) fn local() -> Arc<Self> {
-        Arc::new(Links {
-            inbox: End::Local(Channel::new()),
-            outbox: End::Local(Channel::new()),
-        })
+        Arc::new(Links { inbox: End::Local(Channel::new()), outbox: End::Local(Channel::new()) })
     }
 
     /// Channels of bytes: one end of a link to a worker process.
@@ -397,10 +382,7 @@ impl<I, O> Links<I, O> {
         outbox: Arc<Channel<Bytes>>,
         ports: (Port<I>, Port<O>),
     ) -> Arc<Self> {
-        Arc::new(Links {
-            inbox: End::Coded(inbox, ports.0),
-            outbox: End::Coded(outbox, ports.1),
-        })
+        Arc::new(Links { inbox: End::Coded(inbox, ports.0), outbox: End::Coded(outbox, ports.1) })
     }
 }
 

@@ -47,20 +47,14 @@ pub struct TaskContext<I = (), O = ()> {
 
 impl<I, O> Clone for TaskContext<I, O> {
     fn clone(&self) -> Self {
-        TaskContext {
-            task: Arc::clone(&self.task),
-            links: Arc::clone(&self.links),
-        }
+        TaskContext { task: Arc::clone(&self.task), links: Arc::clone(&self.links) }
     }
 }
 
 impl<I, O> fmt::Debug for TaskContext<I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = self.task.header();
-        f.debug_struct("TaskContext")
-            .field("id", &header.id)
-            .field("name", &header.name())
-            .finish()
+        f.debug_struct("TaskContext").field("id", &header.id).field("name", &header.name()).finish()
     }
 }
 
@@ -84,10 +78,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         header.note_queued();
         let launched = header.state.launch(false) && header.begin();
         debug_assert!(launched, "a new task can be started");
-        TaskContext {
-            task: Cell::<(), _>::new(header, body, ()),
-            links: Links::local(),
-        }
+        TaskContext { task: Cell::<(), _>::new(header, body, ()), links: Links::local() }
     }
 
     fn header(&self) -> &Header {
@@ -132,22 +123,14 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Panics
     /// On the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
     pub fn wait_stop(&self, timeout: Duration) -> bool {
-        let watch = StopWatch {
-            header: self.header(),
-            key: WaiterKey::next(),
-        };
-        park::block_on(Some(clock::after(timeout)), |context| {
-            self.poll_stop(watch.key, context)
-        })
-        .is_some()
+        let watch = StopWatch { header: self.header(), key: WaiterKey::next() };
+        park::block_on(Some(clock::after(timeout)), |context| self.poll_stop(watch.key, context))
+            .is_some()
     }
 
     /// Is ready once the task is asked to stop.
     pub async fn stop_requested(&self) {
-        let watch = StopWatch {
-            header: self.header(),
-            key: WaiterKey::next(),
-        };
+        let watch = StopWatch { header: self.header(), key: WaiterKey::next() };
         poll_fn(|context| self.poll_stop(watch.key, context)).await
     }
 
@@ -233,13 +216,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
 
     fn change_progress(&self, change: impl FnOnce(&mut Progress)) {
         let header = self.header();
-        change(
-            header
-                .extras_or_new()
-                .progress
-                .lock()
-                .get_or_insert_default(),
-        );
+        change(header.extras_or_new().progress.lock().get_or_insert_default());
         if let Some(owner) = header.owner() {
             owner.progressed(&*self.task);
         }

@@ -19,10 +19,7 @@ pub struct CurrentTask {
 
 impl std::fmt::Debug for CurrentTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CurrentTask")
-            .field("id", &self.id())
-            .field("name", &self.name())
-            .finish()
+        f.debug_struct("CurrentTask").field("id", &self.id()).field("name", &self.name()).finish()
     }
 }
 
@@ -57,10 +54,7 @@ pub fn current() -> Option<CurrentTask> {
 
 /// The task that this thread runs.
 pub(crate) fn get() -> Option<Arc<dyn AnyTask>> {
-    CURRENT
-        .try_with(|current| current.borrow().clone())
-        .ok()
-        .flatten()
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 /// Looks at the task that this thread runs.
@@ -73,9 +67,7 @@ pub(crate) fn with<T>(f: impl FnOnce(Option<&Header>) -> T) -> T {
 
 /// Makes `task` the current one until the guard is dropped.
 pub(crate) fn enter(task: Arc<dyn AnyTask>) -> Entered {
-    Entered {
-        before: CURRENT.with(|current| current.replace(Some(task))),
-    }
+    Entered { before: CURRENT.with(|current| current.replace(Some(task))) }
 }
 
 /// See [`enter`].

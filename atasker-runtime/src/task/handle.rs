@@ -56,13 +56,7 @@ enum OnDrop {
 impl<R, I, O> Task<R, I, O> {
     /// The caller has taken the one hold on the typed task.
     pub(crate) fn new(cell: Arc<dyn Typed<R>>, links: Option<Arc<Links<I, O>>>) -> Self {
-        Task {
-            cell,
-            links,
-            key: None,
-            on_drop: OnDrop::Nothing,
-            _lends: PhantomData,
-        }
+        Task { cell, links, key: None, on_drop: OnDrop::Nothing, _lends: PhantomData }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -157,10 +151,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         match self.cell.outcome() {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(error.clone()),
-            None => panic!(
-                "the result of task {} was taken by an earlier `.await`",
-                self.id()
-            ),
+            None => panic!("the result of task {} was taken by an earlier `.await`", self.id()),
         }
     }
 
@@ -171,10 +162,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     fn taken(&self) -> Result<R, TaskError> {
         self.cell.take().unwrap_or_else(|| {
-            panic!(
-                "the result of task {} was taken by an earlier `.await`",
-                self.id()
-            )
+            panic!("the result of task {} was taken by an earlier `.await`", self.id())
         })
     }
 
@@ -200,15 +188,9 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// On the thread of an aloop, if it would have to block.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<&R, WaitError> {
         if !self.wait_until(Some(clock::after(timeout))) {
-            return Err(WaitError::Timeout {
-                pending: vec![self.id()],
-            });
+            return Err(WaitError::Timeout { pending: vec![self.id()] });
         }
-        self.outcome_ref().map_err(|error| WaitError::Task {
-            index: 0,
-            id: self.id(),
-            error,
-        })
+        self.outcome_ref().map_err(|error| WaitError::Task { index: 0, id: self.id(), error })
     }
 
     /// Waits for the result and moves it out.

@@ -127,8 +127,7 @@ impl Header {
 
     /// Whether more attempts may follow the present one.
     pub(crate) fn attempts_left(&self) -> bool {
-        self.extras()
-            .is_some_and(|extras| self.attempt() <= extras.retries)
+        self.extras().is_some_and(|extras| self.attempt() <= extras.retries)
     }
 
     /// Notes the time of the launch.
@@ -161,8 +160,7 @@ impl Header {
         // Attempt and time stand before the phase says that they can be read.
         let attempt = self.attempt.load(Ordering::Relaxed);
         let before = self.started.load(Ordering::Relaxed);
-        self.started
-            .store(when.max(self.queued()), Ordering::Relaxed);
+        self.started.store(when.max(self.queued()), Ordering::Relaxed);
         self.attempt.store(attempt + 1, Ordering::Relaxed);
         if self.state.begin() {
             return true;
@@ -232,9 +230,7 @@ impl Header {
 
     /// The run is over: its time limit no longer counts.
     pub(crate) fn disarm_limit(&self) {
-        let key = self
-            .extras()
-            .and_then(|extras| extras.limit_timer.lock().take());
+        let key = self.extras().and_then(|extras| extras.limit_timer.lock().take());
         if let Some(key) = key {
             crate::timer::cancel(key);
         }
@@ -271,11 +267,7 @@ impl Header {
             status: self.status_of(snapshot),
             time_queued: clock::system_time(self.queued()),
             time_started: time(started),
-            time_completed: if snapshot.is_ended() {
-                time(self.ended())
-            } else {
-                None
-            },
+            time_completed: if snapshot.is_ended() { time(self.ended()) } else { None },
             delay: extras.and_then(|extras| extras.delay),
             worker_pid: (pid != 0).then_some(pid),
             progress: extras.and_then(|extras| extras.progress.lock().clone()),

@@ -48,10 +48,7 @@ fn note(info: &PanicHookInfo<'_>) {
         (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     let _ = SEEN.try_with(|seen| {
         if let Ok(mut seen) = seen.try_borrow_mut() {
-            *seen = Some(Seen {
-                location,
-                backtrace,
-            });
+            *seen = Some(Seen { location, backtrace });
         }
     });
 }
@@ -87,11 +84,7 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, TaskError> {
         }
         let (location, backtrace) =
             seen.map_or((None, None), |seen| (seen.location, seen.backtrace));
-        TaskError::Panicked {
-            message,
-            location,
-            backtrace,
-        }
+        TaskError::Panicked { message, location, backtrace }
     })
 }
 

@@ -23,11 +23,7 @@ impl<R> Remote<R> {
         args: Vec<u8>,
         decode: fn(&[u8]) -> Result<R, TaskError>,
     ) -> Self {
-        Remote {
-            function,
-            args: Mutex::new(Some(Arc::new(args))),
-            decode,
-        }
+        Remote { function, args: Mutex::new(Some(Arc::new(args))), decode }
     }
 }
 
@@ -60,12 +56,8 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
     type Seat = Remote<R>;
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
-        let remote = task
-            .remote()
-            .expect("a remote body stands in a remote task");
-        let args = remote
-            .args()
-            .ok_or_else(|| TaskError::not_started("the arguments are gone"))?;
+        let remote = task.remote().expect("a remote body stands in a remote task");
+        let args = remote.args().ok_or_else(|| TaskError::not_started("the arguments are gone"))?;
         let mut call = Call::new(&args, task);
         (remote.function().call)(&mut call)?;
         (self.0)(&call.into_reply())

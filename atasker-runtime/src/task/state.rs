@@ -137,10 +137,7 @@ impl State {
         let mut now = self.0.load(Ordering::Acquire);
         while now & PHASE == from as u32 {
             let next = now & !PHASE | to as u32;
-            match self
-                .0
-                .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire)
-            {
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(seen) => now = seen,
             }
@@ -151,14 +148,7 @@ impl State {
     /// Out of the builder's hands: `New` to `Delayed` or `Queued`.
     #[must_use]
     pub(crate) fn launch(&self, delayed: bool) -> bool {
-        self.step(
-            Phase::New,
-            if delayed {
-                Phase::Delayed
-            } else {
-                Phase::Queued
-            },
-        )
+        self.step(Phase::New, if delayed { Phase::Delayed } else { Phase::Queued })
     }
 
     /// The delay is over: into the queue. False if the task was ended meanwhile.
@@ -180,10 +170,7 @@ impl State {
         let mut now = self.0.load(Ordering::Acquire);
         while now & PHASE == Phase::Started as u32 && now & (STOP | KILL) == 0 {
             let next = now & !(PHASE | LIMIT) | Phase::Retrying as u32;
-            match self
-                .0
-                .compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire)
-            {
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(seen) => now = seen,
             }
@@ -262,13 +249,7 @@ mod tests {
         assert!(state.claim(Phase::Started).is_none());
         assert!(!state.retry());
         assert_eq!(state.read().status(), TaskStatus::Started);
-        assert!(!state.publish(
-            claim,
-            Ending {
-                outcome: Outcome::Failed,
-                canceled: true
-            }
-        ));
+        assert!(!state.publish(claim, Ending { outcome: Outcome::Failed, canceled: true }));
         assert_eq!(state.read().status(), TaskStatus::Canceled);
         assert_eq!(state.read().outcome(), Some(Outcome::Failed));
     }

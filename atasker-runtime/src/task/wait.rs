@@ -34,11 +34,9 @@ pub(crate) async fn ended(task: Arc<dyn AnyTask>) {
         }
     }
     let watch = Watch(task, WaiterKey::next());
-    std::future::poll_fn(
-        |context| match watch.0.header().watch(watch.1, context.waker()) {
-            true => Poll::Pending,
-            false => Poll::Ready(()),
-        },
-    )
+    std::future::poll_fn(|context| match watch.0.header().watch(watch.1, context.waker()) {
+        true => Poll::Pending,
+        false => Poll::Ready(()),
+    })
     .await
 }

@@ -30,9 +30,7 @@ impl Waiters {
             Waiters::None => *self = Waiters::One(key, waker.clone()),
             Waiters::One(k, w) if *k == key => w.clone_from(waker),
             Waiters::One(..) => {
-                let Waiters::One(k, w) = std::mem::take(self) else {
-                    unreachable!()
-                };
+                let Waiters::One(k, w) = std::mem::take(self) else { unreachable!() };
                 *self = Waiters::Many(Box::new(vec![(k, w), (key, waker.clone())]));
             }
             Waiters::Many(list) => match list.iter_mut().find(|(k, _)| *k == key) {

@@ -22,11 +22,7 @@ pub(crate) struct Idler<T> {
 
 impl<T> Idler<T> {
     pub(crate) fn new() -> Self {
-        Idler {
-            word: AtomicU32::new(EMPTY),
-            order: Mutex::new(None),
-            wake: Condvar::new(),
-        }
+        Idler { word: AtomicU32::new(EMPTY), order: Mutex::new(None), wake: Condvar::new() }
     }
 
     /// Hands the thread an order; wakes it only if it sleeps.

@@ -179,10 +179,7 @@ impl PoolState {
     /// calls the next, and threads that are through with their work look by themselves. So a burst
     /// of short tasks costs few wake-ups.
     fn call(&mut self) -> Call {
-        let ready = self
-            .backlog
-            .first()
-            .is_some_and(|first| self.backlog.may_start(first));
+        let ready = self.backlog.first().is_some_and(|first| self.backlog.may_start(first));
         if self.coming || !ready {
             return Call::Nobody;
         }
@@ -200,10 +197,7 @@ impl PoolState {
     fn new_thread(&mut self) -> NewThread {
         self.threads += 1;
         self.thread_number += 1;
-        NewThread {
-            number: self.thread_number,
-            stack: self.config.stack_size,
-        }
+        NewThread { number: self.thread_number, stack: self.config.stack_size }
     }
 
     fn is_full(&self, priority: Priority, limit: usize) -> bool {
@@ -263,9 +257,7 @@ impl Shared {
             let mut state = self.state.lock();
             state.threads -= 1;
             state.coming = false;
-            let pause = state
-                .last_pause
-                .map_or(FIRST, |last| (last * 2).min(LONGEST));
+            let pause = state.last_pause.map_or(FIRST, |last| (last * 2).min(LONGEST));
             state.last_pause = Some(pause);
             state.starved = Some(pause);
             pause
@@ -343,11 +335,7 @@ impl Shared {
         let stay = state.config.idle_timeout;
         // The one that spins stands on top, where it is called first.
         let spins = self.spinning.swap(true, Ordering::Relaxed);
-        let at = if spins {
-            state.idle.len().saturating_sub(1)
-        } else {
-            state.idle.len()
-        };
+        let at = if spins { state.idle.len().saturating_sub(1) } else { state.idle.len() };
         state.idle.insert(at, Arc::clone(idler));
         drop(state);
         let order = if spins {
@@ -371,10 +359,7 @@ impl Shared {
     /// this very moment.
     fn still_wanted(&self, idler: &Arc<Idler<Order>>) -> Option<Order> {
         let mut state = self.state.lock();
-        let at = state
-            .idle
-            .iter()
-            .position(|other| Arc::ptr_eq(other, idler));
+        let at = state.idle.iter().position(|other| Arc::ptr_eq(other, idler));
         if let Some(at) = at
             && state.threads > state.config.min_size
         {
@@ -447,11 +432,7 @@ impl Place for ThreadPool {
         let state = self.shared.state.lock();
         match priority {
             Priority::Critical => usize::MAX,
-            _ => state
-                .backlog
-                .limits()
-                .of(priority)
-                .saturating_sub(state.backlog.held()),
+            _ => state.backlog.limits().of(priority).saturating_sub(state.backlog.held()),
         }
     }
 
@@ -481,8 +462,7 @@ impl Place for ThreadPool {
             let thread = state.new_thread();
             let spawned = MutexGuard::unlocked(&mut state, || {
                 let shared = Arc::clone(&self.shared);
-                self.shared
-                    .spawn(&thread, move || run::thread(&shared, false))
+                self.shared.spawn(&thread, move || run::thread(&shared, false))
             });
             if let Err(error) = spawned {
                 state.threads -= 1;

@@ -20,12 +20,8 @@ thread_local! {
 
 /// Whether this thread belongs to that pool.
 pub(super) fn is_thread_of(shared: &Arc<Shared>) -> bool {
-    POOL.try_with(|pool| {
-        pool.borrow()
-            .as_ref()
-            .is_some_and(|own| Arc::ptr_eq(own, shared))
-    })
-    .unwrap_or(false)
+    POOL.try_with(|pool| pool.borrow().as_ref().is_some_and(|own| Arc::ptr_eq(own, shared)))
+        .unwrap_or(false)
 }
 
 /// Runs job after job until there is nothing to do for too long. `called`: to look at once.
@@ -37,11 +33,7 @@ pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
     });
     park::take_seat(Some(seat.clone()));
     let idler = Arc::new(Idler::new());
-    let mut next = if called {
-        shared.first_job(&idler)
-    } else {
-        shared.idle_from_start(&idler)
-    };
+    let mut next = if called { shared.first_job(&idler) } else { shared.idle_from_start(&idler) };
     while let Some(job) = next {
         let priority = job.priority();
         seat.priority.store(priority.index(), Ordering::Relaxed);
@@ -119,11 +111,7 @@ impl Limit {
                 }
             }
         });
-        Some(Limit {
-            key,
-            task: Arc::clone(task),
-            returned,
-        })
+        Some(Limit { key, task: Arc::clone(task), returned })
     }
 
     fn disarm(self, shared: &Shared) {

@@ -24,11 +24,7 @@ pub(crate) enum ToParent<'a> {
     /// The worker can't serve, and why.
     Refused { reason: &'a str },
     /// A reply that is too large for the shared page: a result, or an error.
-    Reply {
-        call: u64,
-        ok: bool,
-        bytes: &'a [u8],
-    },
+    Reply { call: u64, ok: bool, bytes: &'a [u8] },
     /// A message from a task to its handle.
     Message { call: u64, bytes: &'a [u8] },
     /// The task has taken so many messages out of its inbox.
@@ -133,18 +129,14 @@ impl<'a> Reader<'a> {
         Reader(bytes)
     }
     fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(count)
-            .ok_or(Malformed("a field is cut off"))?;
+        let (taken, rest) =
+            self.0.split_at_checked(count).ok_or(Malformed("a field is cut off"))?;
         self.0 = rest;
         Ok(taken)
     }
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let taken = self.take(N)?;
-        taken
-            .try_into()
-            .map_err(|_| Malformed("a field is cut off"))
+        taken.try_into().map_err(|_| Malformed("a field is cut off"))
     }
     pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(self.array::<1>()?[0])
@@ -170,11 +162,7 @@ impl<'a> Reader<'a> {
         }
     }
     pub(crate) fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed("a frame is too long"))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("a frame is too long")) }
     }
 }
 
@@ -205,22 +193,16 @@ impl<'a> Message<'a> for ToParent<'a> {
             ToParent::Message { call, bytes } => Writer::new(to, 4).u64(*call).bytes(bytes),
             ToParent::Taken { call, count } => Writer::new(to, 5).u64(*call).u64(*count),
             ToParent::Said { call, text } => Writer::new(to, 6).u64(*call).text(text),
-            ToParent::Event {
-                call,
-                level,
-                target,
-                message,
-                fields,
-                file,
-                line,
-            } => Writer::new(to, 7)
-                .u64(*call)
-                .u8(*level)
-                .text(target)
-                .text(message)
-                .text(fields)
-                .text(file)
-                .u32(*line),
+            ToParent::Event { call, level, target, message, fields, file, line } => {
+                Writer::new(to, 7)
+                    .u64(*call)
+                    .u8(*level)
+                    .text(target)
+                    .text(message)
+                    .text(fields)
+                    .text(file)
+                    .u32(*line)
+            }
         }
         .end();
     }
@@ -232,29 +214,14 @@ impl<'a> Message<'a> for ToParent<'a> {
     fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed> {
         Ok(match kind {
             1 => ToParent::Ready { pid: fields.u32()? },
-            2 => ToParent::Refused {
-                reason: fields.text()?,
-            },
+            2 => ToParent::Refused { reason: fields.text()? },
             3 => {
                 let (call, ok) = (fields.u64()?, fields.u8()? == 1);
-                ToParent::Reply {
-                    call,
-                    ok,
-                    bytes: fields.bytes()?,
-                }
+                ToParent::Reply { call, ok, bytes: fields.bytes()? }
             }
-            4 => ToParent::Message {
-                call: fields.u64()?,
-                bytes: fields.bytes()?,
-            },
-            5 => ToParent::Taken {
-                call: fields.u64()?,
-                count: fields.u64()?,
-            },
-            6 => ToParent::Said {
-                call: fields.u64()?,
-                text: fields.text()?,
-            },
+            4 => ToParent::Message { call: fields.u64()?, bytes: fields.bytes()? },
+            5 => ToParent::Taken { call: fields.u64()?, count: fields.u64()? },
+            6 => ToParent::Said { call: fields.u64()?, text: fields.text()? },
             7 => ToParent::Event {
                 call: fields.u64()?,
                 level: fields.u8()?,
@@ -313,17 +280,9 @@ impl<'a> Message<'a> for ToWorker<'a> {
                     _ => Some((fields.text()?, fields.bytes()?)),
                 },
             }),
-            2 => ToWorker::Stop {
-                call: fields.u64()?,
-            },
-            3 => ToWorker::Message {
-                call: fields.u64()?,
-                bytes: fields.bytes()?,
-            },
-            4 => ToWorker::Taken {
-                call: fields.u64()?,
-                count: fields.u64()?,
-            },
+            2 => ToWorker::Stop { call: fields.u64()? },
+            3 => ToWorker::Message { call: fields.u64()?, bytes: fields.bytes()? },
+            4 => ToWorker::Taken { call: fields.u64()?, count: fields.u64()? },
             5 => ToWorker::Shutdown,
             _ => return Err(Malformed("an unknown kind of frame")),
         })
@@ -336,10 +295,7 @@ pub(crate) const REPLY_HEAD: usize = PREFIX + 1 + 8 + 1 + 8;
 /// Makes `buffer`, which holds a reply after [`REPLY_HEAD`] bytes, a [`ToParent::Reply`] frame: a
 /// large result is not copied for that.
 pub(crate) fn head_reply(buffer: &mut [u8], call: u64, ok: bool) {
-    let (length, reply) = (
-        (buffer.len() - PREFIX) as u64,
-        (buffer.len() - REPLY_HEAD) as u64,
-    );
+    let (length, reply) = ((buffer.len() - PREFIX) as u64, (buffer.len() - REPLY_HEAD) as u64);
     buffer[..8].copy_from_slice(&length.to_le_bytes());
     buffer[8] = 3;
     buffer[9..17].copy_from_slice(&call.to_le_bytes());
@@ -388,11 +344,7 @@ impl Frames {
         };
         let length = u64::from_le_bytes(prefix.try_into().expect("split at its length"));
         let Some(&kind) = rest.first() else {
-            return if length == 0 {
-                Err(Malformed("an empty frame"))
-            } else {
-                Ok(None)
-            };
+            return if length == 0 { Err(Malformed("an empty frame")) } else { Ok(None) };
         };
         if length == 0 || length > if M::bulky(kind) { LARGE } else { SMALL } {
             return Err(Malformed("the length of a frame makes no sense"));
@@ -422,19 +374,9 @@ mod tests {
     fn there_and_back_in_pieces() {
         let sent = [
             ToParent::Ready { pid: 7 },
-            ToParent::Reply {
-                call: 1,
-                ok: true,
-                bytes: &[1, 2, 3],
-            },
-            ToParent::Message {
-                call: 2,
-                bytes: b"",
-            },
-            ToParent::Said {
-                call: 3,
-                text: "half",
-            },
+            ToParent::Reply { call: 1, ok: true, bytes: &[1, 2, 3] },
+            ToParent::Message { call: 2, bytes: b"" },
+            ToParent::Said { call: 3, text: "half" },
             ToParent::Event {
                 call: 1,
                 level: 3,
@@ -462,12 +404,7 @@ mod tests {
     #[test]
     fn a_reply_made_in_place_is_the_same() {
         let mut written = Vec::new();
-        ToParent::Reply {
-            call: 77,
-            ok: true,
-            bytes: b"result",
-        }
-        .write(&mut written);
+        ToParent::Reply { call: 77, ok: true, bytes: b"result" }.write(&mut written);
         let mut made = vec![0; REPLY_HEAD];
         made.extend_from_slice(b"result");
         head_reply(&mut made, 77, true);
