@@ -1,1 +1,170 @@
-//! The attributes of atasker. Use them through the `atasker` crate.
+//! The attributes of atasker. Use the `atasker` crate, which re-exports and documents them.
+//!
+//! The way of one attribute: `args` parses its keys, `item` the function, `check` knows the rules
+//! that need both, and `expand` writes the code. Where something is wrong, one error points at it,
+//! and the launcher is written all the same, so that its callers cause no second one.
+
+mod args;
+mod background;
+mod check;
+mod errors;
+mod expand;
+mod item;
+mod main_fn;
+
+use proc_macro::TokenStream;
+
+/// Turns a function into one that runs in the background: on a pool thread, on an aloop, or in a
+/// worker process.
+///
+/// ```
+/// use atasker::background_task;
+///
+/// /// Runs on a pool thread.
+/// #[background_task(priority = "high", timeout = "5s")]
+/// fn greet(name: String) -> String {
+///     format!("hello {name}")
+/// }
+///
+/// /// Runs on an aloop.
+/// #[background_task]
+/// async fn fetch(id: u32) -> Result<String, std::io::Error> {
+///     Ok(format!("page {id}"))
+/// }
+///
+/// let task = greet("world".into()); // Task<String>
+/// assert_eq!(task.join().unwrap(), "hello world");
+///
+/// let task = greet::builder("you".into()).name("a greeting").start();
+/// assert_eq!(task.join().unwrap(), "hello you");
+///
+/// assert_eq!(greet::call("me".into()), "hello me"); // here and now
+/// assert_eq!(fetch(7).join().unwrap().unwrap(), "page 7");
+/// ```
+///
+/// The function `f(args) -> R` becomes a launcher `f(args) -> Task<R>` with the same visibility,
+/// docs, generics and parameters. Beside it stands a companion type of the same name: `f::builder(args)`
+/// is a `TaskBuilder<R>` that is not started yet, and `f::call(args)` runs the body here and now.
+/// Inside the body, too, `f(..)` is the launcher; `f::call(..)` recurses plainly.
+///
+/// # Keys
+///
+/// | key | value | default |
+/// |---|---|---|
+/// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, or an expression of type `Priority` | normal |
+/// | `tt` | `"thread"`, `"mp"` (a worker process), `"async"` | async for an `async fn`, else thread |
+/// | `name` | a string | the function's path |
+/// | `delay` | `"250ms"`, `"5s"`, `"2m"` (also `us`, `h`), or an expression of type `Duration` | none |
+/// | `timeout` | likewise: how long the task may run | none |
+/// | `retries` | how many more times it runs after a panic, a timeout, a worker's death, or an `Err` where the return type is written as a `Result` | 0 |
+/// | `retry_delay` | a duration | 0 |
+/// | `callback` | the path of a `fn(&Result<R, TaskError>)`, or a closure | none |
+/// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
+/// | `aloop` | the name of an aloop, for an `async fn` | the default aloop |
+/// | `companion` | another name for the companion type, or `false` | the function's name |
+/// | `codec` | `"bincode"`, `"msgpack"`, for `tt = "mp"` | bincode |
+///
+/// # Parameters
+///
+/// A task outlives its caller: what a thread or an aloop is given must be owned, `Send` and
+/// `'static`, with `retries` also `Clone`. Functions may be generic and take `impl Trait`.
+///
+/// With `tt = "mp"`, parameters and result must be types of serde, and nothing may be generic. As
+/// the arguments are encoded at once, a parameter may be a reference: `&str`, `&[u8]`, `&[T]`, `&T`.
+/// `Vec<u8>` and `&[u8]` travel as one block. Types that ask the input what it holds
+/// (`#[serde(flatten)]`, untagged enums, `serde_json::Value`) need `codec = "msgpack"`.
+///
+/// A first parameter of type `&TaskContext<I, O>` or `TaskContext<I, O>` is given by the supervisor.
+/// It is recognised by that name, by whatever path.
+///
+/// ```
+/// use atasker::{TaskContext, background_task};
+///
+/// #[background_task]
+/// fn add_up(ctx: &TaskContext<u64>, mut sum: u64) -> u64 {
+///     while sum < 42 {
+///         sum += ctx.recv().unwrap();
+///     }
+///     sum
+/// }
+///
+/// let task = add_up(20);
+/// task.send(20).unwrap();
+/// task.send(2).unwrap();
+/// assert_eq!(task.join().unwrap(), 42);
+/// ```
+///
+/// # Methods
+///
+/// A method with an owned receiver (`self: Arc<Self>`, `self`) gets a launcher and no companion. It
+/// must stand in an inherent `impl` block, for its body goes into a hidden method beside it; it
+/// can't run in a worker process. Associated functions without `self` can't be tasks.
+#[proc_macro_attribute]
+pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
+    expand::background_task(args.into(), item.into()).into()
+}
+
+/// Launches a call, a closure or a future as a task, without an attribute at the function. It gives
+/// the started `Task`.
+///
+/// ```
+/// use atasker::background;
+///
+/// fn area(a: u32, b: u32) -> u32 {
+///     a * b
+/// }
+///
+/// // A call, on a pool thread. The arguments are evaluated here, before the launch.
+/// let task = background!(area(1 + 2, 4), priority = "high", name = "mine");
+/// assert_eq!(task.join().unwrap(), 12);
+///
+/// // A closure, on a pool thread. It owns what it captures, as if it said `move`.
+/// let x = 20;
+/// assert_eq!(background!(|| x + 1).join().unwrap(), 21);
+///
+/// // A future, on an aloop; also that of an async fn, with `tt = "async"`.
+/// assert_eq!(background!(async move { x + 2 }).join().unwrap(), 22);
+///
+/// // With a callback, which knows its type.
+/// let task = background!(area(3, 4), callback = |r| println!("{r:?}"));
+/// # task.join().unwrap();
+/// ```
+///
+/// The keys are those of [`macro@background_task`], without `companion`.
+///
+/// With `tt = "mp"`, the call runs in a worker process: `background!(area(3, 4), tt = "mp")`. The
+/// function is named by a path that needs neither `Self` nor generic parameters of the function
+/// around it, and has at most 12 parameters, which may borrow as those of an annotated function
+/// may. A closure may run there if it captures nothing, for a worker process has none of this
+/// process's variables.
+///
+/// An annotated function does not belong here, for its launcher would run inside a task: call it,
+/// or use its builder.
+#[proc_macro]
+pub fn background(input: TokenStream) -> TokenStream {
+    background::expand(input.into()).into()
+}
+
+/// Prepares `fn main`: a worker copy of the program is recognised here, where the feature `pre-main`
+/// is off, and with `drain` the tasks of the default supervisor that are not finished when `main`
+/// returns may go on for so long.
+///
+/// ```
+/// #[atasker::main(drain = "10s")]
+/// fn main() {
+///     let task = atasker::background!(|| println!("still printed"));
+///     drop(task);
+/// }
+/// ```
+///
+/// Above `#[tokio::main]` it comes before the runtime is made, and drains after that is gone:
+///
+/// ```text
+/// #[atasker::main]
+/// #[tokio::main]
+/// async fn main() { .. }
+/// ```
+#[proc_macro_attribute]
+pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
+    main_fn::expand(args.into(), item.into()).into()
+}

@@ -51,11 +51,6 @@ impl TaskId {
         TaskId { origin: origin(), number }
     }
 
-    /// The counter of an id of this process; `None` for another's.
-    pub(crate) fn local_number(self) -> Option<u64> {
-        (self.origin == origin()).then_some(self.number)
-    }
-
     /// The id as one number, for the wire.
     #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn to_parts(self) -> (u64, u64) {

@@ -64,11 +64,9 @@ pub(crate) trait Place: Send + Sync {
     /// launcher may be made to wait when the queue is full.
     fn start(&self, job: Job, may_block: bool);
 
-    /// How many more tasks of this priority would start at once.
-    fn credits(&self, priority: Priority) -> usize;
-
-    /// Takes a task back that has not begun. False: it has begun, or is not here.
-    fn revoke(&self, task: &dyn AnyTask) -> bool;
+    /// Takes a task back that waits for a slot; `even_with_slot`: also one that has its slot and has
+    /// not begun. False: it is past that, or is not here.
+    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool;
 
     /// Passes a request to stop on to a running task.
     fn stop_asked(&self, task: &dyn AnyTask) {

@@ -37,6 +37,8 @@ mod thread;
 
 // 4, 5: the supervisor, and the way to it
 mod launcher;
+#[doc(hidden)]
+pub mod private;
 mod supervisor;
 
 #[cfg(feature = "async")]
@@ -63,3 +65,10 @@ pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};
 pub use task::handle::{Messages, Task};
 pub use task::reference::{TaskRef, TypedTask};
+pub use task::wait::{
+    Alternatives, AsCompleted, Bounded, TaskHandle, WaitTime, Waitable, as_completed, bounded,
+};
+
+/// What the `wait_*!` macros expand to.
+#[doc(hidden)]
+pub use task::wait::entry as private_wait;

@@ -117,7 +117,7 @@ pub(crate) fn cpus() -> usize {
 /// let sup = Supervisor::builder().build();
 /// let task = sup.spawn(|| 1);
 /// let report = sup.stop(StopOptions::new().wait(Duration::from_secs(3)));
-/// assert_eq!(report.completed, 1);
+/// assert_eq!(report.abandoned, 0);
 /// assert_eq!(task.join().unwrap(), 1);
 /// ```
 #[derive(Clone, Debug, Default)]

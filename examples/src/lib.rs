@@ -1,1 +1,5 @@
-//! Programs that show atasker at work: see the files beside this folder.
+//! Programs that show atasker at work. They are the examples of this package:
+//!
+//! - `survey`: a real job, on any tree of source code: worker processes, threads, priorities, a
+//!   progress bar, Ctrl-C and crashes.
+//! - `tour`: every kind of task once, with what it does as assertions.

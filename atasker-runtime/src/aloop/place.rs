@@ -10,7 +10,6 @@ use crate::clock;
 use crate::error::{KillError, TaskError};
 use crate::info::AloopInfo;
 use crate::job::{Job, Place};
-use crate::priority::Priority;
 use crate::supervisor::Core;
 use crate::task::AnyTask;
 use crate::timer;
@@ -110,11 +109,7 @@ impl Place for Aloops {
         task.spawn(&inner.handle);
     }
 
-    fn credits(&self, _priority: Priority) -> usize {
-        usize::MAX
-    }
-
-    fn revoke(&self, _task: &dyn AnyTask) -> bool {
+    fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
         // A task starts at once: none waits here.
         false
     }

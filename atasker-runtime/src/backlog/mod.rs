@@ -196,6 +196,16 @@ impl<J> Backlog<J> {
         self.queues[priority.index()].len()
     }
 
+    /// Whether a waiting job is among the first `count` in order.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn is_among_first(&self, count: usize, priority: Priority, ticket: Ticket) -> bool {
+        let higher = Priority::ALL.into_iter().filter(|other| *other > priority);
+        let before: usize = higher.map(|other| self.waiting_of(other)).sum();
+        count
+            .checked_sub(before)
+            .is_some_and(|rest| self.queues[priority.index()].is_among_first(rest, ticket))
+    }
+
     /// Takes all waiting jobs out, the most urgent first.
     pub(crate) fn drain(&mut self) -> Vec<J> {
         let mut all = Vec::with_capacity(self.waiting);

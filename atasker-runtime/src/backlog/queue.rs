@@ -83,6 +83,13 @@ impl<J> Queue<J> {
         Some(job)
     }
 
+    /// Whether an entry is among the first `count` of those that are still there.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn is_among_first(&self, count: usize, ticket: Ticket) -> bool {
+        let there = self.entries.iter().filter(|(_, job)| job.is_some());
+        there.take(count).take_while(|(t, _)| *t <= ticket).any(|(t, _)| *t == ticket)
+    }
+
     /// Gives memory back after a burst: a service that once queued millions need not keep the room.
     fn shrink(&mut self) {
         const KEEP: usize = 1024;

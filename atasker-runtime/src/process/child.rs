@@ -536,7 +536,7 @@ impl Owner for ChildOwner {
         drop(task);
     }
 
-    fn revoke(&self, _task: &dyn AnyTask) -> bool {
+    fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
         false
     }
 

@@ -164,6 +164,12 @@ impl Lane {
         next
     }
 
+    /// Whether no call that was not taken back stands before this one.
+    pub(super) fn is_first(&self, call: u64) -> bool {
+        let at = self.calls.iter().position(Option::is_some);
+        at.is_some_and(|at| self.first + at as u64 == call)
+    }
+
     /// Whether one more call may wait behind the ones it has.
     pub(super) fn takes_more(&self, bytes: usize) -> bool {
         let Some(usual) = self.usual else {

@@ -272,22 +272,11 @@ impl Place for ProcessPool {
         deeds.take_back();
     }
 
-    fn credits(&self, priority: Priority) -> usize {
-        let inner = self.inner.lock();
-        if !inner.open || inner.backlog.first().is_some_and(|first| first >= priority) {
-            return 0;
-        }
-        let limits = inner.backlog.limits();
-        match priority {
-            Priority::Critical => limits.critical_total.map_or(usize::MAX, |total| {
-                total.saturating_sub(inner.backlog.held() + inner.backlog.critical())
-            }),
-            _ => limits.of(priority).saturating_sub(inner.backlog.held()),
-        }
-    }
-
-    fn revoke(&self, task: &dyn AnyTask) -> bool {
+    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
         let taken = self.with(|inner, deeds| {
+            if !even_with_slot && inner.has_slot(task) {
+                return None;
+            }
             let taken = match inner.whereabouts(task) {
                 Whereabouts::Waiting(ticket) => {
                     let job = inner.backlog.remove(task.header().priority, Ticket(ticket));
@@ -456,6 +445,27 @@ pub(super) fn note_progress(task: &dyn AnyTask, told: Option<(u64, u64)>) {
 impl Inner {
     fn whereabouts(&self, task: &dyn AnyTask) -> Whereabouts {
         Whereabouts::of(task.header().mark.load(Ordering::Relaxed))
+    }
+
+    /// Whether the task has found its slot, although it may not have begun: it is the first call
+    /// of its lane, or a worker process is being started for it.
+    fn has_slot(&self, task: &dyn AnyTask) -> bool {
+        let priority = task.header().priority;
+        match self.whereabouts(task) {
+            Whereabouts::Lane { lane, call } => {
+                self.lanes.get(lane).is_some_and(|lane| lane.is_first(call))
+            }
+            Whereabouts::Waiting(ticket) => {
+                let limits = self.backlog.limits();
+                let free = match priority {
+                    Priority::Critical => limits.critical_total.unwrap_or(usize::MAX),
+                    _ => limits.of(priority),
+                };
+                let free = free.saturating_sub(self.backlog.held());
+                self.backlog.is_among_first(free, priority, Ticket(ticket))
+            }
+            Whereabouts::Nowhere => false,
+        }
     }
 
     /// Where the task was sent, if it was and is not over.
@@ -650,6 +660,9 @@ impl Inner {
         }
         if header.links().is_some() {
             worker.post_messages(call, &*task);
+        }
+        if header.state.read().stopped() {
+            worker.post_stop(call);
         }
         if lane.live() > 1 && !lane.watched {
             lane.watched = true;

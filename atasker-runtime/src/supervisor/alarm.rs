@@ -75,13 +75,15 @@ impl Alarms {
         let now = Instant::now();
         let mut waiting = alarm.waiting.lock();
         let mut due = Vec::new();
-        while let Some((_, id)) = waiting.pop_front_if(|(when, _)| *when <= now) {
-            due.push(id);
-        }
-        // Tasks that are no longer live need no turn of their own.
-        while waiting.pop_front_if(|(_, id)| !core.live.contains_key(id)).is_some() {}
-        if let Some((next, _)) = waiting.front() {
-            self.set(alarm, *next);
+        while let Some(&(when, id)) = waiting.front() {
+            if when <= now {
+                due.push(id);
+            } else if core.live.contains_key(&id) {
+                self.set(alarm, when);
+                break;
+            }
+            // Due, or no longer live: such a task needs no turn of its own.
+            waiting.pop_front();
         }
         drop(waiting);
         for task in due.into_iter().filter_map(|id| core.find(id)) {

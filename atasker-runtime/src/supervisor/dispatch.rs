@@ -184,8 +184,8 @@ impl Owner for Core {
         self.later(task, delay);
     }
 
-    fn revoke(&self, task: &dyn AnyTask) -> bool {
-        self.place_of(task).revoke(task)
+    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
+        self.place_of(task).revoke(task, even_with_slot)
     }
 
     fn stop_asked(&self, task: &dyn AnyTask) {

@@ -187,7 +187,7 @@ impl Stop<'_> {
 /// Ends a task at the deadline: one that waits never runs, a future is dropped, a worker process
 /// will be killed with its pool, a thread is left to itself. True if this was what ended it.
 fn abandon(task: &Arc<dyn AnyTask>) -> bool {
-    if verbs::end_unbegun(task, TaskError::SupervisorStopped) {
+    if verbs::end_unbegun(task, TaskError::SupervisorStopped, true) {
         return true;
     }
     let header = task.header();

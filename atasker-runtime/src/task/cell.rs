@@ -110,9 +110,6 @@ pub(crate) trait Typed<R>: AnyTask {
     fn settle(self: Arc<Self>, result: Result<R, TaskError>);
     /// This task without its type.
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask>;
-    /// What is sent to a worker process.
-    #[cfg(feature = "mp")]
-    fn remote_typed(&self) -> Option<&crate::task::remote::Remote<R>>;
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
@@ -309,6 +306,11 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn error(&self) -> Option<&TaskError> {
+        // An untyped handle asks, too, while the typed one may be moving a result out: the slot is
+        // looked at only where the state says that there is an error, which never moves.
+        if self.header.state.read().outcome() != Some(Outcome::Failed) {
+            return None;
+        }
         self.outcome()?.as_ref().err()
     }
 
@@ -410,10 +412,5 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
 
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {
         self
-    }
-
-    #[cfg(feature = "mp")]
-    fn remote_typed(&self) -> Option<&crate::task::remote::Remote<R>> {
-        B::remote(&self.seat)
     }
 }

@@ -212,7 +212,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Cancels the task if it has not begun: true, and it never will. Else it is asked to stop.
     pub fn cancel(&self) -> bool {
-        verbs::stop(&self.erased())
+        verbs::cancel(&self.erased())
     }
 
     /// Ends the task: a worker process is killed with all that it started, a future is dropped at

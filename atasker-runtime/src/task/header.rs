@@ -196,6 +196,12 @@ impl Header {
         self.waiters.lock().remove(key);
     }
 
+    /// Whether somebody's waker is here.
+    #[cfg(test)]
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.waiters.lock().is_empty()
+    }
+
     /// Wakes all that wait for a change.
     pub(crate) fn wake(&self) {
         let waiters = std::mem::take(&mut *self.waiters.lock());

@@ -9,7 +9,7 @@
 //! | the task's own view | `context`, `channel`, `current` |
 //! | blocking and waiting | `park`, `wait` |
 //!
-//! **Only the owner of a [`Claim`](state::Claim) ends a task**, and there is one claim per task. A
+//! **Only the owner of a [`Claim`] ends a task**, and there is one claim per task. A
 //! [`Job`](crate::job::Job) that is dropped unfinished claims and ends its task, too: a place that
 //! loses a task can't leave its waiters behind.
 
@@ -20,6 +20,8 @@ pub(crate) mod context;
 pub(crate) mod current;
 pub(crate) mod handle;
 pub(crate) mod header;
+#[cfg(all(test, atasker_loom))]
+mod loom_tests;
 pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod reference;
@@ -96,8 +98,8 @@ pub(crate) trait Owner: Send + Sync {
     fn again(&self, task: Arc<dyn AnyTask>);
 
     /// Takes a `Queued` task back from its place: true if it has not begun and now never will,
-    /// unless the caller says so.
-    fn revoke(&self, task: &dyn AnyTask) -> bool;
+    /// unless the caller says so. One that has a slot already only if `even_with_slot`.
+    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool;
 
     /// The task was asked to stop while it runs: tells the place, if that must pass it on.
     fn stop_asked(&self, task: &dyn AnyTask);

@@ -93,7 +93,7 @@ impl TaskRef {
     }
     /// Cancels the task if it has not begun: true. Else it is asked to stop.
     pub fn cancel(&self) -> bool {
-        verbs::stop(&self.task)
+        verbs::cancel(&self.task)
     }
     /// Ends the task: see [`Task::kill`].
     ///

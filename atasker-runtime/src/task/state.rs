@@ -84,9 +84,6 @@ impl Snapshot {
     pub(crate) fn stopped(self) -> bool {
         self.0 & (STOP | LIMIT) != 0
     }
-    pub(crate) fn stop_asked(self) -> bool {
-        self.0 & STOP != 0
-    }
     pub(crate) fn limit_over(self) -> bool {
         self.0 & LIMIT != 0
     }

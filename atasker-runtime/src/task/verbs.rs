@@ -6,6 +6,10 @@
 //! | `stop` | canceled | asked to stop | - |
 //! | `cancel` | canceled: `true` | asked to stop: `false` | `false` |
 //! | `kill` | canceled | as the place can | Ok |
+//!
+//! A task that found a slot at its launch and has not been picked up yet is between the two: for
+//! `stop` it counts as running, so that a task which is launched and stopped in the next line still
+//! does its work of stopping; for `cancel` and `kill` it has not begun.
 
 use std::sync::Arc;
 
@@ -14,8 +18,9 @@ use crate::task::AnyTask;
 use crate::task::header::refresh;
 use crate::task::state::Phase;
 
-/// Ends a task that has not begun with `error`. False: it has begun, or has ended.
-pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError) -> bool {
+/// Ends a task that has not begun with `error`; one that has a slot only if `even_with_slot`. False:
+/// it is past that, or has ended.
+pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError, even_with_slot: bool) -> bool {
     refresh(&**task);
     let header = task.header();
     loop {
@@ -33,7 +38,8 @@ pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError) -> bool {
             }
             Phase::Queued => {
                 // The place's lock decides: what it takes back can't begin any more.
-                let revoked = header.owner().is_some_and(|owner| owner.revoke(&**task));
+                let revoked =
+                    header.owner().is_some_and(|owner| owner.revoke(&**task, even_with_slot));
                 if !revoked {
                     return false;
                 }
@@ -47,11 +53,23 @@ pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError) -> bool {
     }
 }
 
-/// Asks a task to stop; one that has not begun is canceled: true.
-pub(crate) fn stop(task: &Arc<dyn AnyTask>) -> bool {
-    if end_unbegun(task, TaskError::Canceled) {
-        return true;
+/// Asks a task to stop; one that waits is canceled.
+pub(crate) fn stop(task: &Arc<dyn AnyTask>) {
+    if !end_unbegun(task, TaskError::Canceled, false) {
+        ask(task);
     }
+}
+
+/// Cancels a task that has not begun: true. Else asks it to stop.
+pub(crate) fn cancel(task: &Arc<dyn AnyTask>) -> bool {
+    let canceled = end_unbegun(task, TaskError::Canceled, true);
+    if !canceled {
+        ask(task);
+    }
+    canceled
+}
+
+fn ask(task: &Arc<dyn AnyTask>) {
     let header = task.header();
     if !matches!(header.state.read().phase(), Phase::Ending | Phase::Ended) {
         header.ask_stop();
@@ -59,12 +77,11 @@ pub(crate) fn stop(task: &Arc<dyn AnyTask>) -> bool {
             owner.stop_asked(&**task);
         }
     }
-    false
 }
 
 /// Ends a task wherever it is, as far as its place can.
 pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
-    if end_unbegun(task, TaskError::Canceled) || task.header().state.read().is_ended() {
+    if end_unbegun(task, TaskError::Canceled, true) || task.header().state.read().is_ended() {
         return Ok(());
     }
     match task.header().owner() {

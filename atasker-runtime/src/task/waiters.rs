@@ -20,6 +20,8 @@ pub(crate) enum Waiters {
     #[default]
     None,
     One(WaiterKey, Waker),
+    // Boxed to keep every task small: a list this long is rare.
+    #[allow(clippy::box_collection)]
     Many(Box<Vec<(WaiterKey, Waker)>>),
 }
 
@@ -49,6 +51,7 @@ impl Waiters {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Waiters::None => true,

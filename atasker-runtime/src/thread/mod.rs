@@ -5,8 +5,8 @@
 //! something may start and none is coming. The one that comes takes a job and calls the next, so
 //! that between two holders of the lock this holds:
 //!
-//! > If a job may start, a thread is coming for it, or the system gives no threads and the timer
-//! > will try again.
+//! > No job waits that may have a slot; and if a job has a slot and no thread, a thread is coming
+//! > for it, or the system gives none and the timer will try again.
 //!
 //! | a thread is | and leaves this state by |
 //! |---|---|
@@ -21,10 +21,7 @@
 mod idle;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
-#[cfg(not(atasker_loom))]
 mod pool;
-#[cfg(not(atasker_loom))]
 mod run;
 
-#[cfg(not(atasker_loom))]
 pub(crate) use pool::ThreadPool;

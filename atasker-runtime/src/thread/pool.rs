@@ -1,5 +1,6 @@
 //! The pool's state and its place interface.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -49,6 +50,8 @@ pub(super) struct Shared {
 
 pub(super) struct PoolState {
     pub(super) backlog: Backlog<Job>,
+    /// Jobs that have their slot and wait for a thread to come, by priority.
+    ready: [VecDeque<Job>; 4],
     config: PoolConfig,
     /// The last to become idle is the first to be used: the others' time runs out, and caches are
     /// warm.
@@ -91,6 +94,7 @@ impl ThreadPool {
                 spinning: AtomicBool::new(false),
                 state: Mutex::new(PoolState {
                     backlog: Backlog::new(limits(&config)),
+                    ready: Default::default(),
                     config,
                     idle: Vec::new(),
                     threads: 0,
@@ -151,7 +155,7 @@ impl ThreadPool {
 
     /// Runs a queued task on this very thread, if it still waits here.
     pub(crate) fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
-        let ours = self.is_own_thread() && self.revoke(&**task);
+        let ours = self.is_own_thread() && self.revoke(&**task, true);
         if ours {
             run::execute(Job::new(Arc::clone(task)), &self.shared);
         }
@@ -175,12 +179,35 @@ fn limits(config: &PoolConfig) -> Limits {
 }
 
 impl PoolState {
-    /// Calls a thread if a job may start and none is coming. One at a time will do: whoever comes
+    /// Gives a slot to every job that may have one. From here on the task counts as one that runs:
+    /// a stop asks it.
+    fn admit(&mut self) {
+        while let Some((priority, job)) = self.backlog.next() {
+            self.ready[priority.index()].push_back(job);
+        }
+    }
+
+    /// The most urgent job that has a slot and no thread.
+    fn take_ready(&mut self) -> Option<Job> {
+        self.ready.iter_mut().rev().find_map(VecDeque::pop_front)
+    }
+
+    /// Takes a job back that has a slot and no thread.
+    fn take_back(&mut self, task: &dyn AnyTask) -> Option<Job> {
+        let header = task.header();
+        let ready = &mut self.ready[header.priority.index()];
+        let at = ready.iter().position(|job| job.header().id == header.id)?;
+        let job = ready.remove(at)?;
+        self.backlog.release(header.priority);
+        Some(job)
+    }
+
+    /// Calls a thread if a job has a slot and nobody is coming. One at a time will do: whoever comes
     /// calls the next, and threads that are through with their work look by themselves. So a burst
     /// of short tasks costs few wake-ups.
     fn call(&mut self) -> Call {
-        let ready = self.backlog.first().is_some_and(|first| self.backlog.may_start(first));
-        if self.coming || !ready {
+        self.admit();
+        if self.coming || self.ready.iter().all(VecDeque::is_empty) {
             return Call::Nobody;
         }
         if let Some(idler) = self.idle.pop() {
@@ -192,6 +219,17 @@ impl PoolState {
         }
         self.coming = true;
         Call::New(self.new_thread())
+    }
+
+    /// Takes all jobs out that no thread has.
+    fn take_all(&mut self) -> Vec<Job> {
+        let mut all = Vec::new();
+        while let Some(job) = self.take_ready() {
+            self.backlog.release(job.priority());
+            all.push(job);
+        }
+        all.extend(self.backlog.drain());
+        all
     }
 
     fn new_thread(&mut self) -> NewThread {
@@ -274,7 +312,7 @@ impl Shared {
         });
         let mut state = self.state.lock();
         if state.threads == 0 && !timer::is_running() {
-            let lost = state.backlog.drain();
+            let lost = state.take_all();
             drop(state);
             for job in lost {
                 job.end(TaskError::not_started(format!(
@@ -289,8 +327,8 @@ impl Shared {
     pub(super) fn first_job(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
         let mut state = self.state.lock();
         state.coming = false;
-        match state.backlog.next() {
-            Some((_, job)) => {
+        match state.take_ready() {
+            Some(job) => {
                 let room = std::mem::take(&mut state.room);
                 self.dispatch(state);
                 room.wake();
@@ -309,9 +347,10 @@ impl Shared {
         let mut state = self.state.lock();
         state.backlog.release(done);
         state.tasks_run += 1;
-        match state.backlog.next() {
-            Some((_, job)) => {
-                // One slot came, one went: whatever else may start was ready before, and somebody
+        state.admit();
+        match state.take_ready() {
+            Some(job) => {
+                // One slot came, one job goes: whatever else is ready was so before, and somebody
                 // is coming for it.
                 let room = std::mem::take(&mut state.room);
                 drop(state);
@@ -428,21 +467,16 @@ impl Place for ThreadPool {
         shared.dispatch(state);
     }
 
-    fn credits(&self, priority: Priority) -> usize {
-        let state = self.shared.state.lock();
-        match priority {
-            Priority::Critical => usize::MAX,
-            _ => state.backlog.limits().of(priority).saturating_sub(state.backlog.held()),
-        }
-    }
-
-    fn revoke(&self, task: &dyn AnyTask) -> bool {
+    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
         let header = task.header();
         let mut state = self.shared.state.lock();
         let ticket = Ticket(header.mark.load(Ordering::Relaxed) as i64);
-        let Some(job) = state.backlog.remove(header.priority, ticket) else {
-            return false;
-        };
+        let mut job = state.backlog.remove(header.priority, ticket);
+        if job.is_none() && even_with_slot {
+            job = state.take_back(task);
+            state.admit();
+        }
+        let Some(job) = job else { return false };
         let room = std::mem::take(&mut state.room);
         drop(state);
         room.wake();
@@ -476,7 +510,7 @@ impl Place for ThreadPool {
         let mut state = self.shared.state.lock();
         state.open = false;
         let idle = std::mem::take(&mut state.idle);
-        let left = state.backlog.drain();
+        let left = state.take_all();
         let room = std::mem::take(&mut state.room);
         drop(state);
         room.wake();

@@ -1,3 +1,11 @@
-//! What travels between processes: bytes only, no descriptors, no threads.
+//! What travels between processes, as bytes: no descriptors, no threads.
+//!
+//! | part | file |
+//! |---|---|
+//! | how a value becomes bytes: bincode, msgpack | `codec` |
+//! | which arguments are borrowed, owned, or one block of bytes | `args` |
+//! | messages and their framing | `frame` |
 
+pub(crate) mod args;
+pub(crate) mod codec;
 pub(crate) mod frame;

@@ -1,0 +1,249 @@
+//! The rules that need both the keys and the function. Each mistake gives one error, at the tokens
+//! that must change, and says what to write instead.
+
+use proc_macro2::Span;
+use syn::spanned::Spanned;
+use syn::{GenericParam, Type};
+
+use crate::args::{Companion, Options, Place};
+use crate::errors::Errors;
+use crate::item::{TaskFn, borrows, impl_trait};
+
+/// Where the function runs: as it was said, or by its kind.
+pub(crate) fn place(options: &Options, f: &TaskFn) -> Place {
+    match options.tt {
+        Some((place, _)) => place,
+        None if f.sig.asyncness.is_some() => Place::Async,
+        None => Place::Thread,
+    }
+}
+
+/// Looks for what can't work.
+pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
+    qualifiers(f, errors);
+    receiver(options, f, errors);
+    keys(options, f, errors);
+    if errors.any() {
+        // What follows would only repeat it in other words.
+        return;
+    }
+    match place(options, f) {
+        Place::Mp => process(options, f, errors),
+        Place::Thread | Place::Async => owned(options, f, errors),
+    }
+}
+
+fn qualifiers(f: &TaskFn, errors: &mut Errors) {
+    if let Some(token) = &f.sig.unsafety {
+        errors.on(
+            token,
+            "an unsafe fn can't be a task: nobody could keep its promise when it runs; \
+             write a safe fn around it",
+        );
+    }
+    if let Some(abi) = &f.sig.abi {
+        errors.on(abi, "an extern fn can't be a task: write a plain fn that calls it");
+    }
+    if let Some(token) = &f.sig.constness {
+        errors.on(token, "a const fn can't be a task: to launch one is no constant");
+    }
+    if let Some(variadic) = &f.sig.variadic {
+        errors.on(variadic, "a variadic fn can't be a task");
+    }
+    for param in &f.params {
+        if let Some(attr) = param.arg.attrs.iter().find(|a| a.path().is_ident("cfg")) {
+            errors.on(attr, "`cfg` on a parameter is not supported by #[background_task]");
+        }
+    }
+}
+
+fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
+    let Some(receiver) = &f.receiver else {
+        if f.names_self_type() {
+            errors.on(
+                &f.sig.ident,
+                "#[background_task] works on free functions and on methods with an owned receiver, \
+                 not on associated functions without `self`: move it out of the `impl` block, \
+                 or take `self: Arc<Self>`",
+            );
+        }
+        return;
+    };
+    let borrowed = receiver.reference.is_some()
+        || (receiver.colon_token.is_some() && !borrows(&receiver.ty).is_empty());
+    if borrowed {
+        errors.on(
+            receiver,
+            "a task outlives its caller, so it can't borrow `self`: take `self: Arc<Self>` or `self`",
+        );
+    }
+    if let Companion::Named(name) = &options.companion {
+        errors.on(name, "a method has no companion type: remove `companion`");
+    }
+    if let Some((Place::Mp, span)) = options.tt {
+        errors.at(
+            span,
+            "a method can't run in a worker process, for `Self` can't be named there: \
+             write a free function that takes the value",
+        );
+    }
+}
+
+fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
+    let place = place(options, f);
+    match (options.tt, &f.sig.asyncness) {
+        (Some((Place::Async, span)), None) => errors
+            .at(span, "tt = \"async\" needs an `async fn`: make it one, or use tt = \"thread\""),
+        (Some((Place::Thread, span)), Some(_)) => errors.at(
+            span,
+            "an `async fn` runs on an aloop (tt = \"async\", the default for it) \
+             or in a worker process (tt = \"mp\"), not on a pool thread",
+        ),
+        _ => {}
+    }
+    feature(place, options.tt.map_or_else(|| f.sig.ident.span(), |(_, span)| span), errors);
+    only_for(options, place, errors);
+}
+
+/// What a place needs that is not switched on.
+pub(crate) fn feature(place: Place, span: Span, errors: &mut Errors) {
+    match place {
+        Place::Mp if !cfg!(feature = "mp") => {
+            errors.at(span, "tt = \"mp\" needs the feature `mp` of atasker");
+        }
+        Place::Async if !cfg!(feature = "async") => {
+            errors.at(span, "async tasks need the feature `async` of atasker");
+        }
+        _ => {}
+    }
+}
+
+/// Keys that mean something in one place only.
+pub(crate) fn only_for(options: &Options, place: Place, errors: &mut Errors) {
+    if let Some((key, _)) = &options.aloop
+        && place != Place::Async
+    {
+        errors.on(key, "`aloop` is for tasks that run on one: async ones");
+    }
+    if let Some((key, _)) = &options.codec
+        && place != Place::Mp
+    {
+        errors.on(key, "`codec` is for tasks in worker processes: add `tt = \"mp\"`");
+    }
+}
+
+/// Threads and aloops: everything must be owned.
+fn owned(options: &Options, f: &TaskFn, errors: &mut Errors) {
+    for param in &f.params {
+        if let Some(borrow) = borrows(&param.ty).iter().find(|borrow| !borrow.is_static) {
+            let instead = match &param.ty {
+                Type::Reference(reference) if reference.mutability.is_none() => {
+                    owned_form(reference)
+                }
+                _ => "an owned value".to_owned(),
+            };
+            let or_mp = match &param.ty {
+                Type::Reference(r) if r.mutability.is_none() && options.tt.is_none() => {
+                    ", or say tt = \"mp\", which encodes what is borrowed"
+                }
+                _ => "",
+            };
+            errors.at(
+                borrow.span,
+                format!("a task outlives its caller, so it can't borrow: take {instead}{or_mp}"),
+            );
+        }
+    }
+}
+
+fn owned_form(reference: &syn::TypeReference) -> String {
+    let inner = &*reference.elem;
+    match inner {
+        Type::Path(path) if path.path.is_ident("str") => "`String`".to_owned(),
+        Type::Path(path) if path.path.is_ident("Path") => "`PathBuf`".to_owned(),
+        Type::Slice(slice) => {
+            let item = &slice.elem;
+            format!("`Vec<{}>`", quote::quote!(#item))
+        }
+        _ => "an owned value, or an `Arc` of it".to_owned(),
+    }
+}
+
+/// Worker processes: everything must be able to travel.
+fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
+    let at = options.tt.map_or_else(Span::call_site, |(_, span)| span);
+    let generic = f.sig.generics.params.iter().find_map(|param| match param {
+        GenericParam::Type(param) => Some(param.ident.to_string()),
+        GenericParam::Const(param) => Some(param.ident.to_string()),
+        GenericParam::Lifetime(_) => None,
+    });
+    if let Some(name) = generic {
+        errors.at(
+            at,
+            format!(
+                "a function with the generic parameter `{name}` can't run in a worker process, \
+                 for one entry of its table is one function: write one with concrete types, \
+                 or use tt = \"thread\""
+            ),
+        );
+        return;
+    }
+    let result = f.result();
+    let types = f.params.iter().map(|param| &param.ty).chain([&result]);
+    if types.into_iter().any(|ty| impl_trait(ty).is_some()) {
+        errors.at(
+            at,
+            "a function with `impl Trait` can't run in a worker process, for the types of what \
+             travels must be known: write concrete types, or use tt = \"thread\"",
+        );
+        return;
+    }
+    for param in &f.params {
+        parameter(&param.ty, errors);
+    }
+    if let Some(context) = &f.context {
+        for ty in [&context.receives, &context.sends] {
+            if let Some(borrow) = borrows(ty).first() {
+                errors.at(borrow.span, "messages travel to another process: they must be owned");
+            }
+        }
+    }
+    if let Some(borrow) = borrows(&result).first() {
+        errors.at(
+            borrow.span,
+            "the result travels back from another process: it must be owned (`String` for `&str`)",
+        );
+    }
+}
+
+fn parameter(ty: &Type, errors: &mut Errors) {
+    let inner = match ty {
+        Type::Reference(reference) => {
+            if let Some(token) = &reference.mutability {
+                errors.at(
+                    token.span(),
+                    "a worker process can't change the caller's data: take it by value or `&`, \
+                     and return what changed",
+                );
+                return;
+            }
+            if let Some(lifetime) = reference.lifetime.as_ref().filter(|l| l.ident == "static") {
+                errors.on(
+                    lifetime,
+                    "a worker process gets a copy, which does not live for ever: \
+                     remove `'static`",
+                );
+                return;
+            }
+            &*reference.elem
+        }
+        ty => ty,
+    };
+    if let Some(borrow) = borrows(inner).first() {
+        errors.at(
+            borrow.span,
+            "only a parameter that is itself a reference may borrow from the caller: \
+             take an owned value here",
+        );
+    }
+}

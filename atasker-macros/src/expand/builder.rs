@@ -1,0 +1,246 @@
+//! The expression that makes a task of a function: its body, its arguments, its options.
+
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote, quote_spanned};
+use syn::Ident;
+use syn::spanned::Spanned;
+
+use super::{Entry, Plan};
+use crate::args::Place;
+use crate::item::{Context, impl_trait};
+
+impl Plan {
+    /// A block that gives a `TaskBuilder`. `body` names the function as it was.
+    pub(super) fn builder(&self, body: &TokenStream) -> TokenStream {
+        let made = match self.place {
+            Place::Thread => self.thread(body),
+            Place::Async => self.future(body),
+            Place::Mp => self.process(body),
+        };
+        let name = self.name();
+        let setters = self.options.setters();
+        let returned_err = self.f.returns_result().then(returned_err);
+        quote! {
+            let __builder = #made #name #setters;
+            #returned_err
+            __builder
+        }
+    }
+
+    /// The name, where the table of functions doesn't give it.
+    fn name(&self) -> TokenStream {
+        match (&self.options.name, self.place) {
+            (Some(_), Place::Mp) if self.options.literal_name().is_some() => quote!(),
+            (Some(name), _) => quote!(.name(#name)),
+            (None, Place::Mp) => quote!(),
+            (None, _) => {
+                let ident = unraw(&self.f.sig.ident);
+                if self.f.receiver.is_some() {
+                    quote! {
+                        .name(::std::format!("{}::{}", ::core::any::type_name::<Self>(), #ident))
+                    }
+                } else {
+                    quote!(.name(::core::concat!(::core::module_path!(), "::", #ident)))
+                }
+            }
+        }
+    }
+
+    /// `Task<R>`'s type, unless only the compiler can name it.
+    fn result_type(&self) -> TokenStream {
+        let result = self.f.result();
+        if impl_trait(&result).is_some() { quote!(_) } else { quote!(#result) }
+    }
+
+    /// Where an error about a captured value should point: at the type that may be to blame.
+    fn blame(&self) -> Span {
+        let f = &self.f;
+        let mut generic = f.params.iter().filter(|param| f.is_generic(&param.ty));
+        let span = match (generic.next(), generic.next()) {
+            (Some(param), None) => param.span(),
+            _ => f.sig.ident.span(),
+        };
+        span.resolved_at(Span::call_site())
+    }
+
+    /// The arguments, the receiver first: moved, or cloned for a body that may run again.
+    fn arguments(&self) -> Vec<TokenStream> {
+        let f = &self.f;
+        let again = self.options.retries.is_some();
+        let mut arguments = Vec::new();
+        if let Some(receiver) = &f.receiver {
+            let this = &receiver.self_token;
+            arguments.push(if again {
+                quote_spanned!(receiver.span()=> ::core::clone::Clone::clone(&#this))
+            } else {
+                quote!(#this)
+            });
+        }
+        arguments.extend(f.params.iter().map(|param| {
+            let name = &param.name;
+            if again {
+                quote_spanned!(param.span()=> ::core::clone::Clone::clone(&#name))
+            } else {
+                quote!(#name)
+            }
+        }));
+        arguments
+    }
+
+    /// With a context: its place among the arguments.
+    fn with_context(&self, context: TokenStream, arguments: &[TokenStream]) -> TokenStream {
+        let receivers = usize::from(self.f.receiver.is_some());
+        let (receiver, rest) = arguments.split_at(receivers);
+        quote!(#(#receiver,)* #context, #(#rest),*)
+    }
+
+    /// A door function takes the arguments one by one, and a closure that captures nothing: an
+    /// argument that can't be sent is then reported at the user's own parameter, and only there.
+    fn thread(&self, body: &TokenStream) -> TokenStream {
+        /// So many may be given one by one; the rest goes into a tuple.
+        const SINGLE: usize = 8;
+        let f = &self.f;
+        let mut given = Vec::new();
+        if let Some(receiver) = &f.receiver {
+            let this = &receiver.self_token;
+            given.push(quote!(#this));
+        }
+        given.extend(f.params.iter().map(|param| {
+            let mut name = param.name.clone();
+            name.set_span(name.span().located_at(param.span()));
+            quote!(#name)
+        }));
+        let names: Vec<Ident> = (0..given.len())
+            .map(|i| format_ident!("__a{}", i, span = Span::mixed_site()))
+            .collect();
+        let mut patterns: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
+        if given.len() > SINGLE {
+            let (given_rest, rest) = (given.split_off(SINGLE - 1), patterns.split_off(SINGLE - 1));
+            given.push(quote!((#(#given_rest,)*)));
+            patterns.push(quote!((#(#rest,)*)));
+        }
+        let again = if self.options.retries.is_some() { "_again" } else { "" };
+        let with = if f.context.is_some() { "_with" } else { "" };
+        let door = format_ident!("thread{with}{again}{}", given.len());
+        let passed: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
+        let closure = match &f.context {
+            None => quote!(|#(#patterns),*| #body(#(#passed),*)),
+            Some(Context { by_ref, receives, sends, .. }) => {
+                let context = if *by_ref {
+                    quote!(__context)
+                } else {
+                    quote!(::core::clone::Clone::clone(__context))
+                };
+                let passed = self.with_context(context, &passed);
+                quote! {
+                    |__context: &::atasker::TaskContext<#receives, #sends>, #(#patterns),*| {
+                        #body(#passed)
+                    }
+                }
+            }
+        };
+        quote!(::atasker::__private::#door(#(#given,)* #closure))
+    }
+
+    fn future(&self, body: &TokenStream) -> TokenStream {
+        let again = self.options.retries.is_some();
+        let (result, arguments) = (self.result_type(), self.arguments());
+        let span = self.blame();
+        let body = &respan(body.clone(), span);
+        let Some(context) = &self.f.context else {
+            return if again {
+                quote_spanned! {span=>
+                    ::atasker::TaskBuilder::<#result>::__repeatable_future(
+                        move || #body(#(#arguments),*)
+                    )
+                }
+            } else {
+                quote_spanned! {span=>
+                    ::atasker::TaskBuilder::<#result>::future(#body(#(#arguments),*))
+                }
+            };
+        };
+        let make = if again { "__repeatable_future_with_context" } else { "__future_with_context" };
+        let make = method(span, make);
+        let Context { by_ref, receives, sends, .. } = context;
+        let run = if *by_ref {
+            // The future owns the context and what it lends it to.
+            let names: Vec<Ident> = (0..arguments.len())
+                .map(|i| format_ident!("__a{}", i, span = Span::mixed_site()))
+                .collect();
+            let lent: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
+            let passed = self.with_context(quote!(&__context), &lent);
+            quote_spanned! {span=>
+                {
+                    #(let #names = #arguments;)*
+                    async move { #body(#passed).await }
+                }
+            }
+        } else {
+            let passed = self.with_context(quote!(__context), &arguments);
+            quote_spanned!(span=> #body(#passed))
+        };
+        quote_spanned! {span=>
+            ::atasker::TaskBuilder::<#result>::#make(
+                move |__context: ::atasker::TaskContext<#receives, #sends>| #run
+            )
+        }
+    }
+
+    fn process(&self, body: &TokenStream) -> TokenStream {
+        let f = &self.f;
+        let names = f.params.iter().map(|param| &param.name);
+        Entry {
+            name: match self.options.literal_name() {
+                Some(name) => quote!(#name),
+                None => {
+                    let ident = unraw(&f.sig.ident);
+                    quote!(::core::concat!(::core::module_path!(), "::", #ident))
+                }
+            },
+            format: self.options.format(),
+            body: body.clone(),
+            is_async: f.sig.asyncness.is_some(),
+            context: f.context.as_ref(),
+            params: f.params.iter().map(|param| (param.ty.clone(), param.span())).collect(),
+            result: f.result(),
+            values: names.map(|name| quote!(#name)).collect(),
+        }
+        .expand()
+    }
+}
+
+/// Asks whether the result is a `Result` of std, whatever else may be called so.
+pub(crate) fn returned_err() -> TokenStream {
+    quote! {
+        let __is_err = {
+            #[allow(unused_imports)]
+            use ::atasker::__private::{IsOther as _, IsResult as _};
+            (&::atasker::__private::Probe::of(&__builder)).is_err()
+        };
+        let __builder = ::atasker::__private::returned_err(__builder, __is_err);
+    }
+}
+
+/// The same tokens, but errors point to `span`.
+fn respan(tokens: TokenStream, span: Span) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            if let TokenTree::Group(group) = &token {
+                token = Group::new(group.delimiter(), respan(group.stream(), span)).into();
+            }
+            token.set_span(token.span().located_at(span));
+            token
+        })
+        .collect()
+}
+
+fn method(span: Span, name: &str) -> Ident {
+    Ident::new(name, span)
+}
+
+fn unraw(ident: &Ident) -> String {
+    use syn::ext::IdentExt;
+    ident.unraw().to_string()
+}

@@ -1,0 +1,66 @@
+//! Types without values: those of a function's parameters and of its result, from the function.
+
+use std::any::type_name;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// The type of a parameter or result, without a value of it.
+pub struct Arg<P>(PhantomData<fn(P)>);
+
+impl<P> fmt::Debug for Arg<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(type_name::<P>())
+    }
+}
+
+impl<P> Clone for Arg<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P> Copy for Arg<P> {}
+
+impl<P> Arg<P> {
+    /// Names a type.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Arg(PhantomData)
+    }
+
+    /// Gives a value the type: literals infer, references coerce.
+    #[inline(always)]
+    pub fn value(self, value: P) -> P {
+        value
+    }
+}
+
+/// What the compiler calls a function: its path.
+pub fn name_of<F>(_: &F) -> &'static str {
+    type_name::<F>()
+}
+
+macro_rules! params {
+    ($($name:ident $($p:ident)*;)*) => {$(
+        /// The types of a function's parameters and of its result, from the function itself.
+        #[allow(clippy::type_complexity)]
+        pub fn $name<F: Fn($($p),*) -> R, $($p,)* R>(_: &F) -> ($(Arg<$p>,)* Arg<R>,) {
+            ($(Arg::<$p>::new(),)* Arg::new(),)
+        }
+    )*};
+}
+
+params! {
+    params0;
+    params1 A;
+    params2 A B;
+    params3 A B C;
+    params4 A B C D;
+    params5 A B C D E;
+    params6 A B C D E G;
+    params7 A B C D E G H;
+    params8 A B C D E G H I;
+    params9 A B C D E G H I J;
+    params10 A B C D E G H I J K;
+    params11 A B C D E G H I J K L;
+    params12 A B C D E G H I J K L M;
+}

@@ -1,0 +1,355 @@
+//! Models of the task's cell: who ends a task, who sees it, who is woken.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+
+use crate::error::TaskError;
+use crate::info::TaskType;
+use crate::job::end_waiting;
+use crate::task::AnyTask;
+use crate::task::body::Once;
+use crate::task::cell::{Cell, Typed};
+use crate::task::handle::Task;
+use crate::task::header::Header;
+use crate::task::reference::TaskRef;
+use crate::task::waiters::WaiterKey;
+
+/// Tries all orders in which threads are interrupted at most so often each: with three threads and
+/// a lock, all orders would take hours.
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(f);
+}
+
+/// A thread that waits for a waker.
+struct Signal {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        *self.rung.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+}
+
+impl Signal {
+    fn new() -> Arc<Signal> {
+        Arc::new(Signal { rung: Mutex::new(false), changed: Condvar::new() })
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.changed.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+/// Waits as `wait_end` does. A lost wake-up is a deadlock, which the model reports.
+fn wait_end(header: &Header) {
+    let (key, signal) = (WaiterKey::next(), Signal::new());
+    let waker = Waker::from(Arc::clone(&signal));
+    while !header.state.read().is_ended() && header.watch(key, &waker) {
+        signal.wait();
+    }
+}
+
+type Outcome = Result<String, TaskError>;
+
+/// A queued task that returns "done", and counts its runs.
+fn queued(limit: Option<Duration>) -> (Arc<dyn Typed<String>>, Arc<AtomicU32>) {
+    let runs = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&runs);
+    let mut header = Header::new(TaskType::Thread);
+    if let Some(limit) = limit {
+        header.extras_mut().timeout = Some(limit);
+    }
+    let body = Once(Some(move |_: &Arc<dyn AnyTask>| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        String::from("done")
+    }));
+    let cell = Cell::new(header, body, ());
+    cell.header().note_queued();
+    assert!(cell.header().state.launch(false));
+    (cell, runs)
+}
+
+/// A task that runs: somebody is about to call its function.
+fn started(limit: Option<Duration>) -> Arc<dyn Typed<String>> {
+    let (cell, _) = queued(limit);
+    assert!(cell.header().begin());
+    cell
+}
+
+/// A task that has ended with its result.
+fn ended() -> Arc<dyn Typed<String>> {
+    let cell = started(None);
+    cell.clone().erase().run(&mut || ());
+    cell
+}
+
+fn outcome(cell: &Arc<dyn Typed<String>>) -> Outcome {
+    cell.outcome().expect("it has ended").clone()
+}
+
+fn handle(cell: &Arc<dyn Typed<String>>) -> Task<String> {
+    assert!(cell.header().state.hold());
+    Task::new(Arc::clone(cell), None)
+}
+
+#[test]
+fn loom_a_canceller_and_a_runner_make_one_outcome() {
+    model(|| {
+        let (cell, runs) = queued(None);
+        let runner = {
+            let task = cell.clone().erase();
+            thread::spawn(move || {
+                if task.header().begin() {
+                    task.run(&mut || ());
+                }
+            })
+        };
+        let canceller = {
+            let task = cell.clone().erase();
+            thread::spawn(move || end_waiting(task, TaskError::Canceled))
+        };
+        wait_end(cell.header());
+        let first = outcome(&cell);
+        match &first {
+            Ok(text) => assert_eq!(text, "done"),
+            Err(error) => assert!(error.is_canceled()),
+        }
+        let info = cell.header().info();
+        assert!(info.time_completed.is_some());
+        runner.join().unwrap();
+        canceller.join().unwrap();
+        // It never ran if it was canceled, and nobody has changed the outcome since.
+        assert_eq!(runs.load(Ordering::Relaxed), u32::from(first.is_ok()));
+        assert_eq!(outcome(&cell).is_ok(), first.is_ok());
+    });
+}
+
+#[test]
+fn loom_a_time_limit_and_a_runner_make_one_outcome() {
+    model(|| {
+        let limit = Duration::from_secs(1);
+        let cell = started(Some(limit));
+        let runner = {
+            let task = cell.clone().erase();
+            thread::spawn(move || task.run(&mut || ()))
+        };
+        let timer = {
+            let task = cell.clone().erase();
+            thread::spawn(move || task.overrun())
+        };
+        wait_end(cell.header());
+        let first = outcome(&cell);
+        match &first {
+            Ok(text) => assert_eq!(text, "done"),
+            Err(TaskError::TimedOut { limit: is, .. }) => assert_eq!(*is, limit),
+            Err(other) => panic!("{other}"),
+        }
+        runner.join().unwrap();
+        timer.join().unwrap();
+        assert_eq!(outcome(&cell).is_ok(), first.is_ok());
+    });
+}
+
+#[test]
+fn loom_every_waiter_is_woken() {
+    model(|| {
+        let cell = started(None);
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || {
+                    wait_end(cell.header());
+                    assert_eq!(outcome(&cell).unwrap(), "done");
+                })
+            })
+            .collect();
+        cell.clone().erase().run(&mut || ());
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn loom_a_request_to_stop_uses_no_wake_up_of_the_end_up() {
+    model(|| {
+        let cell = started(None);
+        let stopper = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || cell.header().ask_stop())
+        };
+        let runner = {
+            let task = cell.clone().erase();
+            thread::spawn(move || task.run(&mut || ()))
+        };
+        wait_end(cell.header());
+        assert_eq!(outcome(&cell).unwrap(), "done");
+        stopper.join().unwrap();
+        runner.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_stopped_task_is_told_even_if_it_is_about_to_wait() {
+    model(|| {
+        let cell = started(None);
+        let task = {
+            let cell = Arc::clone(&cell);
+            thread::spawn(move || {
+                // As `wait_stop` does: look, hang up a waker, look again.
+                let header = cell.header();
+                let (key, signal) = (WaiterKey::next(), Signal::new());
+                let waker = Waker::from(Arc::clone(&signal));
+                loop {
+                    assert!(header.watch(key, &waker), "it has not ended");
+                    if header.state.read().stopped() {
+                        break header.unwatch(key);
+                    }
+                    signal.wait();
+                }
+            })
+        };
+        cell.header().ask_stop();
+        task.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_waiter_that_gives_up_is_left_alone() {
+    model(|| {
+        let cell = started(None);
+        let runner = {
+            let task = cell.clone().erase();
+            thread::spawn(move || task.run(&mut || ()))
+        };
+        let signal = Signal::new();
+        let key = WaiterKey::next();
+        let watches = cell.header().watch(key, &Waker::from(Arc::clone(&signal)));
+        cell.header().unwatch(key);
+        runner.join().unwrap();
+        assert!(watches || cell.header().state.read().is_ended());
+        // Woken or taken back, the waker is gone.
+        assert_eq!(Arc::strong_count(&signal), 1);
+    });
+}
+
+#[test]
+fn loom_a_result_moves_out_while_others_look() {
+    model(|| {
+        let cell = ended();
+        let task = handle(&cell);
+        let reference = TaskRef::new(cell.erase());
+        let looker = thread::spawn(move || {
+            assert!(reference.error().is_none());
+            if let Some(outcome) = reference.result_cloned::<String>() {
+                assert_eq!(outcome.unwrap(), "done");
+            }
+        });
+        assert_eq!(task.take_outcome().unwrap(), "done");
+        looker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_runner_ends_while_a_reference_looks() {
+    model(|| {
+        let cell = started(None);
+        let reference = TaskRef::new(cell.clone().erase());
+        let runner = {
+            let task = cell.erase();
+            thread::spawn(move || task.run(&mut || ()))
+        };
+        assert!(reference.error().is_none());
+        if let Some(outcome) = reference.result_cloned::<String>() {
+            assert_eq!(outcome.unwrap(), "done");
+        }
+        runner.join().unwrap();
+        assert_eq!(reference.result_cloned::<String>().unwrap().unwrap(), "done");
+    });
+}
+
+#[test]
+fn loom_one_typed_handle_at_a_time() {
+    model(|| {
+        let cell = ended();
+        let task = handle(&cell);
+        let reference = TaskRef::new(cell.erase());
+        let other = thread::spawn(move || match reference.typed::<Task<String>>() {
+            // The first handle is gone, and nothing that it lent is left.
+            Ok(task) => assert_eq!(task.take_outcome().unwrap(), "done"),
+            Err(reference) => assert!(reference.is_completed()),
+        });
+        assert_eq!(task.result().unwrap(), "done");
+        drop(task);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_two_want_the_typed_handle() {
+    model(|| {
+        let reference = TaskRef::new(ended().erase());
+        let other = {
+            let reference = reference.clone();
+            // Kept until both have tried.
+            thread::spawn(move || reference.typed::<Task<String>>().ok())
+        };
+        let ours = reference.clone().typed::<Task<String>>().ok();
+        let theirs = other.join().unwrap();
+        assert!(ours.is_some() != theirs.is_some());
+        drop((ours, theirs));
+        let task = reference.typed::<Task<String>>().unwrap();
+        assert_eq!(task.take_outcome().unwrap(), "done");
+    });
+}
+
+#[test]
+fn loom_each_of_many_arrives_once() {
+    use crate::task::wait::Arrivals;
+
+    model(|| {
+        let cells = [started(None), started(None)];
+        let mut arrivals = Arrivals::new();
+        arrivals.add(0, cells[0].header());
+        let threads = {
+            let [first, second] = [cells[0].clone().erase(), cells[1].clone().erase()];
+            [
+                thread::spawn(move || {
+                    first.header().ask_stop();
+                    first.run(&mut || ());
+                }),
+                thread::spawn(move || second.run(&mut || ())),
+            ]
+        };
+        arrivals.add(1, cells[1].header());
+        let signal = Signal::new();
+        let waker = Waker::from(Arc::clone(&signal));
+        let mut seen = [false; 2];
+        while seen != [true; 2] {
+            match arrivals.poll(&Context::from_waker(&waker), |i| cells[i].header()) {
+                Poll::Ready(index) => {
+                    assert!(!std::mem::replace(&mut seen[index], true), "twice");
+                    assert_eq!(outcome(&cells[index]).unwrap(), "done");
+                }
+                Poll::Pending => signal.wait(),
+            }
+        }
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}

@@ -1,0 +1,250 @@
+//! Tasks one by one, in the order in which they complete; all of them, or a few at a time.
+
+use std::fmt;
+use std::iter::FusedIterator;
+
+use super::ready::Arrivals;
+use super::waitable::TaskHandle;
+use super::waitable::sealed::Handle as _;
+use crate::error::TaskError;
+use crate::launcher::TaskBuilder;
+use crate::task::handle::Task;
+use crate::task::park;
+
+/// Gives the outcomes of tasks in the order in which they complete, each with the task's place in
+/// the list.
+///
+/// `tasks` is a list of tasks by value (`Vec<Task<R>>`, or any other iterator of them), which gives
+/// `Result<R, TaskError>`, or by reference (`&vec`), which gives `Result<&R, TaskError>`. A step
+/// blocks until the next task has ended, and costs the same however many are left. Dropped early,
+/// the iterator lets tasks given by value go on, detached.
+///
+/// ```
+/// use atasker_runtime::{Supervisor, as_completed};
+/// let sup = Supervisor::builder().build();
+/// let tasks: Vec<_> = (0..4_u32).map(|n| sup.spawn(move || 10 / (n % 3))).collect();
+/// let (mut sum, mut failed) = (0, Vec::new());
+/// for (i, outcome) in as_completed(tasks) {
+///     match outcome {
+///         Ok(n) => sum += n,
+///         Err(error) => failed.push((i, error.is_panic())),
+///     }
+/// }
+/// failed.sort();
+/// assert_eq!((sum, failed), (10 + 5, vec![(0, true), (3, true)]));
+/// ```
+///
+/// # Panics
+/// A step panics on the thread of an aloop, if it would have to block.
+pub fn as_completed<L>(tasks: L) -> AsCompleted<L::Item>
+where
+    L: IntoIterator<Item: TaskHandle>,
+{
+    let tasks: Vec<Option<L::Item>> = tasks.into_iter().map(Some).collect();
+    let mut these = AsCompleted { left: tasks.len(), tasks, arrivals: Arrivals::new() };
+    let AsCompleted { tasks, arrivals, .. } = &mut these;
+    for (index, task) in tasks.iter().flatten().enumerate() {
+        arrivals.add(index, task.inside().0);
+    }
+    arrivals.sort(|index| waited_for(tasks, index).inside().0);
+    these
+}
+
+/// The tasks of a list as they complete: see [`as_completed`].
+#[must_use = "nothing is waited for until the iterator is used; the tasks go on without it"]
+pub struct AsCompleted<T: TaskHandle> {
+    /// `None` where the outcome has been given.
+    tasks: Vec<Option<T>>,
+    left: usize,
+    arrivals: Arrivals,
+}
+
+fn waited_for<T>(tasks: &[Option<T>], index: usize) -> &T {
+    tasks[index].as_ref().expect("a task arrives once")
+}
+
+impl<T: TaskHandle> Iterator for AsCompleted<T> {
+    type Item = (usize, T::Settled);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let AsCompleted { tasks, arrivals, .. } = self;
+        let index = park::block_on_or_help(
+            None,
+            |context| arrivals.poll(context, |index| waited_for(tasks, index).inside().0),
+            || tasks.iter().flatten().any(|task| task.run_here()),
+        )?;
+        let task = self.tasks[index].take()?;
+        self.left -= 1;
+        Some((index, task.__settled()))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<T: TaskHandle> ExactSizeIterator for AsCompleted<T> {}
+impl<T: TaskHandle> FusedIterator for AsCompleted<T> {}
+
+impl<T: TaskHandle> Drop for AsCompleted<T> {
+    fn drop(&mut self) {
+        self.tasks.iter().flatten().for_each(|task| self.arrivals.remove(task.inside().0));
+    }
+}
+
+impl<T: TaskHandle> fmt::Debug for AsCompleted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompleted").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// Launches tasks from an iterator of builders, at most `n` at a time, and gives their outcomes in
+/// the order in which they complete, each with its number in the iterator.
+///
+/// It is lazy: a step takes builders and starts them until `n` tasks are in flight, waits for one of
+/// them to end, and gives its outcome. An outcome not yet given counts as in flight, so that the
+/// source is never ahead of the consumer by more than `n`, and an endless source does no harm. `n =
+/// 0` counts as 1. Dropped early, the iterator starts no more tasks; those in flight go on,
+/// detached.
+///
+/// ```
+/// use atasker_runtime::{TaskBuilder, bounded};
+/// let squares = (0_u64..).map(|n| TaskBuilder::new(move || n * n));
+/// let (mut seen, mut sum) = (0, 0);
+/// for (i, square) in bounded(4, squares.take(100)) {
+///     assert_eq!(square.unwrap(), (i * i) as u64);
+///     seen += 1;
+///     sum += i;
+/// }
+/// assert_eq!((seen, sum), (100, 99 * 100 / 2));
+/// ```
+///
+/// # Panics
+/// A step panics on the thread of an aloop, if it would have to block.
+pub fn bounded<S, R, I, O>(n: usize, builders: S) -> Bounded<S::IntoIter, R, I, O>
+where
+    S: IntoIterator<Item = TaskBuilder<R, I, O>>,
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    Bounded {
+        limit: n.max(1),
+        source: Some(builders.into_iter()),
+        launched: 0,
+        slots: Vec::new(),
+        free: Vec::new(),
+        arrivals: Arrivals::new(),
+    }
+}
+
+/// Tasks launched a few at a time, as they complete: see [`bounded`].
+#[must_use = "no task is launched until the iterator is used"]
+pub struct Bounded<S, R, I = (), O = ()> {
+    limit: usize,
+    /// `None` once it has ended.
+    source: Option<S>,
+    launched: usize,
+    slots: Vec<Option<InFlight<R, I, O>>>,
+    free: Vec<usize>,
+    arrivals: Arrivals,
+}
+
+struct InFlight<R, I, O> {
+    number: usize,
+    task: Task<R, I, O>,
+}
+
+impl<S, R, I, O> Bounded<S, R, I, O> {
+    fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+impl<S, R, I, O> Bounded<S, R, I, O>
+where
+    S: Iterator<Item = TaskBuilder<R, I, O>>,
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    /// Starts tasks until the limit is reached or the source has ended.
+    fn fill(&mut self) {
+        while self.in_flight() < self.limit
+            && let Some(source) = &mut self.source
+        {
+            let Some(builder) = source.next() else {
+                self.source = None;
+                return;
+            };
+            let task = builder.start();
+            let slot = self.free.pop().unwrap_or_else(|| {
+                self.slots.push(None);
+                self.slots.len() - 1
+            });
+            self.arrivals.add(slot, task.header());
+            self.slots[slot] = Some(InFlight { number: self.launched, task });
+            self.launched += 1;
+        }
+    }
+}
+
+impl<S, R, I, O> Iterator for Bounded<S, R, I, O>
+where
+    S: Iterator<Item = TaskBuilder<R, I, O>>,
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    type Item = (usize, Result<R, TaskError>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.fill();
+        if self.in_flight() == 0 {
+            return None;
+        }
+        let Bounded { slots, arrivals, .. } = self;
+        let slot = park::block_on_or_help(
+            None,
+            |context| arrivals.poll(context, |slot| waited_for(slots, slot).task.header()),
+            || slots.iter().flatten().any(|flight| flight.task.run_here()),
+        )?;
+        let InFlight { number, task } = self.slots[slot].take()?;
+        self.free.push(slot);
+        Some((number, task.take_outcome()))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let ours = self.in_flight();
+        let (least, most) = self.source.as_ref().map_or((0, Some(0)), Iterator::size_hint);
+        (least.saturating_add(ours), most.and_then(|most| most.checked_add(ours)))
+    }
+}
+
+impl<S, R, I, O> FusedIterator for Bounded<S, R, I, O>
+where
+    S: Iterator<Item = TaskBuilder<R, I, O>>,
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+}
+
+impl<S, R, I, O> Drop for Bounded<S, R, I, O> {
+    fn drop(&mut self) {
+        self.slots.iter().flatten().for_each(|flight| self.arrivals.remove(flight.task.header()));
+    }
+}
+
+impl<S, R, I, O> fmt::Debug for Bounded<S, R, I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bounded")
+            .field("limit", &self.limit)
+            .field("launched", &self.launched)
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}

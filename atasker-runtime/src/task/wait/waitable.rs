@@ -1,0 +1,377 @@
+//! What can be waited for: a task, a list of tasks, a tuple of these; by value or by reference.
+//!
+//! The shape of what comes back follows from the shape of what was given, and a result is moved out
+//! only of a task that was given by value.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{TaskError, WaitError};
+use crate::id::TaskId;
+use crate::task::handle::Task;
+use crate::task::header::Header;
+
+pub(super) mod sealed {
+    use super::Header;
+
+    pub trait Sealed {}
+
+    /// A task's header, in a name that may stand in public traits.
+    pub struct Inside<'t>(pub(in super::super) &'t Header);
+
+    /// A handle, seen from inside.
+    pub trait Handle {
+        fn inside(&self) -> Inside<'_>;
+        /// See `run_here` of the module above.
+        fn run_here(&self) -> bool;
+    }
+
+    /// Several handles, seen from inside.
+    pub trait Choice {
+        fn len(&self) -> usize;
+        fn inside(&self, index: usize) -> Inside<'_>;
+        fn run_here(&self, index: usize) -> bool;
+    }
+}
+use sealed::{Handle, Inside, Sealed};
+
+/// What [`wait_completed!`](crate::wait_completed) and [`wait_settled!`](crate::wait_settled) take.
+///
+/// | given | [`Output`](Self::Output) | [`Settled`](Self::Settled) |
+/// |---|---|---|
+/// | `Task<R>` | `R` | `Result<R, TaskError>` |
+/// | `&Task<R>` | `&R` | `Result<&R, TaskError>` |
+/// | `Vec<W>` | `Vec` of each one's | `Vec` of each one's |
+/// | `[W; N]` | array of each one's | array of each one's |
+/// | `&Vec<W>`, `&[W]`, `&[W; N]` | `Vec` of what `&W` gives | `Vec` of what `&W` gives |
+/// | a tuple of up to 12 of these | tuple of each one's | tuple of each one's |
+///
+/// It is implemented for these only. Use it where a function of yours passes on what it is given:
+///
+/// ```
+/// use atasker_runtime::{Supervisor, WaitError, Waitable, wait_completed};
+/// use std::time::Duration;
+///
+/// fn patiently<W: Waitable>(tasks: W) -> Result<W::Output, WaitError> {
+///     wait_completed!(tasks, timeout = Duration::from_secs(60))
+/// }
+///
+/// let sup = Supervisor::builder().build();
+/// let (n, s) = patiently((sup.spawn(|| 1), vec![sup.spawn(|| "a")])).unwrap();
+/// assert_eq!((n, s), (1, vec!["a"]));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a task nor a list or tuple of tasks",
+    label = "can't be waited for",
+    note = "tasks, `Vec`s, slices and arrays of tasks, tuples of up to 12 of these, and references \
+            to tasks and lists can be waited for; put more than 12 tasks into a `Vec`"
+)]
+pub trait Waitable: Sealed + Sized {
+    /// The results: owned where the tasks were given by value, else borrowed from the tasks.
+    type Output;
+    /// The same with a `Result<_, TaskError>` for each task.
+    type Settled;
+
+    /// Waits for all; false when the deadline was first.
+    #[doc(hidden)]
+    fn __wait(&self, deadline: Option<Instant>) -> bool;
+    /// Adds the ids of those that have not ended.
+    #[doc(hidden)]
+    fn __pending(&self, pending: &mut Vec<TaskId>);
+    /// The results of tasks that have all ended, or the first failure in order.
+    #[doc(hidden)]
+    fn __completed(self) -> Result<Self::Output, WaitError>;
+    /// The outcomes of tasks that have all ended.
+    #[doc(hidden)]
+    fn __settled(self) -> Self::Settled;
+}
+
+/// A task given by value or by reference: `Task<R, I, O>`, `&Task<R, I, O>`.
+///
+/// What [`as_completed`](crate::as_completed) takes as items.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task",
+    label = "a task, or a reference to one, is expected here"
+)]
+pub trait TaskHandle: Waitable + Handle {}
+
+/// How long a wait may take: a `Duration`, or an `Option<Duration>` (`None`: without limit).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a time to wait",
+    label = "`timeout` takes a `Duration` or an `Option<Duration>`"
+)]
+pub trait WaitTime: Sealed {
+    #[doc(hidden)]
+    fn __limit(self) -> Option<Duration>;
+}
+
+impl Sealed for Duration {}
+impl WaitTime for Duration {
+    fn __limit(self) -> Option<Duration> {
+        Some(self)
+    }
+}
+
+impl Sealed for Option<Duration> {}
+impl WaitTime for Option<Duration> {
+    fn __limit(self) -> Option<Duration> {
+        self
+    }
+}
+
+/// The failure of the task that stands in this place.
+pub(super) fn at(index: usize) -> impl Fn(WaitError) -> WaitError {
+    move |error| match error {
+        WaitError::Task { id, error, .. } => WaitError::Task { index, id, error },
+        other => other,
+    }
+}
+
+fn failed(id: TaskId) -> impl FnOnce(TaskError) -> WaitError {
+    move |error| WaitError::Task { index: 0, id, error }
+}
+
+// One task.
+
+impl<R, I, O> Sealed for Task<R, I, O> {}
+
+impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Handle for Task<R, I, O> {
+    fn inside(&self) -> Inside<'_> {
+        Inside(self.header())
+    }
+    fn run_here(&self) -> bool {
+        super::run_here(&self.erased())
+    }
+}
+
+impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for Task<R, I, O> {
+    type Output = R;
+    type Settled = Result<R, TaskError>;
+
+    fn __wait(&self, deadline: Option<Instant>) -> bool {
+        self.wait_until(deadline)
+    }
+    fn __pending(&self, pending: &mut Vec<TaskId>) {
+        if !self.is_completed() {
+            pending.push(self.id());
+        }
+    }
+    fn __completed(self) -> Result<R, WaitError> {
+        let id = self.id();
+        self.take_outcome().map_err(failed(id))
+    }
+    fn __settled(self) -> Result<R, TaskError> {
+        self.take_outcome()
+    }
+}
+
+impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskHandle for Task<R, I, O> {}
+
+// References.
+
+impl<T: ?Sized> Sealed for &T {}
+
+impl<T: Handle> Handle for &T {
+    fn inside(&self) -> Inside<'_> {
+        (**self).inside()
+    }
+    fn run_here(&self) -> bool {
+        (**self).run_here()
+    }
+}
+
+impl<T: TaskHandle> TaskHandle for &T where Self: Waitable {}
+
+impl<'a, R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for &'a Task<R, I, O> {
+    type Output = &'a R;
+    type Settled = Result<&'a R, TaskError>;
+
+    fn __wait(&self, deadline: Option<Instant>) -> bool {
+        self.wait_until(deadline)
+    }
+    fn __pending(&self, pending: &mut Vec<TaskId>) {
+        Waitable::__pending(*self, pending);
+    }
+    fn __completed(self) -> Result<&'a R, WaitError> {
+        self.outcome_ref().map_err(failed(self.id()))
+    }
+    fn __settled(self) -> Result<&'a R, TaskError> {
+        self.outcome_ref()
+    }
+}
+
+/// What a filtered `iter()` collects: a list of references, given by reference.
+impl<'b, W: ?Sized> Waitable for &&'b W
+where
+    &'b W: Waitable,
+{
+    type Output = <&'b W as Waitable>::Output;
+    type Settled = <&'b W as Waitable>::Settled;
+
+    fn __wait(&self, deadline: Option<Instant>) -> bool {
+        (**self).__wait(deadline)
+    }
+    fn __pending(&self, pending: &mut Vec<TaskId>) {
+        (**self).__pending(pending);
+    }
+    fn __completed(self) -> Result<Self::Output, WaitError> {
+        (*self).__completed()
+    }
+    fn __settled(self) -> Self::Settled {
+        (*self).__settled()
+    }
+}
+
+// Lists.
+
+/// Waits for each, the last one first: tasks mostly end in about the order in which they were
+/// launched, so this wakes up about once instead of once per task.
+fn wait_each<'a, W: Waitable + 'a>(
+    tasks: impl DoubleEndedIterator<Item = &'a W>,
+    deadline: Option<Instant>,
+) -> bool {
+    tasks.rev().all(|task| task.__wait(deadline))
+}
+
+impl<W> Sealed for Vec<W> {}
+
+impl<W: Waitable> Waitable for Vec<W> {
+    type Output = Vec<W::Output>;
+    type Settled = Vec<W::Settled>;
+
+    fn __wait(&self, deadline: Option<Instant>) -> bool {
+        wait_each(self.iter(), deadline)
+    }
+    fn __pending(&self, pending: &mut Vec<TaskId>) {
+        self.iter().for_each(|task| task.__pending(pending));
+    }
+    fn __completed(self) -> Result<Self::Output, WaitError> {
+        self.into_iter().enumerate().map(|(i, task)| task.__completed().map_err(at(i))).collect()
+    }
+    fn __settled(self) -> Self::Settled {
+        self.into_iter().map(Waitable::__settled).collect()
+    }
+}
+
+impl<W, const N: usize> Sealed for [W; N] {}
+
+impl<W: Waitable, const N: usize> Waitable for [W; N] {
+    type Output = [W::Output; N];
+    type Settled = [W::Settled; N];
+
+    fn __wait(&self, deadline: Option<Instant>) -> bool {
+        wait_each(self.iter(), deadline)
+    }
+    fn __pending(&self, pending: &mut Vec<TaskId>) {
+        self.iter().for_each(|task| task.__pending(pending));
+    }
+    fn __completed(self) -> Result<Self::Output, WaitError> {
+        let mut results = self.map(|task| Some(task.__completed()));
+        let failure = results.iter().position(|result| matches!(result, Some(Err(_))));
+        if let Some(i) = failure
+            && let Some(Err(error)) = results[i].take()
+        {
+            return Err(at(i)(error));
+        }
+        Ok(results.map(|result| match result {
+            Some(Ok(output)) => output,
+            _ => unreachable!("a failure was looked for"),
+        }))
+    }
+    fn __settled(self) -> Self::Settled {
+        self.map(Waitable::__settled)
+    }
+}
+
+impl<'a, W> Waitable for &'a [W]
+where
+    &'a W: Waitable,
+{
+    type Output = Vec<<&'a W as Waitable>::Output>;
+    type Settled = Vec<<&'a W as Waitable>::Settled>;
+
+    fn __wait(&self, deadline: Option<Instant>) -> bool {
+        // The last one first: see `wait_each`.
+        self.iter().rev().all(|task| Waitable::__wait(&task, deadline))
+    }
+    fn __pending(&self, pending: &mut Vec<TaskId>) {
+        self.iter().for_each(|task| Waitable::__pending(&task, pending));
+    }
+    fn __completed(self) -> Result<Self::Output, WaitError> {
+        self.iter()
+            .enumerate()
+            .map(|(i, task)| Waitable::__completed(task).map_err(at(i)))
+            .collect()
+    }
+    fn __settled(self) -> Self::Settled {
+        self.iter().map(Waitable::__settled).collect()
+    }
+}
+
+macro_rules! like_a_slice {
+    ($([$($generics:tt)*] $list:ty;)+) => {$(
+        impl<'a, W, $($generics)*> Waitable for &'a $list
+        where
+            &'a W: Waitable,
+        {
+            type Output = <&'a [W] as Waitable>::Output;
+            type Settled = <&'a [W] as Waitable>::Settled;
+
+            fn __wait(&self, deadline: Option<Instant>) -> bool {
+                Waitable::__wait(&self.as_slice(), deadline)
+            }
+            fn __pending(&self, pending: &mut Vec<TaskId>) {
+                Waitable::__pending(&self.as_slice(), pending);
+            }
+            fn __completed(self) -> Result<Self::Output, WaitError> {
+                Waitable::__completed(self.as_slice())
+            }
+            fn __settled(self) -> Self::Settled {
+                Waitable::__settled(self.as_slice())
+            }
+        }
+    )+};
+}
+
+like_a_slice! {
+    [] Vec<W>;
+    [const N: usize] [W; N];
+}
+
+// Tuples.
+
+macro_rules! tuples {
+    ($($W:ident $i:tt),+) => {
+        impl<$($W,)+> Sealed for ($($W,)+) {}
+
+        impl<$($W: Waitable,)+> Waitable for ($($W,)+) {
+            type Output = ($($W::Output,)+);
+            type Settled = ($($W::Settled,)+);
+
+            fn __wait(&self, deadline: Option<Instant>) -> bool {
+                $(self.$i.__wait(deadline))&&+
+            }
+            fn __pending(&self, pending: &mut Vec<TaskId>) {
+                $(self.$i.__pending(pending);)+
+            }
+            fn __completed(self) -> Result<Self::Output, WaitError> {
+                Ok(($(self.$i.__completed().map_err(at($i))?,)+))
+            }
+            fn __settled(self) -> Self::Settled {
+                ($(self.$i.__settled(),)+)
+            }
+        }
+    };
+}
+
+tuples!(A 0);
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);

@@ -1,0 +1,510 @@
+//! The arguments and the result of a call, to bytes and back.
+//!
+//! In the worker process every argument is read into a *holder*, which lends it to the function: an
+//! owned value, a `&T` or `&[T]` of a value that was decoded, a `&str` or `&[u8]` out of the
+//! received bytes themselves. Which holder serves a parameter, its type alone says, so generated
+//! code need not understand types (an alias, a function of another crate): it calls `.read(..)` on
+//! a reference to [`Arg<P>`], and method lookup takes the first of these traits that applies, for
+//! each has one reference less than the one before:
+//!
+//! | trait | `P` |
+//! |---|---|
+//! | [`ReadBlock`], [`WriteBlock`] | `Vec<u8>`, `&Vec<u8>`, `&[u8]`, `&str`, `&Path`: one block of bytes |
+//! | [`ReadSlice`] | `&[T]` |
+//! | [`ReadRef`], [`WriteRef`] | `&T` |
+//! | [`ReadOwned`], [`WriteOwned`] | anything else |
+//!
+//! The last ones apply to every `P` and ask for serde's traits only at the method: so a missing
+//! trait is reported as such, and not as a method that does not exist.
+
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{CodecStage, TaskError};
+use crate::private::Arg;
+use crate::wire::codec::{Format, read_block, write_block};
+
+fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
+    TaskError::Codec { stage, type_name: type_name::<P>().to_owned(), detail }
+}
+
+/// Values that are being written.
+#[derive(Debug)]
+pub struct Output<F> {
+    bytes: Vec<u8>,
+    stage: CodecStage,
+    _format: PhantomData<F>,
+}
+
+impl<F: Format> Output<F> {
+    /// For the arguments of a call.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Output { bytes: Vec::new(), stage: CodecStage::EncodeArguments, _format: PhantomData }
+    }
+
+    fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TaskError> {
+        F::write(value, &mut self.bytes).map_err(|detail| failed::<T>(self.stage, detail))
+    }
+
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Values that are being read.
+#[derive(Debug)]
+pub struct Input<'b, F> {
+    bytes: &'b [u8],
+    stage: CodecStage,
+    _format: PhantomData<F>,
+}
+
+impl<'b, F: Format> Input<'b, F> {
+    /// The arguments of a call.
+    pub fn arguments(bytes: &'b [u8]) -> Self {
+        Input { bytes, stage: CodecStage::DecodeArguments, _format: PhantomData }
+    }
+
+    fn read<T: DeserializeOwned>(&mut self) -> Result<T, TaskError> {
+        F::read(&mut self.bytes).map_err(|detail| failed::<T>(self.stage, detail))
+    }
+
+    fn block<T: ?Sized>(&mut self) -> Result<&'b [u8], TaskError> {
+        read_block(&mut self.bytes).map_err(|detail| failed::<T>(self.stage, detail))
+    }
+
+    fn text<T: ?Sized>(&mut self) -> Result<&'b str, TaskError> {
+        let block = self.block::<T>()?;
+        std::str::from_utf8(block).map_err(|error| failed::<T>(self.stage, error.to_string()))
+    }
+
+    /// Everything was read that `whole` consists of.
+    ///
+    /// # Errors
+    /// Something is left: the two sides don't mean the same.
+    pub fn end(self, whole: &str) -> Result<(), TaskError> {
+        match self.bytes.len() {
+            0 => Ok(()),
+            n => Err(TaskError::Codec {
+                stage: self.stage,
+                type_name: whole.to_owned(),
+                detail: format!("{n} bytes are left over"),
+            }),
+        }
+    }
+}
+
+/// An owned value.
+#[derive(Debug)]
+pub struct Owned<T>(T);
+/// A decoded value of which a reference is lent.
+#[derive(Debug)]
+pub struct Lent<T>(T);
+/// Decoded values of which a slice is lent.
+#[derive(Debug)]
+pub struct LentSlice<T>(Vec<T>);
+/// Something that stands in the received bytes.
+#[derive(Debug)]
+pub struct InPlace<'b, T: ?Sized>(&'b T);
+
+impl<T> Owned<T> {
+    /// The argument.
+    pub fn lend(self) -> T {
+        self.0
+    }
+}
+impl<T> Lent<T> {
+    /// The argument.
+    pub fn lend(&self) -> &T {
+        &self.0
+    }
+}
+impl<T> LentSlice<T> {
+    /// The argument.
+    pub fn lend(&self) -> &[T] {
+        &self.0
+    }
+}
+impl<'b, T: ?Sized> InPlace<'b, T> {
+    /// The argument.
+    pub fn lend(&self) -> &'b T {
+        self.0
+    }
+}
+
+// Reading.
+
+/// See the module's documentation.
+pub trait ReadBlock {
+    /// What holds the argument.
+    type Holder<'b>;
+    /// Reads an argument.
+    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError>;
+}
+
+impl ReadBlock for &&&Arg<Vec<u8>> {
+    type Holder<'b> = Owned<Vec<u8>>;
+    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+        Ok(Owned(input.block::<Vec<u8>>()?.to_vec()))
+    }
+}
+
+impl ReadBlock for &&&Arg<&Vec<u8>> {
+    type Holder<'b> = Lent<Vec<u8>>;
+    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+        Ok(Lent(input.block::<Vec<u8>>()?.to_vec()))
+    }
+}
+
+impl ReadBlock for &&&Arg<&[u8]> {
+    type Holder<'b> = InPlace<'b, [u8]>;
+    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+        Ok(InPlace(input.block::<[u8]>()?))
+    }
+}
+
+impl ReadBlock for &&&Arg<&str> {
+    type Holder<'b> = InPlace<'b, str>;
+    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+        Ok(InPlace(input.text::<str>()?))
+    }
+}
+
+impl ReadBlock for &&&Arg<&Path> {
+    type Holder<'b> = InPlace<'b, Path>;
+    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+        Ok(InPlace(Path::new(input.text::<Path>()?)))
+    }
+}
+
+/// See the module's documentation.
+pub trait ReadSlice<T> {
+    /// Reads an argument.
+    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<LentSlice<T>, TaskError>
+    where
+        T: DeserializeOwned;
+}
+
+impl<T> ReadSlice<T> for &&Arg<&[T]> {
+    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<LentSlice<T>, TaskError>
+    where
+        T: DeserializeOwned,
+    {
+        Ok(LentSlice(input.read()?))
+    }
+}
+
+/// See the module's documentation.
+pub trait ReadRef<T> {
+    /// Reads an argument.
+    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
+    where
+        T: DeserializeOwned;
+}
+
+impl<T> ReadRef<T> for &Arg<&T> {
+    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
+    where
+        T: DeserializeOwned,
+    {
+        Ok(Lent(input.read()?))
+    }
+}
+
+/// See the module's documentation.
+pub trait ReadOwned<P> {
+    /// Reads an argument.
+    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
+    where
+        P: DeserializeOwned;
+}
+
+impl<P> ReadOwned<P> for Arg<P> {
+    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
+    where
+        P: DeserializeOwned,
+    {
+        Ok(Owned(input.read()?))
+    }
+}
+
+// Writing.
+
+/// See the module's documentation.
+pub trait WriteBlock<P> {
+    /// Writes an argument.
+    fn write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>;
+}
+
+impl WriteBlock<Vec<u8>> for &&Arg<Vec<u8>> {
+    fn write<F: Format>(&self, value: &Vec<u8>, output: &mut Output<F>) -> Result<(), TaskError> {
+        write_block(value, &mut output.bytes);
+        Ok(())
+    }
+}
+
+impl<'p> WriteBlock<&'p Vec<u8>> for &&Arg<&'p Vec<u8>> {
+    fn write<F: Format>(
+        &self,
+        value: &&'p Vec<u8>,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError> {
+        write_block(value, &mut output.bytes);
+        Ok(())
+    }
+}
+
+impl<'p> WriteBlock<&'p [u8]> for &&Arg<&'p [u8]> {
+    fn write<F: Format>(&self, value: &&'p [u8], output: &mut Output<F>) -> Result<(), TaskError> {
+        write_block(value, &mut output.bytes);
+        Ok(())
+    }
+}
+
+impl<'p> WriteBlock<&'p str> for &&Arg<&'p str> {
+    fn write<F: Format>(&self, value: &&'p str, output: &mut Output<F>) -> Result<(), TaskError> {
+        write_block(value.as_bytes(), &mut output.bytes);
+        Ok(())
+    }
+}
+
+impl<'p> WriteBlock<&'p Path> for &&Arg<&'p Path> {
+    fn write<F: Format>(&self, value: &&'p Path, output: &mut Output<F>) -> Result<(), TaskError> {
+        // As serde has it: a path that is no UTF-8 can't travel.
+        let text = value.to_str().ok_or_else(|| {
+            failed::<PathBuf>(output.stage, format!("{} is not valid UTF-8", value.display()))
+        })?;
+        write_block(text.as_bytes(), &mut output.bytes);
+        Ok(())
+    }
+}
+
+/// See the module's documentation.
+pub trait WriteRef<T: ?Sized> {
+    /// Writes an argument.
+    fn write<F: Format>(&self, value: &&T, output: &mut Output<F>) -> Result<(), TaskError>
+    where
+        T: Serialize;
+}
+
+impl<T: ?Sized> WriteRef<T> for &Arg<&T> {
+    fn write<F: Format>(&self, value: &&T, output: &mut Output<F>) -> Result<(), TaskError>
+    where
+        T: Serialize,
+    {
+        output.write::<T>(value)
+    }
+}
+
+/// See the module's documentation.
+pub trait WriteOwned<P> {
+    /// Writes an argument.
+    fn write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>
+    where
+        P: Serialize;
+}
+
+impl<P> WriteOwned<P> for Arg<P> {
+    fn write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>
+    where
+        P: Serialize,
+    {
+        output.write::<P>(value)
+    }
+}
+
+// Results: the same with two kinds of blocks, and owned values only.
+
+/// Reads a value that is all of the input.
+pub type Reader<R> = fn(&[u8]) -> Result<R, TaskError>;
+
+/// See the module's documentation.
+pub trait ResultBlock<R> {
+    /// Appends a result.
+    fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>;
+    /// What reads a result; nothing may be left.
+    fn reader<F: Format>(&self) -> Reader<R>;
+}
+
+impl ResultBlock<Vec<u8>> for &Arg<Vec<u8>> {
+    fn write_result<F: Format>(&self, value: &Vec<u8>, out: &mut Vec<u8>) -> Result<(), TaskError> {
+        // The whole of the reply: it needs no length.
+        out.extend_from_slice(value);
+        Ok(())
+    }
+    fn reader<F: Format>(&self) -> Reader<Vec<u8>> {
+        |bytes| Ok(bytes.to_vec())
+    }
+}
+
+impl<E: Serialize + DeserializeOwned> ResultBlock<Result<Vec<u8>, E>> for &Arg<Result<Vec<u8>, E>> {
+    fn write_result<F: Format>(
+        &self,
+        value: &Result<Vec<u8>, E>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TaskError> {
+        out.push(value.is_ok() as u8);
+        match value {
+            Ok(value) => out.extend_from_slice(value),
+            Err(error) => F::write(error, out)
+                .map_err(|detail| failed::<E>(CodecStage::EncodeResult, detail))?,
+        }
+        Ok(())
+    }
+    fn reader<F: Format>(&self) -> Reader<Result<Vec<u8>, E>> {
+        |bytes| match bytes.split_first() {
+            Some((1, block)) => Ok(Ok(block.to_vec())),
+            Some((0, error)) => read_result::<F, E>(error).map(Err),
+            _ => Err(failed::<Result<Vec<u8>, E>>(
+                CodecStage::DecodeResult,
+                "the input is neither `Ok` nor `Err`".to_owned(),
+            )),
+        }
+    }
+}
+
+/// See the module's documentation.
+pub trait ResultOwned<R> {
+    /// Appends a result.
+    fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>
+    where
+        R: Serialize;
+    /// What reads a result; nothing may be left.
+    fn reader<F: Format>(&self) -> Reader<R>
+    where
+        R: DeserializeOwned;
+}
+
+impl<R> ResultOwned<R> for Arg<R> {
+    fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>
+    where
+        R: Serialize,
+    {
+        F::write(value, out).map_err(|detail| failed::<R>(CodecStage::EncodeResult, detail))
+    }
+    fn reader<F: Format>(&self) -> Reader<R>
+    where
+        R: DeserializeOwned,
+    {
+        read_result::<F, R>
+    }
+}
+
+fn read_result<F: Format, R: DeserializeOwned>(bytes: &[u8]) -> Result<R, TaskError> {
+    let mut input = Input::<F> { bytes, stage: CodecStage::DecodeResult, _format: PhantomData };
+    let value = input.read()?;
+    input.end(type_name::<R>())?;
+    Ok(value)
+}
+
+// Messages.
+
+/// A message as bytes.
+pub(crate) fn write_message<F: Format, T: Serialize>(message: &T) -> Result<Vec<u8>, TaskError> {
+    let mut bytes = Vec::new();
+    F::write(message, &mut bytes)
+        .map_err(|detail| failed::<T>(CodecStage::EncodeMessage, detail))?;
+    Ok(bytes)
+}
+
+/// And back; nothing may be left.
+pub(crate) fn read_message<F: Format, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
+    let mut input = Input::<F> { bytes, stage: CodecStage::DecodeMessage, _format: PhantomData };
+    let message = input.read()?;
+    input.end(type_name::<T>())?;
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::codec::{Bincode, Msgpack};
+
+    type Blob = Vec<u8>;
+
+    fn written<F: Format>() -> Vec<u8> {
+        let mut output = Output::<F>::new();
+        (&&&Arg::<&str>::new()).write(&"text", &mut output).unwrap();
+        (&&&Arg::<Blob>::new()).write(&vec![1, 2, 3], &mut output).unwrap();
+        (&&&Arg::<&[u8]>::new()).write(&&[4, 5][..], &mut output).unwrap();
+        (&&&Arg::<&[String]>::new()).write(&&["a".to_owned()][..], &mut output).unwrap();
+        (&&&Arg::<&Option<u64>>::new()).write(&&Some(6), &mut output).unwrap();
+        (&&&Arg::<u64>::new()).write(&7, &mut output).unwrap();
+        output.into_bytes()
+    }
+
+    fn read<F: Format>(bytes: &[u8]) -> Result<(), TaskError> {
+        let mut input = Input::<F>::arguments(bytes);
+        let text = (&&&&Arg::<&str>::new()).read(&mut input)?;
+        let blob = (&&&&Arg::<Blob>::new()).read(&mut input)?;
+        let block = (&&&&Arg::<&[u8]>::new()).read(&mut input)?;
+        let list = (&&&&Arg::<&[String]>::new()).read(&mut input)?;
+        let option = (&&&&Arg::<&Option<u64>>::new()).read(&mut input)?;
+        let number = (&&&&Arg::<u64>::new()).read(&mut input)?;
+        input.end("all of it")?;
+
+        let (text, block): (&str, &[u8]) = (text.lend(), block.lend());
+        let within = |address: *const u8| bytes.as_ptr_range().contains(&address);
+        assert!(within(text.as_ptr()) && within(block.as_ptr()), "they stand in the input");
+        assert_eq!((text, blob.lend(), block), ("text", vec![1, 2, 3], &[4, 5][..]));
+        let (list, option): (&[String], &Option<u64>) = (list.lend(), option.lend());
+        assert_eq!((list, option, number.lend()), (&["a".to_owned()][..], &Some(6), 7u64));
+        Ok(())
+    }
+
+    fn whole_cut_and_too_long<F: Format>() {
+        let mut bytes = written::<F>();
+        read::<F>(&bytes).unwrap();
+        for end in 0..bytes.len() {
+            let error = read::<F>(&bytes[..end]).unwrap_err();
+            assert!(error.to_string().contains("decode the arguments"), "{error}");
+        }
+        bytes.push(0);
+        let error = read::<F>(&bytes).unwrap_err().to_string();
+        assert!(error.contains("all of it") && error.contains("1 bytes are left"), "{error}");
+    }
+
+    #[test]
+    fn arguments_arrive_whole_or_not_at_all() {
+        whole_cut_and_too_long::<Bincode>();
+        whole_cut_and_too_long::<Msgpack>();
+    }
+
+    #[test]
+    fn bytes_are_no_text_by_force() {
+        let mut output = Output::<Bincode>::new();
+        (&&&Arg::<&[u8]>::new()).write(&&[0xff, 0xfe][..], &mut output).unwrap();
+        let bytes = output.into_bytes();
+        let read = (&&&&Arg::<&str>::new()).read(&mut Input::<Bincode>::arguments(&bytes));
+        assert!(read.unwrap_err().to_string().contains("utf-8"));
+    }
+
+    #[test]
+    fn results_are_all_of_a_reply() {
+        let mut reply = Vec::new();
+        (&&Arg::<Blob>::new()).write_result::<Bincode>(&vec![9, 8], &mut reply).unwrap();
+        assert_eq!(reply, [9, 8], "a block needs no length");
+        assert_eq!((&&Arg::<Blob>::new()).reader::<Bincode>()(&reply).unwrap(), [9, 8]);
+
+        type Either = Result<Blob, String>;
+        for value in [Ok(vec![1]), Err("no".to_owned())] {
+            let mut reply = Vec::new();
+            (&&Arg::<Either>::new()).write_result::<Msgpack>(&value, &mut reply).unwrap();
+            assert_eq!((&&Arg::<Either>::new()).reader::<Msgpack>()(&reply).unwrap(), value);
+        }
+        assert!((&&Arg::<Either>::new()).reader::<Bincode>()(&[7]).is_err());
+        assert!((&&Arg::<Either>::new()).reader::<Bincode>()(&[]).is_err());
+
+        let mut reply = Vec::new();
+        (&&Arg::<u8>::new()).write_result::<Bincode>(&3, &mut reply).unwrap();
+        reply.push(0);
+        let error = (&&Arg::<u8>::new()).reader::<Bincode>()(&reply).unwrap_err().to_string();
+        assert!(error.contains("decode the result") && error.contains("left over"), "{error}");
+    }
+}

@@ -1,0 +1,11 @@
+use atasker::background_task;
+fn done(_: u32) {}
+
+#[background_task(callback = done)]
+fn work(n: u32) -> u32 {
+    n
+}
+
+fn main() {
+    let _: u32 = work(1).join().unwrap();
+}

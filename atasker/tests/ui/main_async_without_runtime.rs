@@ -1,0 +1,2 @@
+#[atasker::main]
+async fn main() {}

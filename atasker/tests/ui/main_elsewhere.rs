@@ -1,0 +1,6 @@
+#[atasker::main]
+fn start() {}
+
+fn main() {
+    start();
+}

@@ -1,0 +1,2 @@
+#[atasker::main(drain = 10)]
+fn main() {}

@@ -1,0 +1,2 @@
+#[atasker::main(darin = "10s")]
+fn main() {}

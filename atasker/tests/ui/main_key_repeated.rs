@@ -1,0 +1,2 @@
+#[atasker::main(drain = "1s", drain = "2s")]
+fn main() {}

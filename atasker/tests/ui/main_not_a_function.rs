@@ -1,0 +1,6 @@
+#[atasker::main]
+struct Main;
+
+fn main() {
+    let _ = Main;
+}

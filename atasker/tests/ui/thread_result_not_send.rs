@@ -1,0 +1,11 @@
+use atasker::background_task;
+use std::rc::Rc;
+
+#[background_task]
+fn work(n: u32) -> Rc<u32> {
+    Rc::new(n)
+}
+
+fn main() {
+    let _: u32 = *work(1).wait().unwrap().as_ref();
+}

@@ -1,0 +1,236 @@
+//! Surveys a tree of source code: lines per language, duplicates, frequent identifiers.
+//!
+//! ```text
+//! cargo run --release --example survey -- [DIR]
+//! ```
+//!
+//! Three kinds of tasks work here. A thread task lists the files (`list_files`). For each file, a
+//! task of low priority reads it in a worker process (`scan::scan_file`), at most `IN_FLIGHT` at a
+//! time. And once a second a thread task of high priority writes the status line (`show_status`).
+
+mod args;
+mod count;
+mod language;
+mod report;
+mod scan;
+
+use std::error::Error;
+use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use atasker::{
+    MpPoolConfig, PoolConfig, Priority, StopOptions, TaskBuilder, TaskContext, background_task,
+    bounded, supervisor,
+};
+use ignore::WalkBuilder;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+
+use crate::args::Args;
+use crate::report::Report;
+use crate::scan::{FileReport, ScanError, scan_file};
+
+/// So many files are under way or wait for a worker process; the others wait in the list of paths.
+/// Enough to keep every worker busy, and few enough that memory stays flat.
+const IN_FLIGHT: usize = 256;
+
+/// Ctrl-C was pressed.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let result = match Args::parse() {
+        Ok(Some(args)) => survey(&args),
+        Ok(None) => Ok(ExitCode::SUCCESS),
+        Err(problem) => Err(problem.into()),
+    };
+    result.unwrap_or_else(|problem| {
+        eprintln!("survey: {problem}");
+        ExitCode::from(2)
+    })
+}
+
+fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
+    let root = args.root.display();
+    let kind = std::fs::metadata(&args.root).map_err(|error| format!("{root}: {error}"))?;
+    if !kind.is_dir() && !kind.is_file() {
+        return Err(format!("{root}: neither a directory nor a file").into());
+    }
+
+    // Tasks of low and normal priority share `jobs` slots; those of high priority have one more on
+    // the threads, so that the status line never waits until a file is done.
+    supervisor().set_mp_pool(MpPoolConfig::new(args.jobs));
+    supervisor().set_thread_pool(PoolConfig::new(args.jobs).reserve_high(1));
+    // Worker processes stand in process groups of their own: Ctrl-C reaches this process alone.
+    ctrlc::set_handler(interrupt)?;
+
+    let started = Instant::now();
+    let listing = list_files(args.root.clone(), args.all).join()?;
+    let files = &listing.files;
+
+    let style = "{wide_bar} {pos}/{len} files, {per_sec}, {eta} left\n{msg}";
+    let bar = ProgressBar::new(files.len() as u64)
+        .with_style(ProgressStyle::with_template(style)?)
+        .with_message("starting");
+    let status = Arc::new(Status {
+        bar: bar.clone(),
+        threads: args.threads,
+        times: AtomicU64::new(0),
+        late: AtomicU64::new(0),
+    });
+    let _ = show_status(status.clone(), Instant::now() + EVERY);
+
+    let mut report = Report::default();
+    let scans =
+        files.iter().take_while(|_| !INTERRUPTED.load(Relaxed)).map(|file| scan(file, args));
+    for (place, outcome) in bounded(IN_FLIGHT, scans) {
+        match outcome {
+            Ok(Ok(file)) => report.add(place, file),
+            // The function says that it could not do its work.
+            Ok(Err(ScanError::Unreadable(cause))) => report.fail(place, cause),
+            Ok(Err(ScanError::Stopped)) => continue,
+            // The function said nothing: canceled before it began, or its worker process died.
+            Err(error) if error.is_canceled() => continue,
+            Err(error) => report.fail(place, error.to_string()),
+        }
+        bar.inc(1);
+    }
+    let took = started.elapsed();
+    bar.finish_and_clear();
+    let pool = supervisor().info().mp_pool;
+    // The next status line still waits for its second to pass.
+    supervisor().stop(StopOptions::new().cancel_tasks(true));
+
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let interrupted = INTERRUPTED.load(Relaxed);
+    if files.is_empty() && !interrupted {
+        writeln!(out, "no files in {root}")?;
+    } else {
+        report.print(&args.root, files, took, &mut out)?;
+        let place = if args.threads { "threads" } else { "worker processes" };
+        write!(out, "{} {place}", args.jobs)?;
+        if let Some(pool) = pool.filter(|pool| pool.restarts > 0) {
+            write!(out, ", {} had to be replaced", pool.restarts)?;
+        }
+        let times = status.times.load(Relaxed);
+        if times > 0 {
+            let late = Duration::from_micros(status.late.load(Relaxed));
+            write!(out, "; {times} status lines, at most {late:.1?} late")?;
+        }
+        writeln!(out)?;
+    }
+    for problem in &listing.problems {
+        writeln!(out, "not listed: {problem}")?;
+    }
+    if listing.special > 0 {
+        writeln!(out, "left out: {} links, pipes and the like", listing.special)?;
+    }
+    if interrupted {
+        writeln!(
+            out,
+            "interrupted: {} of {} files read",
+            HumanCount(report.files()),
+            HumanCount(files.len() as u64)
+        )?;
+    }
+    out.flush()?;
+    Ok(if interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// The task for one file, not started yet: [`bounded`] starts it when its turn has come.
+fn scan(file: &Path, args: &Args) -> TaskBuilder<Result<FileReport, ScanError>> {
+    let name = file.file_name().unwrap_or_default();
+    let crash = args.crash.as_ref().is_some_and(|pattern| pattern.is_match(name));
+    if !args.threads {
+        return scan_file::builder(file.as_os_str().as_bytes(), crash);
+    }
+    // The same function on a pool thread. A thread shares the caller's memory but may outlive the
+    // call: it needs a path of its own.
+    let file = file.to_owned();
+    TaskBuilder::with_context(move |ctx: &TaskContext| {
+        scan_file::call(ctx, file.as_os_str().as_bytes(), crash)
+    })
+    .priority(Priority::Low)
+}
+
+/// Asks for a stop: no further task is launched, those that wait are canceled, and those that run
+/// learn it from their context. The second time, the program just ends, its workers with it.
+fn interrupt() {
+    if INTERRUPTED.swap(true, Relaxed) {
+        std::process::exit(130);
+    }
+    for task in supervisor().tasks() {
+        if let Some(task) = supervisor().task(task.id) {
+            task.stop();
+        }
+    }
+}
+
+/// What there is to read.
+#[derive(Default)]
+struct Listing {
+    files: Vec<PathBuf>,
+    /// Directories that can't be read.
+    problems: Vec<String>,
+    /// Links, pipes, sockets, devices. Reading a pipe could take for ever.
+    special: usize,
+}
+
+/// Lists all files below `root`. As a task, so that Ctrl-C can stop it, too.
+#[background_task]
+fn list_files(ctx: &TaskContext, root: PathBuf, all: bool) -> Listing {
+    let mut listing = Listing::default();
+    let walk = WalkBuilder::new(root).standard_filters(!all).sort_by_file_name(Ord::cmp).build();
+    for entry in walk.take_while(|_| !ctx.stopped()) {
+        match entry {
+            Ok(entry) => match entry.file_type() {
+                Some(kind) if kind.is_dir() => {}
+                Some(kind) if kind.is_file() => {
+                    let path = entry.path();
+                    listing.files.push(path.strip_prefix(".").unwrap_or(path).to_owned());
+                }
+                _ => listing.special += 1,
+            },
+            Err(problem) => listing.problems.push(problem.to_string()),
+        }
+    }
+    listing
+}
+
+/// The progress bar, and whether the line below it came in time.
+struct Status {
+    bar: ProgressBar,
+    threads: bool,
+    times: AtomicU64,
+    /// How much later than planned the latest one came, in microseconds.
+    late: AtomicU64,
+}
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Shows what the pool does, every second: the task launches its successor.
+#[background_task(priority = "high", delay = EVERY)]
+fn show_status(status: Arc<Status>, due: Instant) {
+    status.times.fetch_add(1, Relaxed);
+    status.late.fetch_max(due.elapsed().as_micros() as u64, Relaxed);
+
+    let info = supervisor().info();
+    let (running, waiting, workers) = match info.mp_pool {
+        Some(pool) if !status.threads => {
+            (pool.running, pool.waiting, format!("{} worker processes", pool.workers.len()))
+        }
+        _ => {
+            let pool = info.thread_pool;
+            (pool.running, pool.waiting, format!("{} threads", pool.threads))
+        }
+    };
+    let waiting = waiting.total();
+    status.bar.set_message(format!("{running} running, {waiting} waiting, {workers}"));
+
+    if !status.bar.is_finished() {
+        let _ = show_status(status, Instant::now() + EVERY);
+    }
+}

@@ -1,0 +1,74 @@
+//! `#[atasker::main]`: alone, above a runtime's attribute, below one, and with time to drain.
+//!
+//! A `main` may stand in a function as well, so it can be tested.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use atasker::background_task;
+
+static DONE: AtomicBool = AtomicBool::new(false);
+
+#[background_task]
+fn slow() {
+    std::thread::sleep(Duration::from_millis(300));
+    DONE.store(true, Ordering::SeqCst);
+}
+
+#[test]
+fn the_forms_of_main() {
+    {
+        #[atasker::main]
+        fn main() {}
+        main();
+    }
+    {
+        /// Documented.
+        #[atasker::main]
+        #[allow(unused_variables)]
+        fn main() -> Result<u32, std::num::ParseIntError> {
+            let unused = 1;
+            let n: u32 = "x".parse()?;
+            Ok(n)
+        }
+        assert!(main().is_err());
+    }
+    {
+        #[atasker::main]
+        #[tokio::main(flavor = "current_thread")]
+        async fn main() -> u32 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            4
+        }
+        assert_eq!(main(), 4);
+    }
+    {
+        #[tokio::main(flavor = "current_thread")]
+        #[atasker::main]
+        async fn main() -> u32 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            5
+        }
+        assert_eq!(main(), 5);
+    }
+
+    // Without `drain`, `main` waits for nothing; with it, for what still runs.
+    {
+        #[atasker::main]
+        fn main() {
+            drop(slow());
+        }
+        let begun = Instant::now();
+        main();
+        assert!(begun.elapsed() < Duration::from_millis(250));
+        assert!(!DONE.load(Ordering::SeqCst));
+    }
+    {
+        #[atasker::main(drain = "10s")]
+        fn main() {
+            drop(slow());
+        }
+        main();
+        assert!(DONE.load(Ordering::SeqCst));
+    }
+}

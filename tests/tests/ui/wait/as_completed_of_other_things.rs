@@ -1,0 +1,3 @@
+fn main() {
+    for _ in atasker::as_completed(vec![1, 2]) {}
+}

@@ -1,0 +1,5 @@
+fn main() {
+    let task = atasker::supervisor().spawn(|| 1);
+    let _ = atasker::wait_completed!(task);
+    let _ = task.is_completed();
+}

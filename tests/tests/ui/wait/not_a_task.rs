@@ -1,0 +1,3 @@
+fn main() {
+    let _ = atasker::wait_completed!(42);
+}

@@ -1,0 +1,171 @@
+//! Does `bounded` keep to its number, stay lazy, and give every outcome?
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+
+use atasker::{PoolConfig, Supervisor, TaskBuilder, TaskContext, bounded};
+
+fn supervisor() -> Supervisor {
+    Supervisor::builder().thread_pool(PoolConfig::unlimited()).build()
+}
+
+#[test]
+fn never_more_than_so_many_at_once() {
+    let sup = supervisor();
+    let running = Arc::new(AtomicUsize::new(0));
+    let builders = (0..500_usize).map(|n| {
+        let running = Arc::clone(&running);
+        TaskBuilder::new(move || {
+            let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+            std::thread::yield_now();
+            running.fetch_sub(1, Ordering::SeqCst);
+            (n, now)
+        })
+        .supervisor(&sup)
+    });
+    let mut seen = vec![0; 500];
+    for (i, result) in bounded(7, builders) {
+        let (n, most) = result.unwrap();
+        assert_eq!(i, n);
+        assert!(most <= 7, "{most} at once");
+        seen[i] += 1;
+    }
+    assert!(seen.iter().all(|times| *times == 1));
+}
+
+#[test]
+fn so_many_do_run_at_once() {
+    let sup = supervisor();
+    // Nobody gets past the barrier unless all seven run together.
+    let barrier = Arc::new(Barrier::new(7));
+    let builders = (0..21).map(|_| {
+        let barrier = Arc::clone(&barrier);
+        TaskBuilder::new(move || barrier.wait().is_leader()).supervisor(&sup)
+    });
+    // One group after the other: a new one starts as an old outcome is taken.
+    assert_eq!(bounded(7, builders).filter(|(_, result)| result.is_ok()).count(), 21);
+}
+
+#[test]
+fn the_source_is_asked_only_when_there_is_room() {
+    let sup = supervisor();
+    let asked = AtomicUsize::new(0);
+    let endless = (0_u64..).map(|n| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        TaskBuilder::new(move || n).supervisor(&sup)
+    });
+    let mut these = bounded(3, endless);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    for taken in 0..10 {
+        let (i, result) = these.next().unwrap();
+        assert_eq!(result.unwrap(), i as u64);
+        assert_eq!(asked.load(Ordering::Relaxed), taken + 3);
+    }
+}
+
+#[test]
+fn in_the_order_of_their_ends() {
+    let sup = supervisor();
+    let (gates, waits): (Vec<_>, Vec<_>) = (0..4).map(|_| mpsc::channel::<()>()).unzip();
+    let builders = waits.into_iter().enumerate().map(|(n, gate)| {
+        TaskBuilder::new(move || {
+            gate.recv().unwrap();
+            n
+        })
+        .supervisor(&sup)
+    });
+    let mut these = bounded(4, builders);
+    for n in [2, 0, 3, 1] {
+        gates[n].send(()).unwrap();
+        let (i, result) = these.next().unwrap();
+        assert_eq!((i, result.unwrap()), (n, n));
+    }
+    assert!(these.next().is_none());
+    assert!(these.next().is_none());
+}
+
+#[test]
+fn failures_are_outcomes_and_the_rest_goes_on() {
+    let sup = supervisor();
+    let builders = (0..30_u32).map(|n| {
+        TaskBuilder::new(move || if n % 3 == 0 { panic!("{n}") } else { n }).supervisor(&sup)
+    });
+    let (good, bad): (Vec<_>, Vec<_>) =
+        bounded(4, builders).partition(|(_, result)| result.is_ok());
+    assert_eq!((good.len(), bad.len()), (20, 10));
+    assert!(bad.iter().all(|(i, _)| i % 3 == 0));
+}
+
+#[test]
+fn dropped_early_those_in_flight_go_on_and_no_more_start() {
+    let sup = supervisor();
+    let started = Arc::new(AtomicUsize::new(0));
+    let (open, gates): (Vec<_>, Vec<_>) = (0..10).map(|_| mpsc::channel::<()>()).unzip();
+    let (say, said) = mpsc::channel();
+    let builders = gates.into_iter().enumerate().map(|(n, gate)| {
+        started.fetch_add(1, Ordering::SeqCst);
+        let say = say.clone();
+        TaskBuilder::new(move || {
+            gate.recv().unwrap();
+            say.send(n).unwrap();
+        })
+        .supervisor(&sup)
+    });
+    let mut these = bounded(3, builders);
+    open[1].send(()).unwrap();
+    assert_eq!(these.next().unwrap().0, 1);
+    assert_eq!(said.recv().unwrap(), 1);
+    drop(these);
+    assert_eq!(started.load(Ordering::SeqCst), 3);
+    open[0].send(()).unwrap();
+    assert_eq!(said.recv().unwrap(), 0);
+    open[2].send(()).unwrap();
+    assert_eq!(said.recv().unwrap(), 2);
+}
+
+#[test]
+fn any_iterator_of_builders_of_any_kind() {
+    let sup = supervisor();
+    let list = vec![
+        TaskBuilder::new(|| 1).supervisor(&sup),
+        TaskBuilder::future(async { 2 }).supervisor(&sup),
+        TaskBuilder::repeatable(|| 3).supervisor(&sup),
+    ];
+    let mut seen: Vec<_> = bounded(2, list).map(|(i, r)| (i, r.unwrap())).collect();
+    seen.sort();
+    assert_eq!(seen, [(0, 1), (1, 2), (2, 3)]);
+
+    // With contexts, one at a time; 0 would be no way to come to an end.
+    let with_context = (0..3).map(|n| {
+        TaskBuilder::with_context(move |ctx: &TaskContext<u8, u8>| {
+            ctx.progress(n, 3);
+            n
+        })
+        .supervisor(&sup)
+    });
+    let seen: Vec<_> = bounded(0, with_context).map(|(i, r)| (i, r.unwrap())).collect();
+    assert_eq!(seen, [(0, 0), (1, 1), (2, 2)]);
+
+    assert_eq!(bounded(5, Vec::<TaskBuilder<u8>>::new()).count(), 0);
+    let half = bounded(usize::MAX, (0..4).map(|n| TaskBuilder::new(move || n).supervisor(&sup)));
+    assert_eq!(half.size_hint(), (4, Some(4)));
+    assert_eq!(half.map(|(_, r)| r.unwrap()).sum::<i32>(), 6);
+}
+
+#[test]
+fn a_source_that_panics_loses_nothing() {
+    let sup = supervisor();
+    let builders = (0..6).map(|n| {
+        assert!(n != 3, "no builder");
+        TaskBuilder::new(move || n).supervisor(&sup)
+    });
+    let mut these = bounded(2, builders);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| these.next()));
+        seen.extend(step.ok().flatten().map(|(_, result)| result.unwrap()));
+    }
+    seen.extend(these.map(|(_, result)| result.unwrap()));
+    seen.sort();
+    assert_eq!(seen, [0, 1, 2, 4, 5]);
+}
