@@ -129,6 +129,7 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
     let (init, exit_hook) = child.hooks();
     let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
         overflow::watch_this_thread();
+        worker::continue_after_parent();
         if let Some(offset) = init
             && let Err(error) = panic::catch(|| run_hook(offset))
         {
@@ -500,6 +501,18 @@ pub(super) fn tell_rubbish() {
     loop {
         std::thread::park();
     }
+}
+
+/// Dies like a worker that is killed in the middle of a large reply.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn die_in_reply(size: usize) {
+    let Some(child) = CHILD.get() else { return };
+    let call = current_call();
+    let mut reply = vec![0; REPLY_HEAD + size];
+    child.page.finish(call, ReplyAt::Socket, &[], child.out.lock().written);
+    head_reply(&mut reply, call, true);
+    let _ = link::write_all(&child.data, &reply[..REPLY_HEAD + size / 2]);
+    worker::end_group();
 }
 
 /// Looks after the one task that runs here for the parent.

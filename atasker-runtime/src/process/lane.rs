@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::clock::Stamp;
+use crate::clock::{self, Stamp};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
@@ -19,6 +19,9 @@ use crate::timer::TimerKey;
 const AHEAD: u64 = 200_000;
 /// Calls with more encoded arguments than this are not sent in advance.
 const AHEAD_BYTES: usize = 4096;
+
+/// How long a worker process that was told to end may take, its `worker_exit` included.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// What a lane is, apart from its calls.
 #[derive(Default)]
@@ -46,8 +49,10 @@ pub(super) struct Lane {
     pub(super) stage: Stage,
     /// Its worker process has shown that it can serve.
     pub(super) proven: bool,
-    /// It gets no more calls.
-    pub(super) closing: bool,
+    /// It gets no more calls, since then; 0: it does.
+    closing_since: Stamp,
+    /// Its worker process is dead, or as good as that.
+    pub(super) dead: bool,
     /// The call for which its worker process was killed.
     pub(super) doomed: Option<(u64, Why)>,
     /// Calls in the page, in order; revoked ones are `None` until the worker has skipped them.
@@ -106,12 +111,31 @@ impl Lane {
 
     /// A worker process is there that takes calls.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Live(_)) && !self.closing
+        matches!(self.stage, Stage::Live(_)) && !self.is_closing() && !self.dead
     }
 
     /// Its worker process has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.is_open() && self.live == 0 && self.has_room()
+    }
+
+    /// It gets no more calls from now on.
+    pub(super) fn close(&mut self) {
+        if self.closing_since == 0 {
+            self.closing_since = clock::now();
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing_since != 0
+    }
+
+    /// Its worker process was told to end, and has nothing to do: how much longer it may take.
+    pub(super) fn grace_left(&self) -> Option<Duration> {
+        (self.is_closing() && self.live == 0).then(|| {
+            let passed = clock::now().saturating_sub(self.closing_since);
+            GRACE.saturating_sub(Duration::from_nanos(passed))
+        })
     }
 
     fn has_room(&self) -> bool {

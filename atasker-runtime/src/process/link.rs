@@ -406,6 +406,7 @@ impl Link<'_> {
 
     /// The process has ended, or must: settles what is left.
     fn bury(mut self, why: Broken) {
+        self.pool.dying(self.lane);
         if !matches!(why, Broken::Gone) {
             self.worker.kill();
         }

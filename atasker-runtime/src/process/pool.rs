@@ -16,7 +16,7 @@ use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
 use crate::process::lane::{
-    Finished, Lane, MAX_LANES, Sent, Stage, Unsendable, Whereabouts, Why, bytes_of,
+    Finished, GRACE, Lane, MAX_LANES, Sent, Stage, Unsendable, Whereabouts, Why, bytes_of,
 };
 use crate::process::link::Worker;
 use crate::process::{child, data, spawn};
@@ -104,7 +104,7 @@ impl ProcessPool {
                 config: Arc::new(config),
                 bytes: 0,
                 lanes: Vec::new(),
-                open: true,
+                open: false,
                 failures: 0,
                 pausing: false,
                 blocked: 0,
@@ -377,8 +377,6 @@ impl Place for ProcessPool {
     }
 
     fn close(&self) {
-        /// How long worker processes have for their `worker_exit`.
-        const GRACE: Duration = Duration::from_secs(5);
         let mut deeds = Deeds::default();
         let mut inner = self.inner.lock();
         inner.open = false;
@@ -735,7 +733,7 @@ impl Inner {
         if lane.doomed.is_some() {
             return;
         }
-        lane.closing = true;
+        lane.close();
         lane.doomed = Some((call, why));
         // Nothing else can begin there before the worker is ended.
         let taken = lane.revoke_all(|_| true);
@@ -758,7 +756,7 @@ impl Inner {
             deeds.unsendable.push(Unsendable(job, TaskError::SupervisorStopped));
         }
         let lane = &mut self.lanes[index];
-        lane.closing = true;
+        lane.close();
         let Some(worker) = lane.worker().cloned() else {
             return;
         };
@@ -874,10 +872,10 @@ impl ProcessPool {
             inner.settle_slot(index);
             let lane = &mut inner.lanes[index];
             if lane.live() == 0
-                && !lane.closing
+                && !lane.is_closing()
                 && inner.config.max_tasks_per_worker.is_some_and(|most| lane.tasks >= most)
             {
-                lane.closing = true;
+                lane.close();
                 if let Some(worker) = lane.worker() {
                     worker.post_shutdown();
                 }
@@ -901,7 +899,9 @@ impl ProcessPool {
         let call = first + live as u64 / 2;
         let nanos = if live > 1 {
             Some(LOOK)
-        } else if live == 0 && !lane.closing && spare && lane.proven {
+        } else if let Some(left) = lane.grace_left() {
+            Some(left.as_nanos() as u64)
+        } else if live == 0 && !lane.is_closing() && spare && lane.proven {
             let idle = Duration::from_nanos(clock::now().saturating_sub(lane.idle_since));
             Some(idle_timeout.saturating_sub(idle).as_nanos().try_into().unwrap_or(u64::MAX))
         } else {
@@ -921,10 +921,17 @@ impl ProcessPool {
                 inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
             let idle_timeout = inner.config.idle_timeout;
             let lane = &mut inner.lanes[index];
+            if lane.grace_left() == Some(Duration::ZERO) {
+                // It was told to end and does not: stopped, or stuck in its `worker_exit`.
+                if let Some(worker) = lane.worker() {
+                    worker.kill();
+                }
+                return;
+            }
             if lane.live() == 0 {
                 let idle = Duration::from_nanos(now.saturating_sub(lane.idle_since));
-                if spare && !lane.closing && idle >= idle_timeout {
-                    lane.closing = true;
+                if spare && !lane.is_closing() && idle >= idle_timeout {
+                    lane.close();
                     if let Some(worker) = lane.worker() {
                         worker.post_shutdown();
                     }
@@ -962,7 +969,7 @@ impl ProcessPool {
                 Some(why) => inner.note_failure(self, why),
                 None => Vec::new(),
             };
-            if !inner.lanes[index].closing || doomed.is_some() {
+            if !inner.lanes[index].is_closing() || doomed.is_some() {
                 inner.restarts += 1;
             }
             let (begun, unbegun): (Vec<_>, Vec<_>) =
@@ -984,6 +991,11 @@ impl ProcessPool {
         });
         self.tell_failed(told, never_served.unwrap_or_default());
         leavings
+    }
+
+    /// The worker process of this lane is dead, or must die: it gets nothing more.
+    pub(super) fn dying(&self, index: usize) {
+        self.inner.lock().lanes[index].dead = true;
     }
 
     /// The task of a call that is under way.

@@ -54,8 +54,8 @@ macro_rules! remote {
                     let $ctx: TaskContext<$i, $o> = call.context((port(), port()));
                     #[allow(unused_variables)]
                     let $args: $a = from_bytes(call.args())?;
-                    let result: $r = $body;
-                    call.reply_mut().extend_from_slice(&to_bytes(&result)?);
+                    let run = || -> $r { $body };
+                    call.reply_mut().extend_from_slice(&to_bytes(&run())?);
                     Ok(())
                 },
             };
@@ -134,6 +134,38 @@ remote!(stdin_entry, stdin, |_ctx: () => (), _args: ()| -> (u64, bool, bool) {
 remote!(data_entry, data, |_ctx: () => (), _args: ()| -> (Option<String>, Option<String>) {
     let data = crate::worker_data::<Vec<String>>().map(|data| data.join("+"));
     (data, std::env::var("ATASKER_TEST").ok())
+});
+
+remote!(grandchild_entry, grandchild, |ctx: () => u32, _args: ()| -> () {
+    let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    ctx.send(std::process::id()).unwrap();
+    ctx.send(child.id()).unwrap();
+    loop {
+        std::hint::spin_loop();
+    }
+});
+remote!(event_entry, events, |_ctx: () => (), n: u32| -> () {
+    tracing::warn!(target: "my::place", n, text = "t", "something {}", "odd");
+});
+remote!(nested_entry, nested, |_ctx: () => (), n: u64| -> (crate::TaskType, u64) {
+    let inner = add((n, n)).start();
+    (inner.tt(), inner.join().unwrap())
+});
+remote!(half_entry, half_writes, |_ctx: () => (), size: u64| -> () {
+    // As a worker that dies while it writes a large reply.
+    crate::process::child::die_in_reply(size as usize);
+});
+
+fn no_start() {
+    panic!("no start today");
+}
+
+static INIT_RAN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+fn count_init() {
+    INIT_RAN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+}
+remote!(init_entry, inits, |_ctx: () => (), _args: ()| -> u32 {
+    INIT_RAN.load(std::sync::atomic::Ordering::Relaxed)
 });
 
 fn pool(config: MpPoolConfig) -> Supervisor {
@@ -458,4 +490,175 @@ fn stop_kills_what_runs_at_the_deadline() {
 fn causes_read_as_promised() {
     let cause = DeathCause::Other(Arc::from("words"));
     assert_eq!(cause.to_string(), "words");
+}
+
+#[test]
+fn a_worker_init_that_fails_is_told() {
+    let sup = pool(MpPoolConfig::new(1).worker_init(no_start));
+    let error = within(add((1, 1)).supervisor(&sup).start()).unwrap_err().to_string();
+    assert!(error.contains("no start today"), "{error}");
+    // The pool is none the worse for it.
+    sup.set_mp_pool(MpPoolConfig::new(1).worker_init(count_init));
+    assert_eq!(within(inits(()).supervisor(&sup).start()).unwrap(), 1);
+}
+
+#[test]
+fn a_launch_inside_a_worker_runs_on_its_threads() {
+    let sup = pool(MpPoolConfig::new(1));
+    let (tt, sum) = within(nested(21).supervisor(&sup).start()).unwrap();
+    assert_eq!((tt, sum), (crate::TaskType::Thread, 42));
+}
+
+#[test]
+fn half_a_reply_is_a_death() {
+    let sup = pool(MpPoolConfig::new(1));
+    let task = half_writes(1 << 20).supervisor(&sup).start();
+    let next = add((1, 1)).supervisor(&sup).start();
+    let error = within(task).unwrap_err();
+    assert!(error.to_string().contains("SIGKILL (9)"), "{error}");
+    assert_eq!(within(next).unwrap(), 2);
+}
+
+#[test]
+fn a_stopped_worker_process_can_be_killed() {
+    let sup = pool(MpPoolConfig::new(1));
+    let task = until_stop(()).supervisor(&sup).start();
+    let there = task.recv().unwrap();
+    let pid = rustix::process::Pid::from_raw(there as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    task.kill().unwrap();
+    assert!(within(task).unwrap_err().is_canceled());
+    assert!(is_gone(there));
+}
+
+#[test]
+fn what_a_killed_task_has_started_ends_too() {
+    let sup = pool(MpPoolConfig::new(1));
+    let task = grandchild(()).supervisor(&sup).start();
+    let (_, sleeper) = (task.recv().unwrap(), task.recv().unwrap());
+    assert!(!is_gone(sleeper));
+    task.kill().unwrap();
+    assert!(within(task).unwrap_err().is_canceled());
+    eventually("the grandchild is gone", || is_gone(sleeper));
+}
+
+/// The parent of the test below: it is killed while its workers run.
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn sacrifice() {
+    let sup = pool(MpPoolConfig::new(3));
+    let busy = grandchild(()).supervisor(&sup).start();
+    let idle = until_stop(()).supervisor(&sup).start();
+    let pids = [busy.recv().unwrap(), busy.recv().unwrap(), idle.recv().unwrap()];
+    // One that is stopped can't look whether its parent is still there.
+    let stopped = until_stop(()).supervisor(&sup).start();
+    let third = stopped.recv().unwrap();
+    let process = rustix::process::Pid::from_raw(third as i32).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::STOP).unwrap();
+    println!("\npids {} {} {} {third}", pids[0], pids[1], pids[2]);
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_killed_parent_leaves_nothing_behind() {
+    use std::io::BufRead;
+    let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["process::tests::sacrifice", "--exact", "--ignored", "--nocapture"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = std::io::BufReader::new(parent.stdout.take().unwrap());
+    let line = out.lines().map(Result::unwrap).find(|line| line.starts_with("pids "));
+    let line = line.expect("the parent tells its workers");
+    let pids: Vec<u32> = line.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(pids.iter().filter(|pid| is_gone(**pid)).count(), 0);
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    for pid in pids {
+        eventually("workers and grandchildren are gone", || is_gone(pid));
+    }
+}
+
+#[test]
+fn workers_are_named_for_ps() {
+    let sup = pool(MpPoolConfig::new(1));
+    let there = within(pid(()).supervisor(&sup).start()).unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{there}/cmdline")).unwrap();
+    assert!(line.ends_with("[atasker worker 1 of test]\0"), "{line:?}");
+    let name = std::fs::read_to_string(format!("/proc/{there}/comm")).unwrap();
+    assert_eq!(name, "atasker worker\n");
+}
+
+/// Descriptors of this process that are sockets, bells or shared memory.
+#[test]
+fn a_worker_has_few_descriptors() {
+    let sup = pool(MpPoolConfig::new(2));
+    let first = until_stop(()).supervisor(&sup).start();
+    first.recv().unwrap();
+    let second = within(pid(()).supervisor(&sup).start()).unwrap();
+    let sockets = |pid: u32| {
+        let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let targets = links.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+    };
+    // Its own two, and nothing of the other worker's.
+    assert_eq!(sockets(second), 2);
+    first.stop();
+    within(first).unwrap();
+}
+
+mod events_reach_the_parent {
+    use super::*;
+    use parking_lot::Mutex;
+    use tracing_core::field::{Field, Visit};
+    use tracing_core::span::{Attributes, Id, Record};
+    use tracing_core::{Event, Metadata, Subscriber};
+
+    static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    struct Collect;
+
+    struct Text(String);
+
+    impl Visit for Text {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            self.0.push_str(&format!(" {}={value:?}", field.name()));
+        }
+    }
+
+    impl Subscriber for Collect {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "my::place"
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let metadata = event.metadata();
+            let mut text = Text(format!("{} {}", metadata.level(), metadata.target()));
+            event.record(&mut text);
+            SEEN.lock().push(text.0);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn with_task_and_worker() {
+        tracing_core::dispatcher::set_global_default(tracing_core::Dispatch::new(Collect)).unwrap();
+        let sup = pool(MpPoolConfig::new(1));
+        let task = super::events(7).supervisor(&sup).start();
+        task.wait().unwrap();
+        let worker = sup.info().mp_pool.unwrap().workers[0].pid;
+        let seen = SEEN.lock().clone();
+        let wanted = format!(
+            "WARN my::place message=something odd task={} worker={worker} fields=\"n=7 text=\\\"t\\\"\"",
+            task.id(),
+        );
+        assert_eq!(seen, [wanted]);
+    }
 }

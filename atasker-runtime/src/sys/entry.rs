@@ -89,7 +89,6 @@ mod hook {
         // A worker never comes back from here, so the constructors that stand after ours (those of
         // linked C and C++ code, say) run now.
         let mut next = &raw const HOOK;
-        // SAFETY: HOOK stands in the section that ends there.
         let end = &raw const __init_array_end;
         loop {
             next = next.wrapping_add(1);

@@ -2,7 +2,9 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal};
 
@@ -35,11 +37,60 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Has the kernel end this process when its parent is gone; an error if it is gone already.
+/// The process that this worker belongs to.
+static PARENT: AtomicU32 = AtomicU32::new(0);
+
+/// Has the kernel tell this process when its parent is gone; it then ends, and all that it started.
+/// An error if the parent is gone already.
+///
+/// The signal is SIGHUP and not SIGKILL: that would end this process alone, and leave what it has
+/// started. A process that is stopped at that time is continued by a second signal: see
+/// [`continue_after_parent`].
 pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    PARENT.store(parent, Ordering::Relaxed);
+    // SAFETY: all zero is a valid `sigaction`; the handler keeps to what handlers may do.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_flags = libc::SA_RESTART | libc::SA_SIGINFO;
+        action.sa_sigaction = hang_up as *const () as usize;
+        libc::sigaction(libc::SIGHUP, &action, std::ptr::null_mut());
+    }
+    rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+    if has_parent() { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+}
+
+/// Has the kernel continue this process, should it be stopped, when its parent is gone.
+///
+/// Each thread has a signal of its own for that moment: to be called on another thread than
+/// [`follow_parent`], one that lives as long as the process.
+pub(crate) fn continue_after_parent() {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::CONT));
+}
+
+fn has_parent() -> bool {
     let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
-    if now == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+    now == Some(PARENT.load(Ordering::Relaxed))
+}
+
+unsafe extern "C" fn hang_up(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    // Only system calls here: this is a signal handler.
+    // SAFETY: the kernel gives a valid description of the signal.
+    let (code, sender) = unsafe { ((*info).si_code, (*info).si_pid()) };
+    // The dying parent counts as the sender, and may have threads left at this moment.
+    let from_parent = sender.cast_unsigned() == PARENT.load(Ordering::Relaxed);
+    if code == libc::SI_KERNEL || from_parent || !has_parent() {
+        end_group();
+    }
+    // Somebody else has sent it: it does what it would do without us.
+    // SAFETY: `signal` and `raise` may be called in a handler; SIG_DFL is a valid disposition.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
 }
 
 /// The process's short name, beside its `argv[0]`.
