@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use crate::error::TaskError;
 use crate::task::cell::{Body, Typed};
 use crate::task::state::Phase;
-use crate::task::{AnyTask, current, panic};
+use crate::task::{AnyTask, current, panic, park};
 
 /// What the cell keeps for the loop: how to have the future dropped.
 #[derive(Default)]
@@ -40,10 +40,11 @@ where
         not_here()
     }
 
-    fn spawn(&mut self, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat) {
-        if let Some(make) = self.0.take() {
-            let future = make(&task.clone().erase());
-            drive(future, task, on, seat);
+    fn spawn(self, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat, _: impl FnOnce(Self)) {
+        let Some(make) = self.0 else { return };
+        match panic::catch(|| make(&task.clone().erase())) {
+            Ok(future) => drive(future, task, on, seat),
+            Err(error) => task.settle(Err(error)),
         }
     }
 
@@ -68,8 +69,10 @@ where
         true
     }
 
-    fn spawn(&mut self, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat) {
-        match panic::catch(|| (self.0)(&task.clone().erase())) {
+    fn spawn(mut self, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat, keep: impl FnOnce(Self)) {
+        let made = panic::catch(|| (self.0)(&task.clone().erase()));
+        keep(self);
+        match made {
             Ok(future) => drive(future, task, on, seat),
             Err(error) => task.settle(Err(error)),
         }
@@ -99,20 +102,25 @@ where
     let driver = async move {
         let mut dropped = dropped;
         let erased = dropped.0.clone().map(Typed::erase);
-        let result = {
-            // Declared after the guard, so dropped before it: when the end is seen, what the
-            // future held is free.
-            let mut future = pin!(future);
-            poll_fn(|context| {
-                let _current = erased.clone().map(current::enter);
-                match panic::catch(|| future.as_mut().poll(context)) {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-                    Err(error) => Poll::Ready(Err(error)),
-                }
-            })
-            .await
-        };
+        let mut future = pin!(Some(future));
+        let result = poll_fn(|context| {
+            let _current = erased.clone().map(current::enter);
+            let _on_aloop = park::drive_aloop();
+            let polled = panic::catch(|| match future.as_mut().as_pin_mut() {
+                Some(future) => future.poll(context),
+                None => unreachable!("not polled again after its end"),
+            });
+            let result = match polled {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(value)) => Ok(value),
+                Err(error) => Err(error),
+            };
+            // What the future held is free before the end is seen; a destructor that panics
+            // changes nothing about the result.
+            drop(panic::catch(|| future.set(None)));
+            Poll::Ready(result)
+        })
+        .await;
         if let Some(task) = dropped.0.take() {
             task.settle(result);
         }

@@ -7,7 +7,8 @@
 mod body;
 mod place;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -18,7 +19,8 @@ use crate::info::AloopInfo;
 use crate::launcher::TaskBuilder;
 use crate::supervisor::Core;
 use crate::task::handle::Task;
-use crate::task::park;
+use crate::task::wait::ended;
+use crate::task::{AnyTask, park};
 
 pub(crate) use body::{Once, Repeat, Seat};
 pub(crate) use place::Aloops;
@@ -89,6 +91,18 @@ impl Inner {
         self.shutdown.notify_one();
     }
 
+    /// Takes no more tasks, and stops when these have ended.
+    fn stop_after(&self, tasks: Vec<Arc<dyn AnyTask>>) {
+        *self.stopped.lock() = true;
+        let shutdown = Arc::clone(&self.shutdown);
+        self.handle.spawn(async move {
+            for task in tasks {
+                ended(task).await;
+            }
+            shutdown.notify_one();
+        });
+    }
+
     fn is_stopped(&self) -> bool {
         *self.stopped.lock()
     }
@@ -102,6 +116,15 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    /// Nobody can reach the loop any more.
+    fn drop(&mut self) {
+        if !self.is_stopped() {
+            self.shutdown.notify_one();
+        }
+    }
+}
+
 fn runtime(thread_name: &str, threads: usize) -> std::io::Result<Runtime> {
     if threads <= 1 {
         return Builder::new_current_thread().enable_all().build();
@@ -109,7 +132,9 @@ fn runtime(thread_name: &str, threads: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name(thread_name)
-        .on_thread_start(park::mark_aloop_thread)
+        // Not at the start of each thread: those of `spawn_blocking` are there to block. Polling
+        // is marked besides, for a thread that has not yet paused.
+        .on_thread_park(park::mark_aloop_thread)
         .enable_all()
         .build()
 }
@@ -146,7 +171,15 @@ impl Aloop {
         if self.inner.is_stopped() {
             stopped();
         }
-        match park::block_on_future(self.inner.handle.spawn(future)) {
+        let driven = async move {
+            let mut future = pin!(future);
+            poll_fn(|context| {
+                let _on_aloop = park::drive_aloop();
+                future.as_mut().poll(context)
+            })
+            .await
+        };
+        match park::block_on_future(self.inner.handle.spawn(driven)) {
             Ok(value) => value,
             Err(error) => match error.try_into_panic() {
                 Ok(payload) => std::panic::resume_unwind(payload),

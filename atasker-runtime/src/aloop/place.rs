@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::{Aloop, Inner};
 use crate::clock;
 use crate::error::{KillError, TaskError};
-use crate::info::AloopInfo;
+use crate::info::{AloopInfo, TaskType};
 use crate::job::{Job, Place};
 use crate::supervisor::Core;
 use crate::task::AnyTask;
@@ -62,6 +62,21 @@ impl Aloops {
 
     pub(crate) fn info(&self) -> Vec<AloopInfo> {
         self.loops.lock().by_name.values().map(|inner| inner.info()).collect()
+    }
+
+    /// Stops the loops as soon as these tasks have ended: they asked for the stop, and one of them
+    /// may run on a loop.
+    pub(crate) fn close_after(&self, own: &[Arc<dyn AnyTask>]) {
+        let loops = std::mem::take(&mut self.loops.lock().by_name);
+        let own: Vec<_> =
+            own.iter().filter(|task| task.header().tt == TaskType::Async).cloned().collect();
+        for inner in loops.into_values() {
+            if own.is_empty() {
+                inner.stop();
+            } else {
+                inner.stop_after(own.clone());
+            }
+        }
     }
 
     fn for_task(&self, wanted: Option<&str>) -> std::io::Result<Arc<Inner>> {
@@ -124,9 +139,6 @@ impl Place for Aloops {
     fn open(&self) {}
 
     fn close(&self) {
-        let loops = std::mem::take(&mut self.loops.lock().by_name);
-        for inner in loops.into_values() {
-            inner.stop();
-        }
+        self.close_after(&[]);
     }
 }

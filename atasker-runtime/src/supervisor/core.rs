@@ -14,6 +14,7 @@ use crate::info::{SupervisorInfo, TaskInfo};
 use crate::job::Place;
 use crate::options::PoolConfig;
 use crate::task::header::{Header, refresh};
+use crate::task::state::Ending;
 use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::{AnyTask, park};
 use crate::thread::ThreadPool;
@@ -40,11 +41,17 @@ pub(crate) struct Core {
     pub(super) canceled: AtomicU64,
 }
 
-/// Who waits for a change of the phase of life, or for empty books.
+/// What is known of stops, under one lock.
+#[derive(Default)]
 pub(super) struct Life {
+    /// Who waits for a change of the phase of life, or for empty books.
     pub(super) waiters: Waiters,
-    /// Tasks of our own that wait for our stop.
-    pub(super) stopping_inside: usize,
+    /// Tasks of our own that asked for the stop under way: it does not wait for them, nor ends them.
+    pub(super) inside: Vec<TaskId>,
+    /// Stops that are over. Whoever waits for one counts, lest a quick restart hide it.
+    pub(super) stops: u64,
+    /// Somebody ends the places at the moment.
+    pub(super) closing: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,7 +95,7 @@ impl Core {
             me: me.clone(),
             live: DashMap::with_hasher(BuildHasherDefault::default()),
             phase: AtomicU8::new(Phase::Idle as u8),
-            life: Mutex::new(Life { waiters: Waiters::None, stopping_inside: 0 }),
+            life: Mutex::new(Life::default()),
             threads: ThreadPool::new(&id, threads),
             #[cfg(feature = "mp")]
             processes: crate::process::ProcessPool::new(&id, processes),
@@ -124,27 +131,41 @@ impl Core {
     }
 
     pub(super) fn start(&self) -> bool {
+        self.activate(true)
+    }
+
+    /// Turns to active; out of a stop only for a `restart`. False if it was active.
+    pub(super) fn activate(&self, restart: bool) -> bool {
         loop {
+            let stops = {
+                let life = self.life.lock();
+                match self.phase() {
+                    Phase::Active => return false,
+                    // A task of our own would wait for itself.
+                    Phase::Draining if !restart || self.inside() => return false,
+                    Phase::Stopped if !restart => return false,
+                    Phase::Draining => {
+                        drop(life);
+                        self.block();
+                        continue;
+                    }
+                    Phase::Idle | Phase::Stopped => life.stops,
+                }
+            };
+            // The places first: whoever sees it active may launch. Opening twice does no harm.
+            self.open();
             let mut life = self.life.lock();
-            match self.phase() {
-                Phase::Active => return false,
-                Phase::Draining => {
-                    drop(life);
-                    self.block();
-                }
-                Phase::Idle | Phase::Stopped => {
-                    self.set_phase(&mut life, Phase::Active);
-                    drop(life);
-                    self.open();
-                    return true;
-                }
+            if life.stops == stops && matches!(self.phase(), Phase::Idle | Phase::Stopped) {
+                self.set_phase(&mut life, Phase::Active);
+                drop(life);
+                tracing::debug!(target: "atasker", supervisor = %self.id, "started");
+                return true;
             }
         }
     }
 
     /// Opens the places.
-    pub(super) fn open(&self) {
-        tracing::debug!(target: "atasker", supervisor = %self.id, "started");
+    fn open(&self) {
         self.threads.open();
         #[cfg(feature = "mp")]
         if !crate::process::in_worker() {
@@ -152,20 +173,25 @@ impl Core {
         }
     }
 
-    /// Closes the places.
-    pub(super) fn close(&self) {
+    /// Closes the places. The loops of `own` go on until these tasks have ended.
+    pub(super) fn close(&self, own: &[Arc<dyn AnyTask>]) {
         #[cfg(feature = "mp")]
         self.processes.close();
         #[cfg(feature = "async")]
-        self.aloops.close();
+        self.aloops.close_after(own);
+        #[cfg(not(feature = "async"))]
+        let _ = own;
         self.threads.close();
     }
 
     /// Blocks until it is stopped.
     pub(super) fn block(&self) {
         let key = WaiterKey::next();
+        let before = self.life.lock().stops;
         park::block_on(None, |context| {
-            self.poll_life(key, context, |_| self.phase() == Phase::Stopped)
+            self.poll_life(key, context, |life| {
+                self.phase() == Phase::Stopped || life.stops != before
+            })
         });
     }
 
@@ -186,7 +212,8 @@ impl Core {
     }
 
     pub(super) fn find(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
-        self.live.get(&id).map(|found| Arc::clone(found.value()))
+        let found = self.live.get(&id).map(|found| Arc::clone(found.value()));
+        found.filter(|task| !task.header().state.read().is_ended())
     }
 
     /// The live tasks, in the order of their launch.
@@ -204,6 +231,7 @@ impl Core {
                 refresh(&**task);
                 task.header().info()
             })
+            .filter(|info| info.outcome.is_none())
             .collect()
     }
 
@@ -211,7 +239,7 @@ impl Core {
         SupervisorInfo {
             id: self.id.clone(),
             active: self.is_active(),
-            tasks: self.live.len(),
+            tasks: self.live.iter().filter(|task| !task.header().state.read().is_ended()).count(),
             thread_pool: self.threads.info(),
             #[cfg(feature = "mp")]
             mp_pool: Some(self.processes.info()),
@@ -244,11 +272,21 @@ impl Core {
         self.aloops.create(name, threads)
     }
 
-    /// Wakes those who wait for the book to be empty.
-    pub(super) fn note_ended(&self, canceled: bool) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
-        if canceled {
-            self.canceled.fetch_add(1, Ordering::Relaxed);
+    /// Takes a task out of the books; `ending` is for the reports. Wakes a stop that waits for that.
+    pub(super) fn unbook(&self, id: TaskId, ending: Option<Ending>) {
+        // Counted before it can be missed: a stop that finds the books empty reads the counts. The
+        // entry is dropped outside the map's lock: it may be the last hold on the task.
+        let entry = self.live.remove_if(&id, |_, _| {
+            if let Some(ending) = ending {
+                self.ended.fetch_add(1, Ordering::Relaxed);
+                self.canceled.fetch_add(u64::from(ending.canceled), Ordering::Release);
+            }
+            true
+        });
+        drop(entry);
+        if self.phase() == Phase::Draining {
+            let waiters = std::mem::take(&mut self.life.lock().waiters);
+            waiters.wake();
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::priority::Priority;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
-use crate::task::state::Ending;
+use crate::task::state::{Ending, Phase as TaskPhase};
 use crate::task::{AnyTask, Owner, current, park};
 use crate::timer;
 
@@ -35,6 +35,8 @@ impl Core {
         header.note_queued();
         self.live.insert(header.id, Arc::clone(&task));
         if !self.admits() {
+            // Not one of those that a stop reports on.
+            self.unbook(header.id, None);
             return end_waiting(task, TaskError::SupervisorStopped);
         }
         let delay = header.extras().and_then(|extras| extras.delay);
@@ -58,14 +60,7 @@ impl Core {
             Phase::Active => true,
             // Of several first launches one starts it; then it is active for all of them.
             Phase::Idle => {
-                let mut life = self.life.lock();
-                if self.phase() == Phase::Idle {
-                    self.set_phase(&mut life, Phase::Active);
-                    drop(life);
-                    self.open();
-                } else {
-                    drop(life);
-                }
+                self.activate(false);
                 self.admits()
             }
             Phase::Draining => self.inside(),
@@ -96,8 +91,11 @@ impl Core {
                 None => end_waiting(task, TaskError::SupervisorStopped),
             }
         });
-        if let Some(extras) = task.header().extras() {
-            *extras.delay_timer.lock() = Some(key);
+        let header = task.header();
+        *header.extras_or_new().delay_timer.lock() = Some(key);
+        if !matches!(header.state.read().phase(), TaskPhase::Delayed | TaskPhase::Retrying) {
+            // Ended before there was an entry to take back; or it is due already.
+            timer::cancel(key);
         }
     }
 
@@ -164,14 +162,7 @@ impl Owner for Core {
         if let Some(remote) = task.remote() {
             remote.drop_args();
         }
-        self.note_ended(ending.canceled);
-        // The entry is dropped outside the map's lock: it may be the last hold on the task.
-        let entry = self.live.remove(&task.header().id);
-        drop(entry);
-        if self.phase() == Phase::Draining {
-            let waiters = std::mem::take(&mut self.life.lock().waiters);
-            waiters.wake();
-        }
+        self.unbook(task.header().id, Some(ending));
     }
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {

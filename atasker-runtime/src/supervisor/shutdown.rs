@@ -15,13 +15,14 @@ use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, current, park, verbs};
 use crate::timer;
 
-/// A stop under way.
+/// A stop under way. There may be several at once: each waits as its own options say, and the first
+/// that is through with waiting ends the places.
 struct Stop<'a> {
     core: &'a Arc<Core>,
-    /// The task of our own that asked for the stop: it is not waited for.
-    own: Option<Arc<dyn AnyTask>>,
     ended_before: u64,
     canceled_before: u64,
+    /// The number of stops that were over before this one.
+    stops_before: u64,
     deadline: Option<Instant>,
     key: WaiterKey,
 }
@@ -33,36 +34,31 @@ pub(super) fn stop(core: &Arc<Core>, options: &StopOptions) -> StopReport {
         "`stop` on an aloop's own thread would wait for itself: use `stop_async(..).await`"
     );
     let Some(stop) = begin(core, options) else {
-        // Somebody else stops it, or it does not run: wait until it is stopped.
-        if core.phase() == Phase::Draining && !core.inside() {
-            core.block();
-        }
         return StopReport::default();
     };
     park::block_on(stop.deadline, |context| stop.poll_drained(context));
-    stop.finish()
+    loop {
+        match stop.finish() {
+            Some(report) => return report,
+            // Somebody else ends the places: that takes no time.
+            None => park::block_on(None, |context| stop.poll_drained(context)),
+        };
+    }
 }
 
 /// Stops the supervisor as a future. Dropped before its end, it leaves the supervisor draining: a
 /// later stop goes on.
 pub(super) async fn stop_async(core: &Arc<Core>, options: &StopOptions) -> StopReport {
     let Some(stop) = begin(core, options) else {
-        let key = WaiterKey::next();
-        if !core.inside() {
-            std::future::poll_fn(|context| {
-                core.poll_life(key, context, |_| core.phase() != Phase::Draining)
-            })
-            .await;
-        }
         return StopReport::default();
     };
     // The deadline wakes the future by way of the life's waiters.
-    let alarm = stop.deadline.map(|deadline| {
+    let _alarm = stop.deadline.map(|deadline| {
         let core = Arc::clone(core);
-        timer::at(deadline, move || {
+        Alarm(timer::at(deadline, move || {
             let waiters = std::mem::take(&mut core.life.lock().waiters);
             waiters.wake();
-        })
+        }))
     });
     std::future::poll_fn(|context| match stop.poll_drained(context) {
         Poll::Pending if stop.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
@@ -71,17 +67,36 @@ pub(super) async fn stop_async(core: &Arc<Core>, options: &StopOptions) -> StopR
         other => other,
     })
     .await;
-    if let Some(key) = alarm {
-        timer::cancel(key);
+    loop {
+        match stop.finish() {
+            Some(report) => return report,
+            None => std::future::poll_fn(|context| stop.poll_drained(context)).await,
+        }
     }
-    stop.finish()
+}
+
+/// Takes its entry in the timer back when it is dropped.
+struct Alarm(timer::TimerKey);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        timer::cancel(self.0);
+    }
 }
 
 /// The last handle is gone: stops after the queued work, without blocking anybody.
 pub(super) fn stop_in_background(core: &Arc<Core>) {
     match core.phase() {
-        Phase::Idle | Phase::Stopped | Phase::Draining => return,
-        Phase::Active => {}
+        // There is nothing to wait for; an aloop may have been made all the same.
+        Phase::Idle => {
+            if let Some(stop) = begin(core, &StopOptions::new()) {
+                stop.finish();
+            }
+            return;
+        }
+        Phase::Stopped => return core.close(&[]),
+        // Draining: a stop that was given up half-way.
+        Phase::Active | Phase::Draining => {}
     }
     let ours = Arc::clone(core);
     let spawned = std::thread::Builder::new()
@@ -98,80 +113,85 @@ pub(super) fn stop_in_background(core: &Arc<Core>) {
     }
 }
 
-/// Turns to draining; `None` if it does not run, or somebody else stops it.
+/// Turns to draining, or joins in; `None` if there is nothing to wait for: it is stopped, or the
+/// caller is a task of its own and somebody else stops it.
 fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
-    let own = core.inside().then(current::get).flatten();
+    let own = core.inside().then(current::get).flatten().map(|task| task.header().id);
     let mut life = core.life.lock();
-    match core.phase() {
-        Phase::Active => core.set_phase(&mut life, Phase::Draining),
-        Phase::Idle => {
-            core.set_phase(&mut life, Phase::Stopped);
-            let waiters = std::mem::take(&mut life.waiters);
-            drop(life);
-            waiters.wake();
-            return None;
+    let joins = match core.phase() {
+        Phase::Idle | Phase::Active => {
+            core.set_phase(&mut life, Phase::Draining);
+            life.inside.clear();
+            false
         }
-        Phase::Draining | Phase::Stopped => {
-            if own.is_some() && core.phase() == Phase::Draining {
-                // A task of ours waits for our stop elsewhere: don't wait for it.
-                life.stopping_inside += 1;
-                let waiters = std::mem::take(&mut life.waiters);
-                drop(life);
-                waiters.wake();
-            }
-            return None;
-        }
-    }
-    life.stopping_inside = usize::from(own.is_some());
-    drop(life);
-    tracing::debug!(target: "atasker", supervisor = core.id(), "stopping");
+        Phase::Draining => true,
+        Phase::Stopped => return None,
+    };
+    life.inside.extend(own);
     let stop = Stop {
         core,
         ended_before: core.ended.load(Ordering::Relaxed),
         canceled_before: core.canceled.load(Ordering::Relaxed),
+        stops_before: life.stops,
         deadline: options.wait.map(clock::after),
         key: WaiterKey::next(),
-        own,
     };
+    // Others need not wait for this task any more.
+    let waiters = std::mem::take(&mut life.waiters);
+    drop(life);
+    waiters.wake();
+    tracing::debug!(target: "atasker", supervisor = core.id(), "stopping");
     if options.cancel_tasks {
         for task in stop.others() {
             verbs::stop(&task);
         }
     }
-    Some(stop)
+    (own.is_none() || !joins).then_some(stop)
 }
 
 impl Stop<'_> {
-    /// The live tasks but the one that asked for the stop.
+    /// The live tasks but those that asked for the stop.
     fn others(&self) -> Vec<Arc<dyn AnyTask>> {
-        let own = self.own.as_ref().map(|task| task.header().id);
+        let inside = self.core.life.lock().inside.clone();
         let mut tasks = self.core.live_tasks();
-        tasks.retain(|task| Some(task.header().id) != own);
+        tasks.retain(|task| !inside.contains(&task.header().id));
         tasks
     }
 
-    /// Is ready when no task is left but those that wait for this very stop.
+    /// Is ready when no task is left but those that asked for the stop, and when another stop has
+    /// come to its end.
     fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.core.poll_life(self.key, context, |life| self.core.live.len() <= life.stopping_inside)
+        let live = &self.core.live;
+        self.core.poll_life(self.key, context, |life| {
+            let drained = || {
+                live.len() <= life.inside.len()
+                    && live.iter().all(|task| life.inside.contains(task.key()))
+            };
+            life.stops != self.stops_before || !life.closing && drained()
+        })
     }
 
-    /// Ends what is left, and the places.
-    fn finish(self) -> StopReport {
-        let mut abandoned = 0;
-        let counts = |core: &Core| {
-            (core.ended.load(Ordering::Relaxed), core.canceled.load(Ordering::Relaxed))
+    /// Ends what is left, and the places. `None`: somebody else is about to, wait for that.
+    fn finish(&self) -> Option<StopReport> {
+        let own: Vec<_> = {
+            let mut life = self.core.life.lock();
+            if life.stops != self.stops_before {
+                return Some(self.report(0));
+            }
+            if life.closing {
+                return None;
+            }
+            life.closing = true;
+            life.inside.clone()
         };
-        let (ended, canceled) = counts(self.core);
-        for task in self.others() {
-            abandoned += u64::from(abandon(&task));
-        }
-        let report = StopReport {
-            canceled: canceled - self.canceled_before,
-            completed: (ended - self.ended_before) - (canceled - self.canceled_before),
-            abandoned,
-        };
-        self.core.close();
+        let own: Vec<_> = own.into_iter().filter_map(|id| self.core.find(id)).collect();
+        let counted = self.report(0);
+        let abandoned = self.others().iter().filter(|task| abandon(task)).count() as u64;
+        let report = StopReport { abandoned, ..counted };
+        self.core.close(&own);
         let mut life = self.core.life.lock();
+        life.closing = false;
+        life.stops += 1;
         self.core.set_phase(&mut life, Phase::Stopped);
         let waiters = std::mem::take(&mut life.waiters);
         drop(life);
@@ -180,7 +200,14 @@ impl Stop<'_> {
             target: "atasker", supervisor = self.core.id(), report.completed, report.canceled,
             report.abandoned, "stopped"
         );
-        report
+        Some(report)
+    }
+
+    /// What has become of the tasks so far.
+    fn report(&self, abandoned: u64) -> StopReport {
+        let canceled = self.core.canceled.load(Ordering::Acquire) - self.canceled_before;
+        let ended = self.core.ended.load(Ordering::Relaxed) - self.ended_before;
+        StopReport { canceled, completed: ended.saturating_sub(canceled), abandoned }
     }
 }
 

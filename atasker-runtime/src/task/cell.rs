@@ -10,7 +10,6 @@
 //! * everything else is atomic or locked.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::TaskError;
@@ -18,7 +17,7 @@ use crate::info::Outcome;
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase};
-use crate::task::{AnyTask, panic};
+use crate::task::{AnyTask, current, panic};
 
 /// What a task does when it runs. The kinds of body are in `task::body`, `aloop` and `process`.
 pub(crate) trait Body<R>: Send + 'static {
@@ -36,10 +35,19 @@ pub(crate) trait Body<R>: Send + 'static {
         false
     }
 
-    /// Starts it as a future on a loop.
+    /// Starts it as a future on a loop. A body that can run again gives itself to `keep` before
+    /// the future is on its way: its run may be over, and the next one begin, at any moment then.
     #[cfg(feature = "async")]
-    fn spawn(&mut self, task: Arc<dyn Typed<R>>, on: &tokio::runtime::Handle, seat: &Self::Seat) {
-        let _ = (task, on, seat);
+    fn spawn(
+        self,
+        task: Arc<dyn Typed<R>>,
+        on: &tokio::runtime::Handle,
+        seat: &Self::Seat,
+        keep: impl FnOnce(Self),
+    ) where
+        Self: Sized,
+    {
+        let _ = (task, on, seat, keep);
         unreachable!("only futures go to an aloop");
     }
 
@@ -71,6 +79,11 @@ impl<R> Default for Hooks<R> {
     fn default() -> Self {
         Hooks { on_complete: Vec::new(), retry_if: None, returned_err: None }
     }
+}
+
+/// Drops what the user gave. A destructor that panics must not take a claim along.
+fn discard<T>(value: T) {
+    drop(panic::catch(|| drop(value)));
 }
 
 enum Slot<R> {
@@ -131,20 +144,67 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         match result {
             Err(TaskError::Canceled | TaskError::SupervisorStopped | TaskError::QueueFull) => false,
             Err(_) => true,
-            Ok(value) => self.hooks.lock().as_ref().is_some_and(|hooks| {
-                hooks.returned_err.is_some_and(|is_err| is_err(value))
-                    || hooks.retry_if.as_ref().is_some_and(|wanted| {
+            Ok(value) => {
+                // The user's predicate runs outside the lock: whoever ends the task meanwhile (a
+                // deadline) must not wait for it.
+                let (returned_err, wanted) = match &mut *self.hooks.lock() {
+                    Some(hooks) => (hooks.returned_err, hooks.retry_if.take()),
+                    None => (None, None),
+                };
+                let again = returned_err.is_some_and(|is_err| is_err(value))
+                    || wanted.as_ref().is_some_and(|wanted| {
                         // A predicate that panics does not want another attempt.
-                        catch_unwind(AssertUnwindSafe(|| wanted(value))).unwrap_or(false)
-                    })
-            }),
+                        panic::catch(|| wanted(value)).unwrap_or(false)
+                    });
+                match &mut *self.hooks.lock() {
+                    Some(hooks) if again => hooks.retry_if = wanted,
+                    _ => discard(wanted),
+                }
+                again
+            }
+        }
+    }
+
+    /// A run is over, and it is decided whether another one is wanted: that, or the end.
+    fn settle_as(self: Arc<Self>, result: Result<R, TaskError>, again: bool) {
+        self.header.disarm_limit();
+        let state = &self.header.state;
+        if again && state.retry() {
+            if let Some(links) = self.header.links() {
+                links.run_again();
+            }
+            if let Some(owner) = self.header.owner() {
+                let owner = Arc::clone(owner);
+                return owner.again(self);
+            }
+        }
+        match state.claim(Phase::Started) {
+            Some(claim) => self.finish(claim, result),
+            // Its time was over, or it was abandoned: the outcome is published already.
+            None => {
+                self.drop_body();
+                discard(result);
+            }
+        }
+    }
+
+    /// What the function holds goes before the outcome is seen. A run under way has taken the body
+    /// for itself.
+    fn drop_body(&self) {
+        let body = self.body.lock().take();
+        if body.is_some() {
+            discard(body);
         }
     }
 
     /// Stores the outcome, lets callbacks see it, publishes it.
     fn finish(self: Arc<Self>, claim: Claim, result: Result<R, TaskError>) {
-        let hooks = self.hooks.lock().take();
-        let returned_err = hooks.as_ref().and_then(|hooks| hooks.returned_err);
+        self.drop_body();
+        let hooks = self.hooks.lock().take().map(|hooks| *hooks);
+        let Hooks { on_complete: callbacks, retry_if, returned_err } = hooks.unwrap_or_default();
+        if retry_if.is_some() {
+            discard(retry_if);
+        }
         let ending = Ending {
             outcome: match &result {
                 Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => {
@@ -160,7 +220,6 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             // nobody reads.
             unsafe { *slot = Slot::Full(result) }
         });
-        let callbacks = hooks.map(|hooks| hooks.on_complete).unwrap_or_default();
         if callbacks.is_empty() {
             return self.publish(claim, ending);
         }
@@ -178,13 +237,14 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     fn publish(self: Arc<Self>, claim: Claim, ending: Ending) {
         let header = &self.header;
         header.note_ended();
-        // First out of the supervisor's books: who has seen the end finds nothing there.
-        if let Some(owner) = header.owner() {
-            owner.ended(&*self, ending);
-        }
         let failed_unseen =
             ending.outcome == Outcome::Failed && !ending.canceled && !header.state.read().is_held();
         let wake = header.state.publish(claim, ending);
+        // Out of the supervisor's books only now: a stop that finds them empty may say that all
+        // tasks have ended. Look-ups pass over those that have.
+        if let Some(owner) = header.owner() {
+            owner.ended(&*self, ending);
+        }
         if wake {
             header.wake();
         }
@@ -211,6 +271,9 @@ impl<R: Send + 'static, B: Body<R>> Publish<R, B> {
     /// Runs the callbacks, then publishes.
     fn after(self, callbacks: Vec<OnComplete<R>>) {
         let header = &self.cell.header;
+        // On whichever thread this is: a callback is the task's code. What it launches is launched
+        // by this task, and a stop that it asks for does not wait for it.
+        let _current = current::enter(self.cell.clone());
         let slot = self.cell.outcome.with(|slot| {
             // SAFETY: we own the claim, so nobody writes while we read.
             unsafe { &*slot }
@@ -245,7 +308,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn repeats(&self) -> bool {
-        self.body.lock().as_ref().is_none_or(|body| body.repeats())
+        self.body.lock().as_ref().is_some_and(|body| body.repeats())
     }
 
     fn run(self: Arc<Self>, returned: &mut dyn FnMut()) {
@@ -256,24 +319,27 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         let result = panic::catch(|| body.run(&this)).unwrap_or_else(Err);
         returned();
         let result = self.limited(result);
-        if body.repeats() && self.wants_retry(&result) {
+        let again = body.repeats() && self.wants_retry(&result);
+        if again {
             *self.body.lock() = Some(body);
         } else {
-            // Arguments go before the outcome is seen: what they hold is free by then.
-            drop(panic::catch(|| drop(body)));
+            discard(body);
         }
-        self.settle(result);
+        self.settle_as(result, again);
     }
 
     #[cfg(feature = "async")]
     fn spawn(self: Arc<Self>, on: &tokio::runtime::Handle) {
-        let Some(mut body) = self.body.lock().take() else {
+        let Some(body) = self.body.lock().take() else {
             return;
         };
-        body.spawn(self.clone(), on, &self.seat);
-        if body.repeats() {
+        body.spawn(self.clone(), on, &self.seat, |body| {
             *self.body.lock() = Some(body);
-        }
+            // Ended meanwhile: whoever did that found no body to drop.
+            if matches!(self.header.state.read().phase(), Phase::Ending | Phase::Ended) {
+                self.drop_body();
+            }
+        });
     }
 
     fn abort(&self) {
@@ -286,9 +352,6 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn end(self: Arc<Self>, claim: Claim, error: TaskError) {
-        // Nobody runs it any more, or the runner has taken the body for itself.
-        let body = self.body.lock().take();
-        drop(body);
         self.header.disarm_limit();
         self.finish(claim, Err(error));
     }
@@ -298,7 +361,9 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
             return;
         };
         let again = self.header.attempts_left();
-        self.header.ask_limit();
+        if !self.header.ask_limit() {
+            return;
+        }
         if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
             Arc::clone(&self).finish(claim, Err(TaskError::TimedOut { limit }));
         }
@@ -392,22 +457,8 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     }
 
     fn settle(self: Arc<Self>, result: Result<R, TaskError>) {
-        self.header.disarm_limit();
-        let state = &self.header.state;
-        if self.wants_retry(&result) && self.repeats() && state.retry() {
-            if let Some(links) = self.header.links() {
-                links.run_again();
-            }
-            if let Some(owner) = self.header.owner() {
-                let owner = Arc::clone(owner);
-                return owner.again(self);
-            }
-        }
-        match state.claim(Phase::Started) {
-            Some(claim) => self.finish(claim, result),
-            // Its time was over, or it was abandoned: the outcome is published already.
-            None => drop(result),
-        }
+        let again = self.wants_retry(&result) && self.repeats();
+        self.settle_as(result, again);
     }
 
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {

@@ -252,10 +252,16 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// # Errors
     /// Gives the message back when the task has ended, or takes no messages at all.
     pub fn send(&self, message: I) -> Result<(), SendError<I>> {
-        match &self.links {
+        match self.open_links() {
             Some(links) => self.sent(links.inbox.send(message)),
             None => Err(SendError(message)),
         }
+    }
+
+    /// The channels, if the task has any and has not ended: they close a moment after the end can be
+    /// seen.
+    fn open_links(&self) -> Option<&Links<I, O>> {
+        self.links.as_deref().filter(|_| !self.is_completed())
     }
 
     /// Sends a message if there is room for it.
@@ -263,7 +269,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// # Errors
     /// Gives the message back.
     pub fn try_send(&self, message: I) -> Result<(), TrySendError<I>> {
-        match &self.links {
+        match self.open_links() {
             Some(links) => self.sent(links.inbox.try_send(message)),
             None => Err(TrySendError::Closed(message)),
         }
@@ -274,7 +280,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// # Errors
     /// Gives the message back when the task has ended, or takes no messages at all.
     pub async fn send_async(&self, message: I) -> Result<(), SendError<I>> {
-        match &self.links {
+        match self.open_links() {
             Some(links) => self.sent(links.inbox.send_async(message).await),
             None => Err(SendError(message)),
         }
@@ -329,10 +335,15 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// # Errors
     /// [`RecvError::Empty`] if none is, [`RecvError::Closed`] when the task has ended, too.
     pub fn try_recv(&self) -> Result<O, RecvError> {
-        match &self.links {
+        // Looked at first: what was sent before the end is queued by then.
+        let ended = self.is_completed();
+        let result = match &self.links {
             Some(links) => self.received(links.outbox.try_recv()),
-            None if self.is_completed() => Err(RecvError::Closed),
             None => Err(RecvError::Empty),
+        };
+        match result {
+            Err(RecvError::Empty) if ended => Err(RecvError::Closed),
+            other => other,
         }
     }
 

@@ -219,10 +219,11 @@ impl Header {
         self.stop_marked(woken);
     }
 
-    /// The same because the present run's time is over.
-    pub(crate) fn ask_limit(&self) {
-        let woken = self.state.ask_limit();
-        self.stop_marked(woken);
+    /// The same because the present run's time is over. False: nothing runs.
+    pub(crate) fn ask_limit(&self) -> bool {
+        let Some(somebody_waits) = self.state.ask_limit() else { return false };
+        self.stop_marked(somebody_waits);
+        true
     }
 
     fn stop_marked(&self, somebody_waits: bool) {

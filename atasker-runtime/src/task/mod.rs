@@ -88,7 +88,7 @@ pub(crate) trait AnyTask: Send + Sync {
 
 /// Who looks after a launched task: its supervisor.
 pub(crate) trait Owner: Send + Sync {
-    /// The task is about to be published as ended: it leaves the books.
+    /// The task has just been published as ended: it leaves the books.
     fn ended(&self, task: &dyn AnyTask, ending: Ending);
 
     /// Runs callbacks on a pool thread.

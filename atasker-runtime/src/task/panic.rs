@@ -25,11 +25,12 @@ struct Seen {
 
 fn install_hook() {
     static ONCE: Once = Once::new();
+    // `take_hook` panics on a panicking thread, where a destructor may run a task. The next task
+    // installs it then.
+    if ONCE.is_completed() || std::thread::panicking() {
+        return;
+    }
     ONCE.call_once(|| {
-        // `take_hook` panics on a panicking thread; a task may be launched from a destructor.
-        if std::thread::panicking() {
-            return;
-        }
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             note(info);
@@ -73,6 +74,11 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, TaskError> {
     install_hook();
     let outcome = {
         let _depth = Depth::enter();
+        if DEPTH.with(Cell::get) == 1 {
+            // What is left of a panic that an earlier task caught by itself.
+            let stale = SEEN.with(|seen| seen.borrow_mut().take());
+            drop(stale);
+        }
         catch_unwind(AssertUnwindSafe(f))
     };
     outcome.map_err(|payload| {

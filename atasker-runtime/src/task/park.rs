@@ -61,6 +61,18 @@ pub(crate) fn mark_aloop_thread() {
     ON_ALOOP.with(|mark| mark.set(true));
 }
 
+/// This thread drives an aloop until the guard is dropped.
+#[cfg(feature = "async")]
+pub(crate) fn drive_aloop() -> impl Drop {
+    struct Drives(bool);
+    impl Drop for Drives {
+        fn drop(&mut self) {
+            ON_ALOOP.with(|mark| mark.set(self.0));
+        }
+    }
+    Drives(ON_ALOOP.with(|mark| mark.replace(true)))
+}
+
 /// Whether this thread drives an aloop.
 pub(crate) fn on_aloop_thread() -> bool {
     ON_ALOOP.try_with(Cell::get).unwrap_or(false)

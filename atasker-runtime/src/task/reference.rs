@@ -156,6 +156,11 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TypedTask for Task
         if !task.header().state.hold() {
             return Err(reference);
         }
+        // We are the one holder now. An earlier one may have moved the result out.
+        if task.header().state.read().is_ended() && cell.outcome().is_none() {
+            task.header().state.let_go();
+            return Err(reference);
+        }
         Ok(Task::new(*cell, links))
     }
 }

@@ -204,9 +204,18 @@ impl State {
         self.0.fetch_or(STOP, Ordering::AcqRel) & WAITERS != 0
     }
 
-    /// Says that the present run's time is over. True if somebody waits.
-    pub(crate) fn ask_limit(&self) -> bool {
-        self.0.fetch_or(LIMIT, Ordering::AcqRel) & WAITERS != 0
+    /// Says that the present run's time is over. True if somebody waits; `None` if nothing runs:
+    /// a limit that comes late must not mark the attempt that follows.
+    pub(crate) fn ask_limit(&self) -> Option<bool> {
+        let mut now = self.0.load(Ordering::Acquire);
+        while now & PHASE == Phase::Started as u32 {
+            let next = now | LIMIT;
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(now & WAITERS != 0),
+                Err(seen) => now = seen,
+            }
+        }
+        None
     }
 
     /// Notes that the task shall be killed.
@@ -255,10 +264,12 @@ mod tests {
     fn a_stop_forbids_another_attempt() {
         let state = State::new();
         assert!(state.launch(true) && state.queue() && state.begin());
-        assert!(!state.ask_limit());
+        assert_eq!(state.ask_limit(), Some(false));
         assert!(state.retry());
         assert!(!state.read().stopped());
+        assert_eq!(state.ask_limit(), None, "that run is over");
         assert!(state.queue() && state.begin());
+        assert!(!state.read().stopped());
         state.ask_stop();
         assert!(!state.retry());
     }

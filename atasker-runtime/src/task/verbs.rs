@@ -81,7 +81,9 @@ fn ask(task: &Arc<dyn AnyTask>) {
 
 /// Ends a task wherever it is, as far as its place can.
 pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
-    if end_unbegun(task, TaskError::Canceled, true) || task.header().state.read().is_ended() {
+    if end_unbegun(task, TaskError::Canceled, true)
+        || matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended)
+    {
         return Ok(());
     }
     match task.header().owner() {

@@ -18,6 +18,7 @@ use crate::info::{ThreadPoolInfo, Waiting};
 use crate::job::{Job, Place};
 use crate::options::{Overflow, PoolConfig};
 use crate::priority::Priority;
+use crate::task::state::Phase;
 use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::{AnyTask, park};
 use crate::timer;
@@ -155,7 +156,8 @@ impl ThreadPool {
 
     /// Runs a queued task on this very thread, if it still waits here.
     pub(crate) fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
-        let ours = self.is_own_thread() && self.revoke(&**task, true);
+        let queued = task.header().state.read().phase() == Phase::Queued;
+        let ours = queued && self.is_own_thread() && self.revoke(&**task, true);
         if ours {
             run::execute(Job::new(Arc::clone(task)), &self.shared);
         }
@@ -238,9 +240,11 @@ impl PoolState {
         NewThread { number: self.thread_number, stack: self.config.stack_size }
     }
 
-    fn is_full(&self, priority: Priority, limit: usize) -> bool {
-        let waits = self.backlog.waiting() > 0 || !self.backlog.may_start(priority);
-        waits && self.backlog.waiting() >= limit
+    /// Whether one more of this priority would have to wait in a queue that is full. One that may
+    /// start does not wait: no job waits that may have a slot, so it would overtake nobody.
+    fn is_full(&self, priority: Priority) -> bool {
+        self.config.queue_limit.is_some_and(|(limit, _)| self.backlog.waiting() >= limit)
+            && !self.backlog.may_start(priority)
     }
 }
 
@@ -387,10 +391,8 @@ impl Shared {
         let order = order.or_else(|| idler.sleep(Some(clock::after(stay))));
         match order.or_else(|| self.still_wanted(idler))? {
             Order::Look => self.first_job(idler),
-            Order::Leave => {
-                self.state.lock().threads -= 1;
-                None
-            }
+            // It is not counted any more.
+            Order::Leave => None,
         }
     }
 
@@ -432,8 +434,16 @@ impl Shared {
     }
 }
 
-fn note_ticket(task: &dyn AnyTask, Ticket(ticket): Ticket) {
-    task.header().mark.store(ticket as u64, Ordering::Relaxed);
+/// The mark of a task that is not in the pool: not yet, or no longer.
+pub(super) const NOT_HERE: u64 = 0;
+
+/// Tickets are small numbers, so none of them turns into [`NOT_HERE`].
+fn mark(Ticket(ticket): Ticket) -> u64 {
+    (ticket ^ i64::MIN) as u64
+}
+
+fn ticket(mark: u64) -> Option<Ticket> {
+    (mark != NOT_HERE).then_some(Ticket(mark as i64 ^ i64::MIN))
 }
 
 impl Place for ThreadPool {
@@ -441,20 +451,23 @@ impl Place for ThreadPool {
         let shared = &self.shared;
         let mut state = shared.state.lock();
         let priority = job.priority();
-        if let Some((limit, overflow)) = state.config.queue_limit
-            && state.is_full(priority, limit)
-        {
-            match overflow {
-                Overflow::Reject => {
+        while state.open && state.is_full(priority) {
+            match state.config.queue_limit {
+                Some((_, Overflow::Reject)) => {
                     drop(state);
                     return job.end(TaskError::QueueFull);
                 }
-                Overflow::Block if may_block => {
+                Some((_, Overflow::Block)) if may_block => {
                     drop(state);
-                    shared.wait_for_room(priority);
+                    shared.wait_for_room(&job);
+                    if job.header().state.read().phase() != Phase::Queued {
+                        // Canceled meanwhile.
+                        return drop(job.into_task());
+                    }
+                    // Of several that were woken, one finds room.
                     state = shared.state.lock();
                 }
-                Overflow::Block => {}
+                _ => break,
             }
         }
         if !state.open {
@@ -463,22 +476,29 @@ impl Place for ThreadPool {
         }
         let task = Arc::clone(job.task());
         let ticket = state.backlog.push(priority, job);
-        note_ticket(&*task, ticket);
+        task.header().mark.store(mark(ticket), Ordering::Relaxed);
         shared.dispatch(state);
     }
 
     fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
         let header = task.header();
         let mut state = self.shared.state.lock();
-        let ticket = Ticket(header.mark.load(Ordering::Relaxed) as i64);
+        let Some(ticket) = ticket(header.mark.load(Ordering::Relaxed)) else {
+            // Its launcher waits for room, or is just about to bring it: nothing to take back. If it
+            // comes and begins after all, the caller sees that.
+            let room = std::mem::take(&mut state.room);
+            drop(state);
+            room.wake();
+            return true;
+        };
         let mut job = state.backlog.remove(header.priority, ticket);
         if job.is_none() && even_with_slot {
             job = state.take_back(task);
-            state.admit();
         }
         let Some(job) = job else { return false };
         let room = std::mem::take(&mut state.room);
-        drop(state);
+        // Its slot, if it had one, is for another.
+        self.shared.dispatch(state);
         room.wake();
         // The caller ends the task; the job only held it.
         drop(job.into_task());
@@ -509,10 +529,16 @@ impl Place for ThreadPool {
     fn close(&self) {
         let mut state = self.shared.state.lock();
         state.open = false;
-        let idle = std::mem::take(&mut state.idle);
-        let left = state.take_all();
+        // What the library itself has to run (callbacks) is no task of the user's: it still runs.
+        let (left, ours): (Vec<Job>, Vec<Job>) =
+            state.take_all().into_iter().partition(|job| job.header().owner().is_some());
+        for job in ours {
+            state.backlog.push(job.priority(), job);
+        }
         let room = std::mem::take(&mut state.room);
-        drop(state);
+        let idle = std::mem::take(&mut state.idle);
+        state.threads -= idle.len();
+        self.shared.dispatch(state);
         room.wake();
         drop(left);
         for idler in idle {
@@ -522,17 +548,14 @@ impl Place for ThreadPool {
 }
 
 impl Shared {
-    /// Blocks the launcher until there is room in the queue.
-    fn wait_for_room(&self, priority: Priority) {
+    /// Blocks the launcher until there seems to be room in the queue, or its task has ended.
+    fn wait_for_room(&self, job: &Job) {
         let key = WaiterKey::next();
         park::block_on(None, |context| {
             let mut state = self.state.lock();
-            let full = state.open
-                && state
-                    .config
-                    .queue_limit
-                    .is_some_and(|(limit, _)| state.is_full(priority, limit));
-            if !full {
+            let queued = job.header().state.read().phase() == Phase::Queued;
+            if !queued || !state.open || !state.is_full(job.priority()) {
+                state.room.remove(key);
                 return Poll::Ready(());
             }
             state.room.add(key, context.waker());

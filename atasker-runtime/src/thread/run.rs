@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 
 use super::idle::Idler;
-use super::pool::Shared;
+use super::pool::{NOT_HERE, Shared};
 use crate::clock;
 use crate::job::Job;
 use crate::priority::Priority;
@@ -53,6 +53,8 @@ pub(super) fn execute(job: Job, shared: &Arc<Shared>) {
     if !task.header().begin() {
         return;
     }
+    // Should there be another attempt: it is not here until it is queued again.
+    task.header().mark.store(NOT_HERE, Ordering::Relaxed);
     let mut limit = Limit::arm(&task, shared);
     let _current = current::enter(Arc::clone(&task));
     task.run(&mut || {
