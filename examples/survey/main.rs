@@ -214,7 +214,10 @@ impl Status {
 
     fn summary(&self) -> String {
         let late = Duration::from_micros(self.late.load(Relaxed));
-        format!("{} status lines, at most {late:.1?} late", self.times.load(Relaxed))
+        match self.times.load(Relaxed) {
+            0 => "done before the first status line was due".into(),
+            times => format!("{times} status lines, at most {late:.1?} late"),
+        }
     }
 }
 
