@@ -15,7 +15,8 @@ mod report;
 mod scan;
 
 use std::error::Error;
-use std::io::{BufWriter, Write};
+use std::fmt;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ use atasker::{
     bounded, supervisor,
 };
 use ignore::WalkBuilder;
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::args::Args;
 use crate::report::Report;
@@ -67,21 +68,22 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     // Worker processes stand in process groups of their own: Ctrl-C reaches this process alone.
     ctrlc::set_handler(interrupt)?;
 
+    let style = "{wide_bar} {pos}/{len} files, {rate} files/s, {eta} left\n{msg}";
+    let rate = |bar: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{:.0}", bar.per_sec());
+    };
+    let bar = ProgressBar::new(0)
+        .with_style(ProgressStyle::with_template(style)?.with_key("rate", rate))
+        .with_message("listing files");
+    bar.tick();
+    let status = Arc::new(Status::new(bar.clone(), args.threads));
+    // The handle isn't needed: a task goes on without it.
+    drop(show_status(status.clone(), Instant::now() + EVERY));
+
     let started = Instant::now();
     let listing = list_files(args.root.clone(), args.all).join()?;
     let files = &listing.files;
-
-    let style = "{wide_bar} {pos}/{len} files, {per_sec}, {eta} left\n{msg}";
-    let bar = ProgressBar::new(files.len() as u64)
-        .with_style(ProgressStyle::with_template(style)?)
-        .with_message("starting");
-    let status = Arc::new(Status {
-        bar: bar.clone(),
-        threads: args.threads,
-        times: AtomicU64::new(0),
-        late: AtomicU64::new(0),
-    });
-    let _ = show_status(status.clone(), Instant::now() + EVERY);
+    bar.set_length(files.len() as u64);
 
     let mut report = Report::default();
     let scans =
@@ -100,7 +102,7 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
     let took = started.elapsed();
     bar.finish_and_clear();
-    let pool = supervisor().info().mp_pool;
+    let replaced = supervisor().info().mp_pool.map_or(0, |pool| pool.restarts);
     // The next status line still waits for its second to pass.
     supervisor().stop(StopOptions::new().cancel_tasks(true));
 
@@ -111,30 +113,12 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         report.print(&args.root, files, took, &mut out)?;
         let place = if args.threads { "threads" } else { "worker processes" };
-        write!(out, "{} {place}", args.jobs)?;
-        if let Some(pool) = pool.filter(|pool| pool.restarts > 0) {
-            write!(out, ", {} had to be replaced", pool.restarts)?;
-        }
-        let times = status.times.load(Relaxed);
-        if times > 0 {
-            let late = Duration::from_micros(status.late.load(Relaxed));
-            write!(out, "; {times} status lines, at most {late:.1?} late")?;
-        }
-        writeln!(out)?;
+        writeln!(out, "{} {place}, {replaced} replaced; {}", args.jobs, status.summary())?;
     }
-    for problem in &listing.problems {
-        writeln!(out, "not listed: {problem}")?;
-    }
-    if listing.special > 0 {
-        writeln!(out, "left out: {} links, pipes and the like", listing.special)?;
-    }
+    listing.print_rest(&mut out)?;
     if interrupted {
-        writeln!(
-            out,
-            "interrupted: {} of {} files read",
-            HumanCount(report.files()),
-            HumanCount(files.len() as u64)
-        )?;
+        let [read, all] = [report.files(), files.len() as u64].map(HumanCount);
+        writeln!(out, "interrupted: {read} of {all} files read")?;
     }
     out.flush()?;
     Ok(if interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
@@ -179,6 +163,18 @@ struct Listing {
     special: usize,
 }
 
+impl Listing {
+    fn print_rest(&self, out: &mut dyn Write) -> io::Result<()> {
+        for problem in &self.problems {
+            writeln!(out, "not listed: {problem}")?;
+        }
+        match self.special {
+            0 => Ok(()),
+            special => writeln!(out, "left out: {special} links, pipes and the like"),
+        }
+    }
+}
+
 /// Lists all files below `root`. As a task, so that Ctrl-C can stop it, too.
 #[background_task]
 fn list_files(ctx: &TaskContext, root: PathBuf, all: bool) -> Listing {
@@ -211,6 +207,20 @@ struct Status {
 
 const EVERY: Duration = Duration::from_secs(1);
 
+impl Status {
+    fn new(bar: ProgressBar, threads: bool) -> Status {
+        Status { bar, threads, times: AtomicU64::new(0), late: AtomicU64::new(0) }
+    }
+
+    fn summary(&self) -> String {
+        let late = Duration::from_micros(self.late.load(Relaxed));
+        match self.times.load(Relaxed) {
+            0 => "done before the first status line was due".into(),
+            times => format!("{times} status lines, at most {late:.1?} late"),
+        }
+    }
+}
+
 /// Shows what the pool does, every second: the task launches its successor.
 #[background_task(priority = "high", delay = EVERY)]
 fn show_status(status: Arc<Status>, due: Instant) {
@@ -231,6 +241,6 @@ fn show_status(status: Arc<Status>, due: Instant) {
     status.bar.set_message(format!("{running} running, {waiting} waiting, {workers}"));
 
     if !status.bar.is_finished() {
-        let _ = show_status(status, Instant::now() + EVERY);
+        drop(show_status(status, Instant::now() + EVERY));
     }
 }
