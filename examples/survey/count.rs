@@ -208,7 +208,9 @@ mod tests {
     #[test]
     fn a_long_line_is_one_line() {
         let mut counter = Counter::new(Language::OTHER);
-        [&b"begin "[..], b"middle ", b"last\n", b"next\n"].map(|piece| counter.line(piece));
+        for piece in ["begin ", "middle ", "last\n", "next\n"] {
+            counter.line(piece.as_bytes());
+        }
         assert_eq!(counter.lines.code, 2);
         assert_eq!(counter.identifiers.top(9).len(), 4);
     }
