@@ -20,7 +20,6 @@ use crate::id::TaskId;
 pub enum TaskError {
     /// The function panicked, here or in a worker process.
     #[error("the task panicked{}: {message}", At(.location))]
-    #[non_exhaustive]
     Panicked {
         /// The panic's message.
         message: String,
@@ -34,7 +33,6 @@ pub enum TaskError {
     Canceled,
     /// It ran longer than its `timeout`.
     #[error("the task ran longer than its limit of {limit:?}")]
-    #[non_exhaustive]
     TimedOut {
         /// The limit that it overstayed.
         limit: Duration,
@@ -44,7 +42,6 @@ pub enum TaskError {
     WorkerDied(WorkerDeath),
     /// A value could not be encoded or decoded.
     #[error("could not {stage} a value of type `{type_name}`: {detail}")]
-    #[non_exhaustive]
     Codec {
         /// What was being done: `encode the arguments of`, and so on.
         stage: CodecStage,
@@ -61,7 +58,6 @@ pub enum TaskError {
     QueueFull,
     /// No place could be found to run the task in: what is missing, and what to do.
     #[error("the task could not be started: {detail}")]
-    #[non_exhaustive]
     NotStarted {
         /// What is missing, and what to do.
         detail: String,
@@ -250,7 +246,6 @@ fn signal_name(signal: i32) -> &'static str {
 pub enum WaitError {
     /// One of the tasks failed: the first in the order given.
     #[error("task {index} ({id}) failed: {error}")]
-    #[non_exhaustive]
     Task {
         /// Its place in the list or tuple; 0 for one task.
         index: usize,
@@ -262,7 +257,6 @@ pub enum WaitError {
     },
     /// The time given for the wait is over; the tasks go on running.
     #[error("{} task(s) had not completed when the time for the wait was over", pending.len())]
-    #[non_exhaustive]
     Timeout {
         /// The tasks that had not completed.
         pending: Vec<TaskId>,

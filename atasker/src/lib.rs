@@ -100,6 +100,6 @@ pub mod __private {
     pub use atasker_runtime::private::*;
 }
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "mp", feature = "async"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -130,8 +130,8 @@ impl Place for Aloops {
     }
 
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        // Not asked to stop first: it would go on and might return before it is dropped.
         task.header().state.ask_kill();
-        task.header().ask_stop();
         task.abort();
         Ok(())
     }

@@ -361,13 +361,15 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
             return;
         };
         let again = self.header.attempts_left();
-        if !self.header.ask_limit() {
+        let Some(somebody_waits) = self.header.state.ask_limit() else {
             return;
-        }
+        };
+        // Told last: what the task does when it hears of it must not come before the outcome.
         if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
             Arc::clone(&self).finish(claim, Err(TaskError::TimedOut { limit }));
         }
         self.abort();
+        self.header.tell_stop(somebody_waits);
     }
 
     fn error(&self) -> Option<&TaskError> {

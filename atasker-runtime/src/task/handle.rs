@@ -35,7 +35,7 @@ use crate::task::{AnyTask, verbs};
 /// assert!(task.is_completed());
 /// assert_eq!(task.join().unwrap(), 42);
 /// ```
-#[must_use = "dropping the handle drops the result; the task goes on: say `drop(task)` or `let _ = task` if that is meant"]
+#[must_use = "dropping the handle drops the result, and the task goes on: say `drop(task)` if that is meant"]
 pub struct Task<R, I = (), O = ()> {
     cell: Arc<dyn Typed<R>>,
     links: Option<Arc<Links<I, O>>>,

@@ -215,18 +215,12 @@ impl Header {
 
     /// Asks the task to stop: sets the mark and wakes the task where it waits for that.
     pub(crate) fn ask_stop(&self) {
-        let woken = self.state.ask_stop();
-        self.stop_marked(woken);
+        let somebody_waits = self.state.ask_stop();
+        self.tell_stop(somebody_waits);
     }
 
-    /// The same because the present run's time is over. False: nothing runs.
-    pub(crate) fn ask_limit(&self) -> bool {
-        let Some(somebody_waits) = self.state.ask_limit() else { return false };
-        self.stop_marked(somebody_waits);
-        true
-    }
-
-    fn stop_marked(&self, somebody_waits: bool) {
+    /// The mark is set: wakes the task where it waits for that.
+    pub(crate) fn tell_stop(&self, somebody_waits: bool) {
         if somebody_waits {
             self.wake();
         }
