@@ -20,7 +20,7 @@ use crate::process::lane::{
 };
 use crate::process::link::Worker;
 use crate::process::{child, data, spawn};
-use crate::sys::entry;
+use crate::sys::{entry, worker};
 use crate::task::AnyTask;
 use crate::task::state::Phase;
 use crate::timer;
@@ -411,6 +411,14 @@ fn unprepared() -> Option<&'static str> {
         return Some("a worker process has no worker processes of its own");
     }
     if !entry::is_prepared() {
+        if worker::is_unrecognised() {
+            // This is a worker copy that has come to the program's own code: it must not go on.
+            eprintln!(
+                "atasker: a worker process was not recognised at its start: `atasker::init()` must \
+                 be the first line of `main`, in every run of the program"
+            );
+            std::process::exit(1);
+        }
         return Some(
             "a copy of this program would not know that it is a worker process: use the feature \
              `pre-main` of atasker, or put `#[atasker::main]` on `main`, or call `atasker::init()` \
