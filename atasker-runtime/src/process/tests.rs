@@ -136,10 +136,13 @@ remote!(data_entry, data, |_ctx: () => (), _args: ()| -> (Option<String>, Option
     (data, std::env::var("ATASKER_TEST").ok())
 });
 
+#[expect(clippy::zombie_processes, reason = "its parent is killed")]
+fn start_sleeper() -> u32 {
+    std::process::Command::new("sleep").arg("1000").spawn().unwrap().id()
+}
 remote!(grandchild_entry, grandchild, |ctx: () => u32, _args: ()| -> () {
-    let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     ctx.send(std::process::id()).unwrap();
-    ctx.send(child.id()).unwrap();
+    ctx.send(start_sleeper()).unwrap();
     loop {
         std::hint::spin_loop();
     }
