@@ -95,7 +95,6 @@ impl ProcessPool {
                     worker.post_shutdown();
                 }
             }
-            // In batches: a worker that has enough to do needs nothing yet.
             inner.fill(deeds, self);
         });
     }

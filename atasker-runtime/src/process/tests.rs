@@ -136,7 +136,6 @@ remote!(data_entry, data, |_ctx: () => (), _args: ()| -> (Option<String>, Option
     (data, std::env::var("ATASKER_TEST").ok())
 });
 
-#[expect(clippy::zombie_processes, reason = "its parent is killed")]
 fn start_sleeper() -> u32 {
     std::process::Command::new("sleep").arg("1000").spawn().unwrap().id()
 }
