@@ -180,3 +180,54 @@ impl Words {
         words.into_iter().take(n).map(|(word, count)| (word.to_owned(), count)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn count(name: &str, text: &str) -> ([u64; 3], Vec<(String, u64)>) {
+        let mut counter = Counter::new(Language::of(Path::new(name)));
+        text.split_inclusive('\n').for_each(|line| counter.line(line.as_bytes()));
+        let Lines { code, comment, blank } = counter.lines;
+        ([code, comment, blank], counter.identifiers.top(2))
+    }
+
+    #[test]
+    fn lines_and_identifiers() {
+        let text =
+            "/* a\n\n b */ let one = two; // one\n\t\nlet url = \"http://one\"; /**/\n// one";
+        let words = vec![("one".to_owned(), 1), ("two".to_owned(), 1)];
+        assert_eq!(count("x.rs", text), ([2, 2, 2], words));
+        assert_eq!(count("x.py", "# a\nx = x # b\n").0, [1, 1, 0]);
+        assert_eq!(count("Makefile", "all:\n\tcc\n").0, [2, 0, 0]);
+        assert_eq!(count("empty.c", "").0, [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_long_line_is_one_line() {
+        let mut counter = Counter::new(Language::OTHER);
+        for piece in ["begin ", "middle ", "last\n", "next\n"] {
+            counter.line(piece.as_bytes());
+        }
+        assert_eq!(counter.lines.code, 2);
+        assert_eq!(counter.identifiers.top(9).len(), 4);
+    }
+
+    #[test]
+    fn frequent_words_outlive_many_rare_ones() {
+        let mut words = Words::default();
+        for n in 0..100_000 {
+            words.add(&format!("rare{n}"), 1);
+            words.add("frequent", 1);
+        }
+        assert_eq!(words.top(1), [("frequent".to_owned(), 100_000)]);
+        assert!(words.counts.len() <= Words::MOST);
+    }
+
+    #[test]
+    fn keywords_are_in_order() {
+        assert!(KEYWORDS.is_sorted());
+    }
+}

@@ -103,3 +103,27 @@ impl Read for Source<'_> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_same_in_a_worker_process_and_here() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/survey/scan.rs").as_bytes();
+        let there = scan_file(path, false).join().unwrap();
+        let here = scan_file::call(&TaskContext::detached(), path, false);
+        let (Ok(there), Ok(here)) = (there, here) else { panic!("this file can be read") };
+        assert_eq!(there.hash, *blake3::hash(include_bytes!("scan.rs")).as_bytes());
+        assert_eq!((there.hash, there.bytes), (here.hash, here.bytes));
+        assert_eq!(there.identifiers, here.identifiers);
+        assert_eq!(there.language.syntax().name, "Rust");
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_why() {
+        let outcome = scan_file(b"no/such/file", false).join().unwrap();
+        assert!(matches!(outcome, Err(ScanError::Unreadable(why)) if why.contains("No such file")));
+        assert!(scan_file(b"any", true).join().is_err_and(|error| error.is_worker_died()));
+    }
+}
