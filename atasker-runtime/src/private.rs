@@ -27,6 +27,9 @@ mod future;
 mod params;
 mod thread;
 
+/// Whether worker processes are recognised before `main` in this build.
+pub const PRE_MAIN: bool = cfg!(feature = "pre-main");
+
 /// Lives as long as `main`.
 #[must_use]
 #[derive(Debug)]

@@ -61,6 +61,8 @@ pub(super) struct Lane {
     first: u64,
     /// Of them, those that were not revoked.
     live: usize,
+    /// The same of each priority: most questions are answered without looking at the calls.
+    live_of: [usize; 4],
     /// The class of the slot that it holds while there are such.
     pub(super) holds: Option<Priority>,
     /// How long its calls take, on average, in nanoseconds.
@@ -228,6 +230,7 @@ impl Lane {
         }
         self.calls.push_back(Some(Sent { job, priority, limit: None }));
         self.live += 1;
+        self.live_of[priority.index()] += 1;
         self.tasks += 1;
         Ok(call)
     }
@@ -257,9 +260,11 @@ impl Lane {
         if slot.is_none() || !worker.page.revoke(call) {
             return None;
         }
+        let sent = slot.take()?;
         self.live -= 1;
+        self.live_of[sent.priority.index()] -= 1;
         self.tasks -= 1;
-        slot.take()
+        Some(sent)
     }
 
     /// Takes back all calls that have not begun and that `wanted` names, the last first.
@@ -276,7 +281,7 @@ impl Lane {
 
     /// Whether a call of a priority that `wanted` names waits here behind another.
     pub(super) fn has_waiting(&self, wanted: impl Fn(Priority) -> bool) -> bool {
-        self.live > 1 && self.calls.iter().flatten().any(|sent| wanted(sent.priority))
+        self.live > 1 && Priority::ALL.into_iter().any(|p| self.live_of[p.index()] > 0 && wanted(p))
     }
 
     /// Takes the calls out that are done or skipped.
@@ -299,6 +304,8 @@ impl Lane {
                         page.reply_bytes(call, len, &mut inline.bytes);
                         inline.len = len;
                     }
+                    self.live -= 1;
+                    self.live_of[sent.priority.index()] -= 1;
                     spent += times.ended.saturating_sub(times.begun);
                     let progress = page.progress(call);
                     finished.push_back(Finished {
@@ -310,7 +317,6 @@ impl Lane {
                         inline,
                         after,
                     });
-                    self.live -= 1;
                 }
                 Some(Step::Skipped) if front.is_none() => {}
                 _ => break,
@@ -352,6 +358,7 @@ impl Lane {
         self.first = self.next_call();
         self.calls.clear();
         self.live = 0;
+        self.live_of = [0; 4];
         left
     }
 

@@ -3,7 +3,9 @@
 //! | part | file |
 //! |---|---|
 //! | what the user says | `config`, `data` |
-//! | order, slots, who gets which call | `pool`, `lane` |
+//! | the pool's life, and what the supervisor asks of it | `pool` |
+//! | who gets which call | `deal`; of one worker process: `lane` |
+//! | what a worker process has done, or how it ended | `news` |
 //! | making a worker process | `spawn` |
 //! | the parent's thread for one worker process | `link` |
 //! | the worker's side | `child` |
@@ -32,10 +34,12 @@
 mod child;
 mod config;
 mod data;
+mod deal;
 mod errors;
 mod events;
 mod lane;
 mod link;
+mod news;
 mod page;
 mod pool;
 mod spawn;

@@ -136,10 +136,12 @@ remote!(data_entry, data, |_ctx: () => (), _args: ()| -> (Option<String>, Option
     (data, std::env::var("ATASKER_TEST").ok())
 });
 
+fn start_sleeper() -> u32 {
+    std::process::Command::new("sleep").arg("1000").spawn().unwrap().id()
+}
 remote!(grandchild_entry, grandchild, |ctx: () => u32, _args: ()| -> () {
-    let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     ctx.send(std::process::id()).unwrap();
-    ctx.send(child.id()).unwrap();
+    ctx.send(start_sleeper()).unwrap();
     loop {
         std::hint::spin_loop();
     }
@@ -607,6 +609,93 @@ fn a_worker_has_few_descriptors() {
     assert_eq!(sockets(second), 2);
     first.stop();
     within(first).unwrap();
+}
+
+/// Everything at once, from two threads: every task ends, and with an outcome that fits.
+#[test]
+fn a_storm_of_everything() {
+    let seconds = std::env::var("STORM_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let sup = pool(MpPoolConfig::new(2).reserve_high(1).idle_timeout(Duration::from_millis(20)));
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let storm = |seed: u64| {
+        let mut random = seed;
+        let mut next = move |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % below
+        };
+        let priorities = Priority::ALL;
+        let mut count = 0u64;
+        while Instant::now() < end {
+            let priority = priorities[next(4) as usize];
+            let mut short = Vec::new();
+            let mut killed = Vec::new();
+            let mut dead = Vec::new();
+            let mut limited = Vec::new();
+            let mut slept = Vec::new();
+            let mut echoed = Vec::new();
+            for _ in 0..next(60) {
+                count += 1;
+                match next(100) {
+                    0 => dead.push(dies("kill".into()).supervisor(&sup).start()),
+                    1 => killed.push(spins(()).supervisor(&sup).priority(priority).start()),
+                    2 => {
+                        let limit = Duration::from_millis(next(5));
+                        limited.push(spins(()).supervisor(&sup).timeout(limit).start());
+                    }
+                    3..10 => {
+                        let task = sleeps(next(3)).supervisor(&sup).start();
+                        let canceled = task.cancel();
+                        slept.push((canceled, task));
+                    }
+                    10 => {
+                        let size = next(300_000) as usize;
+                        echoed.push((size, echo(vec![1; size]).supervisor(&sup).start()));
+                    }
+                    n => {
+                        let task = add((count, n)).supervisor(&sup).priority(priority).start();
+                        short.push((count + n, task));
+                    }
+                }
+            }
+            for task in killed {
+                if next(2) == 0 {
+                    eventually("it runs", || task.is_started());
+                }
+                task.kill().unwrap();
+                assert!(within(task).unwrap_err().is_canceled());
+            }
+            for (canceled, task) in slept {
+                let result = within(task);
+                assert_eq!(canceled, result.is_err(), "{result:?}");
+            }
+            for (size, task) in echoed {
+                assert_eq!(within(task).unwrap().len(), size);
+            }
+            for task in limited {
+                assert!(within(task).unwrap_err().is_timeout());
+            }
+            for (sum, task) in short {
+                assert_eq!(within(task).unwrap(), sum);
+            }
+            for task in dead {
+                assert!(within(task).unwrap_err().is_worker_died());
+            }
+        }
+        count
+    };
+    let counts = std::thread::scope(|scope| {
+        let other = scope.spawn(|| storm(0x1234_5678_9abc_def1));
+        (storm(0x9e37_79b9_7f4a_7c15), other.join().unwrap())
+    });
+    assert!(counts.0 > 0 && counts.1 > 0);
+    let info = sup.info();
+    assert_eq!(info.tasks, 0);
+    let info = info.mp_pool.unwrap();
+    assert_eq!((info.running, info.waiting.total()), (0, 0));
+    println!("storm: {counts:?} tasks, {} restarts", info.restarts);
+    sup.stop(StopOptions::new());
 }
 
 mod events_reach_the_parent {

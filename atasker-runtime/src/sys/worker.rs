@@ -22,6 +22,11 @@ pub(crate) fn take_marker() -> Option<u32> {
     marker.to_str()?.parse().ok()
 }
 
+/// Whether this process was started as a worker and has not taken its marker.
+pub(crate) fn is_unrecognised() -> bool {
+    std::env::var_os(MARKER).is_some() && stdin_is_socket()
+}
+
 /// Whether descriptor 0 is a socket, as it is in a worker.
 pub(crate) fn stdin_is_socket() -> bool {
     let kind = rustix::net::sockopt::socket_type(rustix::stdio::stdin());

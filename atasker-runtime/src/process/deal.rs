@@ -1,0 +1,454 @@
+//! Who gets which call: the rules of slots, priorities and worker processes, under the pool's lock.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::backlog::{Backlog, Ticket};
+use crate::clock;
+use crate::error::TaskError;
+use crate::job::Job;
+use crate::options::Overflow;
+use crate::priority::Priority;
+use crate::process::config::MpPoolConfig;
+use crate::process::lane::{Lane, MAX_LANES, Sent, Stage, Unsendable, Whereabouts, Why, bytes_of};
+use crate::process::link::Worker;
+use crate::process::pool::ProcessPool;
+use crate::process::spawn;
+use crate::task::AnyTask;
+use crate::timer;
+
+/// What the pool's lock guards.
+pub(super) struct Inner {
+    pub(super) config: Arc<MpPoolConfig>,
+    pub(super) backlog: Backlog<Job>,
+    /// Encoded arguments in the backlog, where they are counted.
+    pub(super) bytes: u64,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) open: bool,
+    /// Worker processes that failed to start, one after the other.
+    pub(super) failures: u32,
+    /// A start will be tried again at a later time.
+    pub(super) pausing: bool,
+    /// Launchers that wait for room.
+    pub(super) blocked: usize,
+    pub(super) started: u64,
+    pub(super) tasks_run: u64,
+    pub(super) restarts: u64,
+}
+
+/// So many worker processes in a row may fail to start before the waiting tasks are told.
+pub(super) const TRIES: u32 = 5;
+
+/// How long to wait before a worker process is tried again after so many failures.
+fn back_off(failures: u32) -> Duration {
+    Duration::from_millis(20) * 2u32.pow(failures.saturating_sub(1).min(8))
+}
+
+/// What is to be done once the lock is released.
+#[derive(Default)]
+pub(super) struct Deeds {
+    pub(super) wake: Vec<Arc<Worker>>,
+    pub(super) start: Vec<spawn::Request>,
+    pub(super) unsendable: Vec<Unsendable>,
+}
+
+impl Deeds {
+    pub(super) fn wake(&mut self, worker: &Arc<Worker>) {
+        if !self.wake.iter().any(|known| Arc::ptr_eq(known, worker)) {
+            self.wake.push(Arc::clone(worker));
+        }
+    }
+
+    pub(super) fn do_them(mut self) {
+        for worker in self.wake.drain(..) {
+            worker.nudge();
+        }
+        for request in self.start.drain(..) {
+            spawn::request(request);
+        }
+        for Unsendable(job, error) in self.unsendable.drain(..) {
+            job.end(error);
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn new(config: MpPoolConfig) -> Self {
+        Inner {
+            backlog: Backlog::new(config.limits()),
+            config: Arc::new(config),
+            bytes: 0,
+            lanes: Vec::new(),
+            open: false,
+            failures: 0,
+            pausing: false,
+            blocked: 0,
+            started: 0,
+            tasks_run: 0,
+            restarts: 0,
+        }
+    }
+
+    pub(super) fn whereabouts(&self, task: &dyn AnyTask) -> Whereabouts {
+        Whereabouts::of(task.header().mark.load(Ordering::Relaxed))
+    }
+
+    /// Whether the task has found its slot, although it may not have begun: it is the first call
+    /// of its lane, or a worker process is being started for it.
+    pub(super) fn has_slot(&self, task: &dyn AnyTask) -> bool {
+        let priority = task.header().priority;
+        match self.whereabouts(task) {
+            Whereabouts::Lane { lane, call } => {
+                self.lanes.get(lane).is_some_and(|lane| lane.is_first(call))
+            }
+            Whereabouts::Waiting(ticket) => {
+                let limits = self.backlog.limits();
+                let free = match priority {
+                    Priority::Critical => limits.critical_total.unwrap_or(usize::MAX),
+                    _ => limits.of(priority),
+                };
+                let free = free.saturating_sub(self.backlog.held());
+                self.backlog.is_among_first(free, priority, Ticket(ticket))
+            }
+            Whereabouts::Nowhere => false,
+        }
+    }
+
+    /// Where the task was sent, if it was and is not over.
+    pub(super) fn lane_of(&mut self, task: &dyn AnyTask) -> Option<(usize, u64)> {
+        match self.whereabouts(task) {
+            Whereabouts::Lane { lane, call } => {
+                self.lanes.get_mut(lane)?.get(call)?;
+                Some((lane, call))
+            }
+            _ => None,
+        }
+    }
+
+    /// The worker that this call was sent to, if it is the present one of its lane.
+    pub(super) fn worker_of(&self, lane: usize, call: u64) -> Option<Arc<Worker>> {
+        let lane = self.lanes.get(lane)?;
+        (call >= lane.first_call()).then(|| lane.worker().cloned()).flatten()
+    }
+
+    /// When a call that has begun did so.
+    pub(super) fn begun(&self, lane: usize, call: u64) -> clock::Stamp {
+        let worker = self.lanes[lane].worker();
+        worker.map_or(0, |worker| clock::from_monotonic(worker.page.begun(call)))
+    }
+
+    /// What to do with a job of so many bytes that would have to wait, if the queue is full.
+    pub(super) fn overflow(&self, bytes: u64) -> Option<Overflow> {
+        let by_count =
+            self.config.queue_limit.filter(|(limit, _)| self.backlog.waiting() >= *limit);
+        let by_bytes = self
+            .config
+            .queue_bytes
+            .filter(|(limit, _)| self.bytes > 0 && self.bytes.saturating_add(bytes) > *limit);
+        // A job that would start at once does not wait.
+        let starts = || self.backlog.waiting() == 0 && self.lanes.iter().any(Lane::is_idle);
+        let hit = by_count.map(|(_, o)| o).or(by_bytes.map(|(_, o)| o))?;
+        (!starts()).then_some(hit)
+    }
+
+    pub(super) fn enqueue(&mut self, priority: Priority, job: Job) {
+        if self.config.queue_bytes.is_some() {
+            self.bytes += bytes_of(&job) as u64;
+        }
+        let waiting = Whereabouts::Waiting(self.backlog.next_ticket(priority).0);
+        waiting.note(&job);
+        self.backlog.push(priority, job);
+    }
+
+    pub(super) fn put_back(&mut self, priority: Priority, job: Job) {
+        if let Some(links) = job.header().links() {
+            links.run_again();
+        }
+        if self.config.queue_bytes.is_some() {
+            self.bytes += bytes_of(&job) as u64;
+        }
+        let waiting = Whereabouts::Waiting(self.backlog.next_front_ticket(priority).0);
+        waiting.note(&job);
+        self.backlog.push_front(priority, job);
+    }
+
+    pub(super) fn left_backlog(&mut self, job: &Job) {
+        self.bytes = self.bytes.saturating_sub(match self.config.queue_bytes {
+            Some(_) => bytes_of(job) as u64,
+            None => 0,
+        });
+        if self.backlog.waiting() == 0 {
+            self.bytes = 0;
+        }
+    }
+
+    /// A call has been taken back from its lane.
+    pub(super) fn unsend(&mut self, lane: usize, sent: Sent) -> Job {
+        if let Some(key) = sent.limit {
+            timer::cancel(key);
+        }
+        self.settle_slot(lane);
+        sent.job
+    }
+
+    /// Gives the lane's slot back if it has no calls any more.
+    pub(super) fn settle_slot(&mut self, lane: usize) {
+        let lane = &mut self.lanes[lane];
+        if lane.live() == 0
+            && let Some(class) = lane.holds.take()
+        {
+            lane.idle_since = clock::now();
+            self.backlog.release(class);
+        }
+    }
+
+    /// Takes back what was sent and not begun, of the priorities named, and puts it in front.
+    pub(super) fn revoke_where(&mut self, wanted: impl Fn(Priority) -> bool) {
+        let mut taken = Vec::new();
+        for index in 0..self.lanes.len() {
+            if self.lanes[index].has_waiting(&wanted) {
+                for sent in self.lanes[index].revoke_all(&wanted) {
+                    let priority = sent.priority;
+                    taken.push((priority, self.unsend(index, sent)));
+                }
+            }
+        }
+        // Of several lanes, the order in which they were launched is restored; the last one goes to
+        // the front first.
+        taken.sort_by_key(|(_, job)| job.header().queued());
+        for (priority, job) in taken.into_iter().rev() {
+            self.put_back(priority, job);
+        }
+    }
+
+    /// Calls that wait in lanes and could not start now, for more slots are held than their
+    /// priority allows, come back.
+    pub(super) fn revoke_beyond_limits(&mut self) {
+        let held = self.backlog.held();
+        let limits = *self.backlog.limits();
+        self.revoke_where(|priority| priority != Priority::Critical && held > limits.of(priority));
+    }
+
+    /// Gives waiting jobs to worker processes, and has worker processes started for the rest.
+    pub(super) fn fill(&mut self, deeds: &mut Deeds, pool: &ProcessPool) {
+        while let Some(priority) = self.backlog.first() {
+            let bytes = self.backlog.peek().map_or(0, bytes_of);
+            let Some(lane) = self.choose(priority, bytes) else {
+                break;
+            };
+            let Some((priority, job)) = self.backlog.take_first() else {
+                break;
+            };
+            self.left_backlog(&job);
+            self.send(lane, priority, job, deeds, pool);
+        }
+        pool.tell_room(self);
+        self.start_workers(deeds, pool);
+    }
+
+    /// The lane that the next job, of this priority and with so many bytes of arguments, goes to.
+    pub(super) fn choose(&self, priority: Priority, bytes: usize) -> Option<usize> {
+        let may_append = priority != Priority::Critical
+            && self.backlog.held() <= self.backlog.limits().of(priority);
+        let appendable = |lane: &Lane| {
+            lane.is_open()
+                && lane.live() > 0
+                && !matches!(lane.holds, Some(Priority::Critical))
+                && lane.takes_more(bytes)
+                && self.tasks_left(lane)
+        };
+        if may_append {
+            let soon = |lane: &Lane| lane.is_nearly_free() && appendable(lane);
+            if let Some(lane) = self.lanes.iter().position(soon) {
+                return Some(lane);
+            }
+        }
+        if self.backlog.may_start(priority)
+            && let Some(lane) = self.lanes.iter().position(Lane::is_idle)
+        {
+            return Some(lane);
+        }
+        if !may_append {
+            return None;
+        }
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| appendable(lane));
+        lanes.min_by_key(|(_, lane)| lane.live()).map(|(lane, _)| lane)
+    }
+
+    /// Whether the lane's worker process may have one more task in its life.
+    pub(super) fn tasks_left(&self, lane: &Lane) -> bool {
+        self.config.max_tasks_per_worker.is_none_or(|most| lane.tasks < most)
+    }
+
+    pub(super) fn send(
+        &mut self,
+        index: usize,
+        priority: Priority,
+        job: Job,
+        deeds: &mut Deeds,
+        pool: &ProcessPool,
+    ) {
+        let lane = &mut self.lanes[index];
+        let task = Arc::clone(job.task());
+        let call = match lane.send(job, priority) {
+            Ok(call) => call,
+            Err(unsendable) => return deeds.unsendable.push(*unsendable),
+        };
+        let header = task.header();
+        let at = Whereabouts::Lane { lane: index, call };
+        let worker = Arc::clone(lane.worker().expect("only open lanes are sent to"));
+        if let Some(sent) = lane.get(call) {
+            at.note(&sent.job);
+            if let Some(limit) = header.timeout() {
+                let task = Arc::downgrade(&task);
+                sent.limit = Some(pool.watch_limit(clock::after(limit), task, limit));
+            }
+        }
+        if header.links().is_some() {
+            worker.post_messages(call, &*task);
+        }
+        if header.state.read().stopped() {
+            worker.post_stop(call);
+        }
+        if lane.live() > 1 && !lane.watched {
+            lane.watched = true;
+            worker.ring_link();
+        }
+        deeds.wake(&worker);
+        if lane.holds.is_none() {
+            lane.holds = Some(priority);
+            self.backlog.acquire(priority);
+            self.revoke_beyond_limits();
+        }
+    }
+
+    /// Has worker processes started for jobs that wait, and in advance.
+    pub(super) fn start_workers(&mut self, deeds: &mut Deeds, pool: &ProcessPool) {
+        if !self.open || self.pausing {
+            return;
+        }
+        let starting =
+            self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Starting)).count();
+        let there = self.lanes.iter().filter(|lane| lane.is_open()).count() + starting;
+        let mut wanted = self.config.min_size.saturating_sub(there);
+        if let Some(priority) = self.backlog.first() {
+            let idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
+            let limits = self.backlog.limits();
+            let (limit, held) = match priority {
+                Priority::Critical => (
+                    limits.critical_total.unwrap_or(usize::MAX),
+                    self.backlog.held() + self.backlog.critical(),
+                ),
+                _ => (limits.of(priority), self.backlog.held()),
+            };
+            let free = limit.saturating_sub(held);
+            let useful = free.min(self.backlog.waiting()).saturating_sub(starting + idle);
+            wanted = wanted.max(useful);
+        }
+        // After a failure one at a time, until one has shown that it can serve.
+        let most = if self.failures > 0 { 1usize.saturating_sub(starting) } else { usize::MAX };
+        for _ in 0..wanted.min(most) {
+            let free = self.lanes.iter().position(|lane| matches!(lane.stage, Stage::Empty));
+            let index = match free {
+                Some(index) => index,
+                None if self.lanes.len() < MAX_LANES => {
+                    self.lanes.push(Lane::default());
+                    self.lanes.len() - 1
+                }
+                None => return,
+            };
+            self.started += 1;
+            let first = self.lanes[index].start();
+            let Some(pool_arc) = pool.me.upgrade() else {
+                return;
+            };
+            deeds.start.push(spawn::Request {
+                pool: pool_arc,
+                lane: index,
+                number: self.started,
+                first,
+                supervisor: pool.id.clone(),
+                config: Arc::clone(&self.config),
+            });
+        }
+    }
+
+    /// Ends the worker process of a lane because of a call of its, which has begun.
+    pub(super) fn doom(&mut self, index: usize, call: u64, why: Why) {
+        let lane = &mut self.lanes[index];
+        if lane.doomed.is_some() {
+            return;
+        }
+        lane.close();
+        lane.doomed = Some((call, why));
+        // Nothing else can begin there before the worker is ended.
+        let taken = lane.revoke_all(|_| true);
+        for sent in taken {
+            let priority = sent.priority;
+            let job = self.unsend(index, sent);
+            self.put_back(priority, job);
+        }
+        // If it is over by now, so is the reason to kill; the worker just ends.
+        let worker = self.lanes[index].worker().cloned();
+        if let Some(worker) = worker {
+            worker.kill();
+        }
+    }
+
+    /// Ends a lane's worker process: in order where it runs nothing, else at once.
+    pub(super) fn end_lane(&mut self, index: usize, deeds: &mut Deeds) {
+        for sent in self.lanes[index].revoke_all(|_| true) {
+            let job = self.unsend(index, sent);
+            deeds.unsendable.push(Unsendable(job, TaskError::SupervisorStopped));
+        }
+        let lane = &mut self.lanes[index];
+        lane.close();
+        let Some(worker) = lane.worker().cloned() else {
+            return;
+        };
+        if lane.live() == 0 {
+            worker.post_shutdown();
+        } else if lane.doomed.is_none() {
+            lane.doomed = Some((lane.first_call(), Why::Stop));
+            worker.kill();
+        }
+    }
+}
+
+/// Worker processes that do not start.
+impl Inner {
+    /// Too many have failed, and none is there.
+    pub(super) fn given_up(&self) -> bool {
+        self.failures >= TRIES && self.lanes.iter().all(|lane| matches!(lane.stage, Stage::Empty))
+    }
+
+    /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs
+    /// out that have waited for too many.
+    pub(super) fn note_failure(&mut self, pool: &ProcessPool, why: &str) -> Vec<Job> {
+        self.failures += 1;
+        tracing::warn!(
+            target: "atasker", supervisor = %pool.id, failures = self.failures,
+            "a worker process could not start: {why}"
+        );
+        let mut told = Vec::new();
+        if self.given_up() {
+            told = self.backlog.drain();
+            self.bytes = 0;
+            pool.tell_room(self);
+        }
+        if !self.pausing && self.open {
+            self.pausing = true;
+            let me = Weak::clone(&pool.me);
+            timer::at(clock::after(back_off(self.failures)), move || {
+                if let Some(pool) = me.upgrade() {
+                    pool.with(|inner, deeds| {
+                        inner.pausing = false;
+                        inner.fill(deeds, &pool);
+                    });
+                }
+            });
+        }
+        told
+    }
+}

@@ -1,0 +1,220 @@
+//! What a link thread, and the spawner, tell the pool about a worker process.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::error::TaskError;
+use crate::job::Job;
+use crate::process::deal::TRIES;
+use crate::process::lane::{Finished, Sent, Stage, Why};
+use crate::process::link::Worker;
+use crate::process::pool::ProcessPool;
+use crate::task::AnyTask;
+use crate::timer;
+
+/// What a dead worker process leaves.
+pub(super) struct Leavings {
+    /// The calls that had begun: one at most.
+    pub(super) begun: Vec<(u64, Sent)>,
+    /// The call for which it was killed.
+    pub(super) doomed: Option<(u64, Why)>,
+}
+
+/// See [`ProcessPool::rest`].
+pub(super) enum Rest {
+    /// There is something to take in already.
+    Not,
+    /// So many nanoseconds at most.
+    Until(Option<u64>),
+}
+
+impl ProcessPool {
+    /// A worker process runs in this lane. False: it is not wanted any more.
+    pub(super) fn joined(&self, lane: usize, worker: &Arc<Worker>) -> bool {
+        self.with(|inner, deeds| {
+            if !inner.open {
+                inner.lanes[lane].stage = Stage::Empty;
+                self.ended.notify_all();
+                return false;
+            }
+            inner.lanes[lane].stage = Stage::Live(Arc::clone(worker));
+            inner.lanes[lane].idle_since = clock::now();
+            inner.fill(deeds, self);
+            true
+        })
+    }
+
+    /// The worker process of this lane can serve.
+    pub(super) fn proven(&self, lane: usize) {
+        self.with(|inner, deeds| {
+            inner.lanes[lane].proven = true;
+            inner.failures = 0;
+            inner.fill(deeds, self);
+        });
+    }
+
+    /// No worker process could be started in this lane.
+    pub(super) fn failed(&self, lane: usize, why: &str) {
+        let told = self.with(|inner, deeds| {
+            inner.lanes[lane].stage = Stage::Empty;
+            let told = inner.note_failure(self, why);
+            inner.fill(deeds, self);
+            told
+        });
+        self.tell_failed(told, why);
+    }
+
+    fn tell_failed(&self, told: Vec<Job>, why: &str) {
+        self.ended.notify_all();
+        for job in told {
+            let detail = format!("no worker process could be started in {TRIES} tries: {why}");
+            job.end(TaskError::not_started(detail));
+        }
+    }
+
+    /// Takes in what a worker has done, and gives it more.
+    pub(super) fn reap(&self, index: usize, finished: &mut VecDeque<Finished>) {
+        self.with(|inner, deeds| {
+            let before = finished.len();
+            inner.lanes[index].reap(finished);
+            let done = finished.len() - before;
+            if done == 0 {
+                return;
+            }
+            inner.tasks_run += done as u64;
+            inner.settle_slot(index);
+            let lane = &mut inner.lanes[index];
+            if lane.live() == 0
+                && !lane.is_closing()
+                && inner.config.max_tasks_per_worker.is_some_and(|most| lane.tasks >= most)
+            {
+                lane.close();
+                if let Some(worker) = lane.worker() {
+                    worker.post_shutdown();
+                }
+            }
+            inner.fill(deeds, self);
+        });
+    }
+
+    /// What a link waits for next, and how long at most.
+    pub(super) fn rest(&self, index: usize, worker: &Worker) -> Rest {
+        /// When more than one call is under way, the link looks so often whether they move.
+        const LOOK: u64 = 1_000_000;
+        let mut inner = self.inner.lock();
+        let idle_timeout = inner.config.idle_timeout;
+        let spare =
+            inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
+        let lane = &mut inner.lanes[index];
+        let (first, live) = (lane.first_call(), lane.live());
+        lane.watched = live > 1;
+        let call = first + live as u64 / 2;
+        let nanos = if live > 1 {
+            Some(LOOK)
+        } else if let Some(left) = lane.grace_left() {
+            Some(left.as_nanos() as u64)
+        } else if live == 0 && !lane.is_closing() && spare && lane.proven {
+            let idle = Duration::from_nanos(clock::now().saturating_sub(lane.idle_since));
+            Some(idle_timeout.saturating_sub(idle).as_nanos().try_into().unwrap_or(u64::MAX))
+        } else {
+            None
+        };
+        if lane.proven && !worker.page.sleep_until(call, first) {
+            return Rest::Not;
+        }
+        Rest::Until(nanos)
+    }
+
+    /// Nothing has come for as long as [`rest`](Self::rest) said.
+    pub(super) fn overslept(&self, index: usize) {
+        self.with(|inner, deeds| {
+            let now = clock::now();
+            let spare =
+                inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
+            let idle_timeout = inner.config.idle_timeout;
+            let lane = &mut inner.lanes[index];
+            if lane.grace_left() == Some(Duration::ZERO) {
+                // It was told to end and does not: stopped, or stuck in its `worker_exit`.
+                if let Some(worker) = lane.worker() {
+                    worker.kill();
+                }
+                return;
+            }
+            if lane.live() == 0 {
+                let idle = Duration::from_nanos(now.saturating_sub(lane.idle_since));
+                if spare && !lane.is_closing() && idle >= idle_timeout {
+                    lane.close();
+                    if let Some(worker) = lane.worker() {
+                        worker.post_shutdown();
+                    }
+                }
+                return;
+            }
+            // Calls wait behind one that takes long: others shall have them.
+            let first = lane.first_call();
+            if lane.live() > 1 && lane.has_begun(first) {
+                let begun = inner.begun(index, first);
+                let passed = now.saturating_sub(begun);
+                if passed >= 500_000 {
+                    inner.lanes[index].note_long(passed);
+                    for sent in inner.lanes[index].revoke_all(|_| true) {
+                        let priority = sent.priority;
+                        let job = inner.unsend(index, sent);
+                        inner.put_back(priority, job);
+                    }
+                    inner.fill(deeds, self);
+                }
+            }
+        });
+    }
+
+    /// A worker process has ended. What it leaves: calls that had begun, and for what it was killed.
+    /// `never_served` says why, if it had not come to serve.
+    pub(super) fn lost(&self, index: usize, never_served: Option<&str>) -> Leavings {
+        let (leavings, told) = self.with(|inner, deeds| {
+            let left = inner.lanes[index].wreck();
+            inner.settle_slot(index);
+            let lane = &mut inner.lanes[index];
+            let doomed = lane.doomed.take();
+            lane.stage = Stage::Empty;
+            let told = match never_served {
+                Some(why) => inner.note_failure(self, why),
+                None => Vec::new(),
+            };
+            if !inner.lanes[index].is_closing() || doomed.is_some() {
+                inner.restarts += 1;
+            }
+            let (begun, unbegun): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, _, begun)| *begun);
+            let mut told = told;
+            for (_, sent, _) in unbegun.into_iter().rev() {
+                if let Some(key) = sent.limit {
+                    timer::cancel(key);
+                }
+                if inner.given_up() {
+                    told.push(sent.job);
+                } else {
+                    inner.put_back(sent.priority, sent.job);
+                }
+            }
+            inner.fill(deeds, self);
+            let begun = begun.into_iter().map(|(call, sent, _)| (call, sent)).collect();
+            (Leavings { begun, doomed }, told)
+        });
+        self.tell_failed(told, never_served.unwrap_or_default());
+        leavings
+    }
+
+    /// The worker process of this lane is dead, or must die: it gets nothing more.
+    pub(super) fn dying(&self, index: usize) {
+        self.inner.lock().lanes[index].dead = true;
+    }
+
+    /// The task of a call that is under way.
+    pub(super) fn task_of(&self, index: usize, call: u64) -> Option<Arc<dyn AnyTask>> {
+        let mut inner = self.inner.lock();
+        inner.lanes[index].get(call).map(|sent| Arc::clone(sent.job.task()))
+    }
+}
