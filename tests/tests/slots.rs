@@ -94,7 +94,9 @@ fn without_limit_all_run_at_once() {
     let tasks: Vec<Task<()>> = (0..60)
         .map(|n| {
             let all = Arc::clone(&all);
-            let run = move || drop(all.wait());
+            let run = move || {
+                all.wait();
+            };
             let priority = Priority::ALL[n % 4];
             TaskBuilder::new(run).priority(priority).supervisor(&sup).start()
         })
