@@ -137,7 +137,6 @@ pub struct WorkerDeath {
 }
 
 impl WorkerDeath {
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn new(pid: u32, cause: DeathCause) -> Self {
         WorkerDeath { pid, cause }
     }

@@ -52,13 +52,11 @@ impl TaskId {
     }
 
     /// The id as one number, for the wire.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn to_parts(self) -> (u64, u64) {
         (self.origin, self.number)
     }
 
     /// The inverse of [`to_parts`](Self::to_parts).
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn from_parts(origin: u64, number: u64) -> TaskId {
         TaskId { origin, number }
     }

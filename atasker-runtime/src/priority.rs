@@ -62,7 +62,6 @@ impl Priority {
     }
 
     /// The inverse of [`index`](Self::index), for what crosses a process boundary.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) const fn from_index(index: u8) -> Option<Priority> {
         match index {
             0 => Some(Priority::Low),

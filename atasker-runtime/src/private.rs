@@ -1,7 +1,6 @@
 //! The door for generated code, `atasker::__private`: what the attributes and `background!` expand
 //! to uses this and nothing else that is not public. It is locked to the version of the macros.
 
-use std::future::Future;
 use std::time::Duration;
 
 #[cfg(feature = "mp")]

@@ -18,7 +18,9 @@ fn a_larger_pool_starts_those_that_wait_at_once() {
     let tasks: Vec<_> = (0..4)
         .map(|_| {
             let all = Arc::clone(&all);
-            sup.spawn(move || drop(all.wait()))
+            sup.spawn(move || {
+                all.wait();
+            })
         })
         .collect();
     assert_eq!(sup.info().thread_pool.waiting.total(), 4);
@@ -109,7 +111,9 @@ fn idle_threads_leave_down_to_min_size() {
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let all = Arc::clone(&all);
-            sup.spawn(move || drop(all.wait()))
+            sup.spawn(move || {
+                all.wait();
+            })
         })
         .collect();
     for task in tasks {

@@ -1,6 +1,6 @@
 //! The bodies of async tasks, and the driver that polls them.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;

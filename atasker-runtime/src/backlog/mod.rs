@@ -98,19 +98,16 @@ impl<J> Backlog<J> {
     }
 
     /// The ticket that the next [`push`](Self::push) gives.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn next_ticket(&self, priority: Priority) -> Ticket {
         self.queues[priority.index()].next_ticket()
     }
 
     /// The ticket that the next [`push_front`](Self::push_front) gives.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn next_front_ticket(&self, priority: Priority) -> Ticket {
         self.queues[priority.index()].next_front_ticket()
     }
 
     /// The job that is next in order.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn peek(&self) -> Option<&J> {
         self.queues[self.first()?.index()].peek()
     }
@@ -152,7 +149,6 @@ impl<J> Backlog<J> {
     }
 
     /// The next job in order without a slot: for a place that starts it later on.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn take_first(&mut self) -> Option<(Priority, J)> {
         let priority = self.first()?;
         let job = self.queues[priority.index()].pop()?;
@@ -197,7 +193,6 @@ impl<J> Backlog<J> {
     }
 
     /// Whether a waiting job is among the first `count` in order.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn is_among_first(&self, count: usize, priority: Priority, ticket: Ticket) -> bool {
         let higher = Priority::ALL.into_iter().filter(|other| *other > priority);
         let before: usize = higher.map(|other| self.waiting_of(other)).sum();

@@ -43,17 +43,14 @@ impl<J> Queue<J> {
         ticket
     }
 
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn next_ticket(&self) -> Ticket {
         Ticket(self.next_back)
     }
 
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn next_front_ticket(&self) -> Ticket {
         Ticket(self.next_front)
     }
 
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn peek(&self) -> Option<&J> {
         self.entries.iter().find_map(|(_, entry)| entry.as_ref())
     }
@@ -84,7 +81,6 @@ impl<J> Queue<J> {
     }
 
     /// Whether an entry is among the first `count` of those that are still there.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn is_among_first(&self, count: usize, ticket: Ticket) -> bool {
         let there = self.entries.iter().filter(|(_, job)| job.is_some());
         there.take(count).take_while(|(t, _)| *t <= ticket).any(|(t, _)| *t == ticket)

@@ -2,8 +2,7 @@
 //! done with its result is chosen by method lookup on [`Arg<R>`]. The traits for futures come
 //! first, those for anything else need one reference more.
 
-use std::future::Future;
-
+#[cfg(feature = "mp")]
 use crate::error::TaskError;
 use crate::launcher::TaskBuilder;
 use crate::private::Arg;

@@ -19,7 +19,6 @@ mod core;
 mod dispatch;
 mod shutdown;
 
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

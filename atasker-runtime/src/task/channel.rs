@@ -67,7 +67,6 @@ impl<T> Channel<T> {
     }
 
     /// Puts a message in, however many there are: for the end of a link, whose peer keeps count.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn deliver(&self, value: T) {
         let mut inner = self.inner.lock();
         if inner.closed {
@@ -207,7 +206,6 @@ impl<T> Channel<T> {
     }
 
     /// The receiver at the other end of a link has taken `count` messages: there is room again.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn taken(&self, count: usize) {
         self.change(|inner| {
             let count = count.min(inner.passed_on.len());
@@ -219,7 +217,6 @@ impl<T> Channel<T> {
 impl<T> Channel<T> {
     /// How many messages were taken out since this was last asked, once they are worth telling the
     /// other end of a link.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn worth_telling(&self) -> Option<usize> {
         let mut inner = self.inner.lock();
         (inner.untold >= CAPACITY / 8).then(|| std::mem::take(&mut inner.untold))
@@ -229,7 +226,6 @@ impl<T> Channel<T> {
 impl<T: Clone> Channel<T> {
     /// Takes the next message to pass it on over a link. It goes on taking up room until the other
     /// end says [`taken`](Self::taken).
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn pass_on(&self) -> Option<T> {
         let mut inner = self.inner.lock();
         let value = inner.queue.pop_front()?;
@@ -271,7 +267,6 @@ pub(crate) type Bytes = Arc<[u8]>;
 /// One direction between a task and its handle: within this process, or as bytes over a link.
 pub(crate) enum End<T> {
     Local(Arc<Channel<T>>),
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     Coded(Arc<Channel<Bytes>>, Port<T>),
 }
 
@@ -376,7 +371,6 @@ impl<I, O> Links<I, O> {
     }
 
     /// Channels of bytes: one end of a link to a worker process.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn coded(
         inbox: Arc<Channel<Bytes>>,
         outbox: Arc<Channel<Bytes>>,
@@ -395,10 +389,8 @@ pub(crate) trait AnyLinks: std::any::Any + Send + Sync {
     /// Another attempt is to begin.
     fn run_again(&self);
     /// The encoded messages to the task, where they travel over a link.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     fn inbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>>;
     /// The encoded messages from the task, likewise.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     fn outbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>>;
 }
 

@@ -1,7 +1,6 @@
 //! The typed handle of a task: the one owner of its result.
 
 use std::fmt;
-use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -120,7 +120,6 @@ impl Header {
     }
 
     /// For a copy of the task in a worker process: it runs as this attempt.
-    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
     pub(crate) fn set_attempt(&self, attempt: u32) {
         self.attempt.store(attempt, Ordering::Relaxed);
     }

@@ -4,7 +4,6 @@
 //! aloop, and it gives the slot of a pool thread up while that is blocked.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
