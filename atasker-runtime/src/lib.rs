@@ -13,6 +13,7 @@ mod error;
 mod id;
 mod info;
 mod options;
+mod params;
 mod priority;
 mod sync;
 

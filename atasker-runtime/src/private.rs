@@ -18,12 +18,11 @@ pub use linkme;
 pub use remote::*;
 
 use crate::launcher::TaskBuilder;
+pub use crate::params::*;
 pub use future::*;
-pub use params::*;
 pub use thread::*;
 
 mod future;
-mod params;
 mod thread;
 
 /// Whether worker processes are recognised before `main` in this build.
@@ -139,7 +138,7 @@ mod remote {
 
     use crate::error::TaskError;
     use crate::launcher::TaskBuilder;
-    use crate::private::Arg;
+    use crate::params::Arg;
     use crate::registry::{Call, Function};
     use crate::task::channel::Port;
     use crate::task::context::TaskContext;

@@ -5,7 +5,7 @@
 #[cfg(feature = "mp")]
 use crate::error::TaskError;
 use crate::launcher::TaskBuilder;
-use crate::private::Arg;
+use crate::params::Arg;
 
 /// The task of a call: a future goes to an aloop.
 #[cfg(feature = "async")]

@@ -25,7 +25,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{CodecStage, TaskError};
-use crate::private::Arg;
+use crate::params::Arg;
 use crate::wire::codec::{Format, read_block, write_block};
 
 fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
