@@ -1,0 +1,122 @@
+//! Rows, contenders, and how they are measured: interleaved, with repetitions.
+
+use crate::probe::Probe;
+use crate::report::{Cell, RowReport};
+
+/// Which way is better.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// Rates.
+    More,
+    /// Times, sizes.
+    Less,
+}
+
+/// One figure that a repetition of a row gives.
+pub struct Metric {
+    /// Beside the row's name, where a row gives several figures.
+    pub name: &'static str,
+    /// What the figures count.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub better: Better,
+}
+
+impl Metric {
+    /// A rate, the one figure of its row.
+    pub const fn rate(unit: &'static str) -> Metric {
+        Metric { name: "", unit, better: Better::More }
+    }
+
+    /// A time or a size, the one figure of its row.
+    pub const fn cost(unit: &'static str) -> Metric {
+        Metric { name: "", unit, better: Better::Less }
+    }
+}
+
+/// One repetition: a figure per metric of the row.
+pub type Run = Box<dyn FnMut() -> Vec<f64>>;
+
+/// Somebody who can do what a row asks for.
+pub struct Contender {
+    /// As in the table.
+    pub name: &'static str,
+    /// Whether it is this project.
+    pub ours: bool,
+    run: Run,
+}
+
+impl Contender {
+    /// A peer.
+    pub fn peer(name: &'static str, run: impl FnMut() -> Vec<f64> + 'static) -> Contender {
+        Contender { name, ours: false, run: Box::new(run) }
+    }
+
+    /// This project; the first of a row is the one that peers are compared with.
+    pub fn ours(name: &'static str, run: impl FnMut() -> Vec<f64> + 'static) -> Contender {
+        Contender { name, ours: true, run: Box::new(run) }
+    }
+}
+
+/// A row of the table, not yet measured.
+pub struct Row {
+    /// Its short name, for `--only`.
+    pub id: &'static str,
+    /// What is done.
+    pub title: &'static str,
+    /// What a repetition gives.
+    pub metrics: &'static [Metric],
+    /// Makes pools and processes; they live as long as the row is measured.
+    pub contenders: fn() -> Vec<Contender>,
+}
+
+/// Measures a row: one unmeasured round, then `reps` rounds. In each round every contender has its
+/// turn, beginning with another one each time, so that a slow moment of the machine hits all alike.
+pub fn measure(row: &Row, reps: usize) -> RowReport {
+    let mut contenders = (row.contenders)();
+    let mut probes = Vec::new();
+    let mut figures = vec![Vec::new(); contenders.len()];
+    for round in 0..=reps {
+        probes.push(Probe::take());
+        for turn in 0..contenders.len() {
+            let who = (round + turn) % contenders.len();
+            let figure = (contenders[who].run)();
+            assert_eq!(figure.len(), row.metrics.len(), "a figure per metric");
+            if round > 0 {
+                figures[who].push(figure);
+            }
+        }
+    }
+    let reference = contenders.iter().position(|contender| contender.ours);
+    let mut cells = Vec::new();
+    for (at, metric) in row.metrics.iter().enumerate() {
+        let of = |who: usize| figures[who].iter().map(|f: &Vec<f64>| f[at]).collect::<Vec<_>>();
+        for (who, contender) in contenders.iter().enumerate() {
+            // Of figures that were taken in the same round.
+            let ratio = reference.filter(|_| !contender.ours).map(|ours| {
+                let ratios = of(ours).iter().zip(of(who)).map(|(a, b)| a / b).collect();
+                median(ratios)
+            });
+            cells.push(Cell::new(metric, contender, of(who), ratio));
+        }
+    }
+    RowReport::new(row, probes, cells)
+}
+
+/// The middle one; of an even number, the mean of the two in the middle.
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let half = figures.len() / 2;
+    match figures.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => figures[half],
+        _ => (figures[half - 1] + figures[half]) / 2.0,
+    }
+}
+
+/// The figure that `share` of all figures do not exceed.
+pub fn percentile(figures: &mut [f64], share: f64) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let at = (share * figures.len() as f64).ceil() as usize;
+    figures[at.clamp(1, figures.len()) - 1]
+}
