@@ -20,5 +20,4 @@ pub fn serve() {
     // SAFETY: all functions that are spawned stand in this executable.
     unsafe { procspawn::assert_spawn_is_safe() };
     procspawn::init();
-    crossmist::init();
 }

@@ -168,66 +168,6 @@ impl Processes for Procspawn {
     }
 }
 
-/// crossmist: a loop in each process, and a channel to it. It has no pool of its own; this one gives
-/// calls to its processes in turn.
-pub struct Crossmist {
-    workers: Vec<(Adder, crossmist::Child<()>)>,
-}
-
-type Adder = crossmist::Duplex<(u64, u64), u64>;
-
-#[crossmist::func]
-fn crossmist_adder(mut calls: crossmist::Duplex<u64, (u64, u64)>) {
-    while let Some((a, b)) = calls.recv().unwrap() {
-        // The numbers 0 and 0 ask who it is.
-        let answer = if (a, b) == (0, 0) { u64::from(std::process::id()) } else { a + b };
-        calls.send(&answer).unwrap();
-    }
-}
-
-impl Processes for Crossmist {
-    fn new(workers: usize) -> Self {
-        let worker = |_| {
-            let (ours, theirs) = crossmist::duplex().unwrap();
-            (ours, crossmist_adder.spawn(theirs).unwrap())
-        };
-        Crossmist { workers: (0..workers).map(worker).collect() }
-    }
-    fn add_all(&mut self, calls: u64) {
-        // As many under way as the sockets are sure to hold, both ways.
-        const UNDER_WAY: u64 = 64;
-        let count = self.workers.len() as u64;
-        let collect = |workers: &mut Vec<(Adder, _)>, i: u64| {
-            let answer = workers[(i % count) as usize].0.recv().unwrap();
-            assert_eq!(answer, Some(2 * i + 1));
-        };
-        for i in 0..calls {
-            self.workers[(i % count) as usize].0.send(&(i, i + 1)).unwrap();
-            if i >= UNDER_WAY {
-                collect(&mut self.workers, i - UNDER_WAY);
-            }
-        }
-        for i in calls.saturating_sub(UNDER_WAY)..calls {
-            collect(&mut self.workers, i);
-        }
-    }
-    fn add(&mut self, a: u64, b: u64) -> u64 {
-        self.workers[0].0.request(&(a, b)).unwrap()
-    }
-    fn echo(&mut self, _payload: &[u8], _calls: usize) {
-        unimplemented!("its channels take vectors element by element: no row asks for it");
-    }
-    fn worker_pid(&mut self) -> u32 {
-        self.workers[0].0.request(&(0, 0)).unwrap() as u32
-    }
-    fn close(self) {
-        for (channel, child) in self.workers {
-            drop(channel);
-            child.join().unwrap();
-        }
-    }
-}
-
 /// Calls per second, in thousands, of `calls` that are all submitted and then collected.
 pub fn burst(pool: &mut impl Processes, calls: u64) -> f64 {
     let begin = Instant::now();

@@ -2,7 +2,7 @@
 
 use crate::measure::{Contender, Metric, Row};
 use crate::peers::processes::{
-    Crossmist, Ours, Processes, Procspawn, burst, echo_rate, first_result, idle_memory, round_trips,
+    Ours, Processes, Procspawn, burst, echo_rate, first_result, idle_memory, round_trips,
 };
 use crate::peers::python::Python;
 use crate::peers::socketpair::Socketpair;
@@ -24,9 +24,6 @@ pub fn rows() -> Vec<Row> {
                 let mut all = vec![
                     ours::<Ours>("atasker", |pool| burst(pool, 50_000)),
                     peer::<Socketpair>("socketpair pool by hand", |pool| burst(pool, 200_000)),
-                    peer::<Crossmist>("crossmist channels, 64 under way", |pool| {
-                        burst(pool, 20_000)
-                    }),
                     peer::<Procspawn>("procspawn Pool, 1000 at a time", |pool| burst(pool, 5_000)),
                 ];
                 all.extend(python("multiprocessing.Pool", "pool", "burst 10000"));
@@ -43,7 +40,6 @@ pub fn rows() -> Vec<Row> {
                 let mut all = vec![
                     ours::<Ours>("atasker", |pool| round_trips(pool, 5_000)),
                     peer::<Socketpair>("socketpair pool by hand", |pool| round_trips(pool, 5_000)),
-                    peer::<Crossmist>("crossmist channel", |pool| round_trips(pool, 5_000)),
                     peer::<Procspawn>("procspawn Pool", |pool| round_trips(pool, 5_000)),
                 ];
                 all.extend(python("multiprocessing.Pool", "pool", "trips 2000"));
@@ -91,7 +87,6 @@ pub fn rows() -> Vec<Row> {
                     Contender::peer("socketpair pool by hand", || {
                         vec![first_result::<Socketpair>()]
                     }),
-                    Contender::peer("crossmist", || vec![first_result::<Crossmist>()]),
                     Contender::peer("procspawn Pool", || vec![first_result::<Procspawn>()]),
                 ];
                 all.extend(python("multiprocessing.Pool", "pool", "first"));
@@ -110,7 +105,6 @@ pub fn rows() -> Vec<Row> {
                         "socketpair pool by hand",
                         || vec![idle_memory::<Socketpair>()],
                     ),
-                    Contender::peer("crossmist", || vec![idle_memory::<Crossmist>()]),
                     Contender::peer("procspawn Pool", || vec![idle_memory::<Procspawn>()]),
                 ];
                 all.extend(python("multiprocessing.Pool", "pool", "memory"));
