@@ -70,37 +70,57 @@ pub struct Row {
     pub contenders: fn() -> Vec<Contender>,
 }
 
+/// One repetition of one contender, and how far apart the CPUs were just before.
+#[derive(Clone)]
+pub struct Sample {
+    /// A figure per metric.
+    pub figures: Vec<f64>,
+    /// `None` where there is one CPU only.
+    pub probe: Option<Probe>,
+}
+
 /// Measures a row: one unmeasured round, then `reps` rounds. In each round every contender has its
 /// turn, beginning with another one each time, so that a slow moment of the machine hits all alike.
 pub fn measure(row: &Row, reps: usize) -> RowReport {
     let mut contenders = (row.contenders)();
-    let mut probes = Vec::new();
-    let mut figures = vec![Vec::new(); contenders.len()];
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); contenders.len()];
     for round in 0..=reps {
-        probes.push(Probe::take());
         for turn in 0..contenders.len() {
             let who = (round + turn) % contenders.len();
-            let figure = (contenders[who].run)();
-            assert_eq!(figure.len(), row.metrics.len(), "a figure per metric");
+            let probe = Probe::take();
+            let figures = (contenders[who].run)();
+            assert_eq!(figures.len(), row.metrics.len(), "a figure per metric");
             if round > 0 {
-                figures[who].push(figure);
+                samples[who].push(Sample { figures, probe });
             }
         }
     }
     let reference = contenders.iter().position(|contender| contender.ours);
     let mut cells = Vec::new();
     for (at, metric) in row.metrics.iter().enumerate() {
-        let of = |who: usize| figures[who].iter().map(|f: &Vec<f64>| f[at]).collect::<Vec<_>>();
         for (who, contender) in contenders.iter().enumerate() {
-            // Of figures that were taken in the same round.
-            let ratio = reference.filter(|_| !contender.ours).map(|ours| {
-                let ratios = of(ours).iter().zip(of(who)).map(|(a, b)| a / b).collect();
-                median(ratios)
-            });
-            cells.push(Cell::new(metric, contender, of(who), ratio));
+            let ratio = reference
+                .filter(|_| !contender.ours)
+                .map(|ours| ratio(&samples[ours], &samples[who], at));
+            cells.push(Cell::new(metric, contender, &samples[who], at, ratio));
         }
     }
+    let probes = samples.iter().flatten().filter_map(|sample| sample.probe).collect();
     RowReport::new(row, probes, cells)
+}
+
+/// The median of the ratios of what was taken in the same round, with the CPUs as far apart from
+/// each other both times; of all rounds, if there is none of that kind.
+fn ratio(ours: &[Sample], theirs: &[Sample], metric: usize) -> f64 {
+    let ratios = |alike: bool| -> Vec<f64> {
+        let word = |sample: &Sample| sample.probe.map(Probe::word);
+        let rounds = ours.iter().zip(theirs).filter(|(a, b)| !alike || word(a) == word(b));
+        rounds.map(|(a, b)| a.figures[metric] / b.figures[metric]).collect()
+    };
+    match ratios(true) {
+        none if none.is_empty() => median(ratios(false)),
+        some => median(some),
+    }
 }
 
 /// The middle one; of an even number, the mean of the two in the middle.

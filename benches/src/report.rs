@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::measure::{Better, Contender, Metric, Row, median};
+use crate::measure::{Better, Contender, Metric, Row, Sample, median};
 use crate::probe::Probe;
 
 /// Everything that a run of the program says.
@@ -29,7 +29,7 @@ pub struct Report {
 pub struct RowReport {
     id: &'static str,
     title: &'static str,
-    /// There-and-back between the CPUs, in microseconds, before each round.
+    /// There-and-back between the CPUs, in microseconds, before each figure.
     probe: Vec<f64>,
     cells: Vec<Cell>,
 }
@@ -46,13 +46,22 @@ pub struct Cell {
     least: f64,
     most: f64,
     all: Vec<f64>,
+    /// There-and-back between the CPUs before each of them, in microseconds.
+    probes: Vec<Option<f64>>,
     /// Ours over this one: the median of the ratios of the rounds.
     ours_to_this: Option<f64>,
 }
 
 impl Cell {
-    /// Sums the repetitions up.
-    pub fn new(metric: &Metric, who: &Contender, all: Vec<f64>, ratio: Option<f64>) -> Cell {
+    /// Sums the repetitions up: the figure `at` of each sample.
+    pub fn new(
+        metric: &Metric,
+        who: &Contender,
+        samples: &[Sample],
+        at: usize,
+        ratio: Option<f64>,
+    ) -> Cell {
+        let all: Vec<f64> = samples.iter().map(|sample| sample.figures[at]).collect();
         Cell {
             contender: who.name,
             ours: who.ours,
@@ -63,6 +72,7 @@ impl Cell {
             least: all.iter().copied().fold(f64::INFINITY, f64::min),
             most: all.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             all,
+            probes: samples.iter().map(|sample| sample.probe.map(|probe| probe.0)).collect(),
             ours_to_this: ratio,
         }
     }
@@ -75,8 +85,8 @@ impl Cell {
 
 impl RowReport {
     /// Puts a row together.
-    pub fn new(row: &Row, probes: Vec<Option<Probe>>, cells: Vec<Cell>) -> RowReport {
-        let probe = probes.into_iter().flatten().map(|probe| probe.0).collect();
+    pub fn new(row: &Row, probes: Vec<Probe>, cells: Vec<Cell>) -> RowReport {
+        let probe = probes.into_iter().map(|probe| probe.0).collect();
         RowReport { id: row.id, title: row.title, probe, cells }
     }
 
@@ -85,8 +95,11 @@ impl RowReport {
             return "one CPU".to_owned();
         }
         let middle = Probe(median(self.probe.clone()));
-        let same = self.probe.iter().all(|one| Probe(*one).word() == middle.word());
-        format!("{} {:.2}", if same { middle.word() } else { "mixed" }, middle.0)
+        let alike = self.probe.iter().filter(|one| Probe(**one).word() == middle.word()).count();
+        match 100 * alike / self.probe.len() {
+            100 => format!("{} {:.2}", middle.word(), middle.0),
+            share => format!("{} {:.2} ({share}%)", middle.word(), middle.0),
+        }
     }
 
     /// The row as lines of a Markdown table.
@@ -111,7 +124,7 @@ impl RowReport {
                 None => "",
             };
             println!(
-                "| {id:<8} | {title:<62} | {probe:<10} | {:<36} | {:>8} | {range:>17} | {ratio:>7} | {ahead:<6} |",
+                "| {id:<8} | {title:<72} | {probe:<15} | {:<36} | {:>8} | {range:>17} | {ratio:>7} | {ahead:<6} |",
                 cell.contender,
                 figure(cell.median),
             );
@@ -122,15 +135,15 @@ impl RowReport {
 /// The head of the table.
 pub fn print_head() {
     println!(
-        "| {:<8} | {:<62} | {:<10} | {:<36} | {:>8} | {:>17} | {:>7} | {:<6} |",
+        "| {:<8} | {:<72} | {:<15} | {:<36} | {:>8} | {:>17} | {:>7} | {:<6} |",
         "row", "what", "CPUs, us", "who", "median", "range", "ours/it", "ours"
     );
     let bar = |width: usize| "-".repeat(width);
     println!(
         "|{}|{}|{}|{}|{}:|{}:|{}:|{}|",
         bar(10),
-        bar(64),
-        bar(12),
+        bar(74),
+        bar(17),
         bar(38),
         bar(9),
         bar(18),
@@ -142,6 +155,7 @@ pub fn print_head() {
 /// Three digits that count.
 fn figure(value: f64) -> String {
     match value.abs() {
+        v if v > 0.0 && v < 0.001 => "<0.001".to_owned(),
         v if v >= 100.0 => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 1.0 => format!("{value:.2}"),
