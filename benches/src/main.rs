@@ -1,7 +1,7 @@
 //! atasker beside its peers: every row with all contenders in the same run, interleaved.
 //!
 //! ```text
-//! cargo run --release -p atasker-benches -- [--only T1,P1] [--reps 5] [--json FILE] [--list]
+//! cargo run --release -p atasker-benches -- [--only T1,P1] [--who NAME] [--reps 5] [--json FILE] [--list] [--no-probe]
 //! ```
 //!
 //! | file | what |
@@ -25,6 +25,8 @@ use crate::report::Report;
 
 struct Options {
     only: Vec<String>,
+    who: String,
+    probe: bool,
     reps: usize,
     json: Option<PathBuf>,
     list: bool,
@@ -34,12 +36,21 @@ const HELP: &str = "\
 Measures atasker beside its peers.
 
     --only ROWS   these rows only: names or their beginnings, with commas (T1,P3)
+    --who NAME    those only whose name contains this, for a profiler
     --reps N      repetitions of each figure (5)
     --json FILE   writes the figures as JSON, too
-    --list        names the rows";
+    --list        names the rows
+    --no-probe    leaves the probe out, which takes very long under valgrind";
 
 fn options() -> Result<Options, lexopt::Error> {
-    let mut options = Options { only: Vec::new(), reps: 5, json: None, list: false };
+    let mut options = Options {
+        only: Vec::new(),
+        who: String::new(),
+        probe: true,
+        reps: 5,
+        json: None,
+        list: false,
+    };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -47,6 +58,8 @@ fn options() -> Result<Options, lexopt::Error> {
                 let rows = parser.value()?.string()?;
                 options.only = rows.split(',').map(|row| row.trim().to_uppercase()).collect();
             }
+            Long("who") => options.who = parser.value()?.string()?,
+            Long("no-probe") => options.probe = false,
             Long("reps") => options.reps = parser.value()?.parse()?,
             Long("json") => options.json = Some(parser.value()?.into()),
             Long("list") => options.list = true,
@@ -92,7 +105,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     report::print_head();
     for row in rows {
-        let measured = measure::measure(&row, options.reps);
+        let measured = measure::measure(&row, &options.who, options.reps, options.probe);
         measured.print();
         report.rows.push(measured);
     }

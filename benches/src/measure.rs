@@ -81,13 +81,15 @@ pub struct Sample {
 
 /// Measures a row: one unmeasured round, then `reps` rounds. In each round every contender has its
 /// turn, beginning with another one each time, so that a slow moment of the machine hits all alike.
-pub fn measure(row: &Row, reps: usize) -> RowReport {
+/// Only those whose name contains `who`.
+pub fn measure(row: &Row, who: &str, reps: usize, probe: bool) -> RowReport {
     let mut contenders = (row.contenders)();
+    contenders.retain(|contender| contender.name.contains(who));
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); contenders.len()];
     for round in 0..=reps {
         for turn in 0..contenders.len() {
             let who = (round + turn) % contenders.len();
-            let probe = Probe::take();
+            let probe = if probe { Probe::take() } else { None };
             let figures = (contenders[who].run)();
             assert_eq!(figures.len(), row.metrics.len(), "a figure per metric");
             if round > 0 {

@@ -92,7 +92,7 @@ impl RowReport {
 
     fn probe_text(&self) -> String {
         if self.probe.is_empty() {
-            return "one CPU".to_owned();
+            return "not probed".to_owned();
         }
         let middle = Probe(median(self.probe.clone()));
         let alike = self.probe.iter().filter(|one| Probe(**one).word() == middle.word()).count();

@@ -200,7 +200,7 @@ pub struct Blocking;
 
 impl Blocking {
     pub fn new() -> Self {
-        let _ = blocking::set_max_blocking_threads(THREADS.try_into().unwrap());
+        blocking::set_max_blocking_threads(THREADS.try_into().unwrap());
         Blocking
     }
 }
