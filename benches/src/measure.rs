@@ -37,24 +37,36 @@ impl Metric {
 /// One repetition: a figure per metric of the row.
 pub type Run = Box<dyn FnMut() -> Vec<f64>>;
 
-/// Somebody who can do what a row asks for.
-pub struct Contender {
+/// Who it is.
+#[derive(Clone, Copy)]
+pub struct Name {
     /// As in the table.
     pub name: &'static str,
     /// Whether it is this project.
     pub ours: bool,
-    run: Run,
+}
+
+/// Somebody who can do what a row asks for.
+pub struct Contender {
+    name: Name,
+    make: Box<dyn FnOnce() -> Run>,
 }
 
 impl Contender {
-    /// A peer.
-    pub fn peer(name: &'static str, run: impl FnMut() -> Vec<f64> + 'static) -> Contender {
-        Contender { name, ours: false, run: Box::new(run) }
+    /// A peer. `make` starts its pool.
+    pub fn peer<F>(name: &'static str, make: impl FnOnce() -> F + 'static) -> Contender
+    where
+        F: FnMut() -> Vec<f64> + 'static,
+    {
+        Contender { name: Name { name, ours: false }, make: Box::new(|| Box::new(make())) }
     }
 
     /// This project; the first of a row is the one that peers are compared with.
-    pub fn ours(name: &'static str, run: impl FnMut() -> Vec<f64> + 'static) -> Contender {
-        Contender { name, ours: true, run: Box::new(run) }
+    pub fn ours<F>(name: &'static str, make: impl FnOnce() -> F + 'static) -> Contender
+    where
+        F: FnMut() -> Vec<f64> + 'static,
+    {
+        Contender { name: Name { name, ours: true }, ..Contender::peer(name, make) }
     }
 }
 
@@ -66,7 +78,7 @@ pub struct Row {
     pub title: &'static str,
     /// What a repetition gives.
     pub metrics: &'static [Metric],
-    /// Makes pools and processes; they live as long as the row is measured.
+    /// Who takes part. Their pools live as long as the row is measured.
     pub contenders: fn() -> Vec<Contender>,
 }
 
@@ -83,14 +95,15 @@ pub struct Sample {
 /// turn, beginning with another one each time, so that a slow moment of the machine hits all alike.
 /// Only those whose name contains `who`.
 pub fn measure(row: &Row, who: &str, reps: usize, probe: bool) -> RowReport {
-    let mut contenders = (row.contenders)();
-    contenders.retain(|contender| contender.name.contains(who));
+    let chosen = (row.contenders)().into_iter().filter(|one| one.name.name.contains(who));
+    let (contenders, mut runs): (Vec<Name>, Vec<Run>) =
+        chosen.map(|Contender { name, make }| (name, make())).unzip();
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); contenders.len()];
     for round in 0..=reps {
         for turn in 0..contenders.len() {
             let who = (round + turn) % contenders.len();
             let probe = if probe { Probe::take() } else { None };
-            let figures = (contenders[who].run)();
+            let figures = runs[who]();
             assert_eq!(figures.len(), row.metrics.len(), "a figure per metric");
             if round > 0 {
                 samples[who].push(Sample { figures, probe });
@@ -104,7 +117,7 @@ pub fn measure(row: &Row, who: &str, reps: usize, probe: bool) -> RowReport {
             let ratio = reference
                 .filter(|_| !contender.ours)
                 .map(|ours| ratio(&samples[ours], &samples[who], at));
-            cells.push(Cell::new(metric, contender, &samples[who], at, ratio));
+            cells.push(Cell::new(metric, *contender, &samples[who], at, ratio));
         }
     }
     let probes = samples.iter().flatten().filter_map(|sample| sample.probe).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::measure::{Better, Contender, Metric, Row, Sample, median};
+use crate::measure::{Better, Metric, Name, Row, Sample, median};
 use crate::probe::Probe;
 
 /// Everything that a run of the program says.
@@ -56,7 +56,7 @@ impl Cell {
     /// Sums the repetitions up: the figure `at` of each sample.
     pub fn new(
         metric: &Metric,
-        who: &Contender,
+        who: Name,
         samples: &[Sample],
         at: usize,
         ratio: Option<f64>,

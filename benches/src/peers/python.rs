@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 /// A Python that waits for commands.
 pub struct Python {
@@ -12,17 +13,24 @@ pub struct Python {
 }
 
 impl Python {
-    /// `kind`: `pool` or `executor`. `None` where there is no Python.
-    pub fn start(kind: &str) -> Option<Python> {
+    /// Whether there is one.
+    pub fn is_there() -> bool {
+        static THERE: OnceLock<bool> = OnceLock::new();
+        let runs = || Command::new("python3").args(["-c", ""]).status().is_ok_and(|s| s.success());
+        *THERE.get_or_init(runs)
+    }
+
+    /// `kind`: `pool` or `executor`.
+    pub fn start(kind: &str) -> Python {
         let mut process = Command::new("python3")
             .args(["-c", include_str!("pools.py"), kind])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .ok()?;
+            .unwrap();
         let commands = process.stdin.take();
         let figures = BufReader::new(process.stdout.take().expect("it is piped"));
-        Some(Python { process, commands, figures })
+        Python { process, commands, figures }
     }
 
     /// Has a command done; its figure.

@@ -83,11 +83,11 @@ pub fn rows() -> Vec<Row> {
             metrics: START,
             contenders: || {
                 let mut all = vec![
-                    Contender::ours("atasker", || vec![first_result::<Ours>()]),
+                    Contender::ours("atasker", || || vec![first_result::<Ours>()]),
                     Contender::peer("socketpair pool by hand", || {
-                        vec![first_result::<Socketpair>()]
+                        || vec![first_result::<Socketpair>()]
                     }),
-                    Contender::peer("procspawn Pool", || vec![first_result::<Procspawn>()]),
+                    Contender::peer("procspawn Pool", || || vec![first_result::<Procspawn>()]),
                 ];
                 all.extend(python("multiprocessing.Pool", "pool", "first"));
                 all.extend(python("ProcessPoolExecutor", "executor", "first"));
@@ -100,12 +100,11 @@ pub fn rows() -> Vec<Row> {
             metrics: MEMORY,
             contenders: || {
                 let mut all = vec![
-                    Contender::ours("atasker", || vec![idle_memory::<Ours>()]),
-                    Contender::peer(
-                        "socketpair pool by hand",
-                        || vec![idle_memory::<Socketpair>()],
-                    ),
-                    Contender::peer("procspawn Pool", || vec![idle_memory::<Procspawn>()]),
+                    Contender::ours("atasker", || || vec![idle_memory::<Ours>()]),
+                    Contender::peer("socketpair pool by hand", || {
+                        || vec![idle_memory::<Socketpair>()]
+                    }),
+                    Contender::peer("procspawn Pool", || || vec![idle_memory::<Procspawn>()]),
                 ];
                 all.extend(python("multiprocessing.Pool", "pool", "memory"));
                 all.extend(python("ProcessPoolExecutor", "executor", "memory"));
@@ -141,17 +140,21 @@ fn pool<P: Processes>(mut run: impl FnMut(&mut P) -> f64) -> impl FnMut() -> Vec
 }
 
 fn ours<P: Processes>(name: &'static str, run: impl FnMut(&mut P) -> f64 + 'static) -> Contender {
-    Contender::ours(name, pool(run))
+    Contender::ours(name, || pool(run))
 }
 
 fn peer<P: Processes>(name: &'static str, run: impl FnMut(&mut P) -> f64 + 'static) -> Contender {
-    Contender::peer(name, pool(run))
+    Contender::peer(name, || pool(run))
 }
 
-fn python(name: &'static str, kind: &str, command: &str) -> Option<Contender> {
-    let mut python = Python::start(kind)?;
+fn python(name: &'static str, kind: &'static str, command: &str) -> Option<Contender> {
     let command = command.to_owned();
-    Some(Contender::peer(name, move || vec![python.figure(&command)]))
+    Python::is_there().then(|| {
+        Contender::peer(name, move || {
+            let mut python = Python::start(kind);
+            move || vec![python.figure(&command)]
+        })
+    })
 }
 
 fn echoes<const SIZE: usize, const CALLS: usize>() -> Vec<Contender> {

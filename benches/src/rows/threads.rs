@@ -22,18 +22,20 @@ const DELAYS: &[Metric] = &[
 /// A contender per pool, each of which does `$work(&pool, ..)`.
 macro_rules! on {
     ([$($pool:expr => $name:literal),* $(,)?] $work:ident($count:expr)) => {
-        vec![$({
+        vec![$(Contender::peer($name, || {
             let pool = $pool;
-            Contender::peer($name, move || vec![$work(&pool, $count)])
-        }),*]
+            move || vec![$work(&pool, $count)]
+        })),*]
     };
 }
 
 /// The same with ours at the head, on two threads.
 macro_rules! on_threads {
     ($work:ident($count:expr)) => {{
-        let ours = Ours::new();
-        let mut all = vec![Contender::ours("atasker", move || vec![$work(&ours, $count)])];
+        let mut all = vec![Contender::ours("atasker", || {
+            let pool = Ours::new();
+            move || vec![$work(&pool, $count)]
+        })];
         all.extend(on!([
             Channel::new() => "crossbeam-channel pool + oneshot",
             Rayon::new() => "rayon::spawn + oneshot",
@@ -56,7 +58,7 @@ pub fn rows() -> Vec<Row> {
             metrics: RATE,
             contenders: || {
                 let mut all = on_threads!(burst(BURST));
-                all.insert(1, Contender::ours("atasker, attribute", || vec![attribute(BURST)]));
+                all.insert(1, Contender::ours("atasker, attribute", || || vec![attribute(BURST)]));
                 all
             },
         },
@@ -89,8 +91,10 @@ pub fn rows() -> Vec<Row> {
             title: "200k trivial async tasks from outside, then all waited for",
             metrics: RATE,
             contenders: || {
-                let ours = futures::Ours::new();
-                let mut all = vec![Contender::ours("atasker", move || vec![burst(&ours, BURST)])];
+                let mut all = vec![Contender::ours("atasker", || {
+                    let pool = futures::Ours::new();
+                    move || vec![burst(&pool, BURST)]
+                })];
                 all.extend(on!([
                     futures::CurrentThread::new() => "tokio spawn, current-thread",
                     futures::OneThread::new() => "tokio spawn, one worker thread",
@@ -104,11 +108,15 @@ pub fn rows() -> Vec<Row> {
             title: "run a coroutine on a loop and block for it",
             metrics: TRIP,
             contenders: || {
-                let loops = futures::Ours::new();
-                let tasks = futures::Ours::new();
                 let mut all = vec![
-                    Contender::ours("atasker, Aloop::run", move || vec![runs(&loops, TRIPS)]),
-                    Contender::ours("atasker, task", move || vec![round_trips(&tasks, TRIPS)]),
+                    Contender::ours("atasker, Aloop::run", || {
+                        let pool = futures::Ours::new();
+                        move || vec![runs(&pool, TRIPS)]
+                    }),
+                    Contender::ours("atasker, task", || {
+                        let pool = futures::Ours::new();
+                        move || vec![round_trips(&pool, TRIPS)]
+                    }),
                 ];
                 all.extend(on!([
                     futures::CurrentThread::new() => "tokio spawn, current-thread",
@@ -214,24 +222,33 @@ fn heap_in_use() -> f64 {
 }
 
 fn urgent_behind_many() -> Vec<Contender> {
-    let reserve = Ours::with(PoolConfig::new(THREADS).reserve_high(1));
-    let plain = Ours::new();
-    let critical = Ours::new();
-    let (rayon, blocking, slow) = (Rayon::new(), SpawnBlocking::new(), Channel::new());
-    let second = Channel::new();
+    fn ours(name: &'static str, config: fn() -> PoolConfig, priority: Priority) -> Contender {
+        Contender::ours(name, move || {
+            let pool = Ours::with(config());
+            move || delays(&pool, &Urgent(pool.clone(), priority))
+        })
+    }
+    let plain = || PoolConfig::new(THREADS);
     vec![
-        Contender::ours("atasker, high, one slot in reserve", move || {
-            delays(&reserve, &Urgent(reserve.clone(), Priority::High))
+        ours(
+            "atasker, high, one slot in reserve",
+            || PoolConfig::new(THREADS).reserve_high(1),
+            Priority::High,
+        ),
+        ours("atasker, high, no reserve", plain, Priority::High),
+        ours("atasker, critical", plain, Priority::Critical),
+        Contender::peer("crossbeam-channel, a second pool", || {
+            let (slow, second) = (Channel::new(), Channel::new());
+            move || delays(&slow, &second)
         }),
-        Contender::ours("atasker, high, no reserve", move || {
-            delays(&plain, &Urgent(plain.clone(), Priority::High))
+        Contender::peer("rayon::spawn", || {
+            let pool = Rayon::new();
+            move || delays(&pool, &pool)
         }),
-        Contender::ours("atasker, critical", move || {
-            delays(&critical, &Urgent(critical.clone(), Priority::Critical))
+        Contender::peer("tokio spawn_blocking", || {
+            let pool = SpawnBlocking::new();
+            move || delays(&pool, &pool)
         }),
-        Contender::peer("crossbeam-channel, a second pool", move || delays(&slow, &second)),
-        Contender::peer("rayon::spawn", move || delays(&rayon, &rayon)),
-        Contender::peer("tokio spawn_blocking", move || delays(&blocking, &blocking)),
     ]
 }
 
