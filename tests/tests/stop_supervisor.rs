@@ -281,7 +281,7 @@ fn many_stops_at_once_all_return() {
 fn a_stopped_one_can_be_started_again() {
     let sup = pool(1);
     for n in 0..20 {
-        assert_eq!(sup.start(), true);
+        assert!(sup.start());
         assert!(sup.is_active() && !sup.start());
         assert_eq!(sup.spawn(move || n).join().unwrap(), n);
         assert_eq!(sup.spawn_async(async move { n }).join().unwrap(), n);
@@ -416,7 +416,11 @@ fn async_programs_stop_it_too() {
 fn a_stop_on_an_aloop_says_what_to_do() {
     let sup = pool(1);
     let inner: Supervisor = sup.clone();
-    let error = sup.spawn_async(async move { drop(inner.stop(StopOptions::new())) }).join();
+    let error = sup
+        .spawn_async(async move {
+            inner.stop(StopOptions::new());
+        })
+        .join();
     assert!(error.unwrap_err().to_string().contains("stop_async"));
     assert!(sup.is_active());
 }
