@@ -11,12 +11,12 @@ const SHORT: Duration = Duration::from_millis(20);
 #[test]
 fn a_task_that_still_waits_rings_once_and_says_which_it_is() {
     let sup = pool(1);
+    let (busy, gate) = occupy(&sup, Priority::Normal);
     let (tx, rx) = mpsc::channel();
     sup.on_queued_for(SHORT, move |info| {
         let name = std::thread::current().name().unwrap_or_default().to_owned();
         tx.send((info.clone(), name)).unwrap();
     });
-    let (busy, gate) = occupy(&sup, Priority::Normal);
     let task =
         TaskBuilder::new(|| ()).name("late").priority(Priority::Low).supervisor(&sup).start();
     let (info, thread) = rx.recv_timeout(FAR).unwrap();
@@ -37,7 +37,8 @@ fn a_task_that_still_waits_rings_once_and_says_which_it_is() {
 fn neither_running_nor_delayed_nor_ended_ones_ring() {
     let sup = pool(1);
     let (tx, rx) = mpsc::channel();
-    sup.on_queued_for(SHORT, move |info| tx.send(info.name.clone()).unwrap());
+    // Long enough for a thread to come, even on a busy machine.
+    sup.on_queued_for(SHORT * 25, move |info| tx.send(info.name.clone()).unwrap());
     let (busy, gate) = occupy(&sup, Priority::Normal);
     let delayed = TaskBuilder::new(|| ()).name("delayed").delay(FAR).supervisor(&sup).start();
     let future =
@@ -60,9 +61,9 @@ fn neither_running_nor_delayed_nor_ended_ones_ring() {
 #[test]
 fn a_delay_does_not_count() {
     let sup = pool(1);
+    let (busy, gate) = occupy(&sup, Priority::Normal);
     let (tx, rx) = mpsc::channel();
     sup.on_queued_for(SHORT, move |info| tx.send(info.clone()).unwrap());
-    let (busy, gate) = occupy(&sup, Priority::Normal);
     let task = TaskBuilder::new(|| ()).delay(SHORT * 2).supervisor(&sup).start();
     let info = rx.recv_timeout(FAR).unwrap();
     assert_eq!(info.id, task.id());
@@ -74,12 +75,12 @@ fn a_delay_does_not_count() {
 #[test]
 fn as_many_alarms_as_wanted() {
     let sup = pool(1);
+    let (busy, gate) = occupy(&sup, Priority::Normal);
     let (tx, rx) = mpsc::channel();
     for (n, time) in [SHORT, SHORT * 2, SHORT * 3].into_iter().enumerate() {
         let tx = tx.clone();
         sup.on_queued_for(time, move |info| tx.send((info.id, n)).unwrap());
     }
-    let (busy, gate) = occupy(&sup, Priority::Normal);
     let task = sup.spawn(|| ());
     for n in 0..3 {
         assert_eq!(rx.recv_timeout(FAR).unwrap(), (task.id(), n));
@@ -91,6 +92,7 @@ fn as_many_alarms_as_wanted() {
 #[test]
 fn one_may_panic_wait_or_act() {
     let sup = pool(1);
+    let (busy, gate) = occupy(&sup, Priority::Normal);
     let inner = sup.clone();
     sup.on_queued_for(SHORT, |_| panic!("in an alarm"));
     let (tx, rx) = mpsc::channel();
@@ -104,7 +106,6 @@ fn one_may_panic_wait_or_act() {
         let canceled = inner.task(info.id).unwrap().cancel();
         tx.send((urgent, canceled)).unwrap();
     });
-    let (busy, gate) = occupy(&sup, Priority::Normal);
     let task = sup.spawn(|| ());
     assert_eq!(rx.recv_timeout(FAR).unwrap(), (7, true));
     assert!(task.join().unwrap_err().is_canceled());
@@ -115,9 +116,9 @@ fn one_may_panic_wait_or_act() {
 #[test]
 fn all_of_many_ring() {
     let sup = pool(1);
+    let (busy, gate) = occupy(&sup, Priority::Normal);
     let (tx, rx) = mpsc::channel();
     sup.on_queued_for(SHORT, move |info| tx.send(info.id).unwrap());
-    let (busy, gate) = occupy(&sup, Priority::Normal);
     let tasks: Vec<_> = (0..300).map(|_| sup.spawn(|| ())).collect();
     let mut rung: Vec<_> = tasks.iter().map(|_| rx.recv_timeout(FAR).unwrap()).collect();
     rung.sort();

@@ -160,13 +160,12 @@ fn a_handle_may_change_the_executor_while_it_is_awaited() {
     let (busy, gate) = occupy(&sup, Priority::Normal);
     let mut task = sup.spawn(|| 7);
     assert!(block_on(poll_once(&mut task)).is_none());
-    // By reference, and the result is still there for another wait that borrows.
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
             assert!(block_on(poll_once(&mut task)).is_none());
+            gate.open();
             block_on(task)
         });
-        gate.open();
         assert_eq!(other.join().unwrap().unwrap(), 7);
     });
     busy.join().unwrap();
