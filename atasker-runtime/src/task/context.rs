@@ -169,7 +169,11 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Errors
     /// [`RecvError::Empty`] if none is; [`RecvError::Stopped`] as above.
     pub fn try_recv(&self) -> Result<I, RecvError> {
-        self.received(self.links.inbox.try_recv())
+        let ended = self.header().state.read().is_ended();
+        match self.received(self.links.inbox.try_recv()) {
+            Err(RecvError::Empty | RecvError::Stopped) if ended => Err(RecvError::Closed),
+            other => other,
+        }
     }
 
     /// Waits for a message as a future.
@@ -178,6 +182,11 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// Those of [`recv`](Self::recv).
     pub async fn recv_async(&self) -> Result<I, RecvError> {
         self.received(self.links.inbox.recv_async().await)
+    }
+
+    /// Channels close a moment after the end can be seen.
+    fn open_outbox(&self) -> Option<&End<O>> {
+        (!self.header().state.read().is_ended()).then_some(&self.links.outbox)
     }
 
     fn sent<E>(&self, result: Result<(), E>) -> Result<(), E> {
@@ -195,7 +204,10 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Errors
     /// Gives the message back when the task counts as ended (its time is over).
     pub fn send(&self, message: O) -> Result<(), SendError<O>> {
-        self.sent(self.links.outbox.send(message))
+        match self.open_outbox() {
+            Some(outbox) => self.sent(outbox.send(message)),
+            None => Err(SendError(message)),
+        }
     }
 
     /// Sends a message if there is room for it.
@@ -203,7 +215,10 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Errors
     /// Gives the message back.
     pub fn try_send(&self, message: O) -> Result<(), TrySendError<O>> {
-        self.sent(self.links.outbox.try_send(message))
+        match self.open_outbox() {
+            Some(outbox) => self.sent(outbox.try_send(message)),
+            None => Err(TrySendError::Closed(message)),
+        }
     }
 
     /// Sends a message; waits for room as a future.
@@ -211,7 +226,10 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Errors
     /// Gives the message back when the task counts as ended.
     pub async fn send_async(&self, message: O) -> Result<(), SendError<O>> {
-        self.sent(self.links.outbox.send_async(message).await)
+        match self.open_outbox() {
+            Some(outbox) => self.sent(outbox.send_async(message).await),
+            None => Err(SendError(message)),
+        }
     }
 
     fn change_progress(&self, change: impl FnOnce(&mut Progress)) {
