@@ -16,7 +16,7 @@ use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::page::{INLINE, Order, Page, ReplyAt};
-use crate::process::{data, errors, events};
+use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
 use crate::sys::{entry, link, mapping::Mapping, overflow, worker};
 use crate::task::body::Once;
@@ -25,6 +25,7 @@ use crate::task::channel::{Bytes, Channel, Links, Port};
 use crate::task::header::Header;
 use crate::task::state::Ending;
 use crate::task::{AnyTask, Owner, current, panic};
+use crate::thread_start;
 use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply};
 
 use std::os::fd::OwnedFd;
@@ -39,6 +40,8 @@ pub(super) struct Child {
     out: Mutex<Out>,
     now: Mutex<Now>,
     shutdown: AtomicBool,
+    /// Marks off tasks in what this process prints.
+    marker: OnceLock<logs::Marker>,
     owner: OnceLock<Arc<ChildOwner>>,
 }
 
@@ -110,16 +113,17 @@ fn connect(parent: u32) -> std::io::Result<(Child, Frames)> {
         out: Mutex::default(),
         now: Mutex::default(),
         shutdown: AtomicBool::new(false),
+        marker: OnceLock::new(),
         owner: OnceLock::new(),
     };
     Ok((child, Frames::new()))
 }
 
 fn serve(child: &'static Child, mut frames: Frames) -> ! {
-    let first = loop {
+    let (first, memory) = loop {
         match frames.next::<ToWorker<'_>>() {
             Ok(Some(ToWorker::Setup(setup))) => match child.prepare(&setup) {
-                Ok(()) => break setup.first,
+                Ok(()) => break (setup.first, setup.memory),
                 Err(reason) => child.refuse(&reason),
             },
             Ok(None) => child.read_control(&mut frames),
@@ -130,6 +134,12 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
     let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
         overflow::watch_this_thread();
         worker::continue_after_parent();
+        // From here on: what this thread needed for itself is not the tasks' expense.
+        if memory > 0
+            && let Err(error) = worker::limit_memory(memory)
+        {
+            child.refuse(&format!("its memory can't be limited: {error}"));
+        }
         if let Some(offset) = init
             && let Err(error) = panic::catch(|| run_hook(offset))
         {
@@ -174,11 +184,13 @@ impl Child {
         let _ = HOOKS.set((setup.init, setup.exit));
         worker::set_nice(setup.nice);
         overflow::install(&self.page.overflow);
+        thread_start::set(overflow::watch_this_thread);
         report_aborting_panics(self);
         events::install(setup.level);
-        if setup.memory > 0 {
-            worker::limit_memory(setup.memory)
-                .map_err(|error| format!("its memory can't be limited: {error}"))?;
+        if let Some(word) = setup.log {
+            let marker = logs::Marker::new(word)
+                .map_err(|error| format!("its output can't be taken: {error}"))?;
+            let _ = self.marker.set(marker);
         }
         Ok(())
     }
@@ -342,6 +354,9 @@ impl Child {
         let function = FUNCTIONS.get(order.function as usize);
         let task = self.local_task(call, &order, function, name);
         self.begin(call, &task);
+        if let Some(marker) = self.marker.get() {
+            marker.begin(task.header().id);
+        }
 
         let mut reply = std::mem::take(&mut scratch.reply);
         reply.resize(REPLY_HEAD, 0);
@@ -358,6 +373,9 @@ impl Child {
         if let Err(error) = outcome {
             reply.truncate(REPLY_HEAD);
             reply.extend_from_slice(&errors::encode(&error));
+        }
+        if let Some(marker) = self.marker.get() {
+            marker.end();
         }
         self.end(&task);
         self.answer(call, ok, &mut reply);

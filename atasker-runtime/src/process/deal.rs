@@ -374,26 +374,38 @@ impl Inner {
         }
     }
 
-    /// Ends the worker process of a lane because of a call of its, which has begun.
+    /// Ends the worker process of a lane because of a call of its, which has begun. Nothing happens
+    /// if the worker has come to a later call: then the reply to this one is through.
     pub(super) fn doom(&mut self, index: usize, call: u64, why: Why) {
-        let lane = &mut self.lanes[index];
-        if lane.doomed.is_some() {
+        if self.lanes[index].doomed.is_some() {
             return;
         }
-        lane.close();
-        lane.doomed = Some((call, why));
         // Nothing else can begin there before the worker is ended.
-        let taken = lane.revoke_all(|_| true);
+        let taken = self.lanes[index].revoke_all(|_| true);
         for sent in taken {
             let priority = sent.priority;
             let job = self.unsend(index, sent);
             self.put_back(priority, job);
         }
+        let lane = &mut self.lanes[index];
+        if !lane.is_at(call) {
+            return;
+        }
+        lane.close();
+        lane.doomed = Some((call, why));
         // If it is over by now, so is the reason to kill; the worker just ends.
-        let worker = self.lanes[index].worker().cloned();
-        if let Some(worker) = worker {
+        if let Some(worker) = lane.worker() {
             worker.kill();
         }
+    }
+
+    /// The lane and the number of a call whose worker is at it: running it, or writing the reply.
+    pub(super) fn under_way(&mut self, task: &dyn AnyTask) -> Option<(usize, u64)> {
+        let Whereabouts::Lane { lane: index, call } = self.whereabouts(task) else {
+            return None;
+        };
+        let lane = self.lanes.get_mut(index)?;
+        (lane.replying() == Some(call) || lane.has_begun(call)).then_some((index, call))
     }
 
     /// Ends a lane's worker process: in order where it runs nothing, else at once.
@@ -407,11 +419,14 @@ impl Inner {
         let Some(worker) = lane.worker().cloned() else {
             return;
         };
-        if lane.live() == 0 {
-            worker.post_shutdown();
-        } else if lane.doomed.is_none() {
-            lane.doomed = Some((lane.first_call(), Why::Stop));
-            worker.kill();
+        let at = if lane.live() == 0 { lane.replying() } else { Some(lane.first_call()) };
+        match at {
+            None => worker.post_shutdown(),
+            Some(call) if lane.doomed.is_none() => {
+                lane.doomed = Some((call, Why::Stop));
+                worker.kill();
+            }
+            Some(_) => {}
         }
     }
 }

@@ -55,6 +55,9 @@ pub(super) struct Lane {
     pub(super) dead: bool,
     /// The call for which its worker process was killed.
     pub(super) doomed: Option<(u64, Why)>,
+    /// The last call that is done and whose reply is still on its way through the socket. All
+    /// replies before it are there, or in the socket to their last byte.
+    replying: Option<u64>,
     /// Calls in the page, in order; revoked ones are `None` until the worker has skipped them.
     calls: VecDeque<Option<Sent>>,
     /// The number of the first of them.
@@ -240,6 +243,27 @@ impl Lane {
         self.calls.get_mut(index)?.as_mut()
     }
 
+    /// The reply to this call is here.
+    pub(super) fn arrived(&mut self, call: u64) {
+        self.replying.take_if(|replying| *replying == call);
+    }
+
+    /// The call whose reply is still on its way.
+    pub(super) fn replying(&self) -> Option<u64> {
+        self.replying
+    }
+
+    /// Whether the worker is at this call and at no later one: it runs it, or writes its reply.
+    pub(super) fn is_at(&mut self, call: u64) -> bool {
+        let later = (call + 1).max(self.first)..self.next_call();
+        let Stage::Live(worker) = &self.stage else {
+            return false;
+        };
+        let begun = |step| matches!(step, Some(Step::Begun | Step::Done));
+        !later.into_iter().any(|later| begun(worker.page.step(later)))
+            && (self.replying == Some(call) || self.has_begun(call))
+    }
+
     /// Whether this call has begun and its reply is not there.
     pub(super) fn has_begun(&mut self, call: u64) -> bool {
         self.get(call).is_some()
@@ -308,6 +332,7 @@ impl Lane {
                     self.live_of[sent.priority.index()] -= 1;
                     spent += times.ended.saturating_sub(times.begun);
                     let progress = page.progress(call);
+                    self.replying = (reply == ReplyAt::Socket).then_some(call);
                     finished.push_back(Finished {
                         call,
                         sent,

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::clock;
 use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::process::lane::{Finished, Sent, Why};
+use crate::process::logs::Logs;
 use crate::process::news::Rest;
 use crate::process::page::{Page, ReplyAt};
 use crate::process::pool::{ProcessPool, note_progress, promote};
@@ -223,10 +224,12 @@ struct Link<'a> {
     finished: VecDeque<Finished>,
     proven: bool,
     refused: Option<String>,
+    /// What the worker prints, where it comes here.
+    logs: Option<Logs>,
 }
 
 /// Listens to one worker process until it has ended, and buries it.
-pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>) {
+pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: Option<Logs>) {
     let wanted = pool.joined(lane, worker);
     let mut link = Link {
         pool,
@@ -237,6 +240,7 @@ pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>) {
         finished: VecDeque::new(),
         proven: false,
         refused: None,
+        logs,
     };
     if !wanted {
         worker.kill();
@@ -268,7 +272,9 @@ impl Link<'_> {
                 Rest::Until(nanos) => nanos,
             };
             let Worker { data, control, bell, pidfd, .. } = &**self.worker;
-            let events = link::wait(data, control, pidfd, bell, wanted, nanos);
+            let logs = self.logs.as_ref().map_or([None, None], Logs::pipes);
+            let from = link::Sources { data, control, pidfd, bell, logs };
+            let events = link::wait(from, wanted, nanos);
             self.worker.page.awake();
             if events.bell {
                 link::hush(bell);
@@ -281,7 +287,9 @@ impl Link<'_> {
             if events.dead {
                 return Broken::Gone;
             }
-            if !events.bell && !events.data {
+            if events.logs {
+                self.read_logs();
+            } else if !events.bell && !events.data {
                 self.take_in();
                 self.pool.overslept(self.lane);
             }
@@ -290,8 +298,19 @@ impl Link<'_> {
 
     /// Takes in what is done, and settles what can be settled.
     fn take_in(&mut self) {
+        let before = self.finished.len();
         self.pool.reap(self.lane, &mut self.finished);
+        if self.finished.len() > before {
+            // What a task has printed comes before its end.
+            self.read_logs();
+        }
         self.settle_ready();
+    }
+
+    fn read_logs(&mut self) {
+        if let Some(logs) = &mut self.logs {
+            logs.read(self.worker.pid);
+        }
     }
 
     /// Reads what is there.
@@ -333,6 +352,7 @@ impl Link<'_> {
                 self.take_in();
                 match self.finished.pop_front() {
                     Some(done) if done.call == call && done.reply == ReplyAt::Socket => {
+                        self.pool.arrived(self.lane, call);
                         self.settle(done, ok, Some(bytes));
                     }
                     _ => return Err(Broken::Rubbish("a reply that no call asked for")),
@@ -421,6 +441,9 @@ impl Link<'_> {
             while self.read_rest() {}
         }
         self.take_in();
+        if let Some(logs) = &mut self.logs {
+            logs.end(self.worker.pid);
+        }
         match why {
             Broken::Gone => {}
             Broken::Rubbish(what) => {
@@ -438,6 +461,18 @@ impl Link<'_> {
             None => format!("it ended before it was ready: {cause}"),
         });
         let leavings = self.pool.lost(self.lane, never_served.as_deref());
+        let in_order = cause == DeathCause::Exit(0) && leavings.was_closing;
+        if self.finished.is_empty()
+            && leavings.begun.is_empty()
+            && leavings.doomed.is_none()
+            && never_served.is_none()
+            && !in_order
+        {
+            tracing::warn!(
+                target: "atasker", worker = self.worker.pid, %cause,
+                "a worker process died that ran no task"
+            );
+        }
         let death = WorkerDeath::new(self.worker.pid, cause);
         let page = &self.worker.page;
         let half_written =

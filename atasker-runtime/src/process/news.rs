@@ -20,6 +20,8 @@ pub(super) struct Leavings {
     pub(super) begun: Vec<(u64, Sent)>,
     /// The call for which it was killed.
     pub(super) doomed: Option<(u64, Why)>,
+    /// It had been told to end.
+    pub(super) was_closing: bool,
 }
 
 /// See [`ProcessPool::rest`].
@@ -183,7 +185,8 @@ impl ProcessPool {
                 Some(why) => inner.note_failure(self, why),
                 None => Vec::new(),
             };
-            if !inner.lanes[index].is_closing() || doomed.is_some() {
+            let was_closing = inner.lanes[index].is_closing();
+            if !was_closing || doomed.is_some() {
                 inner.restarts += 1;
             }
             let (begun, unbegun): (Vec<_>, Vec<_>) =
@@ -201,10 +204,15 @@ impl ProcessPool {
             }
             inner.fill(deeds, self);
             let begun = begun.into_iter().map(|(call, sent, _)| (call, sent)).collect();
-            (Leavings { begun, doomed }, told)
+            (Leavings { begun, doomed, was_closing }, told)
         });
         self.tell_failed(told, never_served.unwrap_or_default());
         leavings
+    }
+
+    /// The reply to a call that is done has come through the socket.
+    pub(super) fn arrived(&self, index: usize, call: u64) {
+        self.inner.lock().lanes[index].arrived(call);
     }
 
     /// The worker process of this lane is dead, or must die: it gets nothing more.

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::job::Job;
 use crate::priority::Priority;
 use crate::task::{AnyTask, current, panic, park};
+use crate::thread_start;
 use crate::timer::{self, TimerKey};
 
 thread_local! {
@@ -26,6 +27,7 @@ pub(super) fn is_thread_of(shared: &Arc<Shared>) -> bool {
 
 /// Runs job after job until there is nothing to do for too long. `called`: to look at once.
 pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
+    thread_start::thread_starts();
     POOL.with(|pool| *pool.borrow_mut() = Some(Arc::clone(shared)));
     let seat = Arc::new(Seat {
         shared: Arc::clone(shared),
