@@ -15,7 +15,7 @@ use crate::id::TaskId;
 /// assert!(error.is_panic());
 /// assert!(error.to_string().contains("no luck"));
 /// ```
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
     /// The function panicked, here or in a worker process.
@@ -240,7 +240,7 @@ fn signal_name(signal: i32) -> &'static str {
 }
 
 /// Why a wait for tasks gave no result.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// One of the tasks failed: the first in the order given.
