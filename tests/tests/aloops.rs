@@ -66,7 +66,9 @@ fn several_threads_run_at_once() {
     let tasks: Vec<_> = (0..3)
         .map(|_| {
             let all = Arc::clone(&all);
-            aloop.spawn(async move { drop(all.wait()) })
+            aloop.spawn(async move {
+                all.wait();
+            })
         })
         .collect();
     tasks.into_iter().for_each(|task| task.join().unwrap());

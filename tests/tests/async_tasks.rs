@@ -103,8 +103,12 @@ fn a_blocking_wait_on_its_thread_panics_and_says_so() {
     };
     let refused: [fn(Task<()>); 4] = [
         |task| drop(task.join()),
-        |task| drop(task.wait().is_ok()),
-        |task| drop(task.wait_timeout(FAR).is_ok()),
+        |task| {
+            let _ = task.wait();
+        },
+        |task| {
+            let _ = task.wait_timeout(FAR);
+        },
         |task| drop(task.to_ref().wait()),
     ];
     for wait in refused {
@@ -113,9 +117,15 @@ fn a_blocking_wait_on_its_thread_panics_and_says_so() {
         panics(sup.spawn_async(async move { wait(never) }));
         found.kill().unwrap();
     }
-    panics(async_with(&sup, |ctx: TaskContext| async move { drop(ctx.recv()) }));
-    panics(async_with(&sup, |ctx: TaskContext| async move { drop(ctx.recv_timeout(FAR)) }));
-    panics(async_with(&sup, |ctx: TaskContext| async move { drop(ctx.wait_stop(FAR)) }));
+    panics(async_with(&sup, |ctx: TaskContext| async move {
+        let _ = ctx.recv();
+    }));
+    panics(async_with(&sup, |ctx: TaskContext| async move {
+        let _ = ctx.recv_timeout(FAR);
+    }));
+    panics(async_with(&sup, |ctx: TaskContext| async move {
+        let _ = ctx.wait_stop(FAR);
+    }));
     let (aloop, inner) = (sup.create_aloop("default"), sup.clone());
     panics(sup.spawn_async(async move { aloop.run(async {}) }));
     panics(sup.spawn_async(async move { inner.block() }));

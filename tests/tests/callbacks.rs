@@ -274,7 +274,9 @@ fn it_may_stop_the_supervisor() {
         };
         let inner = sup.clone();
         let task = builder
-            .on_complete(move |_| drop(inner.stop(StopOptions::new())))
+            .on_complete(move |_| {
+                inner.stop(StopOptions::new());
+            })
             .supervisor(&sup)
             .start();
         assert_eq!(task.wait_timeout(FAR).unwrap(), &7, "kind {kind}");

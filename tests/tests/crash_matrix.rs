@@ -301,20 +301,23 @@ fn slow() -> Slow {
 fn half(way: Way) -> (u32, Vec<u8>) {
     // SAFETY: no preconditions.
     let writer = unsafe { libc::gettid() };
-    atasker::supervisor().spawn(move || {
+    drop(atasker::supervisor().spawn(move || {
         eventually(|| {
             let call = std::fs::read_to_string(format!("/proc/self/task/{writer}/syscall"));
             let number = call.unwrap().split(' ').next().and_then(|n| n.parse().ok());
             number == Some(libc::SYS_sendto)
         });
         way.fail()
-    });
+    }));
     (std::process::id(), vec![5; 20_000_000])
 }
 
+/// What a large reply holds: the worker's process id, and bytes.
+type Large = (u32, Vec<u8>);
+
 /// The reply to `half` is half written when this returns, and nobody reads it until the gate is
 /// opened.
-fn half_written(sup: &Supervisor, way: Way) -> (Task<Slow>, Task<(u32, Vec<u8>)>, Gate) {
+fn half_written(sup: &Supervisor, way: Way) -> (Task<Slow>, Task<Large>, Gate) {
     let (reached, gate) = (Gate::new(), Gate::new());
     *HOLD.lock().unwrap() = Some((reached.clone(), gate.clone()));
     let slow = slow::builder().supervisor(sup).start();
@@ -384,7 +387,7 @@ fn a_worker_that_is_stopped_in_its_reply_is_killed() {
 fn stops_in_its_reply() -> Vec<u8> {
     // SAFETY: no preconditions.
     let writer = unsafe { libc::gettid() };
-    atasker::supervisor().spawn(move || {
+    drop(atasker::supervisor().spawn(move || {
         eventually(|| {
             let call = std::fs::read_to_string(format!("/proc/self/task/{writer}/syscall"));
             let number = call.unwrap().split(' ').next().and_then(|n| n.parse().ok());
@@ -392,7 +395,7 @@ fn stops_in_its_reply() -> Vec<u8> {
         });
         // SAFETY: a signal to this very process.
         unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) }
-    });
+    }));
     vec![5; 20_000_000]
 }
 

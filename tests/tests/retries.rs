@@ -40,7 +40,8 @@ fn a_panic_is_followed_by_another_run_while_retries_last() {
             let runs = Arc::new(AtomicU32::new(0));
             let task = {
                 let [thread, asynchronous] = later(&sup, &Arc::default(), 0, 0);
-                (thread.join().unwrap(), asynchronous.join().unwrap());
+                thread.join().unwrap();
+                asynchronous.join().unwrap();
                 let builder = match kind {
                     0 => TaskBuilder::repeatable(fails(&runs, failures)),
                     _ => {
