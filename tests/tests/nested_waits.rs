@@ -86,8 +86,23 @@ fn a_wait_for_room_gives_the_slot_up() {
 }
 
 #[test]
-fn a_wait_for_a_stop_gives_the_slot_up() {
-    gives_its_slot_up::<(), ()>(|ctx| assert!(ctx.wait_stop(FAR)), |task| task.stop());
+fn a_sleep_keeps_the_slot() {
+    let sup = pool(1);
+    let sleeper = TaskBuilder::with_context(|ctx: &TaskContext| {
+        ctx.message("begun");
+        ctx.wait_stop(FAR)
+    })
+    .supervisor(&sup)
+    .start();
+    while sleeper.progress().is_none() {
+        std::thread::yield_now();
+    }
+    let next = sup.spawn(|| ());
+    assert!(!next.is_started());
+    assert_eq!(sup.info().thread_pool.blocked, 0);
+    sleeper.stop();
+    assert!(sleeper.join().unwrap());
+    next.join().unwrap();
 }
 
 /// The same for a wait for a task of another supervisor.

@@ -118,13 +118,14 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         Poll::Pending
     }
 
-    /// Sleeps until the task is asked to stop (true), or until the time is over (false).
+    /// Sleeps until the task is asked to stop (true), or until the time is over (false). It keeps
+    /// its slot meanwhile, as any sleep does: only a wait for others gives it up.
     ///
     /// # Panics
     /// On the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
     pub fn wait_stop(&self, timeout: Duration) -> bool {
         let watch = StopWatch { header: self.header(), key: WaiterKey::next() };
-        park::block_on(Some(clock::after(timeout)), |context| self.poll_stop(watch.key, context))
+        park::sleep_on(clock::after(timeout), |context| self.poll_stop(watch.key, context))
             .is_some()
     }
 
