@@ -5,6 +5,7 @@
 //! requests to stop, messages, the end. When that socket closes, the parent is gone, and the thread
 //! ends the whole process group, whatever the task thread is at.
 
+use std::io::Write as _;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -91,6 +92,8 @@ pub(super) fn take_over() {
     worker::set_name(c"atasker worker");
     let (child, frames) = match connect(parent) {
         Ok(connected) => connected,
+        // The program has ended meanwhile: that is nothing to tell its user.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => exit(1),
         Err(error) => {
             eprintln!("atasker: a worker process could not start: {error}");
             exit(1);
@@ -374,9 +377,8 @@ impl Child {
             reply.truncate(REPLY_HEAD);
             reply.extend_from_slice(&errors::encode(&error));
         }
-        if let Some(marker) = self.marker.get() {
-            marker.end();
-        }
+        // What the task has printed is out when its result is: this process may be killed any time.
+        let _ = std::io::stdout().flush();
         self.end(&task);
         self.answer(call, ok, &mut reply);
         scratch.keep(reply);

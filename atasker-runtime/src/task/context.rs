@@ -123,6 +123,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     ///
     /// # Panics
     /// On the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
+    #[track_caller]
     pub fn wait_stop(&self, timeout: Duration) -> bool {
         let watch = StopWatch { header: self.header(), key: WaiterKey::next() };
         park::sleep_on(clock::after(timeout), |context| self.poll_stop(watch.key, context))
@@ -153,6 +154,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     ///
     /// # Panics
     /// On the thread of an aloop: use [`recv_async`](Self::recv_async) there.
+    #[track_caller]
     pub fn recv(&self) -> Result<I, RecvError> {
         self.received(self.links.inbox.recv(None))
     }
@@ -161,6 +163,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     ///
     /// # Errors
     /// [`RecvError::Timeout`] when the time is over, and those of [`recv`](Self::recv).
+    #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<I, RecvError> {
         self.received(self.links.inbox.recv(Some(clock::after(timeout))))
     }
@@ -204,6 +207,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     ///
     /// # Errors
     /// Gives the message back when the task counts as ended (its time is over).
+    #[track_caller]
     pub fn send(&self, message: O) -> Result<(), SendError<O>> {
         match self.open_outbox() {
             Some(outbox) => self.sent(outbox.send(message)),

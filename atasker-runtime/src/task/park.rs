@@ -84,7 +84,9 @@ const ON_ALOOP_MESSAGE: &str = "a blocking wait on an aloop's own thread would s
 /// Polls until ready, or until the deadline: `None`. Blocks the thread in between.
 ///
 /// # Panics
-/// On the thread of an aloop, if it would have to block.
+/// On the thread of an aloop, if it would have to block. The panic names the user's line: whatever
+/// lies between has `track_caller`, too.
+#[track_caller]
 pub(crate) fn block_on<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -94,6 +96,7 @@ pub(crate) fn block_on<T>(
 
 /// The same; `help` is called when no thread can be started in this one's place: it may do the
 /// awaited work itself, and says whether it did.
+#[track_caller]
 pub(crate) fn block_on_or_help<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -149,6 +152,7 @@ fn park_until<T>(
 }
 
 /// Blocks on a future.
+#[track_caller]
 pub(crate) fn block_on_future<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     block_on(None, |context| future.as_mut().poll(context)).expect("there is no deadline")
