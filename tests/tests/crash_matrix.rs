@@ -295,34 +295,45 @@ fn slow() -> Slow {
     Slow
 }
 
-/// Fails on another thread of its process as soon as the reply is half written: this one is more
-/// than a socket holds, and nobody reads it.
-#[background_task(tt = "mp")]
-fn half(way: Way) -> (u32, Vec<u8>) {
+/// The parent reads nothing from its one worker process from now on, until the gate is opened.
+fn unread(sup: &Supervisor) -> (Task<Slow>, Gate) {
+    let (reached, gate) = (Gate::new(), Gate::new());
+    *HOLD.lock().unwrap() = Some((reached.clone(), gate.clone()));
+    let slow = slow::builder().supervisor(sup).start();
+    reached.wait();
+    (slow, gate)
+}
+
+/// Gives a result that is more than a socket holds; as soon as its reply is half written, because
+/// nobody reads it, another thread of the process does `f`.
+fn while_written<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Vec<u8> {
     // SAFETY: no preconditions.
     let writer = unsafe { libc::gettid() };
     drop(atasker::supervisor().spawn(move || {
         eventually(|| {
             let call = std::fs::read_to_string(format!("/proc/self/task/{writer}/syscall"));
-            let number = call.unwrap().split(' ').next().and_then(|n| n.parse().ok());
+            let number = call.unwrap().split(' ').next().and_then(|number| number.parse().ok());
             number == Some(libc::SYS_sendto)
         });
-        way.fail()
+        f()
     }));
-    (std::process::id(), vec![5; 20_000_000])
+    vec![5; 20_000_000]
 }
 
-/// What a large reply holds: the worker's process id, and bytes.
-type Large = (u32, Vec<u8>);
+#[background_task(tt = "mp")]
+fn fails_in_its_reply(way: Way) -> Vec<u8> {
+    while_written(move || way.fail())
+}
 
-/// The reply to `half` is half written when this returns, and nobody reads it until the gate is
-/// opened.
-fn half_written(sup: &Supervisor, way: Way) -> (Task<Slow>, Task<Large>, Gate) {
-    let (reached, gate) = (Gate::new(), Gate::new());
-    *HOLD.lock().unwrap() = Some((reached.clone(), gate.clone()));
-    let slow = slow::builder().supervisor(sup).start();
-    reached.wait();
-    (slow, half::builder(way).supervisor(sup).start(), gate)
+#[background_task(tt = "mp")]
+fn stops_in_its_reply() -> Vec<u8> {
+    // SAFETY: a signal to this very process.
+    while_written(|| unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) })
+}
+
+#[background_task(tt = "mp")]
+fn pid() -> u32 {
+    std::process::id()
 }
 
 #[test]
@@ -332,11 +343,9 @@ fn half_a_result_written() {
     for way in WAYS.into_iter().filter(|way| way.cause().is_some()) {
         let at = format!("half a result written, {way:?}");
         let _watchdog = Watchdog::new(&at, FAR);
-        let worker = {
-            let before = pid::builder().supervisor(&sup).start();
-            before.join().unwrap()
-        };
-        let (slow, half, gate) = half_written(&sup, way);
+        let worker = pid::builder().supervisor(&sup).start().join().unwrap();
+        let (slow, gate) = unread(&sup);
+        let half = fails_in_its_reply::builder(way).supervisor(&sup).start();
         let next = twice::builder(4).supervisor(&sup).start();
         eventually(|| Process::is_gone(worker));
         gate.open();
@@ -346,57 +355,36 @@ fn half_a_result_written() {
     }
 }
 
-#[background_task(tt = "mp")]
-fn pid() -> u32 {
-    std::process::id()
-}
-
-/// As above, but the worker is stopped instead of ended: who kills the task still reaches it.
+/// As above, but the worker is stopped instead of ended: who kills the task still reaches it, and so
+/// does its time limit.
 #[test]
 fn a_worker_that_is_stopped_in_its_reply_is_killed() {
     let (_turn, _) = turn("stopped in its reply");
     let sup = supervisor(MpPoolConfig::new(1));
-    for limited in [false, true] {
+    for limit in [None, Some(Duration::from_secs(2))] {
         let worker = pid::builder().supervisor(&sup).start().join().unwrap();
-        let (reached, gate) = (Gate::new(), Gate::new());
-        *HOLD.lock().unwrap() = Some((reached.clone(), gate.clone()));
-        let slow = slow::builder().supervisor(&sup).start();
-        reached.wait();
-        let mut builder = stops_in_its_reply::builder().supervisor(&sup);
-        if limited {
-            builder = builder.timeout(Duration::from_secs(2));
-        }
-        let task = builder.start();
+        let (slow, gate) = unread(&sup);
+        let builder = stops_in_its_reply::builder().supervisor(&sup);
+        let task = match limit {
+            Some(limit) => builder.timeout(limit).start(),
+            None => builder.start(),
+        };
         eventually(|| Process::of(worker).unwrap().state == 'T');
-        // Read what is there: the reply is not whole, and no more of it comes.
+        // What is there is read: the reply is not whole, and no more of it comes.
         gate.open();
         slow.join().unwrap();
         let next = twice::builder(4).supervisor(&sup).start();
-        if limited {
-            assert!(task.join().unwrap_err().is_timeout());
-        } else {
-            task.kill().unwrap();
-            assert!(task.join().unwrap_err().is_canceled());
-        }
+        let error = match limit {
+            Some(_) => task.join().unwrap_err(),
+            None => {
+                task.kill().unwrap();
+                task.join().unwrap_err()
+            }
+        };
+        assert_eq!((error.is_timeout(), error.is_canceled()), (limit.is_some(), limit.is_none()));
         assert_eq!(next.join().unwrap(), 8);
         assert!(Process::is_gone(worker));
     }
-}
-
-#[background_task(tt = "mp")]
-fn stops_in_its_reply() -> Vec<u8> {
-    // SAFETY: no preconditions.
-    let writer = unsafe { libc::gettid() };
-    drop(atasker::supervisor().spawn(move || {
-        eventually(|| {
-            let call = std::fs::read_to_string(format!("/proc/self/task/{writer}/syscall"));
-            let number = call.unwrap().split(' ').next().and_then(|n| n.parse().ok());
-            number == Some(libc::SYS_sendto)
-        });
-        // SAFETY: a signal to this very process.
-        unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) }
-    }));
-    vec![5; 20_000_000]
 }
 
 /// Plain functions, for `worker_init` and `worker_exit` take no other.

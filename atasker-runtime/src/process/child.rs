@@ -185,11 +185,15 @@ impl Child {
             }));
         }
         let _ = HOOKS.set((setup.init, setup.exit));
-        worker::set_nice(setup.nice);
         overflow::install(&self.page.overflow);
         thread_start::set(overflow::watch_this_thread);
         report_aborting_panics(self);
         events::install(setup.level);
+        if let Err(error) = worker::add_nice(setup.nice) {
+            // A negative one needs a permission, and the tasks can do without.
+            let nice = setup.nice;
+            tracing::warn!(target: "atasker", nice, %error, "a worker process can't be that nice");
+        }
         if let Some(word) = setup.log {
             let marker = logs::Marker::new(word)
                 .map_err(|error| format!("its output can't be taken: {error}"))?;

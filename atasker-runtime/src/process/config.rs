@@ -159,7 +159,9 @@ impl MpPoolConfig {
         self.worker_exit = Some(f);
         self
     }
-    /// How nice the worker processes are to others: 0 as the program, up to 19.
+    /// How much nicer than the program the worker processes are to others: 0, as the program, up to
+    /// 19. Less than 0 needs a permission; without it, they are as nice as the program, and a warning
+    /// is logged.
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = nice;
         self

@@ -109,9 +109,14 @@ pub(crate) fn ignore_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
-/// Makes this process yield to others.
-pub(crate) fn set_nice(nice: i32) {
-    let _ = rustix::process::setpriority_process(None, nice);
+/// Makes this process so much nicer to others than it was.
+pub(crate) fn add_nice(more: i32) -> io::Result<()> {
+    if more != 0 {
+        let now = rustix::process::getpriority_process(None)?;
+        let nice = now.saturating_add(more).clamp(-20, 19);
+        rustix::process::setpriority_process(None, nice)?;
+    }
+    Ok(())
 }
 
 /// Caps what this process may add to its address space.
