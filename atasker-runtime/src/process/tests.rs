@@ -703,6 +703,8 @@ fn a_storm_of_everything() {
     sup.stop(StopOptions::new());
 }
 
+mod abuse;
+
 mod events_reach_the_parent {
     use super::*;
     use parking_lot::Mutex;
