@@ -527,6 +527,34 @@ pub(super) fn tell_rubbish() {
     }
 }
 
+/// Spoils the page, and goes on.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn spoil_page(pattern: u64) {
+    if let Some(child) = CHILD.get() {
+        child.page.spoil(pattern);
+    }
+}
+
+/// Answers, by the page for its own call, by the frame for another.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn reply_for_another() {
+    let Some(child) = CHILD.get() else { return };
+    let call = current_call();
+    child.page.finish(call, ReplyAt::Socket, &[], child.out.lock().written);
+    child.write(&ToParent::Reply { call: call + 1, ok: true, bytes: &[] });
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Answers, and says that frames were written before which were not.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn claim_frames() {
+    if let Some(child) = CHILD.get() {
+        child.out.lock().written += 1;
+    }
+}
+
 /// Dies like a worker that is killed in the middle of a large reply.
 #[cfg(all(test, feature = "pre-main"))]
 pub(super) fn die_in_reply(size: usize) {
