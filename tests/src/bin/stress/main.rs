@@ -26,7 +26,7 @@ use atasker::{MpPoolConfig, PoolConfig, StopOptions, Supervisor};
 use atasker_tests::Watchdog;
 use atasker_tests::processes::{self, Process};
 
-use options::Options;
+use options::{Options, Tasks};
 use pending::{AnyPending, Scene};
 use random::Random;
 use report::Report;
@@ -50,7 +50,12 @@ fn main() -> ExitCode {
     keep_little();
 
     // What stays for good is made first: the timer, the spawner, the allocator's own.
-    let warm_up = Options { length: Duration::from_secs(1), seed: !options.seed, ..options };
+    let warm_up = Options {
+        length: Duration::from_secs(1),
+        tasks: Tasks::Mixed,
+        seed: !options.seed,
+        ..options
+    };
     let mut problems = Vec::new();
     problems.extend(run(&warm_up).problems());
     let before = Traces::of_this_process();
