@@ -42,3 +42,8 @@ fn a_stray_marker_does_no_harm() {
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "main\nsum 3, elsewhere: true\n");
 }
+
+#[test]
+fn panics_are_told() {
+    assert_eq!(output(env!("CARGO_BIN_EXE_panics")), "panics are told, and panics unwind\n");
+}

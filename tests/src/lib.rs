@@ -1,6 +1,7 @@
 //! Shared helpers of the integration tests.
 
 use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub mod processes;
@@ -75,25 +76,29 @@ pub fn eventually(mut so: impl FnMut() -> bool) {
 
 /// Ends the whole test program, and prints what every thread of it and of its worker processes
 /// does, if it is not dropped in time.
-pub struct Watchdog(Option<mpsc::Sender<()>>);
+pub struct Watchdog(Option<(mpsc::Sender<()>, JoinHandle<()>)>);
 
 impl Watchdog {
     /// `what` is under way, and takes so long at most.
     pub fn new(what: impl Into<String>, limit: Duration) -> Self {
         let (sender, dropped) = mpsc::channel::<()>();
         let what = what.into();
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             if dropped.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
                 eprintln!("not over in {limit:?}: {what}\n{}", processes::threads());
                 std::process::abort();
             }
         });
-        Watchdog(Some(sender))
+        Watchdog(Some((sender, thread)))
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        self.0 = None;
+        if let Some((sender, thread)) = self.0.take() {
+            drop(sender);
+            // It leaves no trace.
+            let _ = thread.join();
+        }
     }
 }

@@ -31,6 +31,9 @@ use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker,
 
 use std::os::fd::OwnedFd;
 
+/// So much nicer are tasks of low priority, where niceness follows the priority.
+const MORE_FOR_LOW: i32 = 10;
+
 /// What both threads share.
 pub(super) struct Child {
     page: Mapping<Page>,
@@ -123,10 +126,10 @@ fn connect(parent: u32) -> std::io::Result<(Child, Frames)> {
 }
 
 fn serve(child: &'static Child, mut frames: Frames) -> ! {
-    let (first, memory) = loop {
+    let (first, memory, by_priority) = loop {
         match frames.next::<ToWorker<'_>>() {
             Ok(Some(ToWorker::Setup(setup))) => match child.prepare(&setup) {
-                Ok(()) => break (setup.first, setup.memory),
+                Ok(()) => break (setup.first, setup.memory, setup.nice_by_priority),
                 Err(reason) => child.refuse(&reason),
             },
             Ok(None) => child.read_control(&mut frames),
@@ -149,7 +152,14 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
             child.refuse(&format!("its `worker_init` failed: {error}"));
         }
         child.write(&ToParent::Ready { pid: worker::pid() });
-        child.run_calls(first);
+        let nice = by_priority.then(worker::Niceness::new).flatten();
+        if by_priority && nice.is_none() {
+            tracing::debug!(
+                target: "atasker",
+                "tasks of low priority can't be nicer: the others after them would have to stay so"
+            );
+        }
+        child.run_calls(first, nice);
         if let Some(offset) = exit_hook
             && let Err(error) = panic::catch(|| run_hook(offset))
         {
@@ -297,8 +307,8 @@ fn outbox(task: &dyn AnyTask) -> Option<&Arc<Channel<Bytes>>> {
 
 /// The task thread.
 impl Child {
-    fn run_calls(&'static self, first: u64) {
-        let mut scratch = Scratch::default();
+    fn run_calls(&'static self, first: u64, nice: Option<worker::Niceness>) {
+        let mut scratch = Scratch { nice, ..Scratch::default() };
         let mut call = first;
         // Calls are done of which the parent has not been told.
         let mut untold = false;
@@ -361,6 +371,9 @@ impl Child {
         let function = FUNCTIONS.get(order.function as usize);
         let task = self.local_task(call, &order, function, name);
         self.begin(call, &task);
+        if let Some(nice) = &mut scratch.nice {
+            nice.be(if task.header().priority == Priority::Low { MORE_FOR_LOW } else { 0 });
+        }
         if let Some(marker) = self.marker.get() {
             marker.begin(task.header().id);
         }
@@ -467,11 +480,13 @@ impl Child {
     }
 }
 
-/// Buffers that are used again.
+/// What the task thread keeps from one call to the next: buffers that are used again.
 #[derive(Default)]
 struct Scratch {
     args: Vec<u8>,
     reply: Vec<u8>,
+    /// Where it follows the task's priority.
+    nice: Option<worker::Niceness>,
 }
 
 impl Scratch {

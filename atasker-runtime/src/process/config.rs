@@ -61,6 +61,7 @@ pub struct MpPoolConfig {
     pub(crate) worker_init: Option<fn()>,
     pub(crate) worker_exit: Option<fn()>,
     pub(crate) nice: i32,
+    pub(crate) nice_by_priority: bool,
     pub(crate) worker_data: Option<Arc<WorkerData>>,
     pub(crate) queue_limit: Option<(usize, Overflow)>,
     pub(crate) queue_bytes: Option<(u64, Overflow)>,
@@ -83,6 +84,7 @@ impl MpPoolConfig {
             worker_init: None,
             worker_exit: None,
             nice: 0,
+            nice_by_priority: false,
             worker_data: None,
             queue_limit: None,
             queue_bytes: None,
@@ -131,7 +133,9 @@ impl MpPoolConfig {
         self
     }
     /// Caps the address space that a worker process may add to what it has at its start: a task
-    /// that asks for more fails to allocate.
+    /// that asks for more fails to allocate, and that ends its worker process with SIGABRT unless the
+    /// task asked by `try_reserve`. Stacks and the room that the allocator sets aside for each further
+    /// thread count, too.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = (bytes > 0).then_some(bytes);
         self
@@ -164,6 +168,16 @@ impl MpPoolConfig {
     /// is logged.
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = nice;
+        self
+    }
+    /// Tasks of low priority, and what they start, are nicer by 10 than the others.
+    ///
+    /// Where the system does not permit a process to be less nice again (that takes CAP_SYS_NICE,
+    /// or a limit RLIMIT_NICE that allows it), this changes nothing: else a worker process that has
+    /// run one task of low priority would be slow for all others after it. A worker says so once, at
+    /// the level DEBUG.
+    pub fn nice_by_priority(mut self, yes: bool) -> Self {
+        self.nice_by_priority = yes;
         self
     }
     /// A value that every worker process finds as

@@ -82,6 +82,7 @@ fn start(request: Request) -> io::Result<()> {
         first,
         level: events::level(),
         nice: config.nice,
+        nice_by_priority: config.nice_by_priority,
         memory: config.memory_limit.unwrap_or(0),
         log: logs.as_ref().map(Logs::word),
         init: config.worker_init.map(entry::offset_of),

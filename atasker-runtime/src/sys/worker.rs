@@ -119,6 +119,37 @@ pub(crate) fn add_nice(more: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the calling thread be nicer to others, and less nice again. On Linux each thread has a
+/// niceness of its own, which the threads and processes inherit that it starts.
+#[derive(Debug)]
+pub(crate) struct Niceness {
+    usual: i32,
+    now: i32,
+}
+
+impl Niceness {
+    /// `None` if this process is not permitted to be less nice again, once it was nicer.
+    pub(crate) fn new() -> Option<Self> {
+        let usual = rustix::process::getpriority_process(None).ok()?;
+        // Tried on a thread that is not needed any more if it stays as it is.
+        let there_and_back = move || {
+            let set = |nice| rustix::process::setpriority_process(None, nice).is_ok();
+            set((usual + 1).min(19)) && set(usual)
+        };
+        let tried = std::thread::Builder::new().name("atasker nice".into()).spawn(there_and_back);
+        let permitted = tried.ok()?.join().unwrap_or(false);
+        permitted.then_some(Niceness { usual, now: usual })
+    }
+
+    /// This thread is so much nicer than usual from now on.
+    pub(crate) fn be(&mut self, more: i32) {
+        let wanted = (self.usual + more).clamp(-20, 19);
+        if wanted != self.now && rustix::process::setpriority_process(None, wanted).is_ok() {
+            self.now = wanted;
+        }
+    }
+}
+
 /// Caps what this process may add to its address space.
 pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;

@@ -67,6 +67,8 @@ pub(crate) struct Setup<'a> {
     /// The most verbose level of tracing that anybody listens to: 0 none, 1 error, .. 5 trace.
     pub(crate) level: u8,
     pub(crate) nice: i32,
+    /// Tasks of low priority are nicer still.
+    pub(crate) nice_by_priority: bool,
     /// Bytes that may be added to the address space; 0: no limit.
     pub(crate) memory: u64,
     /// Standard output and error go to the parent's log: the word that marks off tasks in them.
@@ -247,6 +249,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                     .u64(setup.first)
                     .u8(setup.level)
                     .u32(setup.nice.cast_unsigned())
+                    .u8(u8::from(setup.nice_by_priority))
                     .u64(setup.memory)
                     .option(setup.log)
                     .option(setup.init)
@@ -275,6 +278,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 first: fields.u64()?,
                 level: fields.u8()?,
                 nice: fields.u32()?.cast_signed(),
+                nice_by_priority: fields.u8()? == 1,
                 memory: fields.u64()?,
                 log: fields.option()?,
                 init: fields.option()?,
@@ -422,6 +426,7 @@ mod tests {
             first: 2,
             level: 5,
             nice: -3,
+            nice_by_priority: true,
             memory: 4,
             log: Some(9),
             init: Some(5),

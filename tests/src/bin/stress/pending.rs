@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use atasker::{Supervisor, SupervisorInfo, Task, TaskBuilder, TaskError, TaskStatus, TaskType};
 
@@ -20,8 +20,8 @@ pub struct Scene {
     problems: Mutex<Vec<String>>,
     /// Worker processes that were killed from outside.
     killed: Mutex<HashSet<u32>>,
-    /// Tasks that blamed the death of each worker process: one at most.
-    blamed: Mutex<BTreeMap<u32, String>>,
+    /// The task that each worker process's death has cost, and when that was.
+    blamed: Mutex<BTreeMap<u32, (SystemTime, String)>>,
     resized: AtomicU64,
 }
 
@@ -241,7 +241,12 @@ where
                     unfit(&format!("its worker {death}"));
                 }
                 let this = format!("{kind} {}", info.id);
-                if let Some(other) = scene.blamed.lock().unwrap().insert(death.pid(), this) {
+                // The system gives a number anew after a while, but not at once.
+                const FOR_SURE: Duration = Duration::from_secs(1);
+                let other = scene.blamed.lock().unwrap().insert(death.pid(), (completed, this));
+                if let Some((at, other)) = other
+                    && at.max(completed).duration_since(at.min(completed)).unwrap() < FOR_SURE
+                {
                     unfit(&format!("worker process {} has cost {other}, too", death.pid()));
                 }
                 if own { "worker died" } else { "worker killed" }

@@ -1,0 +1,23 @@
+//! A panic in a worker process reaches the handle with its message and place, also in a program that
+//! is built with `panic = "abort"`; and the pool goes on.
+
+use atasker::{TaskError, background_task};
+use atasker_tests_init::add;
+
+#[background_task(tt = "mp")]
+fn panics(text: &str) {
+    panic!("no luck with {text}");
+}
+
+fn main() {
+    atasker::init();
+    for text in ["this", "that"] {
+        let error = panics(text).join().expect_err("it panics");
+        let TaskError::Panicked { message, location, .. } = &error else { panic!("{error}") };
+        assert_eq!(message, &format!("no luck with {text}"));
+        assert!(location.as_ref().is_some_and(|place| place.contains("panics.rs:")), "{error}");
+        assert_eq!(add(1, 2).join().expect("the pool goes on").0, 3);
+    }
+    let mode = if cfg!(panic = "abort") { "abort" } else { "unwind" };
+    println!("panics are told, and panics {mode}");
+}
