@@ -29,6 +29,7 @@ mod wire;
 // 2: order and time
 mod backlog;
 mod job;
+mod thread_start;
 mod timer;
 
 // 3: places

@@ -1,7 +1,9 @@
 //! Shared helpers of the integration tests.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
+
+pub mod processes;
 
 use atasker::{PoolConfig, Priority, Supervisor, Task, TaskBuilder};
 
@@ -68,5 +70,30 @@ pub fn eventually(mut so: impl FnMut() -> bool) {
     while !so() {
         assert!(Instant::now() < end, "it never came to that");
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Ends the whole test program, and prints what every thread of it and of its worker processes
+/// does, if it is not dropped in time.
+pub struct Watchdog(Option<mpsc::Sender<()>>);
+
+impl Watchdog {
+    /// `what` is under way, and takes so long at most.
+    pub fn new(what: impl Into<String>, limit: Duration) -> Self {
+        let (sender, dropped) = mpsc::channel::<()>();
+        let what = what.into();
+        std::thread::spawn(move || {
+            if dropped.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("not over in {limit:?}: {what}\n{}", processes::threads());
+                std::process::abort();
+            }
+        });
+        Watchdog(Some(sender))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0 = None;
     }
 }

@@ -21,6 +21,7 @@ use crate::supervisor::Core;
 use crate::task::handle::Task;
 use crate::task::wait::ended;
 use crate::task::{AnyTask, park};
+use crate::thread_start;
 
 pub(crate) use body::{Once, Repeat, Seat};
 pub(crate) use place::Aloops;
@@ -78,6 +79,7 @@ impl Inner {
             supervisor,
         });
         std::thread::Builder::new().name(thread_name).spawn(move || {
+            thread_start::thread_starts();
             park::mark_aloop_thread();
             runtime.block_on(shutdown.notified());
             // Futures that still run are dropped here, each at the await where it stands.
@@ -134,6 +136,7 @@ fn runtime(thread_name: &str, threads: usize) -> std::io::Result<Runtime> {
         .thread_name(thread_name)
         // Not at the start of each thread: those of `spawn_blocking` are there to block. Polling
         // is marked besides, for a thread that has not yet paused.
+        .on_thread_start(thread_start::thread_starts)
         .on_thread_park(park::mark_aloop_thread)
         .enable_all()
         .build()
@@ -162,6 +165,7 @@ impl Aloop {
     /// # Panics
     /// With the future's own panic; when the loop is stopped before the future returns; and on the
     /// thread of an aloop, which must not block: use `.await` there.
+    #[track_caller]
     pub fn run<R: Send + 'static>(&self, future: impl Future<Output = R> + Send + 'static) -> R {
         assert!(
             !park::on_aloop_thread(),

@@ -5,6 +5,7 @@
 //! requests to stop, messages, the end. When that socket closes, the parent is gone, and the thread
 //! ends the whole process group, whatever the task thread is at.
 
+use std::io::Write as _;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,7 +17,7 @@ use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::page::{INLINE, Order, Page, ReplyAt};
-use crate::process::{data, errors, events};
+use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
 use crate::sys::{entry, link, mapping::Mapping, overflow, worker};
 use crate::task::body::Once;
@@ -25,6 +26,7 @@ use crate::task::channel::{Bytes, Channel, Links, Port};
 use crate::task::header::Header;
 use crate::task::state::Ending;
 use crate::task::{AnyTask, Owner, current, panic};
+use crate::thread_start;
 use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply};
 
 use std::os::fd::OwnedFd;
@@ -39,6 +41,8 @@ pub(super) struct Child {
     out: Mutex<Out>,
     now: Mutex<Now>,
     shutdown: AtomicBool,
+    /// Marks off tasks in what this process prints.
+    marker: OnceLock<logs::Marker>,
     owner: OnceLock<Arc<ChildOwner>>,
 }
 
@@ -88,6 +92,8 @@ pub(super) fn take_over() {
     worker::set_name(c"atasker worker");
     let (child, frames) = match connect(parent) {
         Ok(connected) => connected,
+        // The program has ended meanwhile: that is nothing to tell its user.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => exit(1),
         Err(error) => {
             eprintln!("atasker: a worker process could not start: {error}");
             exit(1);
@@ -110,16 +116,17 @@ fn connect(parent: u32) -> std::io::Result<(Child, Frames)> {
         out: Mutex::default(),
         now: Mutex::default(),
         shutdown: AtomicBool::new(false),
+        marker: OnceLock::new(),
         owner: OnceLock::new(),
     };
     Ok((child, Frames::new()))
 }
 
 fn serve(child: &'static Child, mut frames: Frames) -> ! {
-    let first = loop {
+    let (first, memory) = loop {
         match frames.next::<ToWorker<'_>>() {
             Ok(Some(ToWorker::Setup(setup))) => match child.prepare(&setup) {
-                Ok(()) => break setup.first,
+                Ok(()) => break (setup.first, setup.memory),
                 Err(reason) => child.refuse(&reason),
             },
             Ok(None) => child.read_control(&mut frames),
@@ -130,6 +137,12 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
     let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
         overflow::watch_this_thread();
         worker::continue_after_parent();
+        // From here on: what this thread needed for itself is not the tasks' expense.
+        if memory > 0
+            && let Err(error) = worker::limit_memory(memory)
+        {
+            child.refuse(&format!("its memory can't be limited: {error}"));
+        }
         if let Some(offset) = init
             && let Err(error) = panic::catch(|| run_hook(offset))
         {
@@ -172,13 +185,19 @@ impl Child {
             }));
         }
         let _ = HOOKS.set((setup.init, setup.exit));
-        worker::set_nice(setup.nice);
         overflow::install(&self.page.overflow);
+        thread_start::set(overflow::watch_this_thread);
         report_aborting_panics(self);
         events::install(setup.level);
-        if setup.memory > 0 {
-            worker::limit_memory(setup.memory)
-                .map_err(|error| format!("its memory can't be limited: {error}"))?;
+        if let Err(error) = worker::add_nice(setup.nice) {
+            // A negative one needs a permission, and the tasks can do without.
+            let nice = setup.nice;
+            tracing::warn!(target: "atasker", nice, %error, "a worker process can't be that nice");
+        }
+        if let Some(word) = setup.log {
+            let marker = logs::Marker::new(word)
+                .map_err(|error| format!("its output can't be taken: {error}"))?;
+            let _ = self.marker.set(marker);
         }
         Ok(())
     }
@@ -342,6 +361,9 @@ impl Child {
         let function = FUNCTIONS.get(order.function as usize);
         let task = self.local_task(call, &order, function, name);
         self.begin(call, &task);
+        if let Some(marker) = self.marker.get() {
+            marker.begin(task.header().id);
+        }
 
         let mut reply = std::mem::take(&mut scratch.reply);
         reply.resize(REPLY_HEAD, 0);
@@ -359,6 +381,8 @@ impl Child {
             reply.truncate(REPLY_HEAD);
             reply.extend_from_slice(&errors::encode(&error));
         }
+        // What the task has printed is out when its result is: this process may be killed any time.
+        let _ = std::io::stdout().flush();
         self.end(&task);
         self.answer(call, ok, &mut reply);
         scratch.keep(reply);

@@ -19,6 +19,15 @@ pub enum WorkerStdio {
     Inherit,
     /// Nowhere.
     Null,
+    /// To `tracing`, line by line: standard output at the level INFO, standard error at WARN, with
+    /// the target `atasker` and the fields `worker` (its process id), `task` and `stream`.
+    ///
+    /// `task` is the one that the worker had begun last when it wrote the line. A task's lines come
+    /// before its end is seen; what a worker wrote before its death comes, too. A line longer than
+    /// 16 KiB comes in pieces. A worker that writes faster than the subscriber takes the lines
+    /// waits. What a task has not written when it ends, because its program's own buffers
+    /// hold it (those of C's `printf`, say), comes later or, at a crash, not at all.
+    Log,
 }
 
 /// The size and rules of a supervisor's pool of worker processes.
@@ -150,7 +159,9 @@ impl MpPoolConfig {
         self.worker_exit = Some(f);
         self
     }
-    /// How nice the worker processes are to others: 0 as the program, up to 19.
+    /// How much nicer than the program the worker processes are to others: 0, as the program, up to
+    /// 19. Less than 0 needs a permission; without it, they are as nice as the program, and a warning
+    /// is logged.
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = nice;
         self

@@ -374,23 +374,22 @@ impl Inner {
         }
     }
 
-    /// Ends the worker process of a lane because of a call of its, which has begun.
+    /// Ends the worker process of a lane because of a call of its, which has begun. Nothing happens
+    /// if the worker has come to a later call: then the reply to this one is through.
     pub(super) fn doom(&mut self, index: usize, call: u64, why: Why) {
-        let lane = &mut self.lanes[index];
-        if lane.doomed.is_some() {
+        if self.lanes[index].doomed.is_some() {
             return;
         }
         // Nothing else can begin there from here on.
-        let taken = lane.revoke_all(|_| true);
+        let taken = self.lanes[index].revoke_all(|_| true);
         for sent in taken {
             let priority = sent.priority;
             let job = self.unsend(index, sent);
             self.put_back(priority, job);
         }
         let lane = &mut self.lanes[index];
-        // What could not be taken back has begun, so ours is over at this very moment, and the
-        // worker is with another: it must live.
-        if lane.has_calls_after(call) {
+        // What could not be taken back has begun, so ours is over, and the worker is with another.
+        if !lane.is_at(call) {
             return;
         }
         lane.close();
@@ -399,6 +398,15 @@ impl Inner {
         if let Some(worker) = lane.worker() {
             worker.kill();
         }
+    }
+
+    /// The lane and the number of a call whose worker is at it: running it, or writing the reply.
+    pub(super) fn under_way(&mut self, task: &dyn AnyTask) -> Option<(usize, u64)> {
+        let Whereabouts::Lane { lane: index, call } = self.whereabouts(task) else {
+            return None;
+        };
+        let lane = self.lanes.get_mut(index)?;
+        (lane.replying() == Some(call) || lane.has_begun(call)).then_some((index, call))
     }
 
     /// Ends a lane's worker process: in order where it runs nothing, else at once.
@@ -412,11 +420,14 @@ impl Inner {
         let Some(worker) = lane.worker().cloned() else {
             return;
         };
-        if lane.live() == 0 {
-            worker.post_shutdown();
-        } else if lane.doomed.is_none() {
-            lane.doomed = Some((lane.first_call(), Why::Stop));
-            worker.kill();
+        let at = if lane.live() == 0 { lane.replying() } else { Some(lane.first_call()) };
+        match at {
+            None => worker.post_shutdown(),
+            Some(call) if lane.doomed.is_none() => {
+                lane.doomed = Some((call, Why::Stop));
+                worker.kill();
+            }
+            Some(_) => {}
         }
     }
 }

@@ -55,6 +55,9 @@ pub(super) struct Lane {
     pub(super) dead: bool,
     /// The call for which its worker process was killed.
     pub(super) doomed: Option<(u64, Why)>,
+    /// The last call that is done and whose reply is still on its way through the socket. All
+    /// replies before it are there, or in the socket to their last byte.
+    replying: Option<u64>,
     /// Calls in the page, in order; revoked ones are `None` until the worker has skipped them.
     calls: VecDeque<Option<Sent>>,
     /// The number of the first of them.
@@ -240,6 +243,27 @@ impl Lane {
         self.calls.get_mut(index)?.as_mut()
     }
 
+    /// The reply to this call is here.
+    pub(super) fn arrived(&mut self, call: u64) {
+        self.replying.take_if(|replying| *replying == call);
+    }
+
+    /// The call whose reply is still on its way.
+    pub(super) fn replying(&self) -> Option<u64> {
+        self.replying
+    }
+
+    /// Whether the worker is at this call and at no later one: it runs it, or writes its reply.
+    pub(super) fn is_at(&mut self, call: u64) -> bool {
+        let later = (call + 1).max(self.first)..self.next_call();
+        let Stage::Live(worker) = &self.stage else {
+            return false;
+        };
+        let begun = |step| matches!(step, Some(Step::Begun | Step::Done));
+        !later.into_iter().any(|later| begun(worker.page.step(later)))
+            && (self.replying == Some(call) || self.has_begun(call))
+    }
+
     /// Whether this call has begun and its reply is not there. One of which the page speaks nonsense
     /// counts as such.
     pub(super) fn has_begun(&mut self, call: u64) -> bool {
@@ -249,12 +273,6 @@ impl Lane {
                 Some(Step::Done) => worker.page.reply(call).0 == ReplyAt::Socket,
                 _ => false,
             })
-    }
-
-    /// Whether there is a call behind this one that was not taken back.
-    pub(super) fn has_calls_after(&self, call: u64) -> bool {
-        let behind = usize::try_from((call + 1).saturating_sub(self.first)).unwrap_or(usize::MAX);
-        self.calls.iter().skip(behind).any(Option::is_some)
     }
 
     /// Takes a call back that has not begun.
@@ -320,6 +338,7 @@ impl Lane {
                     self.live_of[sent.priority.index()] -= 1;
                     spent = spent.saturating_add(times.ended.saturating_sub(times.begun));
                     let progress = page.progress(call);
+                    self.replying = (reply == ReplyAt::Socket).then_some(call);
                     finished.push_back(Finished {
                         call,
                         sent,

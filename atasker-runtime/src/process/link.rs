@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::clock;
 use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::process::lane::{Finished, Sent, Why};
+use crate::process::logs::Logs;
 use crate::process::news::Rest;
 use crate::process::page::{Page, ReplyAt};
 use crate::process::pool::{ProcessPool, note_progress, promote};
@@ -225,10 +226,12 @@ struct Link<'a> {
     refused: Option<String>,
     /// The page makes no sense.
     spoiled: bool,
+    /// What the worker prints, where it comes here.
+    logs: Option<Logs>,
 }
 
 /// Listens to one worker process until it has ended, and buries it.
-pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>) {
+pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: Option<Logs>) {
     let wanted = pool.joined(lane, worker);
     let mut link = Link {
         pool,
@@ -240,6 +243,7 @@ pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>) {
         proven: false,
         refused: None,
         spoiled: false,
+        logs,
     };
     if !wanted {
         worker.kill();
@@ -282,7 +286,9 @@ impl Link<'_> {
                 Rest::Until(nanos) => nanos,
             };
             let Worker { data, control, bell, pidfd, .. } = &**self.worker;
-            let events = link::wait(data, control, pidfd, bell, wanted, nanos);
+            let logs = self.logs.as_ref().map_or([None, None], Logs::pipes);
+            let from = link::Sources { data, control, pidfd, bell, logs };
+            let events = link::wait(from, wanted, nanos);
             self.worker.page.awake();
             if events.bell {
                 link::hush(bell);
@@ -295,7 +301,9 @@ impl Link<'_> {
             if events.dead {
                 return Broken::Gone;
             }
-            if !events.bell && !events.data {
+            if events.logs {
+                self.read_logs();
+            } else if !events.bell && !events.data {
                 self.take_in();
                 self.pool.overslept(self.lane);
             }
@@ -304,7 +312,12 @@ impl Link<'_> {
 
     /// Takes in what is done, and settles what can be settled.
     fn take_in(&mut self) {
+        let before = self.finished.len();
         self.spoiled |= !self.pool.reap(self.lane, &mut self.finished);
+        if self.finished.len() > before {
+            // What a task has printed comes before its end.
+            self.read_logs();
+        }
         self.settle_ready();
     }
 
@@ -313,6 +326,12 @@ impl Link<'_> {
         self.finished.front().is_some_and(|done| {
             matches!(done.reply, ReplyAt::Slot { .. }) && done.after > self.read
         })
+    }
+
+    fn read_logs(&mut self) {
+        if let Some(logs) = &mut self.logs {
+            guarded(|| logs.read(self.worker.pid));
+        }
     }
 
     /// Reads what is there.
@@ -358,7 +377,10 @@ impl Link<'_> {
                     .is_some_and(|done| done.call == call && done.reply == ReplyAt::Socket);
                 // Else it stays, and ends with the worker.
                 match if asked { self.finished.pop_front() } else { None } {
-                    Some(done) => self.settle(done, ok, Some(bytes)),
+                    Some(done) => {
+                        self.pool.arrived(self.lane, call);
+                        self.settle(done, ok, Some(bytes));
+                    }
                     None => return Err(Broken::Rubbish("a reply that no call asked for")),
                 }
             }
@@ -446,6 +468,9 @@ impl Link<'_> {
             while self.read_rest() {}
         }
         self.take_in();
+        if let Some(logs) = &mut self.logs {
+            logs.end(self.worker.pid);
+        }
         match why {
             Broken::Gone => {}
             Broken::Rubbish(what) => {
@@ -463,6 +488,18 @@ impl Link<'_> {
             None => format!("it ended before it was ready: {cause}"),
         });
         let leavings = self.pool.lost(self.lane, never_served.as_deref());
+        let in_order = cause == DeathCause::Exit(0) && leavings.was_closing;
+        if self.finished.is_empty()
+            && leavings.begun.is_empty()
+            && leavings.doomed.is_none()
+            && never_served.is_none()
+            && !in_order
+        {
+            tracing::warn!(
+                target: "atasker", worker = self.worker.pid, %cause,
+                "a worker process died that ran no task"
+            );
+        }
         let death = WorkerDeath::new(self.worker.pid, cause);
         let page = &self.worker.page;
         let half_written =

@@ -11,6 +11,7 @@
 //! | the worker's side | `child` |
 //! | the page both share: who has a call | `page` |
 //! | what crosses: frames (in `wire`), errors, tracing events | `errors`, `events` |
+//! | what workers print, line by line | `logs` |
 //!
 //! A *lane* is a place for one worker process in the pool's table. It is
 //!
@@ -39,6 +40,7 @@ mod errors;
 mod events;
 mod lane;
 mod link;
+mod logs;
 mod news;
 mod page;
 mod pool;

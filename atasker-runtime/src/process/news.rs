@@ -20,6 +20,8 @@ pub(super) struct Leavings {
     pub(super) begun: Vec<(u64, Sent)>,
     /// The call for which it was killed.
     pub(super) doomed: Option<(u64, Why)>,
+    /// It had been told to end.
+    pub(super) was_closing: bool,
 }
 
 /// See [`ProcessPool::rest`].
@@ -191,7 +193,8 @@ impl ProcessPool {
                 Some(_) => inner.note_failure(self),
                 None => Vec::new(),
             };
-            if !inner.lanes[index].is_closing() || doomed.is_some() {
+            let was_closing = inner.lanes[index].is_closing();
+            if !was_closing || doomed.is_some() {
                 inner.restarts += 1;
             }
             let (begun, unbegun): (Vec<_>, Vec<_>) =
@@ -208,13 +211,18 @@ impl ProcessPool {
             }
             inner.fill(deeds, self);
             let begun = begun.into_iter().map(|(call, sent, _)| (call, sent)).collect();
-            (Leavings { begun, doomed }, inner.failures, told)
+            (Leavings { begun, doomed, was_closing }, inner.failures, told)
         });
         self.ended.notify_all();
         if let Some(why) = never_served {
             self.tell_failed(failures, told, why);
         }
         leavings
+    }
+
+    /// The reply to a call that is done has come through the socket.
+    pub(super) fn arrived(&self, index: usize, call: u64) {
+        self.inner.lock().lanes[index].arrived(call);
     }
 
     /// The worker process of this lane is dead, or must die: it gets nothing more.

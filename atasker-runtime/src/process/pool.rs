@@ -157,11 +157,12 @@ impl ProcessPool {
     /// A time limit may be over: ends the worker if the task has begun so long ago.
     fn check_limit(&self, task: &Arc<dyn AnyTask>, limit: Duration) {
         self.with(|inner, deeds| {
-            let Some((lane, call)) = inner.lane_of(&**task) else {
+            let under_way = inner.under_way(&**task);
+            let Some((lane, call)) = under_way.or_else(|| inner.lane_of(&**task)) else {
                 return;
             };
             let now = clock::now();
-            let begun = inner.lanes[lane].has_begun(call).then(|| inner.begun(lane, call));
+            let begun = under_way.map(|_| inner.begun(lane, call));
             let over =
                 begun.is_some_and(|begun| Duration::from_nanos(now.saturating_sub(begun)) >= limit);
             if over {
@@ -275,13 +276,12 @@ impl Place for ProcessPool {
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
         task.header().state.ask_kill();
         self.with(|inner, deeds| {
-            let Some((lane, call)) = inner.lane_of(&**task) else {
-                return;
-            };
-            if inner.lanes[lane].has_begun(call) {
+            if let Some((lane, call)) = inner.under_way(&**task) {
                 inner.doom(lane, call, Why::Kill);
                 inner.fill(deeds, self);
-            } else if let Some(worker) = inner.lanes[lane].worker() {
+            } else if let Some((lane, _)) = inner.lane_of(&**task)
+                && let Some(worker) = inner.lanes[lane].worker()
+            {
                 // It is over, or never will be, should the worker have spoiled what both share.
                 worker.ring_link();
             }

@@ -10,9 +10,11 @@ use parking_lot::Mutex;
 use crate::process::config::{MpPoolConfig, WorkerStdio};
 use crate::process::events;
 use crate::process::link::{self, Worker};
+use crate::process::logs::Logs;
 use crate::process::pool::ProcessPool;
 use crate::registry::fingerprint;
-use crate::sys::{entry, link as sys_link, mapping::Mapping, reap, worker};
+use crate::sys::reap::{self, Output};
+use crate::sys::{entry, link as sys_link, mapping::Mapping, worker};
 use crate::wire::frame::{Message, Setup, ToWorker};
 
 /// A worker process that is wanted.
@@ -65,12 +67,23 @@ fn start(request: Request) -> io::Result<()> {
     let (page, page_fd) = Mapping::create()?;
     // Before the process is there: the kernel keeps it for the worker, who need not be waited for.
     sys_link::send_fds(&data, [&their_control, &page_fd, &bell])?;
+    let (output, logs) = match config.stdio {
+        WorkerStdio::Inherit => (Output::Inherit, None),
+        WorkerStdio::Null => (Output::Null, None),
+        WorkerStdio::Log => {
+            let ((out, their_out), (err, their_err)) = (sys_link::pipe()?, sys_link::pipe()?);
+            (Output::To(their_out, their_err), Some(Logs::new(out, err)))
+        }
+    };
+    // A test has its workers find that they are another program.
+    let distortion = u64::from(cfg!(test) && supervisor == "another program");
     let setup = ToWorker::Setup(Setup {
-        fingerprint: fingerprint(),
+        fingerprint: fingerprint() ^ distortion,
         first,
         level: events::level(),
         nice: config.nice,
         memory: config.memory_limit.unwrap_or(0),
+        log: logs.as_ref().map(Logs::word),
         init: config.worker_init.map(entry::offset_of),
         exit: config.worker_exit.map(entry::offset_of),
         data: config.worker_data.as_ref().map(|data| (&*data.type_name, &*data.bytes)),
@@ -81,8 +94,7 @@ fn start(request: Request) -> io::Result<()> {
     let name = format!("{} [atasker worker {number} of {supervisor}]", program());
     let marker = (worker::MARKER.to_owned(), worker::pid().to_string());
     let env = config.env.iter().cloned().chain([marker]);
-    let silent = config.stdio == WorkerStdio::Null;
-    let process = reap::start_copy(&name, theirs, env, silent)?;
+    let process = reap::start_copy(&name, theirs, env, output)?;
     drop((their_control, page_fd));
 
     let worker = Arc::new(Worker::new(number, process, page, data, control, bell));
@@ -90,7 +102,7 @@ fn start(request: Request) -> io::Result<()> {
     let name = format!("atasker link {number}");
     let thread = std::thread::Builder::new().name(name).spawn({
         let (pool, worker) = (Arc::clone(&pool), Arc::clone(&worker));
-        move || link::run(&pool, lane, &worker)
+        move || link::run(&pool, lane, &worker, logs)
     });
     if let Err(error) = thread {
         worker.kill();

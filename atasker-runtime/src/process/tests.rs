@@ -510,6 +510,13 @@ fn a_worker_init_that_fails_is_told() {
 }
 
 #[test]
+fn a_worker_that_is_another_program_is_refused() {
+    let sup = Supervisor::builder().id("another program").mp_pool(MpPoolConfig::new(1)).build();
+    let error = within(add((1, 1)).supervisor(&sup).start()).unwrap_err().to_string();
+    assert!(error.contains("its functions are not those of its parent"), "{error}");
+}
+
+#[test]
 fn a_launch_inside_a_worker_runs_on_its_threads() {
     let sup = pool(MpPoolConfig::new(1));
     let (tt, sum) = within(nested(21).supervisor(&sup).start()).unwrap();

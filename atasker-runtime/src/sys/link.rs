@@ -11,6 +11,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
+use rustix::pipe::PipeFlags;
 use rustix::thread::futex;
 
 /// Two ends of a connection. Reading and writing block unless said otherwise at the call.
@@ -35,6 +36,29 @@ pub(crate) fn hush(bell: impl AsFd) {
     let _ = rustix::io::read(bell, &mut [0u8; 8]);
 }
 
+/// A pipe: the end to read from, which never waits, and the end to write to.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
+    Ok((read, write))
+}
+
+/// Reads what is there from a pipe, as far as `buffer` reaches.
+pub(crate) fn read_pipe(pipe: impl AsFd, buffer: &mut [u8]) -> io::Result<Got> {
+    match retry(|| rustix::io::read(&pipe, &mut *buffer)) {
+        Ok(0) => Ok(Got::End),
+        Ok(n) => Ok(Got::Bytes(n)),
+        Err(Errno::AGAIN) => Ok(Got::Nothing),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes bytes that are few enough to go as one.
+pub(crate) fn write_pipe(pipe: impl AsFd, bytes: &[u8]) {
+    // Nobody reads any more: then nobody misses them.
+    let _ = retry(|| rustix::io::write(&pipe, bytes));
+}
+
 /// How many descriptors a new worker is sent.
 pub(crate) const PARCEL: usize = 3;
 
@@ -54,7 +78,11 @@ pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<[OwnedFd; PARCEL]> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PARCEL))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut buffers = [IoSliceMut::new(&mut byte)];
-    retry(|| rustix::net::recvmsg(&socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let got = retry(|| rustix::net::recvmsg(&socket, &mut buffers, &mut control, flags))?;
+    if got.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -149,6 +177,7 @@ pub(crate) struct Events {
     pub(crate) data: bool,
     pub(crate) dead: bool,
     pub(crate) bell: bool,
+    pub(crate) logs: bool,
 }
 
 /// What to wait for room to write to.
@@ -158,38 +187,56 @@ pub(crate) struct Wanted {
     pub(crate) control_room: bool,
 }
 
+/// What a worker's link listens to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sources<'a> {
+    pub(crate) data: &'a OwnedFd,
+    pub(crate) control: &'a OwnedFd,
+    pub(crate) pidfd: &'a OwnedFd,
+    pub(crate) bell: &'a OwnedFd,
+    /// The worker's standard output and error, where they come here.
+    pub(crate) logs: [Option<&'a OwnedFd>; 2],
+}
+
 /// Waits until something happens, or so many nanoseconds.
-pub(crate) fn wait(
-    data: &OwnedFd,
-    control: &OwnedFd,
-    pidfd: &OwnedFd,
-    bell: &OwnedFd,
-    wanted: Wanted,
-    nanos: Option<u64>,
-) -> Events {
+pub(crate) fn wait(from: Sources<'_>, wanted: Wanted, nanos: Option<u64>) -> Events {
     let room = |wanted| {
         if wanted { PollFlags::OUT } else { PollFlags::empty() }
     };
+    let unused = || PollFd::new(from.bell, PollFlags::empty());
     let mut fds = [
-        PollFd::new(data, PollFlags::IN | room(wanted.data_room)),
-        PollFd::new(pidfd, PollFlags::IN),
-        PollFd::new(bell, PollFlags::IN),
-        PollFd::new(control, room(wanted.control_room)),
+        PollFd::new(from.data, PollFlags::IN | room(wanted.data_room)),
+        PollFd::new(from.pidfd, PollFlags::IN),
+        PollFd::new(from.bell, PollFlags::IN),
+        unused(),
+        unused(),
+        unused(),
     ];
+    let mut count = 3;
+    for log in from.logs.into_iter().flatten() {
+        fds[count] = PollFd::new(log, PollFlags::IN);
+        count += 1;
+    }
+    let logs = 3..count;
+    if wanted.control_room {
+        fds[count] = PollFd::new(from.control, room(true));
+        count += 1;
+    }
     let timeout = nanos.map(|nanos| Timespec {
         tv_sec: (nanos / 1_000_000_000) as _,
         tv_nsec: (nanos % 1_000_000_000) as _,
     });
-    let count = if wanted.control_room { 4 } else { 3 };
     if rustix::event::poll(&mut fds[..count], timeout.as_ref()).is_err() {
         // Interrupted; or no memory in the kernel, and then the next round tries again.
-        return Events { data: true, dead: false, bell: true };
+        return Events { data: true, dead: false, bell: true, logs: true };
     }
     let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
+    let is_readable = |fd: &PollFd<'_>| fd.revents().intersects(readable);
     Events {
-        data: fds[0].revents().intersects(readable),
-        dead: fds[1].revents().intersects(readable),
-        bell: fds[2].revents().intersects(readable),
+        data: is_readable(&fds[0]),
+        dead: is_readable(&fds[1]),
+        bell: is_readable(&fds[2]),
+        logs: fds[logs].iter().any(is_readable),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Telling a stack overflow from another crash.
 //!
-//! A worker's task thread has guard pages below its stack. A handler on a stack of its own sees
+//! Each thread that runs tasks in a worker has guard pages below its stack. A handler on a stack of its own sees
 //! whether the address of a SIGSEGV lies there, leaves a mark that survives the process, says so on
 //! stderr and aborts; any other fault is left to the default, as if no handler were there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -16,6 +16,32 @@ thread_local! {
     /// The addresses that mean an overflow of this thread's stack. Constant and without a
     /// destructor: reading it in a signal handler allocates nothing.
     static GUARD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// The stack that the handler runs on.
+    static ALTERNATE: RefCell<Option<Alternate>> = const { RefCell::new(None) };
+}
+
+/// A stack for the handler, in use until it is dropped.
+struct Alternate(Box<[u8]>);
+
+impl Alternate {
+    const SIZE: usize = 64 * 1024;
+
+    fn install() -> Alternate {
+        let mut stack = Alternate(vec![0u8; Self::SIZE].into_boxed_slice());
+        let place = stack.0.as_mut_ptr().cast();
+        let alternate = libc::stack_t { ss_sp: place, ss_flags: 0, ss_size: Self::SIZE };
+        // SAFETY: the memory stays valid, and used by nobody else, until `drop` takes it back.
+        unsafe { libc::sigaltstack(&alternate, ptr::null_mut()) };
+        stack
+    }
+}
+
+impl Drop for Alternate {
+    fn drop(&mut self) {
+        let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+        // SAFETY: this runs on the thread that the stack belongs to, and not in the handler.
+        unsafe { libc::sigaltstack(&none, ptr::null_mut()) };
+    }
 }
 
 /// Installs the handler. `mark` becomes 1 at an overflow.
@@ -32,14 +58,11 @@ pub(crate) fn install(mark: &'static AtomicU32) {
     }
 }
 
-/// Gives this thread a stack for the handler, and notes where its own ends. The stack is never given
-/// back: to be called on threads that live as long as the process.
+/// Gives this thread a stack for the handler, and notes where its own ends.
 pub(crate) fn watch_this_thread() {
-    const SIZE: usize = 64 * 1024;
-    let stack = Box::leak(vec![0u8; SIZE].into_boxed_slice());
-    let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: SIZE };
-    // SAFETY: the memory is valid for ever, and used by nobody else.
-    unsafe { libc::sigaltstack(&alternate, ptr::null_mut()) };
+    let _ = ALTERNATE.try_with(|stack| {
+        stack.borrow_mut().get_or_insert_with(Alternate::install);
+    });
     // SAFETY: the attributes are filled in by the first call, read, and destroyed.
     unsafe {
         let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed().assume_init();
@@ -63,19 +86,22 @@ unsafe extern "C" fn handler(
     _context: *mut libc::c_void,
 ) {
     // SAFETY: the kernel gives a valid description of the signal.
-    let address = unsafe { (*info).si_addr() } as usize;
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let (low, high) = GUARD.get();
-    if address < low || address >= high {
-        // Not ours: at return the fault happens again, with the default disposition. One that
-        // somebody has sent would not: it is sent again, and comes at return.
-        // SAFETY: SIG_DFL is a valid disposition; `signal` and `raise` may be called in a handler;
-        // the kernel gives a valid description of the signal.
+    if code <= 0 {
+        // Sent by a program (`raise`, `kill`): no fault that would happen again.
+        // SAFETY: SIG_DFL is a valid disposition, and both may be called in a handler. The signal
+        // comes when the handler has returned.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
-            if (*info).si_code <= 0 {
-                libc::raise(signal);
-            }
+            libc::raise(signal);
         }
+        return;
+    }
+    if address < low || address >= high {
+        // Not ours: at return the fault happens again, with the default disposition.
+        // SAFETY: SIG_DFL is a valid disposition, and `signal` may be called in a handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
         return;
     }
     let mark = MARK.load(Ordering::Acquire);

@@ -18,6 +18,15 @@ pub(crate) struct Process {
     pidfd: Arc<OwnedFd>,
 }
 
+/// Where a copy's standard output and error go.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// To where the program's own go.
+    Inherit,
+    Null,
+    To(OwnedFd, OwnedFd),
+}
+
 /// Starts a copy of this very program with `stdin` as its descriptor 0.
 ///
 /// The copy is made from `/proc/self/exe`: also when the file on disk was replaced or removed, it
@@ -26,12 +35,18 @@ pub(crate) fn start_copy(
     name: &str,
     stdin: OwnedFd,
     env: impl Iterator<Item = (String, String)>,
-    silent: bool,
+    output: Output,
 ) -> io::Result<Process> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(name).envs(env).stdin(Stdio::from(stdin)).process_group(0);
-    if silent {
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+    match output {
+        Output::Inherit => {}
+        Output::Null => {
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        Output::To(out, err) => {
+            command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
+        }
     }
     let mut child = command.spawn()?;
     let pid = Pid::from_child(&child);

@@ -63,7 +63,6 @@ impl Waiters {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Waiters::None => true,

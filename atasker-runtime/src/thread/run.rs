@@ -12,6 +12,7 @@ use crate::clock;
 use crate::job::Job;
 use crate::priority::Priority;
 use crate::task::{AnyTask, current, panic, park};
+use crate::thread_start;
 use crate::timer::{self, TimerKey};
 
 thread_local! {
@@ -26,6 +27,7 @@ pub(super) fn is_thread_of(shared: &Arc<Shared>) -> bool {
 
 /// Runs job after job until there is nothing to do for too long. `called`: to look at once.
 pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
+    thread_start::thread_starts();
     POOL.with(|pool| *pool.borrow_mut() = Some(Arc::clone(shared)));
     let seat = Arc::new(Seat {
         shared: Arc::clone(shared),
@@ -57,11 +59,14 @@ pub(super) fn execute(job: Job, shared: &Arc<Shared>) {
     task.header().mark.store(NOT_HERE, Ordering::Relaxed);
     let mut limit = Limit::arm(&task, shared);
     let _current = current::enter(Arc::clone(&task));
-    task.run(&mut || {
+    let mut disarm = || {
         if let Some(limit) = limit.take() {
             limit.disarm(shared);
         }
-    });
+    };
+    task.run(&mut disarm);
+    // If the limit was over before the function could begin, there was nothing to return from.
+    disarm();
 }
 
 /// The slot of the task that a pool thread runs.

@@ -26,6 +26,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{CodecStage, TaskError};
 use crate::params::Arg;
+use crate::task::panic;
 use crate::wire::codec::{Format, read_block, write_block};
 
 fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
@@ -48,7 +49,9 @@ impl<F: Format> Output<F> {
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TaskError> {
-        F::write(value, &mut self.bytes).map_err(|detail| failed::<T>(self.stage, detail))
+        // A launch never panics: neither does it where a `Serialize` of the user's does.
+        panic::catch(|| F::write(value, &mut self.bytes))?
+            .map_err(|detail| failed::<T>(self.stage, detail))
     }
 
     /// What was written.

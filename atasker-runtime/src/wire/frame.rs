@@ -69,6 +69,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) nice: i32,
     /// Bytes that may be added to the address space; 0: no limit.
     pub(crate) memory: u64,
+    /// Standard output and error go to the parent's log: the word that marks off tasks in them.
+    pub(crate) log: Option<u64>,
     /// Functions to run at the start and at the end, as offsets into the image.
     pub(crate) init: Option<u64>,
     pub(crate) exit: Option<u64>,
@@ -246,6 +248,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                     .u8(setup.level)
                     .u32(setup.nice.cast_unsigned())
                     .u64(setup.memory)
+                    .option(setup.log)
                     .option(setup.init)
                     .option(setup.exit);
                 match setup.data {
@@ -273,6 +276,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 level: fields.u8()?,
                 nice: fields.u32()?.cast_signed(),
                 memory: fields.u64()?,
+                log: fields.option()?,
                 init: fields.option()?,
                 exit: fields.option()?,
                 data: match fields.u8()? {
@@ -419,6 +423,7 @@ mod tests {
             level: 5,
             nice: -3,
             memory: 4,
+            log: Some(9),
             init: Some(5),
             exit: None,
             data: Some(("u8", &[1])),

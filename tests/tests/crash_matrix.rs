@@ -1,0 +1,449 @@
+//! Every way to fail, at every point of a call's way to a worker process and back: the right error,
+//! with its cause named, for the task concerned and for no other, and a pool that is none the worse.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use atasker::{
+    CodecStage, MpPoolConfig, StopOptions, Supervisor, Task, TaskBuilder, TaskError,
+    background_task,
+};
+use atasker_tests::processes::Process;
+use atasker_tests::{FAR, Gate, Watchdog, eventually};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A worker may have so much; `Memory` asks for more.
+const LIMIT: u64 = 256 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+enum Way {
+    Panic,
+    Error,
+    Exit0,
+    Exit3,
+    Abort,
+    Segv,
+    Overflow,
+    Kill,
+    Memory,
+}
+
+use Way::*;
+
+const WAYS: [Way; 9] = [Panic, Error, Exit0, Exit3, Abort, Segv, Overflow, Kill, Memory];
+
+impl Way {
+    /// Fails in this way. Only an error comes back.
+    fn fail(self) -> String {
+        match self {
+            Panic => panic!("asked to panic"),
+            Error => return "asked to fail".into(),
+            Exit0 => std::process::exit(0),
+            Exit3 => std::process::exit(3),
+            Abort => std::process::abort(),
+            // SAFETY: none; the point is that this process ends here.
+            Segv => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
+            Overflow => {
+                std::hint::black_box(down(std::hint::black_box(0)));
+            }
+            // SAFETY: a signal to this very process.
+            Kill => unsafe {
+                libc::kill(libc::getpid(), libc::SIGKILL);
+            },
+            Memory => {
+                let much = vec![1u8; 4 * LIMIT as usize];
+                std::hint::black_box(&much);
+            }
+        }
+        unreachable!("{self:?} has not ended this process")
+    }
+
+    /// What the error of a task says whose worker has died so.
+    fn cause(self) -> Option<&'static str> {
+        Some(match self {
+            Panic | Error => return None,
+            Exit0 => "exit code 0",
+            Exit3 => "exit code 3",
+            Abort | Memory => "SIGABRT (6)",
+            Segv => "SIGSEGV (11)",
+            Overflow => "stack overflow, SIGABRT (6)",
+            Kill => "SIGKILL (9)",
+        })
+    }
+
+    /// Whether `error` is what a task has to show that met with this at that point.
+    #[track_caller]
+    fn check(self, at: &str, stage: Option<CodecStage>, error: &TaskError) {
+        match (self, error, stage) {
+            (Panic, TaskError::Panicked { message, location, .. }, _) => {
+                assert_eq!(message, "asked to panic", "{at}");
+                assert!(location.as_ref().unwrap().contains("crash_matrix.rs:"), "{at}");
+            }
+            (Error, TaskError::Codec { stage: is, type_name, detail, .. }, Some(stage)) => {
+                assert_eq!(*is, stage, "{at}");
+                assert!(type_name.contains("Fussy"), "{at}: {type_name}");
+                assert!(detail.contains("asked to fail"), "{at}: {detail}");
+            }
+            (_, TaskError::WorkerDied(death), _) => {
+                assert_eq!(Some(death.cause().to_string().as_str()), self.cause(), "{at}");
+                assert!(death.pid() > 0, "{at}");
+                assert!(error.to_string().contains(self.cause().unwrap()), "{at}: {error}");
+            }
+            _ => panic!("{at} {self:?}: {error}"),
+        }
+    }
+}
+
+/// Uses the stack up.
+fn down(n: u64) -> u64 {
+    let room = std::hint::black_box([n; 512]);
+    if n == u64::MAX { 0 } else { down(n + 1) + room[(n % 512) as usize] }
+}
+
+/// A value that can fail on its way, in one process or the other.
+#[derive(Clone, Debug, PartialEq)]
+struct Fussy {
+    encode: Option<Way>,
+    decode: Option<Way>,
+    /// In front of what fails.
+    bulk: Vec<u8>,
+}
+
+const FINE: Fussy = Fussy { encode: None, decode: None, bulk: Vec::new() };
+
+impl Serialize for Fussy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeTuple;
+        let mut tuple = to.serialize_tuple(3)?;
+        tuple.serialize_element(&self.bulk)?;
+        if let Some(way) = self.encode {
+            return Err(serde::ser::Error::custom(way.fail()));
+        }
+        tuple.serialize_element(&self.decode)?;
+        tuple.serialize_element(&self.encode)?;
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Fussy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (bulk, decode, encode): (Vec<u8>, Option<Way>, Option<Way>) =
+            Deserialize::deserialize(from)?;
+        match decode {
+            Some(way) => Err(serde::de::Error::custom(way.fail())),
+            None => Ok(Fussy { encode, decode, bulk }),
+        }
+    }
+}
+
+#[background_task(tt = "mp")]
+fn takes(fussy: Fussy, then: Option<Way>) -> Result<usize, String> {
+    match then {
+        Some(way) => Err(way.fail()),
+        None => Ok(fussy.bulk.len()),
+    }
+}
+
+#[background_task(tt = "mp")]
+fn gives(encode: Option<Way>, decode: Option<Way>, size: usize) -> Fussy {
+    Fussy { encode, decode, bulk: vec![7; size] }
+}
+
+#[background_task(tt = "mp")]
+fn twice(n: u64) -> u64 {
+    2 * n
+}
+
+fn supervisor(config: MpPoolConfig) -> Supervisor {
+    // Backtraces of panics that are meant take most of the time.
+    let config = config.memory_limit(LIMIT).env("RUST_BACKTRACE", "0");
+    Supervisor::builder().id("matrix").mp_pool(config).build()
+}
+
+/// One at a time: deadlines are for one case, not for all of them on a busy machine.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn(what: &str) -> (std::sync::MutexGuard<'static, ()>, Watchdog) {
+    let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    (turn, Watchdog::new(what, 3 * FAR))
+}
+
+/// Has `victim` fail among other tasks, which all complete; its error.
+#[track_caller]
+fn among_others<R: Send + 'static>(
+    sup: &Supervisor,
+    what: &str,
+    victim: impl FnOnce() -> TaskBuilder<R>,
+) -> Option<TaskError> {
+    let _watchdog = Watchdog::new(what, FAR);
+    let others = |count: u64| -> Vec<Task<u64>> {
+        (0..count).map(|n| twice::builder(n).supervisor(sup).start()).collect()
+    };
+    let mut neighbours = others(20);
+    let victim = victim().supervisor(sup).start();
+    neighbours.extend(others(20));
+    let error = victim.join().err();
+    for (n, task) in neighbours.into_iter().enumerate() {
+        assert_eq!(task.join().expect(what), 2 * (n as u64 % 20), "{what}");
+    }
+    // And the pool goes on.
+    assert_eq!(twice::builder(21).supervisor(sup).start().join().expect(what), 42);
+    error
+}
+
+#[test]
+fn decoding_arguments() {
+    let (_turn, _) = turn("decoding arguments");
+    let sup = supervisor(MpPoolConfig::new(2));
+    for size in [0, 100_000] {
+        for way in WAYS {
+            let fussy = Fussy { decode: Some(way), bulk: vec![1; size], ..FINE };
+            let at = format!("decoding arguments, {size}, {way:?}");
+            let error = among_others(&sup, &at, || takes::builder(fussy, None)).expect(&at);
+            way.check(&at, Some(CodecStage::DecodeArguments), &error);
+        }
+    }
+}
+
+#[test]
+fn encoding_arguments() {
+    let (_turn, _) = turn("encoding arguments");
+    let sup = supervisor(MpPoolConfig::new(1));
+    for way in [Panic, Error] {
+        let fussy = Fussy { encode: Some(way), ..FINE };
+        let error = among_others(&sup, "encoding", || takes::builder(fussy, None)).unwrap();
+        way.check("encoding arguments", Some(CodecStage::EncodeArguments), &error);
+    }
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
+}
+
+#[test]
+fn running() {
+    let (_turn, _) = turn("running");
+    let sup = supervisor(MpPoolConfig::new(2));
+    for way in WAYS {
+        let at = format!("running, {way:?}");
+        let mut returned = None;
+        let error = among_others(&sup, &at, || {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            returned = Some(receiver);
+            takes::builder(FINE, Some(way))
+                .on_complete(move |result| sender.send(result.clone().ok()).unwrap())
+        });
+        let returned = returned.unwrap().recv().unwrap();
+        match error {
+            // An `Err` that the function returns is a result.
+            None => assert_eq!((way, returned), (Error, Some(Err("asked to fail".into())))),
+            Some(error) => {
+                assert_eq!(returned, None);
+                way.check(&at, None, &error);
+            }
+        }
+    }
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, 7, "a panic and an error cost no worker");
+}
+
+#[test]
+fn encoding_the_result() {
+    let (_turn, _) = turn("encoding the result");
+    let sup = supervisor(MpPoolConfig::new(2));
+    // With much in front of it, the reply is half there when it fails.
+    for size in [0, 3_000_000] {
+        for way in WAYS {
+            let at = format!("encoding the result, {size}, {way:?}");
+            let error = among_others(&sup, &at, || gives::builder(Some(way), None, size));
+            way.check(&at, Some(CodecStage::EncodeResult), &error.expect(&at));
+        }
+    }
+}
+
+#[test]
+fn decoding_the_result() {
+    let (_turn, _) = turn("decoding the result");
+    let sup = supervisor(MpPoolConfig::new(1));
+    for size in [0, 3_000_000] {
+        for way in [Panic, Error] {
+            let error = among_others(&sup, "decoding", || gives::builder(None, Some(way), size));
+            way.check("decoding the result", Some(CodecStage::DecodeResult), &error.unwrap());
+        }
+    }
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
+}
+
+/// The parent can't decode this one before the gate is open: it reads nothing from that worker.
+struct Slow;
+
+static HOLD: Mutex<Option<(Gate, Gate)>> = Mutex::new(None);
+
+impl Serialize for Slow {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Slow {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        let (reached, gate) = HOLD.lock().unwrap().clone().expect("a test holds it");
+        reached.open();
+        gate.wait();
+        Ok(Slow)
+    }
+}
+
+#[background_task(tt = "mp")]
+fn slow() -> Slow {
+    Slow
+}
+
+/// The parent reads nothing from its one worker process from now on, until the gate is opened.
+fn unread(sup: &Supervisor) -> (Task<Slow>, Gate) {
+    let (reached, gate) = (Gate::new(), Gate::new());
+    *HOLD.lock().unwrap() = Some((reached.clone(), gate.clone()));
+    let slow = slow::builder().supervisor(sup).start();
+    reached.wait();
+    (slow, gate)
+}
+
+/// Gives a result that is more than a socket holds; as soon as its reply is half written, because
+/// nobody reads it, another thread of the process does `f`.
+fn while_written<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Vec<u8> {
+    // SAFETY: no preconditions.
+    let writer = unsafe { libc::gettid() };
+    drop(atasker::supervisor().spawn(move || {
+        eventually(|| {
+            let call = std::fs::read_to_string(format!("/proc/self/task/{writer}/syscall"));
+            let number = call.unwrap().split(' ').next().and_then(|number| number.parse().ok());
+            number == Some(libc::SYS_sendto)
+        });
+        f()
+    }));
+    vec![5; 20_000_000]
+}
+
+#[background_task(tt = "mp")]
+fn fails_in_its_reply(way: Way) -> Vec<u8> {
+    while_written(move || way.fail())
+}
+
+#[background_task(tt = "mp")]
+fn stops_in_its_reply() -> Vec<u8> {
+    // SAFETY: a signal to this very process.
+    while_written(|| unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) })
+}
+
+#[background_task(tt = "mp")]
+fn pid() -> u32 {
+    std::process::id()
+}
+
+#[test]
+fn half_a_result_written() {
+    let (_turn, _) = turn("half a result");
+    let sup = supervisor(MpPoolConfig::new(1));
+    for way in WAYS.into_iter().filter(|way| way.cause().is_some()) {
+        let at = format!("half a result written, {way:?}");
+        let _watchdog = Watchdog::new(&at, FAR);
+        let worker = pid::builder().supervisor(&sup).start().join().unwrap();
+        let (slow, gate) = unread(&sup);
+        let half = fails_in_its_reply::builder(way).supervisor(&sup).start();
+        let next = twice::builder(4).supervisor(&sup).start();
+        eventually(|| Process::is_gone(worker));
+        gate.open();
+        slow.join().unwrap();
+        way.check(&at, None, &half.join().expect_err(&at));
+        assert_eq!(next.join().unwrap(), 8);
+    }
+}
+
+/// As above, but the worker is stopped instead of ended: who kills the task still reaches it, and so
+/// does its time limit.
+#[test]
+fn a_worker_that_is_stopped_in_its_reply_is_killed() {
+    let (_turn, _) = turn("stopped in its reply");
+    let sup = supervisor(MpPoolConfig::new(1));
+    for limit in [None, Some(Duration::from_secs(2))] {
+        let worker = pid::builder().supervisor(&sup).start().join().unwrap();
+        let (slow, gate) = unread(&sup);
+        let builder = stops_in_its_reply::builder().supervisor(&sup);
+        let task = match limit {
+            Some(limit) => builder.timeout(limit).start(),
+            None => builder.start(),
+        };
+        eventually(|| Process::of(worker).unwrap().state == 'T');
+        // What is there is read: the reply is not whole, and no more of it comes.
+        gate.open();
+        slow.join().unwrap();
+        let next = twice::builder(4).supervisor(&sup).start();
+        let error = match limit {
+            Some(_) => task.join().unwrap_err(),
+            None => {
+                task.kill().unwrap();
+                task.join().unwrap_err()
+            }
+        };
+        assert_eq!((error.is_timeout(), error.is_canceled()), (limit.is_some(), limit.is_none()));
+        assert_eq!(next.join().unwrap(), 8);
+        assert!(Process::is_gone(worker));
+    }
+}
+
+/// Plain functions, for `worker_init` and `worker_exit` take no other.
+fn hook(way: Way) -> Option<fn()> {
+    Some(match way {
+        Panic => || drop(Panic.fail()),
+        Error => return None,
+        Exit0 => || drop(Exit0.fail()),
+        Exit3 => || drop(Exit3.fail()),
+        Abort => || drop(Abort.fail()),
+        Segv => || drop(Segv.fail()),
+        Overflow => || drop(Overflow.fail()),
+        Kill => || drop(Kill.fail()),
+        Memory => || drop(Memory.fail()),
+    })
+}
+
+#[test]
+fn worker_init() {
+    let (_turn, _) = turn("worker_init");
+    let sup = supervisor(MpPoolConfig::new(2));
+    for way in WAYS {
+        let Some(hook) = hook(way) else { continue };
+        let at = format!("worker_init, {way:?}");
+        let _watchdog = Watchdog::new(&at, FAR);
+        let restarts = sup.info().mp_pool.unwrap().restarts;
+        sup.set_mp_pool(MpPoolConfig::new(2).memory_limit(LIMIT).worker_init(hook));
+        // Those that are there were started without it.
+        sup.stop(StopOptions::new());
+        sup.start();
+        let tasks: Vec<_> = (0..5).map(|n| twice::builder(n).supervisor(&sup).start()).collect();
+        for task in tasks {
+            let error = task.join().expect_err(&at);
+            let TaskError::NotStarted { detail, .. } = &error else { panic!("{at}: {error}") };
+            assert!(detail.contains("5 tries"), "{at}: {detail}");
+            let why = way.cause().unwrap_or("`worker_init` failed: the task panicked");
+            assert!(detail.contains(why), "{at}: {detail}");
+        }
+        let tries = sup.info().mp_pool.unwrap().restarts - restarts;
+        assert!((5..=6).contains(&tries), "{at}: it does not spin: {tries}");
+        sup.set_mp_pool(MpPoolConfig::new(2).memory_limit(LIMIT));
+        assert_eq!(twice::builder(4).supervisor(&sup).start().join().expect(&at), 8);
+    }
+}
+
+#[test]
+fn worker_exit() {
+    let (_turn, _) = turn("worker_exit");
+    for way in WAYS {
+        let Some(hook) = hook(way) else { continue };
+        let at = format!("worker_exit, {way:?}");
+        let _watchdog = Watchdog::new(&at, FAR);
+        let config = MpPoolConfig::new(2).max_tasks_per_worker(2).worker_exit(hook);
+        let sup = supervisor(config);
+        let tasks: Vec<_> = (0..11).map(|n| twice::builder(n).supervisor(&sup).start()).collect();
+        for (n, task) in tasks.into_iter().enumerate() {
+            assert_eq!(task.join().expect(&at), 2 * n as u64, "{at}");
+        }
+        sup.stop(StopOptions::new());
+        assert_eq!(sup.info().mp_pool.unwrap().workers.len(), 0, "{at}");
+    }
+}
