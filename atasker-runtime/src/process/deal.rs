@@ -380,7 +380,7 @@ impl Inner {
         if self.lanes[index].doomed.is_some() {
             return;
         }
-        // Nothing else can begin there before the worker is ended.
+        // Nothing else can begin there from here on.
         let taken = self.lanes[index].revoke_all(|_| true);
         for sent in taken {
             let priority = sent.priority;
@@ -388,8 +388,7 @@ impl Inner {
             self.put_back(priority, job);
         }
         let lane = &mut self.lanes[index];
-        // What could not be taken back has begun: then ours is over at this very moment, and the
-        // worker is with another, which must live.
+        // What could not be taken back has begun, so ours is over, and the worker is with another.
         if !lane.is_at(call) {
             return;
         }

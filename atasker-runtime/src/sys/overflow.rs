@@ -99,16 +99,9 @@ unsafe extern "C" fn handler(
         return;
     }
     if address < low || address >= high {
-        // Not ours: at return the fault happens again, with the default disposition. One that
-        // somebody has sent would not: it is sent again, and comes at return.
-        // SAFETY: SIG_DFL is a valid disposition; `signal` and `raise` may be called in a handler;
-        // the kernel gives a valid description of the signal.
-        unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-            if (*info).si_code <= 0 {
-                libc::raise(signal);
-            }
-        }
+        // Not ours: at return the fault happens again, with the default disposition.
+        // SAFETY: SIG_DFL is a valid disposition, and `signal` may be called in a handler.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
         return;
     }
     let mark = MARK.load(Ordering::Acquire);
