@@ -426,9 +426,15 @@ pub(crate) fn duration(key: &str, value: Expr) -> syn::Result<TokenStream> {
         return Ok(quote_spanned!(span=> ::core::time::Duration::from_nanos(#nanos)));
     }
     match &value {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) if number.suffix().is_empty() => {
+            Err(syn::Error::new(
+                value.span(),
+                format!("a duration needs its unit: write `{key} = \"{number}s\"`"),
+            ))
+        }
         Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => Err(syn::Error::new(
             value.span(),
-            format!("a duration needs its unit: write `{key} = \"{}s\"`", number.base10_digits()),
+            format!("a duration stands in quotes: write `{key} = \"{number}\"`"),
         )),
         Expr::Lit(_) => Err(syn::Error::new(
             value.span(),

@@ -139,12 +139,23 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
         return quote!();
     }
     let path = &call.func;
+    if place == Place::Mp
+        && let Expr::Path(path) = &**path
+        && let Some(first) = path.path.segments.first().filter(|first| first.ident == "Self")
+    {
+        errors.on(
+            first,
+            "`Self` can't be named where a worker process finds its functions: \
+             write the type's own name",
+        );
+        return quote!();
+    }
     let args: Vec<&Expr> = call.args.iter().collect();
     let types: Vec<Ident> = (0..count).map(|i| local("__p", i)).collect();
     let values: Vec<Ident> = (0..count).map(|i| local("__a", i)).collect();
     let params = format_ident!("params{}", count);
     let made = match place {
-        Place::Mp => remote(&quote!(#path), &args, &types, &values, options),
+        Place::Mp => remote(&quote!(#path), CalledBy::Path, &args, &types, &values, options),
         Place::Thread | Place::Async => {
             let again = options.retries.is_some();
             let passed = values.iter().zip(&args).map(|(value, arg)| {
@@ -157,6 +168,8 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
                 }
             });
             let run = quote!(__function(#(#passed),*));
+            // If it is a launcher, that is said at its name.
+            let at = path.span().resolved_at(Span::call_site());
             match (place, again) {
                 (Place::Async, true) => {
                     quote!(::atasker::TaskBuilder::__repeatable_future(move || #run))
@@ -164,9 +177,11 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
                 (Place::Async, false) => quote!(::atasker::TaskBuilder::future(#run)),
                 // Nothing was said: an async function goes where its future can run.
                 (_, true) if options.tt.is_none() => {
-                    quote!((&__result).start_again(move || #run))
+                    quote_spanned!(at=> (&__result).start_again(move || #run))
                 }
-                (_, false) if options.tt.is_none() => quote!((&__result).start(move || #run)),
+                (_, false) if options.tt.is_none() => {
+                    quote_spanned!(at=> (&__result).start(move || #run))
+                }
                 (_, true) => quote!(::atasker::TaskBuilder::repeatable(move || #run)),
                 (_, false) => quote!(::atasker::TaskBuilder::new(move || #run)),
             }
@@ -194,9 +209,16 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
     })
 }
 
+/// What stands where `remote` calls a function.
+enum CalledBy {
+    Path,
+    Closure,
+}
+
 /// The builder for a function in a worker process. `types` and `values` are bound.
 fn remote(
     path: &TokenStream,
+    called_by: CalledBy,
     args: &[&Expr],
     types: &[Ident],
     values: &[Ident],
@@ -216,6 +238,15 @@ fn remote(
     let reader = quote_spanned!(at=> (&&__result).reader::<#format>());
     let writer = quote_spanned! {at=>
         (&&__result).write_result::<#format>(&__returned, __call.reply_mut())
+    };
+    let call = quote!(__function(#(#values.lend()),*));
+    let (finish, finished) = match called_by {
+        CalledBy::Path => (
+            // If it is a launcher, that is said at its name.
+            quote_spanned!(at=> (&__result).finish_call(#call)?),
+            quote!((&__result).finished_call()),
+        ),
+        CalledBy::Closure => (quote!((&__result).finish(#call)?), quote!((&__result).finished())),
     };
     let params = format_ident!("params{}", types.len());
     let text = path.to_string().replace(' ', "");
@@ -241,8 +272,8 @@ fn remote(
                 ::atasker::__private::Input::<'_, #format>::arguments(__call.args());
             #(#reads)*
             __input.end(#name)?;
-            let __returned = (&__result).finish(__function(#(#values.lend()),*))?;
-            let __result = (&__result).finished();
+            let __returned = #finish;
+            let __result = #finished;
             #writer
         }
         #table
@@ -257,7 +288,7 @@ fn remote(
         let __result = {
             #[allow(unused_imports)]
             use ::atasker::__private::{FinishFuture as _, FinishValue as _};
-            (&__result).finished()
+            #finished
         };
         let __read = {
             #[allow(unused_imports)]
@@ -367,7 +398,7 @@ fn closure_mp(closure: &ExprClosure, options: &Options, errors: &mut Errors) -> 
         return quote!();
     }
     let closure = quote!((#closure));
-    let made = remote(&closure, &[], &[], &[], options);
+    let made = remote(&closure, CalledBy::Closure, &[], &[], &[], options);
     let name = match &options.name {
         Some(name) => quote!(.name(#name)),
         None => quote!(.name(::core::concat!(::core::module_path!(), "::{{closure}}"))),

@@ -7,7 +7,7 @@ use syn::{GenericParam, Type};
 
 use crate::args::{Companion, Options, Place};
 use crate::errors::Errors;
-use crate::item::{TaskFn, borrows, impl_trait};
+use crate::item::{TaskFn, borrows, impl_trait, is_mut_reference};
 
 /// Where the function runs: as it was said, or by its kind.
 pub(crate) fn place(options: &Options, f: &TaskFn) -> Place {
@@ -22,6 +22,7 @@ pub(crate) fn place(options: &Options, f: &TaskFn) -> Place {
 pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     qualifiers(f, errors);
     receiver(options, f, errors);
+    context(f, errors);
     keys(options, f, errors);
     if errors.any() {
         // What follows would only repeat it in other words.
@@ -93,6 +94,19 @@ fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
             span,
             "a method can't run in a worker process, for `Self` can't be named there: \
              write a free function that takes the value",
+        );
+    }
+}
+
+/// A context that is not where, or not as, the supervisor gives it.
+fn context(f: &TaskFn, errors: &mut Errors) {
+    for ty in &f.misplaced {
+        errors.on(
+            ty,
+            match is_mut_reference(ty) {
+                true => "a context is shared, never changed: write `&TaskContext<I, O>`",
+                false => "the supervisor gives the context: make it the first parameter",
+            },
         );
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct TaskFn {
     pub(crate) block: Block,
     pub(crate) receiver: Option<Receiver>,
     pub(crate) context: Option<Context>,
+    /// References to contexts that stand elsewhere, or are mutable: mistakes.
+    pub(crate) misplaced: Vec<Type>,
     /// Those that the caller gives.
     pub(crate) params: Vec<Param>,
 }
@@ -83,20 +85,28 @@ impl Parse for TaskFn {
 
         let mut receiver = None;
         let mut context = None;
+        let mut misplaced = Vec::new();
         let mut params = Vec::new();
         for (index, arg) in sig.inputs.iter().enumerate() {
             match arg {
                 FnArg::Receiver(found) => receiver = Some(found.clone()),
                 FnArg::Typed(arg) => {
                     let first = index == usize::from(receiver.is_some());
-                    match Context::find(arg).filter(|_| first) {
-                        Some(found) => context = Some(found),
-                        None => params.push(Param::new(arg, params.len())),
+                    let shared = !is_mut_reference(&arg.ty);
+                    match Context::find(arg) {
+                        Some(found) if first && shared => context = Some(found),
+                        // One by value may be another task's, as an argument.
+                        Some(found) if found.by_ref => {
+                            misplaced.push((*arg.ty).clone());
+                            context.get_or_insert(found);
+                        }
+                        _ => params.push(Param::new(arg, params.len())),
                     }
                 }
             }
         }
-        Ok(TaskFn { attrs: Attrs::sort(attrs), vis, sig, block, receiver, context, params })
+        let attrs = Attrs::sort(attrs);
+        Ok(TaskFn { attrs, vis, sig, block, receiver, context, misplaced, params })
     }
 }
 
@@ -104,9 +114,7 @@ impl Context {
     /// A parameter of type `TaskContext<I, O>` or a reference to one, by whatever path.
     fn find(arg: &PatType) -> Option<Context> {
         let (by_ref, ty) = match bare(&arg.ty) {
-            Type::Reference(reference) if reference.mutability.is_none() => {
-                (true, bare(&reference.elem))
-            }
+            Type::Reference(reference) => (true, bare(&reference.elem)),
             ty => (false, ty),
         };
         let Type::Path(path) = ty else { return None };
@@ -268,6 +276,10 @@ fn bare(ty: &Type) -> &Type {
         Type::Paren(paren) => bare(&paren.elem),
         ty => ty,
     }
+}
+
+pub(crate) fn is_mut_reference(ty: &Type) -> bool {
+    matches!(bare(ty), Type::Reference(reference) if reference.mutability.is_some())
 }
 
 /// Whether `impl Trait` stands anywhere in a type.

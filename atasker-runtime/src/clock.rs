@@ -58,5 +58,6 @@ pub(crate) fn from_monotonic(nanos: u64) -> Stamp {
     static OFFSET: OnceLock<i64> = OnceLock::new();
     // std's clock is the same one, counted from another moment.
     let offset = OFFSET.get_or_init(|| now().cast_signed() - monotonic().cast_signed());
-    (nanos.cast_signed() + offset).max(1).cast_unsigned()
+    // What the other process has written may be nonsense.
+    nanos.cast_signed().saturating_add(*offset).max(1).cast_unsigned()
 }

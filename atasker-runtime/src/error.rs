@@ -15,7 +15,7 @@ use crate::id::TaskId;
 /// assert!(error.is_panic());
 /// assert!(error.to_string().contains("no luck"));
 /// ```
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
     /// The function panicked, here or in a worker process.
@@ -62,6 +62,44 @@ pub enum TaskError {
         /// What is missing, and what to do.
         detail: String,
     },
+}
+
+/// As derived, but for the backtrace, whose lines stay lines: `unwrap` prints this.
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TaskError::Panicked { message, location, backtrace } => f
+                .debug_struct("Panicked")
+                .field("message", message)
+                .field("location", location)
+                .field("backtrace", &backtrace.as_deref().map(Lines))
+                .finish(),
+            TaskError::Canceled => f.write_str("Canceled"),
+            TaskError::TimedOut { limit } => {
+                f.debug_struct("TimedOut").field("limit", limit).finish()
+            }
+            TaskError::WorkerDied(death) => f.debug_tuple("WorkerDied").field(death).finish(),
+            TaskError::Codec { stage, type_name, detail } => f
+                .debug_struct("Codec")
+                .field("stage", stage)
+                .field("type_name", type_name)
+                .field("detail", detail)
+                .finish(),
+            TaskError::SupervisorStopped => f.write_str("SupervisorStopped"),
+            TaskError::QueueFull => f.write_str("QueueFull"),
+            TaskError::NotStarted { detail } => {
+                f.debug_struct("NotStarted").field("detail", detail).finish()
+            }
+        }
+    }
+}
+
+struct Lines<'a>(&'a str);
+
+impl fmt::Debug for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\n{}", self.0)
+    }
 }
 
 struct At<'a>(&'a Option<String>);
@@ -240,7 +278,7 @@ fn signal_name(signal: i32) -> &'static str {
 }
 
 /// Why a wait for tasks gave no result.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// One of the tasks failed: the first in the order given.
@@ -359,5 +397,21 @@ mod tests {
         assert_eq!(DeathCause::Exit(3).to_string(), "exit code 3");
         assert_eq!(DeathCause::StackOverflow(6).to_string(), "stack overflow, SIGABRT (6)");
         assert_eq!(DeathCause::Signal(64).to_string(), "signal (64)");
+    }
+
+    #[test]
+    fn a_backtrace_is_printed_line_by_line() {
+        let panicked = |backtrace| TaskError::Panicked {
+            message: "a \"b\"".into(),
+            location: Some("x.rs:1:2".into()),
+            backtrace,
+        };
+        assert_eq!(
+            format!("{:?}", panicked(Some("0: f\n1: g".into()))),
+            "Panicked { message: \"a \\\"b\\\"\", location: Some(\"x.rs:1:2\"), \
+             backtrace: Some(\n0: f\n1: g) }"
+        );
+        assert!(format!("{:?}", panicked(None)).ends_with("backtrace: None }"));
+        assert_eq!(format!("{:?}", TaskError::Canceled), "Canceled");
     }
 }

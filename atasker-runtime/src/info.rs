@@ -69,7 +69,6 @@ pub enum Outcome {
 
 /// How far a task says it is.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[non_exhaustive]
 pub struct Progress {
     /// Steps done.
     pub done: u64,

@@ -146,7 +146,6 @@ impl StopOptions {
 
 /// What became of the tasks that were there when a supervisor was told to stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
 pub struct StopReport {
     /// Tasks that ended by themselves (also with an error) while the supervisor waited.
     pub completed: u64,

@@ -100,7 +100,10 @@ where
     let erased = task.clone().erase();
     let dropped = Dropped(Some(task));
     let driver = async move {
-        let mut dropped = dropped;
+        // In this order: what was captured first is dropped first where this is never polled, what
+        // was declared last where it is. Either way the future goes before the guard, and what it
+        // held is free when the end is seen.
+        let (future, mut dropped) = (future, dropped);
         let erased = dropped.0.clone().map(Typed::erase);
         let mut future = pin!(Some(future));
         let result = poll_fn(|context| {

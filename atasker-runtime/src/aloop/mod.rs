@@ -165,6 +165,7 @@ impl Aloop {
     /// # Panics
     /// With the future's own panic; when the loop is stopped before the future returns; and on the
     /// thread of an aloop, which must not block: use `.await` there.
+    #[track_caller]
     pub fn run<R: Send + 'static>(&self, future: impl Future<Output = R> + Send + 'static) -> R {
         assert!(
             !park::on_aloop_thread(),

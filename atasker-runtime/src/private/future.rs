@@ -6,6 +6,7 @@
 use crate::error::TaskError;
 use crate::launcher::TaskBuilder;
 use crate::params::Arg;
+use crate::task::handle::Task;
 
 /// The task of a call: a future goes to an aloop.
 #[cfg(feature = "async")]
@@ -67,6 +68,46 @@ impl<R> StartValue<R> for &Arg<R> {
     }
 }
 
+/// What `Task` is not: the bound is there for its message.
+#[diagnostic::on_unimplemented(
+    message = "this function returns a `Task`: it is a launcher, and would run inside a task",
+    label = "call it without `background!`, `f(..)`, or use its builder, `f::builder(..).start()`"
+)]
+pub trait NotALauncher {}
+
+/// Own methods are found before those of the traits.
+impl<R: Send + 'static, I, O> Arg<Task<R, I, O>> {
+    /// Does not compile, and says why.
+    pub fn start(&self, _: impl FnOnce() -> Task<R, I, O>) -> TaskBuilder<R>
+    where
+        Task<R, I, O>: NotALauncher,
+    {
+        super::never()
+    }
+    /// Does not compile, and says why.
+    pub fn start_again(&self, _: impl FnMut() -> Task<R, I, O>) -> TaskBuilder<R>
+    where
+        Task<R, I, O>: NotALauncher,
+    {
+        super::never()
+    }
+}
+
+#[cfg(feature = "mp")]
+impl<R, I, O> Arg<Task<R, I, O>> {
+    /// The type of what would come of it, so that this causes no error of its own.
+    pub fn finished_call(&self) -> Arg<R> {
+        Arg::new()
+    }
+    /// Does not compile, and says why.
+    pub fn finish_call(&self, _: Task<R, I, O>) -> Result<R, TaskError>
+    where
+        Task<R, I, O>: NotALauncher,
+    {
+        super::never()
+    }
+}
+
 /// The result of a call in a worker process: a future is run to its end.
 #[cfg(feature = "mp")]
 pub trait FinishFuture<F: Future> {
@@ -74,6 +115,14 @@ pub trait FinishFuture<F: Future> {
     fn finished(&self) -> Arg<F::Output>;
     /// What comes of it.
     fn finish(&self, returned: F) -> Result<F::Output, TaskError>;
+    /// The same where a function is called by its path, which may be a launcher.
+    fn finished_call(&self) -> Arg<F::Output> {
+        self.finished()
+    }
+    /// Likewise.
+    fn finish_call(&self, returned: F) -> Result<F::Output, TaskError> {
+        self.finish(returned)
+    }
 }
 
 #[cfg(feature = "mp")]
@@ -93,6 +142,14 @@ pub trait FinishValue<R> {
     fn finished(&self) -> Arg<R>;
     /// What comes of it.
     fn finish(&self, returned: R) -> Result<R, TaskError>;
+    /// The same where a function is called by its path, which may be a launcher.
+    fn finished_call(&self) -> Arg<R> {
+        self.finished()
+    }
+    /// Likewise.
+    fn finish_call(&self, returned: R) -> Result<R, TaskError> {
+        self.finish(returned)
+    }
 }
 
 #[cfg(feature = "mp")]

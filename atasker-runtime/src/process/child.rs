@@ -5,6 +5,7 @@
 //! requests to stop, messages, the end. When that socket closes, the parent is gone, and the thread
 //! ends the whole process group, whatever the task thread is at.
 
+use std::io::Write as _;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -94,6 +95,8 @@ pub(super) fn take_over() {
     worker::set_name(c"atasker worker");
     let (child, frames) = match connect(parent) {
         Ok(connected) => connected,
+        // The program has ended meanwhile: that is nothing to tell its user.
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => exit(1),
         Err(error) => {
             eprintln!("atasker: a worker process could not start: {error}");
             exit(1);
@@ -391,9 +394,8 @@ impl Child {
             reply.truncate(REPLY_HEAD);
             reply.extend_from_slice(&errors::encode(&error));
         }
-        if let Some(marker) = self.marker.get() {
-            marker.end();
-        }
+        // What the task has printed is out when its result is: this process may be killed any time.
+        let _ = std::io::stdout().flush();
         self.end(&task);
         self.answer(call, ok, &mut reply);
         scratch.keep(reply);
@@ -537,6 +539,34 @@ pub(super) fn tell_rubbish() {
     // The parent is to end this process; it does not return from here by itself.
     loop {
         std::thread::park();
+    }
+}
+
+/// Spoils the page, and goes on.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn spoil_page(pattern: u64) {
+    if let Some(child) = CHILD.get() {
+        child.page.spoil(pattern);
+    }
+}
+
+/// Answers, by the page for its own call, by the frame for another.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn reply_for_another() {
+    let Some(child) = CHILD.get() else { return };
+    let call = current_call();
+    child.page.finish(call, ReplyAt::Socket, &[], child.out.lock().written);
+    child.write(&ToParent::Reply { call: call + 1, ok: true, bytes: &[] });
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Answers, and says that frames were written before which were not.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn claim_frames() {
+    if let Some(child) = CHILD.get() {
+        child.out.lock().written += 1;
     }
 }
 

@@ -388,6 +388,8 @@ impl Inner {
             self.put_back(priority, job);
         }
         let lane = &mut self.lanes[index];
+        // What could not be taken back has begun: then ours is over at this very moment, and the
+        // worker is with another, which must live.
         if !lane.is_at(call) {
             return;
         }
@@ -434,24 +436,20 @@ impl Inner {
 /// Worker processes that do not start.
 impl Inner {
     /// Too many have failed, and none is there.
-    pub(super) fn given_up(&self) -> bool {
+    fn given_up(&self) -> bool {
         self.failures >= TRIES && self.lanes.iter().all(|lane| matches!(lane.stage, Stage::Empty))
+    }
+
+    /// Whether nobody will try again for the tasks that wait: too many tries have failed, or the
+    /// next one waits for a timer that has no thread.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.given_up() || self.pausing && !timer::is_running()
     }
 
     /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs
     /// out that have waited for too many.
-    pub(super) fn note_failure(&mut self, pool: &ProcessPool, why: &str) -> Vec<Job> {
+    pub(super) fn note_failure(&mut self, pool: &ProcessPool) -> Vec<Job> {
         self.failures += 1;
-        tracing::warn!(
-            target: "atasker", supervisor = %pool.id, failures = self.failures,
-            "a worker process could not start: {why}"
-        );
-        let mut told = Vec::new();
-        if self.given_up() {
-            told = self.backlog.drain();
-            self.bytes = 0;
-            pool.tell_room(self);
-        }
         if !self.pausing && self.open {
             self.pausing = true;
             let me = Weak::clone(&pool.me);
@@ -464,6 +462,12 @@ impl Inner {
                 }
             });
         }
+        if !self.is_hopeless() {
+            return Vec::new();
+        }
+        self.bytes = 0;
+        let told = self.backlog.drain();
+        pool.tell_room(self);
         told
     }
 }

@@ -264,11 +264,12 @@ impl Lane {
             && (self.replying == Some(call) || self.has_begun(call))
     }
 
-    /// Whether this call has begun and its reply is not there.
+    /// Whether this call has begun and its reply is not there. One of which the page speaks nonsense
+    /// counts as such.
     pub(super) fn has_begun(&mut self, call: u64) -> bool {
         self.get(call).is_some()
             && self.worker().is_some_and(|worker| match worker.page.step(call) {
-                Some(Step::Begun) => true,
+                Some(Step::Begun) | None => true,
                 Some(Step::Done) => worker.page.reply(call).0 == ReplyAt::Socket,
                 _ => false,
             })
@@ -308,11 +309,13 @@ impl Lane {
         self.live > 1 && Priority::ALL.into_iter().any(|p| self.live_of[p.index()] > 0 && wanted(p))
     }
 
-    /// Takes the calls out that are done or skipped.
-    pub(super) fn reap(&mut self, finished: &mut VecDeque<Finished>) {
+    /// Takes the calls out that are done or skipped. False: what the page says of the next one makes
+    /// no sense.
+    pub(super) fn reap(&mut self, finished: &mut VecDeque<Finished>) -> bool {
         let Stage::Live(worker) = &self.stage else {
-            return;
+            return true;
         };
+        let mut sane = true;
         let page = &worker.page;
         let mut spent = 0u64;
         let before = finished.len();
@@ -320,7 +323,10 @@ impl Lane {
             let call = self.first;
             match page.step(call) {
                 Some(Step::Done) => {
-                    let Some(sent) = front.take() else { break };
+                    let Some(sent) = front.take() else {
+                        sane = false;
+                        break;
+                    };
                     let times = page.times(call);
                     let (reply, after) = page.reply(call);
                     let mut inline = Inline { bytes: [0; INLINE], len: 0 };
@@ -330,7 +336,7 @@ impl Lane {
                     }
                     self.live -= 1;
                     self.live_of[sent.priority.index()] -= 1;
-                    spent += times.ended.saturating_sub(times.begun);
+                    spent = spent.saturating_add(times.ended.saturating_sub(times.begun));
                     let progress = page.progress(call);
                     self.replying = (reply == ReplyAt::Socket).then_some(call);
                     finished.push_back(Finished {
@@ -344,7 +350,12 @@ impl Lane {
                     });
                 }
                 Some(Step::Skipped) if front.is_none() => {}
-                _ => break,
+                Some(Step::Sent | Step::Begun) if front.is_some() => break,
+                Some(Step::Revoked) if front.is_none() => break,
+                _ => {
+                    sane = false;
+                    break;
+                }
             }
             self.calls.pop_front();
             self.first += 1;
@@ -353,9 +364,13 @@ impl Lane {
         if let Some(each) = spent.checked_div(count) {
             self.note_usual(each, count);
         }
+        sane
     }
 
     fn note_usual(&mut self, each: u64, count: u64) {
+        /// About a day: a worker's own word on times is not trusted with more.
+        const MOST: u64 = 1 << 47;
+        let each = each.min(MOST);
         let weight = count.min(8);
         self.usual = Some(match self.usual {
             None => each,

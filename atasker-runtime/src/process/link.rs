@@ -19,8 +19,8 @@ use crate::process::{errors, events};
 use crate::sys::link::{self, Got, Wanted};
 use crate::sys::mapping::Mapping;
 use crate::sys::reap::Process;
-use crate::task::AnyTask;
 use crate::task::state::Phase;
+use crate::task::{AnyTask, panic};
 use crate::timer;
 use crate::wire::frame::{Frames, Message, ToParent, ToWorker};
 
@@ -226,6 +226,8 @@ struct Link<'a> {
     refused: Option<String>,
     /// What the worker prints, where it comes here.
     logs: Option<Logs>,
+    /// The page makes no sense.
+    spoiled: bool,
 }
 
 /// Listens to one worker process until it has ended, and buries it.
@@ -241,6 +243,7 @@ pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: O
         proven: false,
         refused: None,
         logs,
+        spoiled: false,
     };
     if !wanted {
         worker.kill();
@@ -256,6 +259,17 @@ impl Link<'_> {
         let started = Instant::now();
         loop {
             self.take_in();
+            if self.spoiled {
+                return Broken::Rubbish("in the page that both share");
+            }
+            if self.misses_frames() {
+                // They were written before the call was done: they are there.
+                match self.read() {
+                    Ok(Got::Bytes(_)) => continue,
+                    Ok(_) => return Broken::Rubbish("a reply after frames that never came"),
+                    Err(broken) => return broken,
+                }
+            }
             let wanted = self.worker.flush();
             let nanos = match self.pool.rest(self.lane, self.worker) {
                 Rest::Not => {
@@ -299,7 +313,7 @@ impl Link<'_> {
     /// Takes in what is done, and settles what can be settled.
     fn take_in(&mut self) {
         let before = self.finished.len();
-        self.pool.reap(self.lane, &mut self.finished);
+        self.spoiled |= !self.pool.reap(self.lane, &mut self.finished);
         if self.finished.len() > before {
             // What a task has printed comes before its end.
             self.read_logs();
@@ -313,11 +327,18 @@ impl Link<'_> {
         }
     }
 
+    /// Whether the next reply is here, and frames that came before it are not.
+    fn misses_frames(&self) -> bool {
+        self.finished.front().is_some_and(|done| {
+            matches!(done.reply, ReplyAt::Slot { .. }) && done.after > self.read
+        })
+    }
+
     /// Reads what is there.
-    fn read(&mut self) -> Result<(), Broken> {
+    fn read(&mut self) -> Result<Got, Broken> {
         match link::read_into(&self.worker.data, self.frames.room(), false) {
-            Ok(Got::Bytes(_)) => self.digest(),
-            Ok(Got::Nothing) => Ok(()),
+            Ok(got @ Got::Bytes(_)) => self.digest().map(|()| got),
+            Ok(Got::Nothing) => Ok(Got::Nothing),
             Ok(Got::End) | Err(_) => Err(Broken::Gone),
         }
     }
@@ -350,12 +371,17 @@ impl Link<'_> {
             ToParent::Reply { call, ok, bytes } => {
                 // The call was done before its reply was written.
                 self.take_in();
-                match self.finished.pop_front() {
-                    Some(done) if done.call == call && done.reply == ReplyAt::Socket => {
+                let asked = self
+                    .finished
+                    .front()
+                    .is_some_and(|done| done.call == call && done.reply == ReplyAt::Socket);
+                // Else it stays, and ends with the worker.
+                match if asked { self.finished.pop_front() } else { None } {
+                    Some(done) => {
                         self.pool.arrived(self.lane, call);
                         self.settle(done, ok, Some(bytes));
                     }
-                    _ => return Err(Broken::Rubbish("a reply that no call asked for")),
+                    None => return Err(Broken::Rubbish("a reply that no call asked for")),
                 }
             }
             ToParent::Message { call, bytes } => {
@@ -382,7 +408,7 @@ impl Link<'_> {
             ToParent::Event { call, level, target, message, fields, file, line } => {
                 let task = self.task_of(call).map(|task| task.header().id);
                 let event = events::Told { level, target, message, fields, file, line };
-                events::emit(&event, task, self.worker.pid);
+                guarded(|| events::emit(&event, task, self.worker.pid));
             }
         }
         Ok(())
@@ -417,12 +443,13 @@ impl Link<'_> {
         let task = leave(sent, times.begun, progress);
         let reply = reply.unwrap_or(&inline.bytes[..inline.len]);
         if ok {
-            return task.reply(reply);
+            return guarded(|| task.reply(reply));
         }
-        task.fail(errors::decode(reply).unwrap_or_else(|malformed| {
+        let error = errors::decode(reply).unwrap_or_else(|malformed| {
             let cause = DeathCause::Other(malformed.to_string().into());
             TaskError::WorkerDied(WorkerDeath::new(self.worker.pid, cause))
-        }));
+        });
+        guarded(|| task.fail(error));
     }
 
     /// The process has ended, or must: settles what is left.
@@ -481,12 +508,12 @@ impl Link<'_> {
         for (call, begun, sent) in half_written.chain(begun) {
             let task = leave(sent, begun, page.progress(call));
             let why = leavings.doomed.filter(|(doomed, _)| *doomed == call).map(|(_, why)| why);
-            match why {
+            guarded(|| match why {
                 Some(Why::Limit(limit)) => task.fail(TaskError::TimedOut { limit }),
                 Some(Why::Kill) => end(task, TaskError::Canceled),
                 Some(Why::Stop) => end(task, TaskError::SupervisorStopped),
                 None => task.fail(TaskError::WorkerDied(death.clone())),
-            }
+            });
         }
     }
 
@@ -497,6 +524,12 @@ impl Link<'_> {
             _ => false,
         }
     }
+}
+
+/// Calls what may come to code of the user's: the destructor of a result that nobody holds, a waker,
+/// a subscriber. One that panics, and the panic hook has said so, costs the other tasks nothing.
+fn guarded(f: impl FnOnce()) {
+    drop(panic::catch(f));
 }
 
 /// Takes a task out of the pool's hands: it has begun, and its run is over.

@@ -5,7 +5,7 @@
 //! id, a line's end. So a line is known for its task's, however late it is read.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use tracing::field::display;
@@ -184,11 +184,6 @@ impl Marker {
         for stream in &self.streams {
             link::write_pipe(stream, mark.as_bytes());
         }
-    }
-
-    /// The task has printed all that it will: nothing of it shall stay in the buffer.
-    pub(super) fn end(&self) {
-        let _ = io::stdout().flush();
     }
 }
 

@@ -59,17 +59,22 @@ impl ProcessPool {
 
     /// No worker process could be started in this lane.
     pub(super) fn failed(&self, lane: usize, why: &str) {
-        let told = self.with(|inner, deeds| {
+        let (failures, told) = self.with(|inner, deeds| {
             inner.lanes[lane].stage = Stage::Empty;
-            let told = inner.note_failure(self, why);
+            let told = inner.note_failure(self);
             inner.fill(deeds, self);
-            told
+            (inner.failures, told)
         });
-        self.tell_failed(told, why);
+        self.tell_failed(failures, told, why);
     }
 
-    fn tell_failed(&self, told: Vec<Job>, why: &str) {
+    /// Outside of the pool's lock, for whoever hears of it may launch tasks.
+    fn tell_failed(&self, failures: u32, told: Vec<Job>, why: &str) {
         self.ended.notify_all();
+        tracing::warn!(
+            target: "atasker", supervisor = %self.id, failures,
+            "a worker process could not start: {why}"
+        );
         for job in told {
             let detail = format!("no worker process could be started in {TRIES} tries: {why}");
             job.end(TaskError::not_started(detail));
@@ -77,13 +82,15 @@ impl ProcessPool {
     }
 
     /// Takes in what a worker has done, and gives it more.
-    pub(super) fn reap(&self, index: usize, finished: &mut VecDeque<Finished>) {
+    /// False: what stands in the page makes no sense.
+    #[must_use]
+    pub(super) fn reap(&self, index: usize, finished: &mut VecDeque<Finished>) -> bool {
         self.with(|inner, deeds| {
             let before = finished.len();
-            inner.lanes[index].reap(finished);
+            let sane = inner.lanes[index].reap(finished);
             let done = finished.len() - before;
             if done == 0 {
-                return;
+                return sane;
             }
             inner.tasks_run += done as u64;
             inner.settle_slot(index);
@@ -98,7 +105,8 @@ impl ProcessPool {
                 }
             }
             inner.fill(deeds, self);
-        });
+            sane
+        })
     }
 
     /// What a link waits for next, and how long at most.
@@ -175,14 +183,14 @@ impl ProcessPool {
     /// A worker process has ended. What it leaves: calls that had begun, and for what it was killed.
     /// `never_served` says why, if it had not come to serve.
     pub(super) fn lost(&self, index: usize, never_served: Option<&str>) -> Leavings {
-        let (leavings, told) = self.with(|inner, deeds| {
+        let (leavings, failures, told) = self.with(|inner, deeds| {
             let left = inner.lanes[index].wreck();
             inner.settle_slot(index);
             let lane = &mut inner.lanes[index];
             let doomed = lane.doomed.take();
             lane.stage = Stage::Empty;
-            let told = match never_served {
-                Some(why) => inner.note_failure(self, why),
+            let mut told = match never_served {
+                Some(_) => inner.note_failure(self),
                 None => Vec::new(),
             };
             let was_closing = inner.lanes[index].is_closing();
@@ -191,12 +199,11 @@ impl ProcessPool {
             }
             let (begun, unbegun): (Vec<_>, Vec<_>) =
                 left.into_iter().partition(|(_, _, begun)| *begun);
-            let mut told = told;
             for (_, sent, _) in unbegun.into_iter().rev() {
                 if let Some(key) = sent.limit {
                     timer::cancel(key);
                 }
-                if inner.given_up() {
+                if inner.is_hopeless() {
                     told.push(sent.job);
                 } else {
                     inner.put_back(sent.priority, sent.job);
@@ -204,9 +211,12 @@ impl ProcessPool {
             }
             inner.fill(deeds, self);
             let begun = begun.into_iter().map(|(call, sent, _)| (call, sent)).collect();
-            (Leavings { begun, doomed, was_closing }, told)
+            (Leavings { begun, doomed, was_closing }, inner.failures, told)
         });
-        self.tell_failed(told, never_served.unwrap_or_default());
+        self.ended.notify_all();
+        if let Some(why) = never_served {
+            self.tell_failed(failures, told, why);
+        }
         leavings
     }
 

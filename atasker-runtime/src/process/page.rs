@@ -407,6 +407,19 @@ impl Page {
         self.asleep.store(0, Ordering::Relaxed);
     }
 
+    /// Writes nonsense over all slots.
+    #[cfg(all(test, feature = "pre-main"))]
+    pub(super) fn spoil(&self, pattern: u64) {
+        for slot in &self.slots {
+            let line = &slot.line;
+            let words = [&line.begun, &line.done, &line.total, &line.ended, &line.reply];
+            for word in words.into_iter().chain([&line.after, &line.progress_version]) {
+                word.store(pattern, Ordering::Relaxed);
+            }
+            slot.state.store(pattern, Ordering::Relaxed);
+        }
+    }
+
     /// Wakes the task thread from within the worker, for it to look around.
     pub(super) fn rouse(&self) {
         self.bell.fetch_add(1, Ordering::Release);

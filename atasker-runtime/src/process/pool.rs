@@ -169,6 +169,10 @@ impl ProcessPool {
                 inner.doom(lane, call, Why::Limit(limit));
                 return inner.fill(deeds, self);
             }
+            if let Some(worker) = inner.lanes[lane].worker() {
+                // Should the worker have spoiled what both share, its link sees it now.
+                worker.ring_link();
+            }
             // It was sent, and waited there for its turn: its time counts from its begin.
             let passed =
                 begun.map_or(Duration::ZERO, |b| Duration::from_nanos(now.saturating_sub(b)));
@@ -193,6 +197,8 @@ impl Place for ProcessPool {
         }
         let mut deeds = Deeds::default();
         let priority = job.priority();
+        // Nobody else will end the pause then.
+        inner.pausing &= timer::is_running();
         inner.enqueue(priority, job);
         inner.fill(&mut deeds, self);
         // It waits, and less urgent ones were sent ahead of it: these come back.
@@ -273,6 +279,11 @@ impl Place for ProcessPool {
             if let Some((lane, call)) = inner.under_way(&**task) {
                 inner.doom(lane, call, Why::Kill);
                 inner.fill(deeds, self);
+            } else if let Some((lane, _)) = inner.lane_of(&**task)
+                && let Some(worker) = inner.lanes[lane].worker()
+            {
+                // It is over, or never will be, should the worker have spoiled what both share.
+                worker.ring_link();
             }
         });
         Ok(())

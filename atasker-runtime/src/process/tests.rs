@@ -94,6 +94,10 @@ remote!(die_entry, dies, |_ctx: () => (), how: String| -> () {
             }
             std::hint::black_box(down(std::hint::black_box(0)));
         }
+        "sent segv" => {
+            // SAFETY: none; the point is that this process ends here.
+            unsafe { libc::raise(libc::SIGSEGV) };
+        }
         "rubbish" => crate::process::child::tell_rubbish(),
         other => panic!("unknown way to die: {other}"),
     }
@@ -243,6 +247,7 @@ fn a_crash_costs_one_task() {
         ("exit 0", "exit code 0"),
         ("kill", "SIGKILL (9)"),
         ("segv", "SIGSEGV (11)"),
+        ("sent segv", "SIGSEGV (11)"),
         ("overflow", "stack overflow, SIGABRT (6)"),
         ("rubbish", "it sent bytes that make no sense"),
     ];
@@ -704,6 +709,8 @@ fn a_storm_of_everything() {
     println!("storm: {counts:?} tasks, {} restarts", info.restarts);
     sup.stop(StopOptions::new());
 }
+
+mod abuse;
 
 mod events_reach_the_parent {
     use super::*;

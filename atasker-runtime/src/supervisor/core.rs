@@ -185,6 +185,7 @@ impl Core {
     }
 
     /// Blocks until it is stopped.
+    #[track_caller]
     pub(super) fn block(&self) {
         let key = WaiterKey::next();
         let before = self.life.lock().stops;

@@ -178,6 +178,7 @@ impl Supervisor {
     ///
     /// # Panics
     /// On the thread of an aloop.
+    #[track_caller]
     pub fn block(&self) {
         self.core().block();
     }
@@ -187,6 +188,7 @@ impl Supervisor {
     ///
     /// # Panics
     /// On the thread of an aloop: use [`stop_async`](Self::stop_async) there.
+    #[track_caller]
     pub fn stop(&self, options: StopOptions) -> StopReport {
         shutdown::stop(self.core(), &options)
     }

@@ -28,6 +28,7 @@ struct Stop<'a> {
 }
 
 /// Stops the supervisor, blocking.
+#[track_caller]
 pub(super) fn stop(core: &Arc<Core>, options: &StopOptions) -> StopReport {
     assert!(
         !park::on_aloop_thread(),

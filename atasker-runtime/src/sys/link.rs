@@ -78,7 +78,11 @@ pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<[OwnedFd; PARCEL]> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PARCEL))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut buffers = [IoSliceMut::new(&mut byte)];
-    retry(|| rustix::net::recvmsg(&socket, &mut buffers, &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let got = retry(|| rustix::net::recvmsg(&socket, &mut buffers, &mut control, flags))?;
+    if got.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -86,8 +86,18 @@ unsafe extern "C" fn handler(
     _context: *mut libc::c_void,
 ) {
     // SAFETY: the kernel gives a valid description of the signal.
-    let address = unsafe { (*info).si_addr() } as usize;
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let (low, high) = GUARD.get();
+    if code <= 0 {
+        // Sent by a program (`raise`, `kill`): no fault that would happen again.
+        // SAFETY: SIG_DFL is a valid disposition, and both may be called in a handler. The signal
+        // comes when the handler has returned.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::raise(signal);
+        }
+        return;
+    }
     if address < low || address >= high {
         // Not ours: at return the fault happens again, with the default disposition.
         // SAFETY: SIG_DFL is a valid disposition, and `signal` may be called in a handler.

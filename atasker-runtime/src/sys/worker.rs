@@ -46,7 +46,7 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
 static PARENT: AtomicU32 = AtomicU32::new(0);
 
 /// Has the kernel tell this process when its parent is gone; it then ends, and all that it started.
-/// An error if the parent is gone already.
+/// An error, `UnexpectedEof`, if the parent is gone already.
 ///
 /// The signal is SIGHUP and not SIGKILL: that would end this process alone, and leave what it has
 /// started. A process that is stopped at that time is continued by a second signal: see
@@ -61,7 +61,7 @@ pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
         libc::sigaction(libc::SIGHUP, &action, std::ptr::null_mut());
     }
     rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
-    if has_parent() { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+    if has_parent() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Has the kernel continue this process, should it be stopped, when its parent is gone.

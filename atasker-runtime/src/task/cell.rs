@@ -313,7 +313,8 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
 
     fn run(self: Arc<Self>, returned: &mut dyn FnMut()) {
         let Some(mut body) = self.body.lock().take() else {
-            return;
+            // Ended (by a limit of next to nothing, say) before it came to run.
+            return returned();
         };
         let this: Arc<dyn AnyTask> = self.clone();
         let result = panic::catch(|| body.run(&this)).unwrap_or_else(Err);

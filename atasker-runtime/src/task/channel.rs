@@ -106,6 +106,7 @@ impl<T> Channel<T> {
     }
 
     /// Waits for room.
+    #[track_caller]
     pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
         let key = WaiterKey::next();
         let mut value = Some(value);
@@ -160,6 +161,7 @@ impl<T> Channel<T> {
     }
 
     /// Waits for a message until the deadline.
+    #[track_caller]
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
         let watch = Watch { channel: self, key: WaiterKey::next() };
         park::block_on(deadline, |context| self.poll_recv(watch.key, context))
@@ -314,6 +316,7 @@ impl<T> End<T> {
         }
     }
 
+    #[track_caller]
     pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
         match self {
             End::Local(channel) => channel.send(value),
@@ -341,6 +344,7 @@ impl<T> End<T> {
         }
     }
 
+    #[track_caller]
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
         match self {
             End::Local(channel) => channel.recv(deadline),

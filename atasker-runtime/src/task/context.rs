@@ -118,13 +118,15 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         Poll::Pending
     }
 
-    /// Sleeps until the task is asked to stop (true), or until the time is over (false).
+    /// Sleeps until the task is asked to stop (true), or until the time is over (false). It keeps
+    /// its slot meanwhile, as any sleep does: only a wait for others gives it up.
     ///
     /// # Panics
     /// On the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
+    #[track_caller]
     pub fn wait_stop(&self, timeout: Duration) -> bool {
         let watch = StopWatch { header: self.header(), key: WaiterKey::next() };
-        park::block_on(Some(clock::after(timeout)), |context| self.poll_stop(watch.key, context))
+        park::sleep_on(clock::after(timeout), |context| self.poll_stop(watch.key, context))
             .is_some()
     }
 
@@ -152,6 +154,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     ///
     /// # Panics
     /// On the thread of an aloop: use [`recv_async`](Self::recv_async) there.
+    #[track_caller]
     pub fn recv(&self) -> Result<I, RecvError> {
         self.received(self.links.inbox.recv(None))
     }
@@ -160,6 +163,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     ///
     /// # Errors
     /// [`RecvError::Timeout`] when the time is over, and those of [`recv`](Self::recv).
+    #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<I, RecvError> {
         self.received(self.links.inbox.recv(Some(clock::after(timeout))))
     }
@@ -169,7 +173,11 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Errors
     /// [`RecvError::Empty`] if none is; [`RecvError::Stopped`] as above.
     pub fn try_recv(&self) -> Result<I, RecvError> {
-        self.received(self.links.inbox.try_recv())
+        let ended = self.header().state.read().is_ended();
+        match self.received(self.links.inbox.try_recv()) {
+            Err(RecvError::Empty | RecvError::Stopped) if ended => Err(RecvError::Closed),
+            other => other,
+        }
     }
 
     /// Waits for a message as a future.
@@ -178,6 +186,11 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// Those of [`recv`](Self::recv).
     pub async fn recv_async(&self) -> Result<I, RecvError> {
         self.received(self.links.inbox.recv_async().await)
+    }
+
+    /// Channels close a moment after the end can be seen.
+    fn open_outbox(&self) -> Option<&End<O>> {
+        (!self.header().state.read().is_ended()).then_some(&self.links.outbox)
     }
 
     fn sent<E>(&self, result: Result<(), E>) -> Result<(), E> {
@@ -194,8 +207,12 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     ///
     /// # Errors
     /// Gives the message back when the task counts as ended (its time is over).
+    #[track_caller]
     pub fn send(&self, message: O) -> Result<(), SendError<O>> {
-        self.sent(self.links.outbox.send(message))
+        match self.open_outbox() {
+            Some(outbox) => self.sent(outbox.send(message)),
+            None => Err(SendError(message)),
+        }
     }
 
     /// Sends a message if there is room for it.
@@ -203,7 +220,10 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Errors
     /// Gives the message back.
     pub fn try_send(&self, message: O) -> Result<(), TrySendError<O>> {
-        self.sent(self.links.outbox.try_send(message))
+        match self.open_outbox() {
+            Some(outbox) => self.sent(outbox.try_send(message)),
+            None => Err(TrySendError::Closed(message)),
+        }
     }
 
     /// Sends a message; waits for room as a future.
@@ -211,7 +231,10 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// # Errors
     /// Gives the message back when the task counts as ended.
     pub async fn send_async(&self, message: O) -> Result<(), SendError<O>> {
-        self.sent(self.links.outbox.send_async(message).await)
+        match self.open_outbox() {
+            Some(outbox) => self.sent(outbox.send_async(message).await),
+            None => Err(SendError(message)),
+        }
     }
 
     fn change_progress(&self, change: impl FnOnce(&mut Progress)) {

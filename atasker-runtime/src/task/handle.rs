@@ -138,6 +138,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Waits for the end; false when the deadline was first.
+    #[track_caller]
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
         if self.header().state.read().is_ended() {
             return true;
@@ -172,6 +173,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     ///
     /// # Panics
     /// On the thread of an aloop, if it would have to block: use `.await` there.
+    #[track_caller]
     pub fn wait(&self) -> Result<&R, TaskError> {
         self.wait_until(None);
         self.outcome_ref()
@@ -185,6 +187,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     ///
     /// # Panics
     /// On the thread of an aloop, if it would have to block.
+    #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Result<&R, WaitError> {
         if !self.wait_until(Some(clock::after(timeout))) {
             return Err(WaitError::Timeout { pending: vec![self.id()] });
@@ -199,6 +202,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     ///
     /// # Panics
     /// On the thread of an aloop, if it would have to block: use `.await` there.
+    #[track_caller]
     pub fn join(self) -> Result<R, TaskError> {
         self.wait_until(None);
         self.taken()
@@ -250,6 +254,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     ///
     /// # Errors
     /// Gives the message back when the task has ended, or takes no messages at all.
+    #[track_caller]
     pub fn send(&self, message: I) -> Result<(), SendError<I>> {
         match self.open_links() {
             Some(links) => self.sent(links.inbox.send(message)),
@@ -302,6 +307,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     ///
     /// # Panics
     /// On the thread of an aloop: use [`recv_async`](Self::recv_async) there.
+    #[track_caller]
     pub fn recv(&self) -> Result<O, RecvError> {
         self.recv_until(None)
     }
@@ -310,10 +316,12 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     ///
     /// # Errors
     /// [`RecvError::Timeout`] when the time is over, and those of [`recv`](Self::recv).
+    #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<O, RecvError> {
         self.recv_until(Some(clock::after(timeout)))
     }
 
+    #[track_caller]
     fn recv_until(&self, deadline: Option<Instant>) -> Result<O, RecvError> {
         match &self.links {
             Some(links) => self.received(links.outbox.recv(deadline)),
@@ -322,6 +330,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// A task without channels sends nothing: its end is what there is to wait for.
+    #[track_caller]
     fn without_messages(&self, deadline: Option<Instant>) -> Result<O, RecvError> {
         match self.wait_until(deadline) {
             true => Err(RecvError::Closed),
@@ -375,6 +384,7 @@ pub struct Messages<'a, R, I, O> {
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Iterator for Messages<'_, R, I, O> {
     type Item = O;
 
+    #[track_caller]
     fn next(&mut self) -> Option<O> {
         self.task.recv().ok()
     }

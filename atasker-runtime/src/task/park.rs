@@ -77,10 +77,16 @@ pub(crate) fn on_aloop_thread() -> bool {
     ON_ALOOP.try_with(Cell::get).unwrap_or(false)
 }
 
+const ON_ALOOP_MESSAGE: &str = "a blocking wait on an aloop's own thread would stop all of its \
+    tasks: use `.await` instead (tasks are futures; contexts and channels have `stop_requested`, \
+    `recv_async` and `send_async`)";
+
 /// Polls until ready, or until the deadline: `None`. Blocks the thread in between.
 ///
 /// # Panics
-/// On the thread of an aloop, if it would have to block.
+/// On the thread of an aloop, if it would have to block. The panic names the user's line: whatever
+/// lies between has `track_caller`, too.
+#[track_caller]
 pub(crate) fn block_on<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -90,6 +96,7 @@ pub(crate) fn block_on<T>(
 
 /// The same; `help` is called when no thread can be started in this one's place: it may do the
 /// awaited work itself, and says whether it did.
+#[track_caller]
 pub(crate) fn block_on_or_help<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -98,21 +105,37 @@ pub(crate) fn block_on_or_help<T>(
     if let Poll::Ready(value) = poll(&mut Context::from_waker(Waker::noop())) {
         return Some(value);
     }
-    assert!(
-        !on_aloop_thread(),
-        "a blocking wait on an aloop's own thread would stop all of its tasks: use `.await` \
-         instead (tasks are futures; channels have `recv_async` and `send_async`)"
-    );
+    assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         return None;
     }
+    let _left = Left::leave(&mut help);
+    park_until(deadline, poll)
+}
+
+/// The same without giving the slot up: a sleep, not a wait for others.
+///
+/// # Panics
+/// On the thread of an aloop.
+pub(crate) fn sleep_on<T>(
+    deadline: Instant,
+    poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
+    assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
+    park_until(Some(deadline), poll)
+}
+
+/// Parks this thread between polls.
+fn park_until<T>(
+    deadline: Option<Instant>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Option<T> {
     // Taken out while it is in use: a nested call (a waker that blocks) makes its own.
     let parker = PARKER
         .try_with(|cell| cell.borrow_mut().take())
         .ok()
         .flatten()
         .unwrap_or_else(ThreadParker::new);
-    let _left = Left::leave(&mut help);
     let mut context = Context::from_waker(&parker.waker);
     let outcome = loop {
         if let Poll::Ready(value) = poll(&mut context) {
@@ -129,6 +152,7 @@ pub(crate) fn block_on_or_help<T>(
 }
 
 /// Blocks on a future.
+#[track_caller]
 pub(crate) fn block_on_future<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     block_on(None, |context| future.as_mut().poll(context)).expect("there is no deadline")

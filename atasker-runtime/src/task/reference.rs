@@ -82,6 +82,7 @@ impl TaskRef {
     ///
     /// # Panics
     /// On the thread of an aloop, if it would have to block.
+    #[track_caller]
     pub fn wait(&self) -> Result<(), TaskError> {
         wait_end(&self.task, None);
         self.task.error().map_or(Ok(()), |error| Err(error.clone()))

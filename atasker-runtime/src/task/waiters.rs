@@ -51,7 +51,6 @@ impl Waiters {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Waiters::None => true,

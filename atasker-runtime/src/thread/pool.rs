@@ -352,16 +352,23 @@ impl Shared {
         state.backlog.release(done);
         state.tasks_run += 1;
         state.admit();
-        match state.take_ready() {
-            Some(job) => {
-                // One slot came, one job goes: whatever else is ready was so before, and somebody
-                // is coming for it.
-                let room = std::mem::take(&mut state.room);
-                drop(state);
-                room.wake();
-                Some(job)
+        // A free slot is room, too, for one that need not wait then.
+        let mut room = std::mem::take(&mut state.room);
+        loop {
+            match state.take_ready() {
+                Some(job) => {
+                    // One slot came, one job goes: whatever else is ready was so before, and
+                    // somebody is coming for it.
+                    drop(state);
+                    room.wake();
+                    return Some(job);
+                }
+                None if room.is_empty() => return self.be_idle(state, idler),
+                None => {
+                    let room = std::mem::take(&mut room);
+                    MutexGuard::unlocked(&mut state, || room.wake());
+                }
             }
-            None => self.be_idle(state, idler),
         }
     }
 
@@ -423,7 +430,10 @@ impl Shared {
         let mut state = self.state.lock();
         state.backlog.release(priority);
         state.blocked += 1;
-        self.dispatch(state)
+        let room = std::mem::take(&mut state.room);
+        let fed = self.dispatch(state);
+        room.wake();
+        fed
     }
 
     /// A task goes on after a wait, whether or not there is a slot.
@@ -486,9 +496,6 @@ impl Place for ThreadPool {
         let Some(ticket) = ticket(header.mark.load(Ordering::Relaxed)) else {
             // Its launcher waits for room, or is just about to bring it: nothing to take back. If it
             // comes and begins after all, the caller sees that.
-            let room = std::mem::take(&mut state.room);
-            drop(state);
-            room.wake();
             return true;
         };
         let mut job = state.backlog.remove(header.priority, ticket);
@@ -550,16 +557,18 @@ impl Place for ThreadPool {
 impl Shared {
     /// Blocks the launcher until there seems to be room in the queue, or its task has ended.
     fn wait_for_room(&self, job: &Job) {
-        let key = WaiterKey::next();
+        let (key, task) = (WaiterKey::next(), job.header());
         park::block_on(None, |context| {
+            // The task first: its end wakes us, too.
+            let ended = !task.watch(key, context.waker());
             let mut state = self.state.lock();
-            let queued = job.header().state.read().phase() == Phase::Queued;
-            if !queued || !state.open || !state.is_full(job.priority()) {
+            if ended || !state.open || !state.is_full(job.priority()) {
                 state.room.remove(key);
                 return Poll::Ready(());
             }
             state.room.add(key, context.waker());
             Poll::Pending
         });
+        task.unwatch(key);
     }
 }

@@ -59,11 +59,14 @@ pub(super) fn execute(job: Job, shared: &Arc<Shared>) {
     task.header().mark.store(NOT_HERE, Ordering::Relaxed);
     let mut limit = Limit::arm(&task, shared);
     let _current = current::enter(Arc::clone(&task));
-    task.run(&mut || {
+    let mut disarm = || {
         if let Some(limit) = limit.take() {
             limit.disarm(shared);
         }
-    });
+    };
+    task.run(&mut disarm);
+    // If the limit was over before the function could begin, there was nothing to return from.
+    disarm();
 }
 
 /// The slot of the task that a pool thread runs.

@@ -29,6 +29,11 @@ pub enum Msgpack {}
 const ASK_MSGPACK: &str = "bincode can't carry this type (`#[serde(flatten)]`, untagged or tagged \
     enums, `skip_serializing_if`, `serde_json::Value`): say `codec = \"msgpack\"`";
 
+/// What was written by the same program and still can't be read is most likely of a type that
+/// writes other fields than it reads.
+const MAYBE_MSGPACK: &str = "if the type leaves fields out (`skip_serializing_if`), bincode can't \
+    carry it: say `codec = \"msgpack\"`";
+
 impl Format for Bincode {
     fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), String> {
         match bincode::serde::encode_into_std_write(value, out, config::standard()) {
@@ -59,8 +64,9 @@ fn read_bincode<T: DeserializeOwned>(input: &mut &[u8], config: impl Config) -> 
             Ok(value)
         }
         Err(DecodeError::Serde(error)) => Err(format!("{error:?}: {ASK_MSGPACK}")),
+        // The type itself objects to what it was given.
         Err(DecodeError::OtherString(detail)) => Err(detail),
-        Err(error) => Err(format!("{error:?}")),
+        Err(error) => Err(format!("{error:?}: {MAYBE_MSGPACK}")),
     }
 }
 
@@ -154,6 +160,22 @@ mod tests {
         assert!(error.contains("codec = \"msgpack\""), "{error}");
         let error = Bincode::read::<serde_json::Value>(&mut &bytes[..]).unwrap_err();
         assert!(error.contains("codec = \"msgpack\""), "{error}");
+    }
+
+    #[test]
+    fn a_field_left_out_is_an_error_that_names_msgpack() {
+        #[derive(Serialize, Deserialize, PartialEq, Debug)]
+        struct Sparse {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            rare: Option<u32>,
+            #[serde(default)]
+            number: u32,
+        }
+        let mut bytes = vec![];
+        Bincode::write(&Sparse { rare: None, number: 3 }, &mut bytes).unwrap();
+        let error = Bincode::read::<Sparse>(&mut &bytes[..]).unwrap_err();
+        assert!(error.contains("codec = \"msgpack\""), "{error}");
+        round::<Msgpack, _>(Sparse { rare: None, number: 3 });
     }
 
     #[test]

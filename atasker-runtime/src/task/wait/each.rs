@@ -66,6 +66,7 @@ fn waited_for<T>(tasks: &[Option<T>], index: usize) -> &T {
 impl<T: TaskHandle> Iterator for AsCompleted<T> {
     type Item = (usize, T::Settled);
 
+    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             return None;
@@ -201,6 +202,7 @@ where
 {
     type Item = (usize, Result<R, TaskError>);
 
+    #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         self.fill();
         if self.in_flight() == 0 {

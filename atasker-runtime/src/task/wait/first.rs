@@ -27,6 +27,7 @@ pub trait Alternatives: Sealed + sealed::Choice {
 }
 
 /// Waits for the first to end, and gives its place and its result.
+#[track_caller]
 pub(super) fn first<A: Alternatives>(
     tasks: A,
     deadline: Option<Instant>,
@@ -34,8 +35,11 @@ pub(super) fn first<A: Alternatives>(
     if tasks.len() == 0 {
         return Err(WaitError::Empty);
     }
-    // One may end while the wait is given up: hence the second look.
-    let index = earliest(&tasks).or_else(|| wait(&tasks, deadline)).or_else(|| earliest(&tasks));
+    let index = match earliest(&tasks) {
+        Some(index) => Some(index),
+        // One may end while the wait is given up: hence the second look.
+        None => wait(&tasks, deadline).or_else(|| earliest(&tasks)),
+    };
     match index {
         Some(index) => match tasks.__take(index) {
             Ok(output) => Ok((index, output)),
@@ -55,6 +59,7 @@ fn earliest(tasks: &impl sealed::Choice) -> Option<usize> {
         .min_by_key(|index| tasks.inside(*index).0.ended())
 }
 
+#[track_caller]
 fn wait<A: Alternatives>(tasks: &A, deadline: Option<Instant>) -> Option<usize> {
     /// Takes the bells down: the tasks live on.
     struct Watched<'a, A: Alternatives>(&'a A, Arrivals);

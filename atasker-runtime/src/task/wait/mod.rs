@@ -37,6 +37,7 @@ pub(crate) use ready::Arrivals;
 pub use waitable::{TaskHandle, WaitTime, Waitable};
 
 /// Waits for the end of a task; false when the deadline was first.
+#[track_caller]
 pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
     let header = task.header();
     let key = WaiterKey::next();
@@ -90,6 +91,7 @@ pub mod entry {
     ///
     /// # Errors
     /// The first task in order that failed, or the end of the time.
+    #[track_caller]
     pub fn completed<W: Waitable>(tasks: W, time: impl WaitTime) -> Result<W::Output, WaitError> {
         if !tasks.__wait(deadline(time)) {
             let mut pending = Vec::new();
@@ -103,6 +105,7 @@ pub mod entry {
     }
 
     /// `wait_settled!`.
+    #[track_caller]
     pub fn settled<W: Waitable>(tasks: W) -> W::Settled {
         tasks.__wait(None);
         tasks.__settled()
@@ -112,6 +115,7 @@ pub mod entry {
     ///
     /// # Errors
     /// That of the first to end if it failed, the end of the time, or that there is no task.
+    #[track_caller]
     pub fn any<A: Alternatives>(
         tasks: A,
         time: impl WaitTime,

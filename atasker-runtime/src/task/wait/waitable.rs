@@ -73,6 +73,7 @@ pub trait Waitable: Sealed + Sized {
 
     /// Waits for all; false when the deadline was first.
     #[doc(hidden)]
+    #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool;
     /// Adds the ids of those that have not ended.
     #[doc(hidden)]
@@ -147,6 +148,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for Task<
     type Output = R;
     type Settled = Result<R, TaskError>;
 
+    #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         self.wait_until(deadline)
     }
@@ -185,6 +187,7 @@ impl<'a, R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for &
     type Output = &'a R;
     type Settled = Result<&'a R, TaskError>;
 
+    #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         self.wait_until(deadline)
     }
@@ -207,6 +210,7 @@ where
     type Output = <&'b W as Waitable>::Output;
     type Settled = <&'b W as Waitable>::Settled;
 
+    #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         (**self).__wait(deadline)
     }
@@ -225,11 +229,17 @@ where
 
 /// Waits for each, the last one first: tasks mostly end in about the order in which they were
 /// launched, so this wakes up about once instead of once per task.
+#[track_caller]
 fn wait_each<'a, W: Waitable + 'a>(
     tasks: impl DoubleEndedIterator<Item = &'a W>,
     deadline: Option<Instant>,
 ) -> bool {
-    tasks.rev().all(|task| task.__wait(deadline))
+    for task in tasks.rev() {
+        if !task.__wait(deadline) {
+            return false;
+        }
+    }
+    true
 }
 
 impl<W> Sealed for Vec<W> {}
@@ -238,6 +248,7 @@ impl<W: Waitable> Waitable for Vec<W> {
     type Output = Vec<W::Output>;
     type Settled = Vec<W::Settled>;
 
+    #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         wait_each(self.iter(), deadline)
     }
@@ -258,6 +269,7 @@ impl<W: Waitable, const N: usize> Waitable for [W; N] {
     type Output = [W::Output; N];
     type Settled = [W::Settled; N];
 
+    #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         wait_each(self.iter(), deadline)
     }
@@ -289,9 +301,15 @@ where
     type Output = Vec<<&'a W as Waitable>::Output>;
     type Settled = Vec<<&'a W as Waitable>::Settled>;
 
+    #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         // The last one first: see `wait_each`.
-        self.iter().rev().all(|task| Waitable::__wait(&task, deadline))
+        for task in self.iter().rev() {
+            if !Waitable::__wait(&task, deadline) {
+                return false;
+            }
+        }
+        true
     }
     fn __pending(&self, pending: &mut Vec<TaskId>) {
         self.iter().for_each(|task| Waitable::__pending(&task, pending));
@@ -316,6 +334,7 @@ macro_rules! like_a_slice {
             type Output = <&'a [W] as Waitable>::Output;
             type Settled = <&'a [W] as Waitable>::Settled;
 
+            #[track_caller]
             fn __wait(&self, deadline: Option<Instant>) -> bool {
                 Waitable::__wait(&self.as_slice(), deadline)
             }
@@ -347,6 +366,7 @@ macro_rules! tuples {
             type Output = ($($W::Output,)+);
             type Settled = ($($W::Settled,)+);
 
+            #[track_caller]
             fn __wait(&self, deadline: Option<Instant>) -> bool {
                 $(self.$i.__wait(deadline))&&+
             }

@@ -1,0 +1,84 @@
+//! Loops that run futures on one thread of their own. They have the interface of pools: the closure
+//! runs inside a future.
+
+use atasker::{Aloop, Supervisor, Task};
+
+use super::threads::Pool;
+
+/// An aloop, by way of tasks.
+pub struct Ours {
+    supervisor: Supervisor,
+}
+
+impl Ours {
+    pub fn new() -> Self {
+        Ours { supervisor: Supervisor::builder().id("bench").build() }
+    }
+
+    /// The loop itself.
+    pub fn aloop(&self) -> Aloop {
+        self.supervisor.create_aloop("default")
+    }
+}
+
+impl Pool for Ours {
+    type Handle<R: Send + 'static> = Task<R>;
+    fn spawn<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> Task<R> {
+        self.supervisor.spawn_async(async move { f() })
+    }
+    fn join<R: Send + 'static>(&self, handle: Task<R>) -> R {
+        handle.join().unwrap()
+    }
+}
+
+/// tokio's current-thread runtime, driven by a thread of its own.
+pub struct CurrentThread {
+    handle: tokio::runtime::Handle,
+    _end: tokio::sync::oneshot::Sender<()>,
+}
+
+impl CurrentThread {
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let handle = runtime.handle().clone();
+        let (tx, rx) = tokio::sync::oneshot::channel::<()>();
+        std::thread::spawn(move || runtime.block_on(rx));
+        CurrentThread { handle, _end: tx }
+    }
+}
+
+impl Pool for CurrentThread {
+    type Handle<R: Send + 'static> = tokio::task::JoinHandle<R>;
+    fn spawn<R: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> tokio::task::JoinHandle<R> {
+        self.handle.spawn(async move { f() })
+    }
+    fn join<R: Send + 'static>(&self, handle: tokio::task::JoinHandle<R>) -> R {
+        futures_lite::future::block_on(handle).unwrap()
+    }
+}
+
+/// tokio's multi-thread runtime with one thread.
+pub struct OneThread(tokio::runtime::Runtime);
+
+impl OneThread {
+    pub fn new() -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        OneThread(builder.worker_threads(1).build().unwrap())
+    }
+}
+
+impl Pool for OneThread {
+    type Handle<R: Send + 'static> = tokio::task::JoinHandle<R>;
+    fn spawn<R: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> tokio::task::JoinHandle<R> {
+        self.0.spawn(async move { f() })
+    }
+    fn join<R: Send + 'static>(&self, handle: tokio::task::JoinHandle<R>) -> R {
+        futures_lite::future::block_on(handle).unwrap()
+    }
+}
