@@ -154,9 +154,12 @@ fn twice(n: u64) -> u64 {
     2 * n
 }
 
-fn supervisor(config: MpPoolConfig) -> Supervisor {
+fn config(workers: usize) -> MpPoolConfig {
     // Backtraces of panics that are meant take most of the time.
-    let config = config.memory_limit(LIMIT).env("RUST_BACKTRACE", "0");
+    MpPoolConfig::new(workers).memory_limit(LIMIT).env("RUST_BACKTRACE", "0")
+}
+
+fn supervisor(config: MpPoolConfig) -> Supervisor {
     Supervisor::builder().id("matrix").mp_pool(config).build()
 }
 
@@ -193,8 +196,8 @@ fn among_others<R: Send + 'static>(
 
 #[test]
 fn decoding_arguments() {
-    let (_turn, _) = turn("decoding arguments");
-    let sup = supervisor(MpPoolConfig::new(2));
+    let _turn = turn("decoding arguments");
+    let sup = supervisor(config(2));
     for size in [0, 100_000] {
         for way in WAYS {
             let fussy = Fussy { decode: Some(way), bulk: vec![1; size], ..FINE };
@@ -207,8 +210,8 @@ fn decoding_arguments() {
 
 #[test]
 fn encoding_arguments() {
-    let (_turn, _) = turn("encoding arguments");
-    let sup = supervisor(MpPoolConfig::new(1));
+    let _turn = turn("encoding arguments");
+    let sup = supervisor(config(1));
     for way in [Panic, Error] {
         let fussy = Fussy { encode: Some(way), ..FINE };
         let error = among_others(&sup, "encoding", || takes::builder(fussy, None)).unwrap();
@@ -219,8 +222,8 @@ fn encoding_arguments() {
 
 #[test]
 fn running() {
-    let (_turn, _) = turn("running");
-    let sup = supervisor(MpPoolConfig::new(2));
+    let _turn = turn("running");
+    let sup = supervisor(config(2));
     for way in WAYS {
         let at = format!("running, {way:?}");
         let mut returned = None;
@@ -245,8 +248,8 @@ fn running() {
 
 #[test]
 fn encoding_the_result() {
-    let (_turn, _) = turn("encoding the result");
-    let sup = supervisor(MpPoolConfig::new(2));
+    let _turn = turn("encoding the result");
+    let sup = supervisor(config(2));
     // With much in front of it, the reply is half there when it fails.
     for size in [0, 3_000_000] {
         for way in WAYS {
@@ -259,8 +262,8 @@ fn encoding_the_result() {
 
 #[test]
 fn decoding_the_result() {
-    let (_turn, _) = turn("decoding the result");
-    let sup = supervisor(MpPoolConfig::new(1));
+    let _turn = turn("decoding the result");
+    let sup = supervisor(config(1));
     for size in [0, 3_000_000] {
         for way in [Panic, Error] {
             let error = among_others(&sup, "decoding", || gives::builder(None, Some(way), size));
@@ -338,8 +341,8 @@ fn pid() -> u32 {
 
 #[test]
 fn half_a_result_written() {
-    let (_turn, _) = turn("half a result");
-    let sup = supervisor(MpPoolConfig::new(1));
+    let _turn = turn("half a result");
+    let sup = supervisor(config(1));
     for way in WAYS.into_iter().filter(|way| way.cause().is_some()) {
         let at = format!("half a result written, {way:?}");
         let _watchdog = Watchdog::new(&at, FAR);
@@ -359,8 +362,8 @@ fn half_a_result_written() {
 /// does its time limit.
 #[test]
 fn a_worker_that_is_stopped_in_its_reply_is_killed() {
-    let (_turn, _) = turn("stopped in its reply");
-    let sup = supervisor(MpPoolConfig::new(1));
+    let _turn = turn("stopped in its reply");
+    let sup = supervisor(config(1));
     for limit in [None, Some(Duration::from_secs(2))] {
         let worker = pid::builder().supervisor(&sup).start().join().unwrap();
         let (slow, gate) = unread(&sup);
@@ -404,14 +407,14 @@ fn hook(way: Way) -> Option<fn()> {
 
 #[test]
 fn worker_init() {
-    let (_turn, _) = turn("worker_init");
-    let sup = supervisor(MpPoolConfig::new(2));
+    let _turn = turn("worker_init");
+    let sup = supervisor(config(2));
     for way in WAYS {
         let Some(hook) = hook(way) else { continue };
         let at = format!("worker_init, {way:?}");
         let _watchdog = Watchdog::new(&at, FAR);
         let restarts = sup.info().mp_pool.unwrap().restarts;
-        sup.set_mp_pool(MpPoolConfig::new(2).memory_limit(LIMIT).worker_init(hook));
+        sup.set_mp_pool(config(2).worker_init(hook));
         // Those that are there were started without it.
         sup.stop(StopOptions::new());
         sup.start();
@@ -425,19 +428,19 @@ fn worker_init() {
         }
         let tries = sup.info().mp_pool.unwrap().restarts - restarts;
         assert!((5..=6).contains(&tries), "{at}: it does not spin: {tries}");
-        sup.set_mp_pool(MpPoolConfig::new(2).memory_limit(LIMIT));
+        sup.set_mp_pool(config(2));
         assert_eq!(twice::builder(4).supervisor(&sup).start().join().expect(&at), 8);
     }
 }
 
 #[test]
 fn worker_exit() {
-    let (_turn, _) = turn("worker_exit");
+    let _turn = turn("worker_exit");
     for way in WAYS {
         let Some(hook) = hook(way) else { continue };
         let at = format!("worker_exit, {way:?}");
         let _watchdog = Watchdog::new(&at, FAR);
-        let config = MpPoolConfig::new(2).max_tasks_per_worker(2).worker_exit(hook);
+        let config = config(2).max_tasks_per_worker(2).worker_exit(hook);
         let sup = supervisor(config);
         let tasks: Vec<_> = (0..11).map(|n| twice::builder(n).supervisor(&sup).start()).collect();
         for (n, task) in tasks.into_iter().enumerate() {
