@@ -323,7 +323,7 @@ impl Link<'_> {
 
     fn read_logs(&mut self) {
         if let Some(logs) = &mut self.logs {
-            logs.read(self.worker.pid);
+            guarded(|| logs.read(self.worker.pid));
         }
     }
 
