@@ -31,7 +31,47 @@ pub(crate) struct Alarms {
 struct Alarm {
     time: Duration,
     action: Action,
-    waiting: Mutex<VecDeque<(Instant, TaskId)>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// A task that was queued.
+struct Entry {
+    due: Instant,
+    id: TaskId,
+    /// Attempts before that: a further one is queued, and waits, anew.
+    attempts: u32,
+}
+
+impl Entry {
+    fn still_waits(&self, task: &Arc<dyn AnyTask>) -> bool {
+        let header = task.header();
+        header.state.read().phase() == Phase::Queued && header.attempt() == self.attempts
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    list: VecDeque<Entry>,
+    /// The timer will ring; the list may be empty by then.
+    timer_set: bool,
+    /// The length at which those that wait no longer are looked for.
+    tidy_at: usize,
+}
+
+impl Waiting {
+    /// Takes out those that have begun or ended. Done each time the list has doubled, so that a task
+    /// costs O(1), and a long time costs no memory for all tasks that were ever launched in it.
+    fn tidy(&mut self, core: &Core) {
+        const LEAST: usize = 1024;
+        if self.list.len() >= LEAST {
+            self.list.retain(|entry| {
+                // Looked at within the books: the last hold on a task must not be dropped here.
+                core.live.get(&entry.id).is_some_and(|task| entry.still_waits(task.value()))
+            });
+        }
+        self.tidy_at = LEAST.max(self.list.len() * 2);
+        self.list.shrink_to(self.tidy_at);
+    }
 }
 
 impl Alarms {
@@ -41,7 +81,7 @@ impl Alarms {
 
     /// Tasks queued from now on are watched.
     pub(super) fn add(&self, time: Duration, action: Action) {
-        let alarm = Alarm { time, action, waiting: Mutex::new(VecDeque::new()) };
+        let alarm = Alarm { time, action, waiting: Mutex::default() };
         self.list.write().push(Arc::new(alarm));
         self.any.store(true, Ordering::Release);
     }
@@ -54,8 +94,14 @@ impl Alarms {
         for alarm in self.list.read().iter() {
             let due = clock::after(alarm.time);
             let mut waiting = alarm.waiting.lock();
-            waiting.push_back((due, task.header().id));
-            if waiting.len() == 1 {
+            if waiting.list.len() >= waiting.tidy_at
+                && let Some(core) = self.core.upgrade()
+            {
+                waiting.tidy(&core);
+            }
+            let attempts = task.header().attempt();
+            waiting.list.push_back(Entry { due, id: task.header().id, attempts });
+            if !std::mem::replace(&mut waiting.timer_set, true) {
                 self.set(alarm, due);
             }
         }
@@ -75,23 +121,80 @@ impl Alarms {
         let now = Instant::now();
         let mut waiting = alarm.waiting.lock();
         let mut due = Vec::new();
-        while let Some(&(when, id)) = waiting.front() {
-            if when <= now {
-                due.push(id);
-            } else if core.live.contains_key(&id) {
-                self.set(alarm, when);
+        waiting.timer_set = false;
+        while let Some(entry) = waiting.list.pop_front() {
+            if entry.due <= now {
+                due.push(entry);
+            } else if core.live.contains_key(&entry.id) {
+                waiting.timer_set = true;
+                self.set(alarm, entry.due);
+                waiting.list.push_front(entry);
                 break;
             }
             // Due, or no longer live: such a task needs no turn of its own.
-            waiting.pop_front();
         }
         drop(waiting);
-        for task in due.into_iter().filter_map(|id| core.find(id)) {
+        for entry in due {
+            let Some(task) = core.find(entry.id) else { continue };
             refresh(&*task);
-            if task.header().state.read().phase() == Phase::Queued {
+            if entry.still_waits(&task) {
                 let (action, info) = (Arc::clone(&alarm.action), task.header().info());
                 core.run_on_pool("alarm", Box::new(move || action(&info)));
             }
         }
+    }
+}
+
+#[cfg(all(test, not(atasker_loom)))]
+mod tests {
+    use super::*;
+    use crate::{PoolConfig, Supervisor, TaskBuilder};
+    use std::sync::mpsc;
+
+    #[test]
+    fn tasks_that_are_over_take_no_room() {
+        let sup = Supervisor::builder().thread_pool(PoolConfig::new(1)).build();
+        sup.on_queued_for(Duration::from_secs(3600), |_| {});
+        for _ in 0..100 {
+            let tasks: Vec<_> = (0..200).map(|_| sup.spawn(|| ())).collect();
+            tasks.into_iter().for_each(|task| task.join().unwrap());
+        }
+        let alarm = Arc::clone(&sup.core().alarms.list.read()[0]);
+        let kept = alarm.waiting.lock().list.len();
+        assert!(kept < 5_000, "{kept} of 20,000 are kept");
+    }
+
+    #[test]
+    fn a_further_attempt_waits_anew() {
+        let sup = Supervisor::builder().thread_pool(PoolConfig::new(1)).build();
+        let (rang, rings) = mpsc::channel();
+        sup.on_queued_for(Duration::from_millis(200), move |info| {
+            rang.send(info.name.clone()).unwrap();
+        });
+        let (go, gate) = mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let (ours, at_gate) = (sup.clone(), Arc::clone(&gate));
+        let mut first = true;
+        let twice = TaskBuilder::repeatable(move || {
+            if std::mem::take(&mut first) {
+                // Stands in front of the second attempt.
+                let gate = Arc::clone(&at_gate);
+                drop(ours.spawn(move || gate.lock().recv()));
+                return true;
+            }
+            false
+        });
+        let twice = twice.name("twice").retries(1).retry_if(|again| *again).supervisor(&sup);
+        let twice = twice.start();
+        while twice.info().attempt == 0 || twice.info().status != crate::TaskStatus::Queued {
+            std::thread::yield_now();
+        }
+        let last = TaskBuilder::new(|| ()).name("last").supervisor(&sup).start();
+        let mut seen: Vec<_> = rings.iter().take_while(|name| name != "last").collect();
+        seen.retain(|name| name == "twice");
+        assert_eq!(seen.len(), 1);
+        go.send(()).unwrap();
+        twice.join().unwrap();
+        last.join().unwrap();
     }
 }
