@@ -204,12 +204,14 @@ impl Core {
         wanted: impl FnOnce(&Life) -> bool,
     ) -> std::task::Poll<()> {
         let mut life = self.life.lock();
-        if wanted(&life) {
-            life.waiters.remove(key);
-            return std::task::Poll::Ready(());
-        }
-        life.waiters.add(key, context.waker());
-        std::task::Poll::Pending
+        let ready = wanted(&life);
+        let old = match ready {
+            true => life.waiters.remove(key),
+            false => life.waiters.add(key, context.waker()),
+        };
+        drop(life);
+        drop(old);
+        if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     }
 
     pub(super) fn find(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {

@@ -156,10 +156,12 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
                         // A predicate that panics does not want another attempt.
                         panic::catch(|| wanted(value)).unwrap_or(false)
                     });
-                match &mut *self.hooks.lock() {
-                    Some(hooks) if again => hooks.retry_if = wanted,
-                    _ => discard(wanted),
-                }
+                // Dropped outside the lock, too.
+                let unwanted = match &mut *self.hooks.lock() {
+                    Some(hooks) if again => std::mem::replace(&mut hooks.retry_if, wanted),
+                    _ => wanted,
+                };
+                discard(unwanted);
                 again
             }
         }

@@ -98,7 +98,9 @@ impl<T> Channel<T> {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                inner.senders.add(key, context.waker());
+                let old = inner.senders.add(key, context.waker());
+                drop(inner);
+                drop(old);
                 *value = Some(message);
                 Poll::Pending
             }
@@ -145,14 +147,17 @@ impl<T> Channel<T> {
     ) -> Poll<Result<T, RecvError>> {
         let mut inner = self.inner.lock();
         if inner.queue.is_empty() && !inner.closed && !inner.stopped {
-            inner.receivers.add(key, context.waker());
+            let old = inner.receivers.add(key, context.waker());
+            drop(inner);
+            drop(old);
             return Poll::Pending;
         }
         drop(inner);
         match self.try_recv() {
             // Another receiver was faster.
             Err(RecvError::Empty) => {
-                self.inner.lock().receivers.add(key, context.waker());
+                let old = self.inner.lock().receivers.add(key, context.waker());
+                drop(old);
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -189,12 +194,13 @@ impl<T> Channel<T> {
 
     /// Another attempt begins: what was passed on to the last one and not taken comes first again.
     pub(crate) fn run_again(&self) {
-        self.change(|inner| {
-            inner.stopped = false;
-            while let Some(value) = inner.passed_on.pop_back() {
-                inner.queue.push_front(value);
-            }
-        });
+        // Nobody waits for this: there is as much room as before, and what is queued is for the
+        // attempt to come. So nobody is woken, and places may call it under their locks.
+        let mut inner = self.inner.lock();
+        inner.stopped = false;
+        while let Some(value) = inner.passed_on.pop_back() {
+            inner.queue.push_front(value);
+        }
     }
 
     fn change(&self, f: impl FnOnce(&mut Inner<T>)) {
@@ -245,8 +251,9 @@ struct Watch<'a, T> {
 impl<T> Drop for Watch<'_, T> {
     fn drop(&mut self) {
         let mut inner = self.channel.inner.lock();
-        inner.receivers.remove(self.key);
-        inner.senders.remove(self.key);
+        let wakers = (inner.receivers.remove(self.key), inner.senders.remove(self.key));
+        drop(inner);
+        drop(wakers);
     }
 }
 

@@ -180,19 +180,20 @@ impl Header {
     #[must_use]
     pub(crate) fn watch(&self, key: WaiterKey, waker: &Waker) -> bool {
         let mut waiters = self.waiters.lock();
-        waiters.add(key, waker);
+        let old = waiters.add(key, waker);
         // Under the lock: a publisher that sees the note waits for the lock and finds the waker;
         // one that does not see it was earlier, and then this reading shows the end.
-        if self.state.note_waiter().is_ended() {
-            waiters.remove(key);
-            return false;
-        }
-        true
+        let ended = self.state.note_waiter().is_ended();
+        let ours = if ended { waiters.remove(key) } else { None };
+        drop(waiters);
+        drop((old, ours));
+        !ended
     }
 
     /// Takes a waker back.
     pub(crate) fn unwatch(&self, key: WaiterKey) {
-        self.waiters.lock().remove(key);
+        let waker = self.waiters.lock().remove(key);
+        drop(waker);
     }
 
     /// Whether somebody's waker is here.

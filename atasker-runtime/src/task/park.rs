@@ -158,7 +158,8 @@ pub(crate) fn block_on_future<F: Future>(future: F) -> F::Output {
     block_on(None, |context| future.as_mut().poll(context)).expect("there is no deadline")
 }
 
-/// The slot of this thread, given up until this is dropped.
+/// The slot of this thread, given up until this is dropped. Meanwhile the thread has no seat: a wait
+/// within the wait (of a waker that blocks) has no slot to give up.
 struct Left(Option<Arc<dyn Seat>>);
 
 impl Left {
@@ -173,14 +174,71 @@ impl Left {
             help();
             seat.leave();
         }
+        if seat.is_some() {
+            let _ = SEAT.try_with(|cell| cell.take());
+        }
         Left(seat)
     }
 }
 
 impl Drop for Left {
     fn drop(&mut self) {
-        if let Some(seat) = &self.0 {
+        if let Some(seat) = self.0.take() {
             seat.come_back();
+            let _ = SEAT.try_with(|cell| cell.replace(Some(seat)));
         }
+    }
+}
+
+#[cfg(all(test, not(atasker_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    #[derive(Default)]
+    struct Slot {
+        given_up: AtomicI32,
+        most: AtomicI32,
+    }
+
+    impl Seat for Slot {
+        fn leave(&self) -> bool {
+            let now = self.given_up.fetch_add(1, Ordering::Relaxed) + 1;
+            self.most.fetch_max(now, Ordering::Relaxed);
+            true
+        }
+        fn come_back(&self) {
+            self.given_up.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Is ready at the second look of a waiter that blocks.
+    fn wait(mut at_second_look: impl FnMut()) {
+        let mut looks = 0;
+        block_on(None, |context| {
+            looks += 1;
+            match looks {
+                1 => Poll::Pending,
+                2 => {
+                    at_second_look();
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        });
+    }
+
+    #[test]
+    fn a_wait_within_a_wait_gives_the_slot_up_once() {
+        let slot = Arc::new(Slot::default());
+        take_seat(Some(slot.clone()));
+        // As a waker does that blocks.
+        wait(|| wait(|| ()));
+        assert_eq!(slot.most.load(Ordering::Relaxed), 1);
+        assert_eq!(slot.given_up.load(Ordering::Relaxed), 0);
+        // And the thread has its seat again.
+        wait(|| assert_eq!(slot.given_up.load(Ordering::Relaxed), 1));
+        take_seat(None);
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
+use crate::task::panic;
+
 /// Names one waiter, so that it can renew or take back its waker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct WaiterKey(u64);
@@ -26,28 +28,38 @@ pub(crate) enum Waiters {
 }
 
 impl Waiters {
-    /// Adds a waker, or renews the one with this key.
-    pub(crate) fn add(&mut self, key: WaiterKey, waker: &Waker) {
+    /// Adds a waker, or renews the one with this key. The old one is given back.
+    #[must_use = "a waker's destructor may run anything: drop it outside the list's lock"]
+    pub(crate) fn add(&mut self, key: WaiterKey, waker: &Waker) -> Option<Waker> {
         match self {
             Waiters::None => *self = Waiters::One(key, waker.clone()),
-            Waiters::One(k, w) if *k == key => w.clone_from(waker),
+            Waiters::One(k, w) if *k == key => return renew(w, waker),
             Waiters::One(..) => {
+                let waker = waker.clone();
                 let Waiters::One(k, w) = std::mem::take(self) else { unreachable!() };
-                *self = Waiters::Many(Box::new(vec![(k, w), (key, waker.clone())]));
+                *self = Waiters::Many(Box::new(vec![(k, w), (key, waker)]));
             }
             Waiters::Many(list) => match list.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, w)) => w.clone_from(waker),
+                Some((_, w)) => return renew(w, waker),
                 None => list.push((key, waker.clone())),
             },
         }
+        None
     }
 
     /// Takes a waker back, if it is still there.
-    pub(crate) fn remove(&mut self, key: WaiterKey) {
+    #[must_use = "a waker's destructor may run anything: drop it outside the list's lock"]
+    pub(crate) fn remove(&mut self, key: WaiterKey) -> Option<Waker> {
         match self {
-            Waiters::One(k, _) if *k == key => *self = Waiters::None,
-            Waiters::Many(list) => list.retain(|(k, _)| *k != key),
-            _ => {}
+            Waiters::One(k, _) if *k == key => match std::mem::take(self) {
+                Waiters::One(_, waker) => Some(waker),
+                _ => unreachable!(),
+            },
+            Waiters::Many(list) => {
+                let at = list.iter().position(|(k, _)| *k == key)?;
+                Some(list.remove(at).1)
+            }
+            _ => None,
         }
     }
 
@@ -64,8 +76,19 @@ impl Waiters {
     pub(crate) fn wake(self) {
         match self {
             Waiters::None => {}
-            Waiters::One(_, waker) => waker.wake(),
-            Waiters::Many(list) => list.into_iter().for_each(|(_, waker)| waker.wake()),
+            Waiters::One(_, waker) => wake(waker),
+            Waiters::Many(list) => list.into_iter().for_each(|(_, waker)| wake(waker)),
         }
+    }
+}
+
+fn renew(old: &mut Waker, new: &Waker) -> Option<Waker> {
+    (!old.will_wake(new)).then(|| std::mem::replace(old, new.clone()))
+}
+
+/// A waker that panics must not keep the others asleep.
+fn wake(waker: Waker) {
+    if panic::catch(|| waker.wake()).is_err() {
+        tracing::error!(target: "atasker", "the waker of somebody who waits for a task panicked");
     }
 }
