@@ -23,6 +23,8 @@ struct Entries {
     due: BTreeMap<TimerKey, Action>,
     next_number: u64,
     thread_runs: bool,
+    /// The system would not give a thread when one was first wanted.
+    late: bool,
 }
 
 struct Timer {
@@ -31,14 +33,20 @@ struct Timer {
 }
 
 static TIMER: Timer = Timer {
-    entries: Mutex::new(Entries { due: BTreeMap::new(), next_number: 0, thread_runs: false }),
+    entries: Mutex::new(Entries {
+        due: BTreeMap::new(),
+        next_number: 0,
+        thread_runs: false,
+        late: false,
+    }),
     changed: Condvar::new(),
 };
 
 /// Does `action` at `deadline`, on the timer's thread.
 ///
 /// If the system can give no thread for the timer now, a later call tries again; until then nothing
-/// is lost, only late.
+/// is lost, only late. Nothing is logged here, for callers hold locks: whoever can't do without the
+/// action asks [`is_running`] and says so.
 pub(crate) fn at(deadline: Instant, action: impl FnOnce() + Send + 'static) -> TimerKey {
     let mut entries = TIMER.entries.lock();
     let key = TimerKey { deadline, number: entries.next_number };
@@ -47,12 +55,8 @@ pub(crate) fn at(deadline: Instant, action: impl FnOnce() + Send + 'static) -> T
     entries.due.insert(key, Box::new(action));
     if !entries.thread_runs {
         let spawned = std::thread::Builder::new().name("atasker timer".into()).spawn(run);
-        match spawned {
-            Ok(_) => entries.thread_runs = true,
-            Err(error) => {
-                tracing::error!(target: "atasker", %error, "no thread for the timer: will try again")
-            }
-        }
+        entries.thread_runs = spawned.is_ok();
+        entries.late |= spawned.is_err();
     } else if earliest {
         TIMER.changed.notify_one();
     }
@@ -73,6 +77,14 @@ pub(crate) fn cancel(key: TimerKey) -> bool {
 
 fn run() {
     let mut entries = TIMER.entries.lock();
+    if std::mem::take(&mut entries.late) {
+        parking_lot::MutexGuard::unlocked(&mut entries, || {
+            tracing::warn!(
+                target: "atasker",
+                "the system gave no thread for the timer for a while: what was due then is late"
+            );
+        });
+    }
     loop {
         match entries.due.first_key_value() {
             None => TIMER.changed.wait(&mut entries),

@@ -93,6 +93,16 @@ impl Core {
         });
         let header = task.header();
         *header.extras_or_new().delay_timer.lock() = Some(key);
+        if !timer::is_running() {
+            // Nobody may ever try again: an error now, and not a wait for good.
+            end_waiting(
+                Arc::clone(&task),
+                TaskError::not_started(
+                    "the system gives no thread for the timer: look at the limits of threads and \
+                     memory",
+                ),
+            );
+        }
         if !matches!(header.state.read().phase(), TaskPhase::Delayed | TaskPhase::Retrying) {
             // Ended before there was an entry to take back; or it is due already.
             timer::cancel(key);

@@ -121,6 +121,11 @@ impl ThreadPool {
         let room = std::mem::take(&mut state.room);
         self.shared.dispatch(state);
         room.wake();
+        // Idle threads look how long they may stay from now on.
+        let idle = std::mem::take(&mut self.shared.state.lock().idle);
+        for idler in idle {
+            idler.hand(Order::Look);
+        }
         if active {
             self.open();
         }
@@ -314,8 +319,13 @@ impl Shared {
                 }
             }
         });
+        if timer::is_running() {
+            return;
+        }
+        // No timer will come: the next launch tries at once.
         let mut state = self.state.lock();
-        if state.threads == 0 && !timer::is_running() {
+        state.starved = None;
+        if state.threads == 0 {
             let lost = state.take_all();
             drop(state);
             for job in lost {
@@ -527,6 +537,7 @@ impl Place for ThreadPool {
             });
             if let Err(error) = spawned {
                 state.threads -= 1;
+                drop(state);
                 tracing::error!(target: "atasker", %error, "no thread could be started in advance");
                 return;
             }
@@ -562,12 +573,14 @@ impl Shared {
             // The task first: its end wakes us, too.
             let ended = !task.watch(key, context.waker());
             let mut state = self.state.lock();
-            if ended || !state.open || !state.is_full(job.priority()) {
-                state.room.remove(key);
-                return Poll::Ready(());
-            }
-            state.room.add(key, context.waker());
-            Poll::Pending
+            let ready = ended || !state.open || !state.is_full(job.priority());
+            let old = match ready {
+                true => state.room.remove(key),
+                false => state.room.add(key, context.waker()),
+            };
+            drop(state);
+            drop(old);
+            if ready { Poll::Ready(()) } else { Poll::Pending }
         });
         task.unwatch(key);
     }

@@ -1,0 +1,22 @@
+//! Do idle threads leave when new rules say so?
+
+use std::time::{Duration, Instant};
+
+use atasker::{PoolConfig, Supervisor};
+
+#[test]
+fn those_kept_in_advance_leave_when_fewer_are_wanted() {
+    let config = PoolConfig::new(4).idle_timeout(Duration::from_millis(20));
+    let sup = Supervisor::builder().thread_pool(config.clone().min_size(3)).build();
+    sup.start();
+    assert_eq!(sup.info().thread_pool.threads, 3);
+    // Past their time: each has decided to stay as one of three.
+    std::thread::sleep(Duration::from_millis(100));
+    sup.set_thread_pool(config.min_size(1));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while sup.info().thread_pool.threads > 1 {
+        assert!(Instant::now() < deadline, "{:?}", sup.info().thread_pool);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(sup.spawn(|| 1).join().unwrap(), 1);
+}

@@ -1,0 +1,57 @@
+//! A system that gives no threads: an error on the tasks concerned, no hang, and all is well when it
+//! gives some again. Alone in its program, for the limit is the whole process's.
+
+use std::time::Duration;
+
+use atasker::{Supervisor, Task, TaskBuilder, TaskError, background_task, supervisor};
+
+#[background_task(tt = "mp")]
+fn double(n: u64) -> u64 {
+    2 * n
+}
+
+/// Caps the address space so that no further stack fits; `None`: no cap.
+fn cap(more: Option<u64>) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+    // SAFETY: a plain system call on a valid value.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        assert_eq!(libc::getrlimit(libc::RLIMIT_AS, &mut limit), 0);
+        limit.rlim_cur = more.map_or(limit.rlim_max, |more| pages * 4096 + more);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+    }
+}
+
+fn end<R: Send + 'static>(task: Task<R>) -> Result<R, TaskError> {
+    if task.wait_timeout(Duration::from_secs(30)).is_err() {
+        assert!(task.is_completed(), "not in 30 s: {:?}", task.info());
+    }
+    task.join()
+}
+
+fn delayed(sup: &Supervisor) -> Task<u32> {
+    TaskBuilder::new(|| 7).delay(Duration::from_millis(1)).supervisor(sup).start()
+}
+
+#[test]
+fn no_thread_is_an_error_and_not_a_hang() {
+    let sup = supervisor();
+    cap(Some(1 << 20));
+    for _ in 0..3 {
+        let results = [
+            end(delayed(sup)).map(drop),
+            end(sup.spawn(|| ())),
+            end(double(1)).map(drop),
+            end(sup.spawn_async(async {})),
+        ];
+        for (n, result) in results.into_iter().enumerate() {
+            assert!(matches!(result, Err(TaskError::NotStarted { .. })), "{n}: {result:?}");
+        }
+    }
+    cap(None);
+    assert_eq!(end(delayed(sup)).unwrap(), 7);
+    assert_eq!(end(sup.spawn(|| 8)).unwrap(), 8);
+    assert_eq!(end(double(4)).unwrap(), 8);
+    assert_eq!(end(sup.spawn_async(async { 9 })).unwrap(), 9);
+}
