@@ -14,9 +14,9 @@ use crate::task::cell::{Body, Typed};
 use crate::task::state::Phase;
 use crate::task::{AnyTask, current, panic, park};
 
-/// What the cell keeps for the loop: how to have the future dropped.
+/// What the cell keeps for the loop: how to have the future dropped, and of which attempt that is.
 #[derive(Default)]
-pub(crate) struct Seat(Mutex<Option<AbortHandle>>);
+pub(crate) struct Seat(Mutex<(u32, Option<AbortHandle>)>);
 
 /// A future that is made once.
 pub(crate) struct Once<F>(pub(crate) Option<F>);
@@ -85,7 +85,7 @@ where
 
 impl Seat {
     fn abort(&self) {
-        if let Some(handle) = &*self.0.lock() {
+        if let (_, Some(handle)) = &*self.0.lock() {
             handle.abort();
         }
     }
@@ -128,8 +128,15 @@ where
             task.settle(result);
         }
     };
+    let attempt = erased.header().attempt();
     let spawned = on.spawn(driver).abort_handle();
-    *seat.0.lock() = Some(spawned);
+    {
+        // This run may be over by now, and the next one on its way.
+        let mut seat = seat.0.lock();
+        if seat.0 <= attempt {
+            *seat = (attempt, Some(spawned));
+        }
+    }
     // An abort that came before there was a handle has left its mark in the state.
     let now = erased.header().state.read();
     if now.kill_asked() || now.limit_over() || now.is_ended() {

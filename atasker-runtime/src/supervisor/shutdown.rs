@@ -10,6 +10,7 @@ use crate::clock;
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::options::{StopOptions, StopReport};
+use crate::task::header::refresh;
 use crate::task::state::Phase as TaskPhase;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, current, park, verbs};
@@ -215,13 +216,23 @@ impl Stop<'_> {
 /// Ends a task at the deadline: one that waits never runs, a future is dropped, a worker process
 /// will be killed with its pool, a thread is left to itself. True if this was what ended it.
 fn abandon(task: &Arc<dyn AnyTask>) -> bool {
-    if verbs::end_unbegun(task, TaskError::SupervisorStopped, true) {
-        return true;
-    }
     let header = task.header();
-    header.ask_stop();
-    let Some(claim) = header.state.claim(TaskPhase::Started) else {
-        return false;
+    let claim = loop {
+        if verbs::end_unbegun(task, TaskError::SupervisorStopped, true) {
+            return true;
+        }
+        header.ask_stop();
+        refresh(&**task);
+        if let Some(claim) = header.state.claim(TaskPhase::Started) {
+            break claim;
+        }
+        match header.state.read().phase() {
+            TaskPhase::Ending | TaskPhase::Ended => return false,
+            // Its launcher waits for room: the pool's end ends that.
+            _ if header.tt == TaskType::Mp => return false,
+            // Out of the queue, and not begun: whoever has it is just about to.
+            _ => std::thread::yield_now(),
+        }
     };
     if header.tt == TaskType::Thread {
         tracing::warn!(
