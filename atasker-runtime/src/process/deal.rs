@@ -38,7 +38,7 @@ pub(super) struct Inner {
 }
 
 /// So many worker processes in a row may fail to start before the waiting tasks are told.
-pub(super) const TRIES: u32 = 5;
+const TRIES: u32 = 5;
 
 /// How long to wait before a worker process is tried again after so many failures.
 fn back_off(failures: u32) -> Duration {

@@ -224,10 +224,10 @@ struct Link<'a> {
     finished: VecDeque<Finished>,
     proven: bool,
     refused: Option<String>,
-    /// The page makes no sense.
-    spoiled: bool,
     /// What the worker prints, where it comes here.
     logs: Option<Logs>,
+    /// The page makes no sense.
+    spoiled: bool,
 }
 
 /// Listens to one worker process until it has ended, and buries it.
@@ -242,8 +242,8 @@ pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: O
         finished: VecDeque::new(),
         proven: false,
         refused: None,
-        spoiled: false,
         logs,
+        spoiled: false,
     };
     if !wanted {
         worker.kill();
@@ -321,17 +321,17 @@ impl Link<'_> {
         self.settle_ready();
     }
 
+    fn read_logs(&mut self) {
+        if let Some(logs) = &mut self.logs {
+            guarded(|| logs.read(self.worker.pid));
+        }
+    }
+
     /// Whether the next reply is here, and frames that came before it are not.
     fn misses_frames(&self) -> bool {
         self.finished.front().is_some_and(|done| {
             matches!(done.reply, ReplyAt::Slot { .. }) && done.after > self.read
         })
-    }
-
-    fn read_logs(&mut self) {
-        if let Some(logs) = &mut self.logs {
-            guarded(|| logs.read(self.worker.pid));
-        }
     }
 
     /// Reads what is there.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::clock;
 use crate::error::TaskError;
 use crate::job::Job;
-use crate::process::deal::TRIES;
 use crate::process::lane::{Finished, Sent, Stage, Why};
 use crate::process::link::Worker;
 use crate::process::pool::ProcessPool;
@@ -76,7 +75,7 @@ impl ProcessPool {
             "a worker process could not start: {why}"
         );
         for job in told {
-            let detail = format!("no worker process could be started in {TRIES} tries: {why}");
+            let detail = format!("no worker process could be started, {failures} in a row: {why}");
             job.end(TaskError::not_started(detail));
         }
     }
