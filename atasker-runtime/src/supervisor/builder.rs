@@ -25,7 +25,8 @@ impl SupervisorBuilder {
 
     /// Its name in logs, thread names and process names (default: `default`).
     pub fn id(mut self, id: impl Into<String>) -> Self {
-        self.id = id.into();
+        // Threads are named after it, and no name of a thread can hold a NUL.
+        self.id = id.into().replace('\0', "?");
         self
     }
 
