@@ -625,7 +625,7 @@ fn a_worker_has_few_descriptors() {
 
 /// Everything at once, from two threads: every task ends, and with an outcome that fits.
 #[test]
-#[ignore = "long: run it with --ignored; the stress program does the same in CI"]
+#[ignore = "a task hung in it once, and the cause is not found: run it with --ignored"]
 fn a_storm_of_everything() {
     let seconds = std::env::var("STORM_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let sup = pool(MpPoolConfig::new(2).reserve_high(1).idle_timeout(Duration::from_millis(20)));
