@@ -173,10 +173,15 @@ impl ProcessPool {
                 // Should the worker have spoiled what both share, its link sees it now.
                 worker.ring_link();
             }
-            // It was sent, and waited there for its turn: its time counts from its begin.
-            let passed =
-                begun.map_or(Duration::ZERO, |b| Duration::from_nanos(now.saturating_sub(b)));
-            let at = clock::after(limit.saturating_sub(passed));
+            let left = match begun {
+                Some(begun) => {
+                    limit.saturating_sub(Duration::from_nanos(now.saturating_sub(begun)))
+                }
+                // It was sent, and waits there for its turn: its time counts from its begin. A limit
+                // of nothing would have the timer look without a break.
+                None => limit.max(Duration::from_millis(1)),
+            };
+            let at = clock::after(left);
             let key = self.watch_limit(at, Arc::downgrade(task), limit);
             if let Some(sent) = inner.lanes[lane].get(call) {
                 sent.limit = Some(key);
