@@ -229,22 +229,79 @@ pub struct SupervisorInfo {
     pub jobs: Vec<JobInfo>,
 }
 
+/// What makes a background worker run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum WorkerKind {
+    /// The end of the run before.
+    Loop,
+    /// The clock.
+    Interval,
+    /// An item in its queue.
+    Queue,
+    /// A trigger.
+    Event,
+    /// A plan: it is a job.
+    Job,
+}
+
+impl std::fmt::Display for WorkerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            WorkerKind::Loop => "loop worker",
+            WorkerKind::Interval => "interval worker",
+            WorkerKind::Queue => "queue worker",
+            WorkerKind::Event => "event worker",
+            WorkerKind::Job => "job",
+        })
+    }
+}
+
 /// A background worker as it was at one moment.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct BackgroundWorkerInfo {
     /// Its name.
     pub name: String,
-    /// Whether it is active.
+    /// What makes it run.
+    pub kind: WorkerKind,
+    /// How urgent its runs are.
+    pub priority: Priority,
+    /// Whether it is active; false: it is about to stop.
     pub active: bool,
-    /// How often it ran.
+    /// Whether a run is under way.
+    pub running: bool,
+    /// How many runs are over.
     pub runs: u64,
+    /// How many of them panicked or returned an `Err`.
+    pub errors: u64,
+    /// When the latest run began.
+    pub last_executed: Option<SystemTime>,
+    /// How much later than planned it began.
+    pub lateness: Option<Duration>,
+    /// When the next is planned.
+    pub next: Option<SystemTime>,
+    /// The items that wait in its queue.
+    pub waiting: Option<usize>,
 }
 
 /// A scheduled job as it was at one moment.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct JobInfo {
-    /// How often it ran.
+    /// Its name.
+    pub name: String,
+    /// Whether a run is under way.
+    pub running: bool,
+    /// How many runs are over.
     pub runs: u64,
+    /// How many of them panicked or returned an `Err`.
+    pub errors: u64,
+    /// When the latest run began.
+    pub last_executed: Option<SystemTime>,
+    /// How much later than planned it began.
+    pub lateness: Option<Duration>,
+    /// When the next is planned.
+    pub next: Option<SystemTime>,
 }

@@ -57,12 +57,22 @@ pub(crate) fn end_waiting(task: Arc<dyn AnyTask>, error: TaskError) {
     }
 }
 
+/// What a launch does when the queue of its place is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WhenFull {
+    /// What the queue's rule says; the launcher may be made to wait.
+    Wait,
+    /// What the queue's rule says; a launcher that can't wait is let in.
+    NoWait,
+    /// It is let in: there is at most one such task of each background worker.
+    Pass,
+}
+
 /// A place where tasks run: the thread pool, the pool of worker processes, the aloops. Nothing
 /// above a place knows of threads, sockets or process ids.
 pub(crate) trait Place: Send + Sync {
-    /// Takes a queued job: starts it now or as soon as its turn comes. `may_block` says whether the
-    /// launcher may be made to wait when the queue is full.
-    fn start(&self, job: Job, may_block: bool);
+    /// Takes a queued job: starts it now or as soon as its turn comes.
+    fn start(&self, job: Job, when_full: WhenFull);
 
     /// Takes a task back that waits for a slot; `even_with_slot`: also one that has its slot and has
     /// not begun. False: it is past that, or is not here.

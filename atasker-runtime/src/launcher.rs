@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::info::TaskType;
-use crate::job::end_waiting;
+use crate::job::{WhenFull, end_waiting};
 use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
 use crate::task::AnyTask;
@@ -333,16 +333,21 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// be encoded) is the task's error.
     pub fn start(mut self) -> Task<R, I, O> {
         let core = self.supervisor.take().unwrap_or_else(|| Arc::clone(supervisor().core()));
-        self.launch(Some(core))
+        self.launch(Some(core), WhenFull::Wait)
     }
 
     /// The same on the supervisor of an aloop, if that still exists.
     #[cfg(feature = "async")]
     pub(crate) fn start_on(self, core: &std::sync::Weak<Core>) -> Task<R, I, O> {
-        self.launch(core.upgrade())
+        self.launch(core.upgrade(), WhenFull::Wait)
     }
 
-    fn launch(self, core: Option<Arc<Core>>) -> Task<R, I, O> {
+    /// The same for a run of a background worker: it never waits for room in a queue.
+    pub(crate) fn start_run(self, core: &std::sync::Weak<Core>) -> Task<R, I, O> {
+        self.launch(core.upgrade(), WhenFull::Pass)
+    }
+
+    fn launch(self, core: Option<Arc<Core>>, when_full: WhenFull) -> Task<R, I, O> {
         let TaskBuilder { mut cell, links, mut failed, .. } = self;
         let once = !cell.repeats();
         let header = Arc::get_mut(&mut cell).expect("only the builder has the task").header_mut();
@@ -362,7 +367,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         debug_assert!(held, "a new task has no handle yet");
         let task = Task::new(cell, links);
         match (core, failed) {
-            (Some(core), None) => core.launch(task.erased()),
+            (Some(core), None) => core.launch(task.erased(), when_full),
             (_, error) => end_waiting(task.erased(), error.unwrap_or(TaskError::SupervisorStopped)),
         }
         task

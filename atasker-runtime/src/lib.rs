@@ -40,6 +40,7 @@ mod process;
 mod thread;
 
 // 4, 5: the supervisor, and the way to it
+mod background;
 mod launcher;
 #[doc(hidden)]
 pub mod private;
@@ -47,6 +48,11 @@ mod supervisor;
 
 #[cfg(feature = "async")]
 pub use aloop::Aloop;
+pub use background::{
+    BackgroundWorker, CronError, EventWorker, IntervalWorker, Job, JobFn, JobHandle, Kind,
+    LoopWorker, Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerError,
+    WorkerHook, WorkerOutput,
+};
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
     WorkerDeath,
@@ -54,7 +60,7 @@ pub use error::{
 pub use id::{ParseTaskIdError, TaskId};
 pub use info::{
     AloopInfo, BackgroundWorkerInfo, JobInfo, MpPoolInfo, Outcome, Progress, SupervisorInfo,
-    TaskInfo, TaskStatus, TaskType, ThreadPoolInfo, Waiting, WorkerProcessInfo,
+    TaskInfo, TaskStatus, TaskType, ThreadPoolInfo, Waiting, WorkerKind, WorkerProcessInfo,
 };
 pub use launcher::TaskBuilder;
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};

@@ -9,7 +9,7 @@ use super::{Aloop, Inner};
 use crate::clock;
 use crate::error::{KillError, TaskError};
 use crate::info::{AloopInfo, TaskType};
-use crate::job::{Job, Place};
+use crate::job::{Job, Place, WhenFull};
 use crate::supervisor::Core;
 use crate::task::AnyTask;
 use crate::timer;
@@ -94,7 +94,7 @@ impl Aloops {
 }
 
 impl Place for Aloops {
-    fn start(&self, job: Job, _may_block: bool) {
+    fn start(&self, job: Job, _when_full: WhenFull) {
         let wanted = job.header().extras().and_then(|extras| extras.aloop.clone());
         let inner = match self.for_task(wanted.as_deref()) {
             Ok(inner) => inner,

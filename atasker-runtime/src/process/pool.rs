@@ -10,7 +10,7 @@ use crate::backlog::Ticket;
 use crate::clock;
 use crate::error::{KillError, TaskError};
 use crate::info::{MpPoolInfo, Waiting, WorkerProcessInfo};
-use crate::job::{Job, Place};
+use crate::job::{Job, Place, WhenFull};
 use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
@@ -113,7 +113,7 @@ impl ProcessPool {
         &self,
         inner: &mut MutexGuard<'_, Inner>,
         job: &Job,
-        may_block: bool,
+        when_full: WhenFull,
     ) -> Option<TaskError> {
         let bytes = bytes_of(job) as u64;
         loop {
@@ -122,8 +122,9 @@ impl ProcessPool {
             }
             match inner.overflow(bytes) {
                 None => return None,
+                Some(_) if when_full == WhenFull::Pass => return None,
                 Some(Overflow::Reject) => return Some(TaskError::QueueFull),
-                Some(Overflow::Block) if !may_block => return None,
+                Some(Overflow::Block) if when_full != WhenFull::Wait => return None,
                 Some(Overflow::Block) => {
                     inner.blocked += 1;
                     self.room.wait(inner);
@@ -191,12 +192,12 @@ impl ProcessPool {
 }
 
 impl Place for ProcessPool {
-    fn start(&self, job: Job, may_block: bool) {
+    fn start(&self, job: Job, when_full: WhenFull) {
         if let Some(what) = unprepared() {
             return job.end(TaskError::not_started(what));
         }
         let mut inner = self.inner.lock();
-        if let Some(error) = self.admit(&mut inner, &job, may_block) {
+        if let Some(error) = self.admit(&mut inner, &job, when_full) {
             drop(inner);
             return job.end(error);
         }

@@ -9,6 +9,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use super::alarm::Alarms;
+use super::recurring::Recurrings;
 use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo};
 use crate::job::Place;
@@ -36,6 +37,7 @@ pub(crate) struct Core {
     #[cfg(feature = "async")]
     pub(super) aloops: crate::aloop::Aloops,
     pub(super) alarms: Alarms,
+    pub(super) recurring: Recurrings,
     /// Tasks that ended, for the reports of a stop.
     pub(super) ended: AtomicU64,
     pub(super) canceled: AtomicU64,
@@ -102,6 +104,7 @@ impl Core {
             #[cfg(feature = "async")]
             aloops: crate::aloop::Aloops::new(&id, me.clone()),
             alarms: Alarms::new(me.clone()),
+            recurring: Recurrings::default(),
             ended: AtomicU64::new(0),
             canceled: AtomicU64::new(0),
             id,
@@ -126,7 +129,7 @@ impl Core {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    pub(super) fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.phase() == Phase::Active
     }
 
@@ -239,7 +242,7 @@ impl Core {
     }
 
     pub(super) fn info(&self) -> SupervisorInfo {
-        SupervisorInfo {
+        let mut info = SupervisorInfo {
             id: self.id.clone(),
             active: self.is_active(),
             tasks: self.live.iter().filter(|task| !task.header().state.read().is_ended()).count(),
@@ -254,7 +257,9 @@ impl Core {
             aloops: Vec::new(),
             workers: Vec::new(),
             jobs: Vec::new(),
-        }
+        };
+        self.recurring.show(&mut info);
+        info
     }
 
     pub(super) fn set_thread_pool(&self, config: PoolConfig) {

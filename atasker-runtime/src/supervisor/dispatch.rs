@@ -7,7 +7,7 @@ use super::core::{Core, Phase};
 use crate::clock;
 use crate::error::{KillError, TaskError};
 use crate::info::TaskType;
-use crate::job::{Job, Place, end_waiting};
+use crate::job::{Job, Place, WhenFull, end_waiting};
 use crate::priority::Priority;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
@@ -30,7 +30,7 @@ impl Core {
     }
 
     /// Takes a new task in.
-    pub(crate) fn launch(&self, task: Arc<dyn AnyTask>) {
+    pub(crate) fn launch(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         let header = task.header();
         header.note_queued();
         self.live.insert(header.id, Arc::clone(&task));
@@ -48,14 +48,14 @@ impl Core {
             }
             _ => {
                 if header.state.launch(false) {
-                    self.enqueue(task, true);
+                    self.enqueue(task, when_full);
                 }
             }
         }
     }
 
     /// Whether a launch is taken now; the first one starts the supervisor.
-    fn admits(&self) -> bool {
+    pub(super) fn admits(&self) -> bool {
         match self.phase() {
             Phase::Active => true,
             // Of several first launches one starts it; then it is active for all of them.
@@ -86,7 +86,9 @@ impl Core {
             // If the task was ended meanwhile, the job is dropped without effect.
             let task = job.into_task();
             match me.upgrade() {
-                Some(core) if task.header().state.queue() => core.enqueue(task, false),
+                Some(core) if task.header().state.queue() => {
+                    core.enqueue(task, WhenFull::NoWait);
+                }
                 Some(_) => {}
                 None => end_waiting(task, TaskError::SupervisorStopped),
             }
@@ -110,10 +112,15 @@ impl Core {
     }
 
     /// Gives a queued task to its place.
-    fn enqueue(&self, task: Arc<dyn AnyTask>, from_launch: bool) {
+    fn enqueue(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         self.alarms.watch(&task);
-        let may_block = from_launch && !park::on_aloop_thread() && current::with(|h| h.is_none());
-        self.place(task.header().tt).start(Job::new(task), may_block);
+        let when_full = match when_full {
+            WhenFull::Wait if park::on_aloop_thread() || current::with(|h| h.is_some()) => {
+                WhenFull::NoWait
+            }
+            other => other,
+        };
+        self.place(task.header().tt).start(Job::new(task), when_full);
     }
 
     /// Where tasks of this type run.
@@ -161,7 +168,7 @@ impl Core {
         if header.state.launch(false) {
             let body = Once(Some(move |_: &Arc<dyn AnyTask>| run()));
             let task: Arc<dyn AnyTask> = Cell::<(), _>::new(header, body, ());
-            self.threads.start(Job::new(task), false);
+            self.threads.start(Job::new(task), WhenFull::NoWait);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `core` | what the handles share: places, books, phases of life |
 //! | `dispatch` | a launched task goes to its place; what tasks ask of their supervisor |
 //! | `shutdown` | stop, drain, deadline, restart |
+//! | `recurring` | the background workers and jobs that are active |
 //! | `alarm` | `on_queued_for` |
 //!
 //! The life of a supervisor: *idle* until its first launch, *active*, *draining* while it stops,
@@ -17,6 +18,7 @@ mod alarm;
 mod builder;
 mod core;
 mod dispatch;
+mod recurring;
 mod shutdown;
 
 use std::sync::{Arc, OnceLock};
@@ -30,6 +32,7 @@ use crate::task::handle::Task;
 use crate::task::reference::TaskRef;
 
 pub(crate) use self::core::Core;
+pub(crate) use self::recurring::Recurring;
 pub use builder::SupervisorBuilder;
 
 /// Owns thread pool, worker processes, aloops and their shutdown.

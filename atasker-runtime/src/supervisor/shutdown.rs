@@ -143,6 +143,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     drop(life);
     waiters.wake();
     tracing::debug!(target: "atasker", supervisor = core.id(), "stopping");
+    core.recurring.stop();
     if options.cancel_tasks {
         for task in stop.others() {
             verbs::stop(&task);

@@ -111,11 +111,19 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         self.header().state.read().stopped()
     }
 
-    fn poll_stop(&self, key: WaiterKey, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_stop(&self, key: WaiterKey, context: &mut Context<'_>) -> Poll<()> {
         if self.stopped() || !self.header().watch(key, context.waker()) || self.stopped() {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    pub(crate) fn forget_waiter(&self, key: WaiterKey) {
+        self.header().unwatch(key);
+    }
+
+    pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
+        &self.task
     }
 
     /// Sleeps until the task is asked to stop (true), or until the time is over (false). It keeps

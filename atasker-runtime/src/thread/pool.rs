@@ -15,7 +15,7 @@ use crate::clock;
 use crate::error::{KillError, TaskError};
 use crate::id::TaskId;
 use crate::info::{ThreadPoolInfo, Waiting};
-use crate::job::{Job, Place};
+use crate::job::{Job, Place, WhenFull};
 use crate::options::{Overflow, PoolConfig};
 use crate::priority::Priority;
 use crate::task::state::Phase;
@@ -467,17 +467,17 @@ fn ticket(mark: u64) -> Option<Ticket> {
 }
 
 impl Place for ThreadPool {
-    fn start(&self, job: Job, may_block: bool) {
+    fn start(&self, job: Job, when_full: WhenFull) {
         let shared = &self.shared;
         let mut state = shared.state.lock();
         let priority = job.priority();
         while state.open && state.is_full(priority) {
             match state.config.queue_limit {
-                Some((_, Overflow::Reject)) => {
+                Some((_, Overflow::Reject)) if when_full != WhenFull::Pass => {
                     drop(state);
                     return job.end(TaskError::QueueFull);
                 }
-                Some((_, Overflow::Block)) if may_block => {
+                Some((_, Overflow::Block)) if when_full == WhenFull::Wait => {
                     drop(state);
                     shared.wait_for_room(&job);
                     if job.header().state.read().phase() != Phase::Queued {

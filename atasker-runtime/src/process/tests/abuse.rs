@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::job::{Job, Place};
+use crate::job::{Job, Place, WhenFull};
 use crate::process::deal::Deeds;
 use crate::process::lane::Why;
 use crate::process::page::Step;
@@ -107,7 +107,7 @@ fn a_kill_that_comes_too_late_hits_nobody() {
     let pool = ProcessPool::new("late", MpPoolConfig::new(1));
     pool.open();
     let warm = bare(&add_entry::ENTRY, &(1u64, 2u64), from_bytes::<u64>);
-    pool.start(Job::new(Arc::clone(&warm)), false);
+    pool.start(Job::new(Arc::clone(&warm)), WhenFull::NoWait);
     TaskRef::new(warm).wait().unwrap();
 
     let short = bare(&add_entry::ENTRY, &(1u64, 2u64), from_bytes::<u64>);
