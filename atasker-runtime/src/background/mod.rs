@@ -26,7 +26,7 @@ mod run;
 mod schedule;
 mod wall_clock;
 
-pub use builder::{Kind, WorkerBuilder, WorkerHook};
+pub use builder::{WorkerBuilder, WorkerHandle, WorkerHook};
 pub use context::WorkerContext;
 pub use cron::CronError;
 pub use handle::{BackgroundWorker, EventWorker, IntervalWorker, LoopWorker};
