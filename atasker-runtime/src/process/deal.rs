@@ -111,7 +111,7 @@ impl Inner {
                 let free = free.saturating_sub(self.backlog.held());
                 self.backlog.is_among_first(free, priority, Ticket(ticket))
             }
-            Whereabouts::Nowhere => false,
+            Whereabouts::Nowhere | Whereabouts::Withdrawn => false,
         }
     }
 
@@ -157,7 +157,7 @@ impl Inner {
             self.bytes += bytes_of(&job) as u64;
         }
         let waiting = Whereabouts::Waiting(self.backlog.next_ticket(priority).0);
-        waiting.note(&job);
+        waiting.note(&**job.task());
         self.backlog.push(priority, job);
     }
 
@@ -169,7 +169,7 @@ impl Inner {
             self.bytes += bytes_of(&job) as u64;
         }
         let waiting = Whereabouts::Waiting(self.backlog.next_front_ticket(priority).0);
-        waiting.note(&job);
+        waiting.note(&**job.task());
         self.backlog.push_front(priority, job);
     }
 
@@ -299,7 +299,7 @@ impl Inner {
         let at = Whereabouts::Lane { lane: index, call };
         let worker = Arc::clone(lane.worker().expect("only open lanes are sent to"));
         if let Some(sent) = lane.get(call) {
-            at.note(&sent.job);
+            at.note(&**sent.job.task());
             if let Some(limit) = header.timeout() {
                 let task = Arc::downgrade(&task);
                 sent.limit = Some(pool.watch_limit(clock::after(limit), task, limit));

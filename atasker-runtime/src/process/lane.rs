@@ -12,6 +12,7 @@ use crate::priority::Priority;
 use crate::process::link::Worker;
 use crate::process::page::{INLINE, Order, ReplyAt, SLOTS, Step, Times};
 use crate::registry;
+use crate::task::AnyTask;
 use crate::task::remote::AnyRemote;
 use crate::timer::TimerKey;
 
@@ -432,7 +433,10 @@ pub(super) fn bytes_of(job: &Job) -> usize {
 /// Where a task is, as it stands in its header's mark: in the backlog by a ticket, or in a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Whereabouts {
+    /// Its launcher, or the timer, is still to bring it; or it is over.
     Nowhere,
+    /// Somebody took it back before it came: it is not to be taken in.
+    Withdrawn,
     Waiting(i64),
     Lane { lane: usize, call: u64 },
 }
@@ -447,17 +451,19 @@ impl Whereabouts {
                 lane: ((job_mark >> 2) % LANES) as usize,
                 call: job_mark >> 2 >> 16,
             },
+            3 => Whereabouts::Withdrawn,
             _ => Whereabouts::Nowhere,
         }
     }
 
-    pub(super) fn note(self, job: &Job) {
+    pub(super) fn note(self, task: &dyn AnyTask) {
         let mark = match self {
             Whereabouts::Nowhere => 0,
+            Whereabouts::Withdrawn => 3,
             Whereabouts::Waiting(ticket) => (ticket << 2).cast_unsigned() | 1,
             Whereabouts::Lane { lane, call } => (call << 16 | lane as u64) << 2 | 2,
         };
-        job.header().mark.store(mark, Ordering::Relaxed);
+        task.header().mark.store(mark, Ordering::Relaxed);
     }
 }
 
@@ -479,13 +485,14 @@ mod unit {
         let job = Job::new(task);
         for place in [
             Whereabouts::Nowhere,
+            Whereabouts::Withdrawn,
             Whereabouts::Waiting(0),
             Whereabouts::Waiting(-5),
             Whereabouts::Waiting(1 << 40),
             Whereabouts::Lane { lane: 3, call: 1 << 40 },
             Whereabouts::Lane { lane: MAX_LANES - 1, call: 1 },
         ] {
-            place.note(&job);
+            place.note(&**job.task());
             assert_eq!(Whereabouts::of(job.header().mark.load(Ordering::Relaxed)), place);
         }
     }

@@ -117,6 +117,13 @@ impl ProcessPool {
     ) -> Option<TaskError> {
         let bytes = bytes_of(job) as u64;
         loop {
+            // Whoever took it back ends it; but it may have been a run before this one that they
+            // took it for.
+            if inner.whereabouts(&**job.task()) == Whereabouts::Withdrawn
+                || job.header().state.read().phase() != Phase::Queued
+            {
+                return Some(TaskError::Canceled);
+            }
             if !inner.open {
                 return Some(TaskError::SupervisorStopped);
             }
@@ -224,17 +231,22 @@ impl Place for ProcessPool {
                     let sent = inner.lanes.get_mut(lane).and_then(|lane| lane.revoke(call));
                     sent.map(|sent| inner.unsend(lane, sent))
                 }
-                Whereabouts::Nowhere => None,
+                // Its launcher waits for room, or somebody is just about to bring it.
+                Whereabouts::Nowhere | Whereabouts::Withdrawn => {
+                    Whereabouts::Withdrawn.note(task);
+                    self.tell_room(inner);
+                    return Some(None);
+                }
             };
             if let Some(job) = &taken {
-                Whereabouts::Nowhere.note(job);
+                Whereabouts::Withdrawn.note(&**job.task());
                 inner.fill(deeds, self);
                 self.tell_room(inner);
             }
-            taken
+            taken.map(Some)
         });
         // The caller ends the task.
-        taken.map(Job::into_task).is_some()
+        taken.map(|job| job.map(Job::into_task)).is_some()
     }
 
     fn stop_asked(&self, task: &dyn AnyTask) {
