@@ -16,7 +16,7 @@ use crate::error::{KillError, TaskError};
 use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
-use crate::process::page::{INLINE, Order, Page, ReplyAt};
+use crate::process::page::{INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
 use crate::sys::{entry, link, mapping::Mapping, overflow, worker};
@@ -314,8 +314,10 @@ impl Child {
         let mut untold = false;
         loop {
             match self.page.take(call) {
-                Some(true) => self.run(call, &mut scratch),
-                Some(false) => self.pass_over(call, &mut scratch),
+                Some(Turn::Run) => self.run(call, &mut scratch),
+                Some(Turn::PassOver { with_args }) => {
+                    self.pass_over(call, with_args, &mut scratch);
+                }
                 None if self.shutdown.load(Ordering::Acquire) => return,
                 None => {
                     if self.wait_a_little(call) {
@@ -349,9 +351,9 @@ impl Child {
     }
 
     /// Skips a call that was taken back.
-    fn pass_over(&self, call: u64, scratch: &mut Scratch) {
+    fn pass_over(&self, call: u64, with_args: bool, scratch: &mut Scratch) {
         let order = self.page.order(call);
-        if !order.is_inline() {
+        if with_args && !order.is_inline() {
             scratch.receive(&self.data, &order);
         }
         self.page.skip(call);

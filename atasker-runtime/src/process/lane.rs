@@ -222,7 +222,7 @@ impl Lane {
             args_len: args.len(),
         };
         if !order.is_inline() {
-            worker.post_args(name, args);
+            worker.post_args(call, name, args);
             worker.page.send(call, &order, &[]);
         } else if name.is_empty() {
             worker.page.send(call, &order, &args);
@@ -283,7 +283,7 @@ impl Lane {
         let Stage::Live(worker) = &self.stage else {
             return None;
         };
-        if slot.is_none() || !worker.page.revoke(call) {
+        if slot.is_none() || !worker.revoke(call) {
             return None;
         }
         let sent = slot.take()?;
@@ -352,7 +352,7 @@ impl Lane {
                 }
                 Some(Step::Skipped) if front.is_none() => {}
                 Some(Step::Sent | Step::Begun) if front.is_some() => break,
-                Some(Step::Revoked) if front.is_none() => break,
+                Some(Step::Revoked | Step::Withdrawn) if front.is_none() => break,
                 _ => {
                     sane = false;
                     break;
@@ -389,7 +389,8 @@ impl Lane {
         let mut left = Vec::new();
         for call in self.first..self.next_call() {
             let begun = self.worker().is_some_and(|worker| {
-                !matches!(worker.page.step(call), Some(Step::Sent | Step::Revoked))
+                let step = worker.page.step(call);
+                !matches!(step, Some(Step::Sent | Step::Revoked | Step::Withdrawn))
             });
             let index = (call - self.first) as usize;
             if let Some(sent) = self.calls[index].take() {
@@ -438,7 +439,10 @@ pub(super) enum Whereabouts {
     /// Somebody took it back before it came: it is not to be taken in.
     Withdrawn,
     Waiting(i64),
-    Lane { lane: usize, call: u64 },
+    Lane {
+        lane: usize,
+        call: u64,
+    },
 }
 
 const LANES: u64 = 1 << 16;

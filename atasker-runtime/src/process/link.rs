@@ -52,9 +52,16 @@ struct Out {
 
 #[derive(Default)]
 struct Queue {
-    pieces: VecDeque<Arc<Vec<u8>>>,
+    pieces: VecDeque<Piece>,
     /// Of the first piece, so much is written.
     written: usize,
+}
+
+struct Piece {
+    bytes: Arc<Vec<u8>>,
+    /// The call that it belongs to, and whether it is the first one of it.
+    of: u64,
+    begins: bool,
 }
 
 impl Queue {
@@ -66,16 +73,27 @@ impl Queue {
     /// thread sees that, too.
     fn write(&mut self, to: &OwnedFd) {
         while let Some(piece) = self.pieces.front() {
-            match link::write_now(to, &piece[self.written..]) {
+            match link::write_now(to, &piece.bytes[self.written..]) {
                 Ok(0) => return,
                 Ok(n) => self.written += n,
                 Err(_) => return self.pieces.clear(),
             }
-            if self.written == piece.len() {
+            if self.written == piece.bytes.len() {
                 self.pieces.pop_front();
                 self.written = 0;
             }
         }
+    }
+
+    /// Adds what need not stay whole with anything else.
+    fn push(&mut self, bytes: Vec<u8>) {
+        self.pieces.push_back(Piece { bytes: Arc::new(bytes), of: 0, begins: true });
+    }
+
+    /// Whether all pieces of a call are still here: nothing of them is written.
+    fn is_whole(&self, call: u64) -> bool {
+        let first = self.pieces.iter().position(|piece| piece.of == call && piece.begins);
+        first.is_some_and(|at| at > 0 || self.written == 0)
     }
 }
 
@@ -128,19 +146,35 @@ impl Worker {
     }
 
     /// Leaves arguments for the data socket; see [`nudge`](Self::nudge).
-    pub(super) fn post_args(&self, name: &str, args: Arc<Vec<u8>>) {
+    pub(super) fn post_args(&self, call: u64, name: &str, args: Arc<Vec<u8>>) {
         let pieces = &mut self.out.lock().data.pieces;
         if !name.is_empty() {
-            pieces.push_back(Arc::new(name.as_bytes().to_vec()));
+            let bytes = Arc::new(name.as_bytes().to_vec());
+            pieces.push_back(Piece { bytes, of: call, begins: true });
         }
         if !args.is_empty() {
-            pieces.push_back(args);
+            pieces.push_back(Piece { bytes: args, of: call, begins: name.is_empty() });
         }
+    }
+
+    /// Takes a call back that has not begun, and its arguments, as far as they have not set out: a
+    /// worker that reads nothing for a while must not pile up what nobody wants any more.
+    pub(super) fn revoke(&self, call: u64) -> bool {
+        // Under the lock: nobody writes meanwhile.
+        let mut out = self.out.lock();
+        if !out.data.is_whole(call) {
+            return self.page.revoke(call);
+        }
+        let withdrawn = self.page.withdraw(call);
+        if withdrawn {
+            out.data.pieces.retain(|piece| piece.of != call);
+        }
+        withdrawn
     }
 
     /// Leaves a frame for the control socket and writes it if that goes at once.
     pub(super) fn post(&self, frame: Vec<u8>) {
-        self.out.lock().control.pieces.push_back(Arc::new(frame));
+        self.out.lock().control.push(frame);
         self.flush_or_ring();
     }
 
@@ -171,7 +205,7 @@ impl Worker {
         while let Some(bytes) = inbox.pass_on() {
             let mut frame = Vec::new();
             ToWorker::Message { call, bytes: &bytes }.write(&mut frame);
-            out.control.pieces.push_back(Arc::new(frame));
+            out.control.push(frame);
         }
     }
 
