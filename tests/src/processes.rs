@@ -92,3 +92,14 @@ pub fn threads() -> String {
     }
     text
 }
+
+/// Sends a signal to a process.
+///
+/// # Panics
+/// If there is none of this number.
+#[track_caller]
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: no preconditions; the number is a process's, never a group's.
+    let sent = unsafe { libc::kill(i32::try_from(pid).expect("a process's number"), signal) };
+    assert_eq!(sent, 0, "signal {signal} to {pid}: {}", std::io::Error::last_os_error());
+}

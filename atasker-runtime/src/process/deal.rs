@@ -30,6 +30,8 @@ pub(super) struct Inner {
     pub(super) failures: u32,
     /// A start will be tried again at a later time.
     pub(super) pausing: bool,
+    /// The pool will look, in a while, for workers that do not begin what they were sent.
+    pub(super) looking: bool,
     /// Launchers that wait for room.
     pub(super) blocked: usize,
     pub(super) started: u64,
@@ -48,6 +50,7 @@ fn back_off(failures: u32) -> Duration {
 /// What is to be done once the lock is released.
 #[derive(Default)]
 pub(super) struct Deeds {
+    pub(super) kill: Vec<Arc<Worker>>,
     pub(super) wake: Vec<Arc<Worker>>,
     pub(super) start: Vec<spawn::Request>,
     pub(super) unsendable: Vec<Unsendable>,
@@ -61,6 +64,9 @@ impl Deeds {
     }
 
     pub(super) fn do_them(mut self) {
+        for worker in self.kill.drain(..) {
+            worker.kill();
+        }
         for worker in self.wake.drain(..) {
             worker.nudge();
         }
@@ -83,6 +89,7 @@ impl Inner {
             open: false,
             failures: 0,
             pausing: false,
+            looking: false,
             blocked: 0,
             started: 0,
             tasks_run: 0,
@@ -316,6 +323,11 @@ impl Inner {
             worker.ring_link();
         }
         deeds.wake(&worker);
+        if !self.looking {
+            self.looking = true;
+            pool.look_later();
+        }
+        let lane = &mut self.lanes[index];
         if lane.holds.is_none() {
             lane.holds = Some(priority);
             self.backlog.acquire(priority);
@@ -376,7 +388,7 @@ impl Inner {
 
     /// Ends the worker process of a lane because of a call of its, which has begun. Nothing happens
     /// if the worker has come to a later call: then the reply to this one is through.
-    pub(super) fn doom(&mut self, index: usize, call: u64, why: Why) {
+    pub(super) fn doom(&mut self, index: usize, call: u64, why: Why, deeds: &mut Deeds) {
         if self.lanes[index].doomed.is_some() {
             return;
         }
@@ -395,9 +407,32 @@ impl Inner {
         lane.close();
         lane.doomed = Some((call, why));
         // If it is over by now, so is the reason to kill; the worker just ends.
-        if let Some(worker) = lane.worker() {
-            worker.kill();
+        deeds.kill.extend(lane.worker().cloned());
+    }
+
+    /// Takes back what a stopped worker has not begun, and sends it nothing until it moves again. How
+    /// many calls these were.
+    pub(super) fn pass_by(
+        &mut self,
+        worker: &Arc<Worker>,
+        deeds: &mut Deeds,
+        pool: &ProcessPool,
+    ) -> usize {
+        let its = |lane: &Lane| lane.worker().is_some_and(|its| Arc::ptr_eq(its, worker));
+        let Some(index) = self.lanes.iter().position(its) else { return 0 };
+        let taken = self.lanes[index].revoke_all(|_| true);
+        let count = taken.len();
+        for sent in taken {
+            let priority = sent.priority;
+            let job = self.unsend(index, sent);
+            self.put_back(priority, job);
         }
+        // If it has begun the first of them after all, it is none of those.
+        self.lanes[index].stalled = count > 0 && self.lanes[index].live() == 0;
+        // It leaves if it stays so for as long as an idle one may stay.
+        worker.ring_link();
+        self.fill(deeds, pool);
+        count
     }
 
     /// The lane and the number of a call whose worker is at it: running it, or writing the reply.
@@ -425,7 +460,7 @@ impl Inner {
             None => worker.post_shutdown(),
             Some(call) if lane.doomed.is_none() => {
                 lane.doomed = Some((call, Why::Stop));
-                worker.kill();
+                deeds.kill.push(worker);
             }
             Some(_) => {}
         }

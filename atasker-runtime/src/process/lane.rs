@@ -73,6 +73,11 @@ pub(super) struct Lane {
     usual: Option<u64>,
     /// Its link looks after it again in a moment, without being woken.
     pub(super) watched: bool,
+    /// The call that it should have begun, when the pool last looked.
+    unbegun: Option<u64>,
+    /// Its worker process is stopped (by SIGSTOP, by a debugger) and does not begin what it is sent:
+    /// it gets no more until it has passed over what was taken back from it.
+    pub(super) stalled: bool,
     /// Tasks sent to the present worker process, except revoked ones.
     pub(super) tasks: u64,
     /// Without calls since.
@@ -117,7 +122,7 @@ impl Lane {
 
     /// A worker process is there that takes calls.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Live(_)) && !self.is_closing() && !self.dead
+        matches!(self.stage, Stage::Live(_)) && !self.is_closing() && !self.dead && !self.stalled
     }
 
     /// Its worker process has nothing to do.
@@ -310,6 +315,24 @@ impl Lane {
         self.live > 1 && Priority::ALL.into_iter().any(|p| self.live_of[p.index()] > 0 && wanted(p))
     }
 
+    /// The call that the worker should begin next, if it has nothing else to do.
+    fn next_to_begin(&self) -> Option<u64> {
+        let call = self.first + self.calls.iter().position(Option::is_some)? as u64;
+        (self.worker()?.page.step(call) == Some(Step::Sent)).then_some(call)
+    }
+
+    /// Whether the worker should have begun a call since this was asked before: it may be stopped.
+    pub(super) fn is_suspect(&mut self) -> bool {
+        let now = self.next_to_begin();
+        let before = std::mem::replace(&mut self.unbegun, now);
+        self.proven && !self.dead && now.is_some() && now == before
+    }
+
+    /// Whether there are calls that have not begun.
+    pub(super) fn has_unbegun(&self) -> bool {
+        self.live > 1 || self.next_to_begin().is_some()
+    }
+
     /// Takes the calls out that are done or skipped. False: what the page says of the next one makes
     /// no sense.
     pub(super) fn reap(&mut self, finished: &mut VecDeque<Finished>) -> bool {
@@ -360,6 +383,8 @@ impl Lane {
             }
             self.calls.pop_front();
             self.first += 1;
+            // It moves.
+            self.stalled = false;
         }
         let count = (finished.len() - before) as u64;
         if let Some(each) = spent.checked_div(count) {

@@ -131,6 +131,12 @@ impl Worker {
         Process::has_ended(&self.pidfd, false)
     }
 
+    /// Whether it is stopped, by a signal or by a debugger.
+    pub(super) fn is_stopped(&self) -> bool {
+        // Not once it is buried: the number may be another's.
+        self.process.lock().as_ref().is_some_and(Process::is_stopped)
+    }
+
     /// Waits for the process's end and says what it was.
     pub(super) fn bury(&self) -> DeathCause {
         Process::has_ended(&self.pidfd, true);

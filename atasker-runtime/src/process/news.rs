@@ -86,9 +86,13 @@ impl ProcessPool {
     pub(super) fn reap(&self, index: usize, finished: &mut VecDeque<Finished>) -> bool {
         self.with(|inner, deeds| {
             let before = finished.len();
+            let stalled = inner.lanes[index].stalled;
             let sane = inner.lanes[index].reap(finished);
             let done = finished.len() - before;
             if done == 0 {
+                if stalled && !inner.lanes[index].stalled {
+                    inner.fill(deeds, self);
+                }
                 return sane;
             }
             inner.tasks_run += done as u64;
@@ -117,6 +121,7 @@ impl ProcessPool {
         let spare =
             inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
         let lane = &mut inner.lanes[index];
+        let spare = spare || lane.stalled;
         let (first, live) = (lane.first_call(), lane.live());
         lane.watched = live > 1;
         let call = first + live as u64 / 2;
@@ -144,11 +149,10 @@ impl ProcessPool {
                 inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
             let idle_timeout = inner.config.idle_timeout;
             let lane = &mut inner.lanes[index];
+            let spare = spare || lane.stalled;
             if lane.grace_left() == Some(Duration::ZERO) {
                 // It was told to end and does not: stopped, or stuck in its `worker_exit`.
-                if let Some(worker) = lane.worker() {
-                    worker.kill();
-                }
+                deeds.kill.extend(lane.worker().cloned());
                 return;
             }
             if lane.live() == 0 {

@@ -22,6 +22,12 @@ use crate::task::AnyTask;
 use crate::task::state::Phase;
 use crate::timer;
 
+/// How soon, at the earliest, a task with a time limit is looked at again that had not begun.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A worker process that has not begun a call for so long is looked at: is it stopped?
+const STALLED: Duration = Duration::from_secs(1);
+
 /// A pool of worker processes. See the module's documentation.
 pub(crate) struct ProcessPool {
     pub(super) id: String,
@@ -108,29 +114,29 @@ impl ProcessPool {
         result
     }
 
-    /// Makes a launcher wait until there is room in the queue, or says why the job can't wait.
+    /// Makes a launcher wait until there is room in the queue, or says why the job can't wait; the
+    /// task has ended, or is about to, where no error says so.
     fn admit(
         &self,
         inner: &mut MutexGuard<'_, Inner>,
         job: &Job,
         may_block: bool,
-    ) -> Option<TaskError> {
+    ) -> Result<(), Option<TaskError>> {
         let bytes = bytes_of(job) as u64;
         loop {
-            // Whoever took it back ends it; but it may have been a run before this one that they
-            // took it for.
+            // Whoever took it back ends it.
             if inner.whereabouts(&**job.task()) == Whereabouts::Withdrawn
                 || job.header().state.read().phase() != Phase::Queued
             {
-                return Some(TaskError::Canceled);
+                return Err(None);
             }
             if !inner.open {
-                return Some(TaskError::SupervisorStopped);
+                return Err(Some(TaskError::SupervisorStopped));
             }
             match inner.overflow(bytes) {
-                None => return None,
-                Some(Overflow::Reject) => return Some(TaskError::QueueFull),
-                Some(Overflow::Block) if !may_block => return None,
+                None => return Ok(()),
+                Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
+                Some(Overflow::Block) if !may_block => return Ok(()),
                 Some(Overflow::Block) => {
                     inner.blocked += 1;
                     self.room.wait(inner);
@@ -144,6 +150,44 @@ impl ProcessPool {
     pub(super) fn tell_room(&self, inner: &Inner) {
         if inner.blocked > 0 {
             self.room.notify_all();
+        }
+    }
+
+    /// Looks after a while whether workers begin what they were sent.
+    pub(super) fn look_later(&self) {
+        let me = Weak::clone(&self.me);
+        timer::at(clock::after(STALLED), move || {
+            if let Some(pool) = me.upgrade() {
+                pool.look_for_stalled();
+            }
+        });
+    }
+
+    /// Calls that a stopped worker has not begun are for others.
+    fn look_for_stalled(&self) {
+        let mut suspects = Vec::new();
+        self.with(|inner, _| {
+            for lane in &mut inner.lanes {
+                if lane.is_suspect() {
+                    suspects.extend(lane.worker().cloned());
+                }
+            }
+            inner.looking = inner.lanes.iter().any(Lane::has_unbegun);
+            if inner.looking {
+                self.look_later();
+            }
+        });
+        // Only if the system says so: on a busy machine it may just wait for its turn, and another
+        // worker process would make that worse.
+        suspects.retain(|worker| worker.is_stopped());
+        for worker in suspects {
+            let taken = self.with(|inner, deeds| inner.pass_by(&worker, deeds, self));
+            if taken > 0 {
+                tracing::warn!(
+                    target: "atasker", supervisor = %self.id, worker = worker.pid, tasks = taken,
+                    "a worker process is stopped: the tasks that it has not begun go to others"
+                );
+            }
         }
     }
 
@@ -173,17 +217,22 @@ impl ProcessPool {
             let over =
                 begun.is_some_and(|begun| Duration::from_nanos(now.saturating_sub(begun)) >= limit);
             if over {
-                inner.doom(lane, call, Why::Limit(limit));
+                inner.doom(lane, call, Why::Limit(limit), deeds);
                 return inner.fill(deeds, self);
             }
             if let Some(worker) = inner.lanes[lane].worker() {
                 // Should the worker have spoiled what both share, its link sees it now.
                 worker.ring_link();
             }
-            // It was sent, and waited there for its turn: its time counts from its begin.
-            let passed =
-                begun.map_or(Duration::ZERO, |b| Duration::from_nanos(now.saturating_sub(b)));
-            let at = clock::after(limit.saturating_sub(passed));
+            // It was sent, and waited there for its turn: its time counts from its begin. However
+            // short that time is, there is no need to look all the time until then.
+            let left = match begun {
+                Some(begun) => {
+                    limit.saturating_sub(Duration::from_nanos(now.saturating_sub(begun)))
+                }
+                None => limit.max(LOOK_AGAIN),
+            };
+            let at = clock::after(left);
             let key = self.watch_limit(at, Arc::downgrade(task), limit);
             if let Some(sent) = inner.lanes[lane].get(call) {
                 sent.limit = Some(key);
@@ -198,9 +247,12 @@ impl Place for ProcessPool {
             return job.end(TaskError::not_started(what));
         }
         let mut inner = self.inner.lock();
-        if let Some(error) = self.admit(&mut inner, &job, may_block) {
+        if let Err(refusal) = self.admit(&mut inner, &job, may_block) {
             drop(inner);
-            return job.end(error);
+            return match refusal {
+                Some(error) => job.end(error),
+                None => drop(job.into_task()),
+            };
         }
         let mut deeds = Deeds::default();
         let priority = job.priority();
@@ -289,7 +341,7 @@ impl Place for ProcessPool {
         task.header().state.ask_kill();
         self.with(|inner, deeds| {
             if let Some((lane, call)) = inner.under_way(&**task) {
-                inner.doom(lane, call, Why::Kill);
+                inner.doom(lane, call, Why::Kill, deeds);
                 inner.fill(deeds, self);
             } else if let Some((lane, _)) = inner.lane_of(&**task)
                 && let Some(worker) = inner.lanes[lane].worker()
@@ -347,7 +399,8 @@ impl Place for ProcessPool {
         let mut inner = self.inner.lock();
         while inner.lanes.iter().any(|lane| !matches!(lane.stage, Stage::Empty)) {
             if self.ended.wait_until(&mut inner, deadline).timed_out() {
-                inner.lanes.iter().filter_map(Lane::worker).for_each(|worker| worker.kill());
+                let left: Vec<_> = inner.lanes.iter().filter_map(Lane::worker).cloned().collect();
+                MutexGuard::unlocked(&mut inner, || left.iter().for_each(|worker| worker.kill()));
                 let last = Instant::now() + GRACE;
                 while inner.lanes.iter().any(|lane| lane.worker().is_some())
                     && !self.ended.wait_until(&mut inner, last).timed_out()

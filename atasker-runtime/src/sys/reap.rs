@@ -80,6 +80,16 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
+    /// Whether it is stopped, by a signal or by a debugger.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // `waitid` would not tell of a debugger's.
+        let stat = std::fs::read(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The name before it, in brackets, may hold anything.
+        let name_end = stat.iter().rposition(|byte| *byte == b')');
+        let state = name_end.and_then(|end| stat.get(end + 2));
+        matches!(state, Some(b'T' | b't'))
+    }
+
     /// Whether the process of this pidfd has ended; waits for that if told so.
     pub(crate) fn has_ended(pidfd: &OwnedFd, wait: bool) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
