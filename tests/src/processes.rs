@@ -103,3 +103,21 @@ pub fn signal(pid: u32, signal: i32) {
     let sent = unsafe { libc::kill(i32::try_from(pid).expect("a process's number"), signal) };
     assert_eq!(sent, 0, "signal {signal} to {pid}: {}", std::io::Error::last_os_error());
 }
+
+/// Stops a process, all threads of it.
+///
+/// # Panics
+/// If there is none of this number.
+#[track_caller]
+pub fn stop(pid: u32) {
+    signal(pid, libc::SIGSTOP);
+    let stopped = |thread: fs::DirEntry| {
+        // A thread's directory has a file as a process's has.
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    crate::eventually(|| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+        threads.filter_map(Result::ok).all(stopped)
+    });
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atasker::{
     MpPoolConfig, Priority, StopOptions, Supervisor, Task, TaskContext, background_task,
 };
-use atasker_tests::processes::{Process, signal};
+use atasker_tests::processes::{Process, signal, stop};
 use atasker_tests::{FAR, Watchdog, eventually};
 
 #[background_task(tt = "mp")]
@@ -36,11 +36,6 @@ fn run_pid(sup: &Supervisor) -> u32 {
 
 fn workers(sup: &Supervisor) -> Vec<u32> {
     sup.info().mp_pool.unwrap().workers.iter().map(|worker| worker.pid).collect()
-}
-
-fn stop(pid: u32) {
-    signal(pid, libc::SIGSTOP);
-    eventually(|| Process::of(pid).is_some_and(|process| process.state == 'T'));
 }
 
 fn go_on(pid: u32) {

@@ -11,7 +11,7 @@ use atasker::{
     MpPoolConfig, Overflow, Supervisor, Task, TaskBuilder, TaskContext, TaskError, TaskStatus,
     WorkerStdio, background_task,
 };
-use atasker_tests::processes::{Process, signal};
+use atasker_tests::processes::{Process, signal, stop};
 use atasker_tests::{FAR, Watchdog, eventually};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,8 +182,7 @@ fn sent_and_unbegun<R: Send + 'static>(
     launch: impl FnOnce() -> TaskBuilder<R>,
 ) -> (Task<R>, u32) {
     let there = pid::builder().supervisor(sup).start().join().unwrap();
-    signal(there, libc::SIGSTOP);
-    eventually(|| Process::of(there).unwrap().state == 'T');
+    stop(there);
     (launch().supervisor(sup).start(), there)
 }
 
@@ -258,7 +257,7 @@ fn one_that_runs_while_its_worker_is_stopped() {
         }
         let task = task.supervisor(&sup).start();
         let there = task.recv().unwrap();
-        signal(there, libc::SIGSTOP);
+        stop(there);
         if !by_limit {
             task.kill().unwrap();
         }
