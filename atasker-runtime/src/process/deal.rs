@@ -30,6 +30,10 @@ pub(super) struct Inner {
     pub(super) failures: u32,
     /// A start will be tried again at a later time.
     pub(super) pausing: bool,
+    /// Worker processes that died idle before they had run anything, one after the other.
+    pub(super) early_deaths: u32,
+    /// For the time being none is started in advance.
+    pub(super) resting: bool,
     /// The pool will look, in a while, for workers that do not begin what they were sent.
     pub(super) looking: bool,
     /// Launchers that wait for room.
@@ -89,6 +93,8 @@ impl Inner {
             open: false,
             failures: 0,
             pausing: false,
+            early_deaths: 0,
+            resting: false,
             looking: false,
             blocked: 0,
             started: 0,
@@ -343,7 +349,8 @@ impl Inner {
         let starting =
             self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Starting)).count();
         let there = self.lanes.iter().filter(|lane| lane.is_open()).count() + starting;
-        let mut wanted = self.config.min_size.saturating_sub(there);
+        let in_advance = if self.resting { 0 } else { self.config.min_size };
+        let mut wanted = in_advance.saturating_sub(there);
         if let Some(priority) = self.backlog.first() {
             let idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
             let limits = self.backlog.limits();
@@ -478,6 +485,26 @@ impl Inner {
     /// next one waits for a timer that has no thread.
     pub(super) fn is_hopeless(&self) -> bool {
         self.given_up() || self.pausing && !timer::is_running()
+    }
+
+    /// A worker process has died without having been at anything: one that stands in advance in its
+    /// place may do the same, so it is started after a while only. Tasks that wait need not wait for
+    /// that: each death costs one of them.
+    pub(super) fn note_early_death(&mut self, pool: &ProcessPool) {
+        if self.resting || self.config.min_size == 0 || !timer::is_running() {
+            return;
+        }
+        self.resting = true;
+        self.early_deaths += 1;
+        let me = Weak::clone(&pool.me);
+        timer::at(clock::after(back_off(self.early_deaths)), move || {
+            if let Some(pool) = me.upgrade() {
+                pool.with(|inner, deeds| {
+                    inner.resting = false;
+                    inner.fill(deeds, &pool);
+                });
+            }
+        });
     }
 
     /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs

@@ -96,6 +96,7 @@ impl ProcessPool {
                 return sane;
             }
             inner.tasks_run += done as u64;
+            inner.early_deaths = 0;
             inner.settle_slot(index);
             let lane = &mut inner.lanes[index];
             if lane.live() == 0
@@ -202,6 +203,10 @@ impl ProcessPool {
             }
             let (begun, unbegun): (Vec<_>, Vec<_>) =
                 left.into_iter().partition(|(_, _, begun)| *begun);
+            let in_peace = never_served.is_none() && doomed.is_none() && !was_closing;
+            if in_peace && inner.lanes[index].tasks == unbegun.len() as u64 {
+                inner.note_early_death(self);
+            }
             for (_, sent, _) in unbegun.into_iter().rev() {
                 if let Some(key) = sent.limit {
                     timer::cancel(key);
