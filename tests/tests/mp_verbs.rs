@@ -311,6 +311,34 @@ fn one_that_runs_again_and_again() {
     assert_eq!(sup.info().tasks, 0);
 }
 
+/// The first run fails, all others go on for ever.
+#[background_task(tt = "mp")]
+fn fails_then_spins(ctx: &TaskContext) {
+    assert!(ctx.attempt() > 1, "no luck");
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// A kill that is lost there is never heard.
+#[test]
+fn one_that_is_between_two_runs_at_that_very_moment() {
+    let config = MpPoolConfig::new(2).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
+    let sup = with(config);
+    for round in 0..3000u32 {
+        let _watchdog = Watchdog::new(format!("round {round}"), FAR);
+        let task = fails_then_spins::builder().retries(5).supervisor(&sup).start();
+        // Until about the time when its first run ends.
+        for _ in 0..round % 300 * 100 {
+            std::hint::spin_loop();
+        }
+        task.kill().unwrap();
+        let error = task.join().unwrap_err();
+        assert!(error.is_canceled() || error.is_panic(), "{error}");
+    }
+    assert_eq!(sup.info().tasks, 0);
+}
+
 #[test]
 fn one_that_has_ended() {
     let sup = with(MpPoolConfig::new(1));
