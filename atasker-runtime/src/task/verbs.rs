@@ -85,16 +85,18 @@ fn ask(task: &Arc<dyn AnyTask>) {
 
 /// Ends a task wherever it is, as far as its place can.
 pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
-    if end_unbegun(task, TaskError::Canceled, true)
-        || matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended)
-    {
-        return Ok(());
+    // Twice, for a run may end between the two questions, and another be set up. After the first round
+    // none is any more, and the one that was is met by the second.
+    for _ in 0..2 {
+        if end_unbegun(task, TaskError::Canceled, true)
+            || matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended)
+        {
+            return Ok(());
+        }
+        match task.header().owner() {
+            Some(owner) => owner.kill(task)?,
+            None => return Err(KillError::Unsupported),
+        }
     }
-    match task.header().owner() {
-        Some(owner) => owner.kill(task)?,
-        None => return Err(KillError::Unsupported),
-    }
-    // Its run may have ended before the request came, and it waits for the next.
-    end_unbegun(task, TaskError::Canceled, true);
     Ok(())
 }
