@@ -124,7 +124,9 @@ fn a_kill_that_comes_too_late_hits_nobody() {
         let worker = Arc::clone(inner.lanes[0].worker().unwrap());
         eventually("the second one runs", || worker.page.step(first + 1) == Some(Step::Begun));
         // Whoever killed the first one had seen it run.
-        inner.doom(0, first, Why::Kill);
+        let mut deeds = Deeds::default();
+        inner.doom(0, first, Why::Kill, &mut deeds);
+        assert!(deeds.kill.is_empty());
     }
     TaskRef::new(short).wait().unwrap();
     TaskRef::new(long).wait().unwrap();
