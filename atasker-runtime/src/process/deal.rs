@@ -324,8 +324,8 @@ impl Inner {
         if header.state.read().stopped() {
             worker.post_stop(call);
         }
-        if lane.live() > 1 && !lane.watched {
-            lane.watched = true;
+        if lane.live() > 1 && lane.watched_since == 0 {
+            lane.watched_since = clock::now();
             worker.ring_link();
         }
         deeds.wake(&worker);

@@ -71,8 +71,8 @@ pub(super) struct Lane {
     pub(super) holds: Option<Priority>,
     /// How long its calls take, on average, in nanoseconds.
     usual: Option<u64>,
-    /// Its link looks after it again in a moment, without being woken.
-    pub(super) watched: bool,
+    /// Its link looks in a moment whether its calls move: it last did so then; 0: it does not.
+    pub(super) watched_since: Stamp,
     /// The call that it should have begun, when the pool last looked.
     unbegun: Option<u64>,
     /// Its worker process is stopped (by SIGSTOP, by a debugger) and does not begin what it is sent:

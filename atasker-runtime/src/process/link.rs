@@ -76,7 +76,7 @@ impl Queue {
             match link::write_now(to, &piece.bytes[self.written..]) {
                 Ok(0) => return,
                 Ok(n) => self.written += n,
-                Err(_) => return self.pieces.clear(),
+                Err(_) => return *self = Queue::default(),
             }
             if self.written == piece.bytes.len() {
                 self.pieces.pop_front();
@@ -250,6 +250,8 @@ enum Broken {
     Rubbish(&'static str),
     /// It did not come to serve in time.
     TooSlow,
+    /// The thread that listened to it panicked: a fault of ours, that shall cost no other task.
+    Panicked,
 }
 
 /// One worker process, from its link thread.
@@ -290,7 +292,7 @@ pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: O
         worker.bury();
         return;
     }
-    let why = link.listen();
+    let why = panic::catch(|| link.listen()).unwrap_or(Broken::Panicked);
     link.bury(why);
 }
 
@@ -343,7 +345,9 @@ impl Link<'_> {
             }
             if events.logs {
                 self.read_logs();
-            } else if !events.bell && !events.data {
+            }
+            // Whoever rings or prints all the time does not keep the link from looking.
+            if nanos == Some(0) || !(events.bell || events.data || events.logs) {
                 self.take_in();
                 self.pool.overslept(self.lane);
             }
@@ -520,6 +524,11 @@ impl Link<'_> {
             Broken::TooSlow => {
                 cause = DeathCause::Other(
                     format!("it was not ready after {START_LIMIT:?}, and was killed").into(),
+                );
+            }
+            Broken::Panicked => {
+                cause = DeathCause::Other(
+                    "it was killed: the thread that listened to it panicked".into(),
                 );
             }
         }

@@ -124,10 +124,19 @@ impl ProcessPool {
         let lane = &mut inner.lanes[index];
         let spare = spare || lane.stalled;
         let (first, live) = (lane.first_call(), lane.live());
-        lane.watched = live > 1;
         let call = first + live as u64 / 2;
-        let nanos = if live > 1 {
-            Some(LOOK)
+        if live <= 1 {
+            lane.watched_since = 0;
+        }
+        let nanos = if lane.dead {
+            None
+        } else if live > 1 {
+            // Since the last look, however often the link was woken meanwhile.
+            let now = clock::now();
+            if lane.watched_since == 0 {
+                lane.watched_since = now;
+            }
+            Some(LOOK.saturating_sub(now.saturating_sub(lane.watched_since)))
         } else if let Some(left) = lane.grace_left() {
             Some(left.as_nanos() as u64)
         } else if live == 0 && !lane.is_closing() && spare && lane.proven {
@@ -142,7 +151,7 @@ impl ProcessPool {
         Rest::Until(nanos)
     }
 
-    /// Nothing has come for as long as [`rest`](Self::rest) said.
+    /// The time that [`rest`](Self::rest) said is over.
     pub(super) fn overslept(&self, index: usize) {
         self.with(|inner, deeds| {
             let now = clock::now();
@@ -153,6 +162,7 @@ impl ProcessPool {
             let spare = spare || lane.stalled;
             if lane.grace_left() == Some(Duration::ZERO) {
                 // It was told to end and does not: stopped, or stuck in its `worker_exit`.
+                lane.dead = true;
                 deeds.kill.extend(lane.worker().cloned());
                 return;
             }
@@ -166,6 +176,7 @@ impl ProcessPool {
                 }
                 return;
             }
+            lane.watched_since = now;
             // Calls wait behind one that takes long: others shall have them.
             let first = lane.first_call();
             if lane.live() > 1 && lane.has_begun(first) {

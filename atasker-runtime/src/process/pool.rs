@@ -22,9 +22,6 @@ use crate::task::AnyTask;
 use crate::task::state::Phase;
 use crate::timer;
 
-/// How soon, at the earliest, a task with a time limit is looked at again that had not begun.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
 /// A worker process that has not begun a call for so long is looked at: is it stopped?
 const STALLED: Duration = Duration::from_secs(1);
 
@@ -224,13 +221,13 @@ impl ProcessPool {
                 // Should the worker have spoiled what both share, its link sees it now.
                 worker.ring_link();
             }
-            // It was sent, and waited there for its turn: its time counts from its begin. However
-            // short that time is, there is no need to look all the time until then.
             let left = match begun {
                 Some(begun) => {
                     limit.saturating_sub(Duration::from_nanos(now.saturating_sub(begun)))
                 }
-                None => limit.max(LOOK_AGAIN),
+                // It was sent, and waits there for its turn: its time counts from its begin. A limit
+                // of nothing would have the timer look without a break.
+                None => limit.max(Duration::from_millis(1)),
             };
             let at = clock::after(left);
             let key = self.watch_limit(at, Arc::downgrade(task), limit);

@@ -443,6 +443,22 @@ fn short_calls_behind_a_long_one_run_elsewhere() {
 }
 
 #[test]
+fn a_limit_of_nothing_keeps_no_call_behind_a_long_one() {
+    let sup = pool(MpPoolConfig::new(2));
+    for n in 0..200 {
+        within(add((n, n)).supervisor(&sup).start()).unwrap();
+    }
+    let long = until_stop(()).supervisor(&sup).start();
+    let limited = spins(()).supervisor(&sup).timeout(Duration::ZERO).start();
+    let short = add((1, 2)).supervisor(&sup).start();
+    assert_eq!(within(short).unwrap(), 3);
+    assert!(within(limited).unwrap_err().is_timeout());
+    assert!(!long.is_completed());
+    long.stop();
+    within(long).unwrap();
+}
+
+#[test]
 fn a_full_queue_rejects() {
     let sup = pool(MpPoolConfig::new(1).queue_limit(1, Overflow::Reject));
     let running = until_stop(()).supervisor(&sup).start();
@@ -625,7 +641,6 @@ fn a_worker_has_few_descriptors() {
 
 /// Everything at once, from two threads: every task ends, and with an outcome that fits.
 #[test]
-#[ignore = "a task hung in it once, and the cause is not found: run it with --ignored"]
 fn a_storm_of_everything() {
     let seconds = std::env::var("STORM_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let sup = pool(MpPoolConfig::new(2).reserve_high(1).idle_timeout(Duration::from_millis(20)));
@@ -672,8 +687,10 @@ fn a_storm_of_everything() {
                     }
                 }
             }
+            // Several that spin may keep one another from running: none is waited for then.
+            let alone = killed.len() == 1;
             for task in killed {
-                if next(2) == 0 {
+                if alone && next(2) == 0 {
                     eventually("it runs", || task.is_started());
                 }
                 task.kill().unwrap();
