@@ -22,7 +22,7 @@ const SHELLS: [&str; 4] = [
 ];
 
 /// How a task goes on once it has started others.
-const SPINS: u32 = 0;
+const WAITS: u32 = 0;
 const ABORTS: u32 = 1;
 const EXITS: u32 = 2;
 
@@ -42,9 +42,10 @@ fn starts(ctx: &TaskContext<(), u32>, shell: &str, then: u32) {
     match then {
         ABORTS => std::process::abort(),
         EXITS => std::process::exit(0),
-        _ => loop {
-            std::hint::spin_loop();
-        },
+        _ => {
+            // It never ends by itself.
+            child.wait().unwrap();
+        }
     }
 }
 
@@ -75,7 +76,7 @@ fn of_a_killed_task() {
     for shell in SHELLS {
         let _watchdog = Watchdog::new(shell, 2 * FAR);
         let sup = pool();
-        let task = starts::builder(shell, SPINS).supervisor(&sup).start();
+        let task = starts::builder(shell, WAITS).supervisor(&sup).start();
         let pids = started(&task, shell);
         assert!(pids.iter().all(|pid| !Process::is_gone(*pid)));
         task.kill().unwrap();
@@ -93,7 +94,7 @@ fn of_a_task_whose_time_is_over() {
             scope.spawn(move || {
                 let sup = pool();
                 // Long enough for it to start them all.
-                let task = starts::builder(shell, SPINS).timeout(Duration::from_secs(5));
+                let task = starts::builder(shell, WAITS).timeout(Duration::from_secs(5));
                 let task = task.supervisor(&sup).start();
                 let pids = started(&task, shell);
                 assert!(task.join().unwrap_err().is_timeout());
@@ -122,7 +123,7 @@ fn of_a_task_whose_worker_crashes() {
 fn of_a_task_whose_worker_is_stopped() {
     let _watchdog = Watchdog::new("a stopped worker with children", 2 * FAR);
     let sup = pool();
-    let task = starts::builder(SHELLS[0], SPINS).supervisor(&sup).start();
+    let task = starts::builder(SHELLS[0], WAITS).supervisor(&sup).start();
     let pids = started(&task, SHELLS[0]);
     stop(task.info().worker_pid.unwrap());
     pids.iter().for_each(|pid| stop(*pid));
