@@ -98,7 +98,9 @@ remote!(die_entry, dies, |_ctx: () => (), how: String| -> () {
             // SAFETY: none; the point is that this process ends here.
             unsafe { libc::raise(libc::SIGSEGV) };
         }
-        "rubbish" => crate::process::child::tell_rubbish(),
+        "rubbish" => loop {
+            crate::process::child::tell_raw(&[0xff; 64]);
+        },
         other => panic!("unknown way to die: {other}"),
     }
 });

@@ -11,8 +11,12 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// Frames without a payload of the user's are never longer.
 const SMALL: u64 = 1 << 20;
+/// Frames of texts are never longer.
+const MIDDLE: u64 = 1 << 27;
 /// No frame is longer than this: a length beyond it is rubbish, not data.
 const LARGE: u64 = 1 << 40;
+/// A text is cut off there.
+const TEXT: usize = MIDDLE as usize / 8;
 /// The length in front of a frame.
 const PREFIX: usize = 8;
 
@@ -113,6 +117,14 @@ impl<'a> Writer<'a> {
     fn text(self, value: &str) -> Self {
         self.bytes(value.as_bytes())
     }
+    /// The text, or its beginning if it is longer than that.
+    fn text_of(self, value: &str, most: usize) -> Self {
+        let mut end = value.len().min(most);
+        while !value.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.text(&value[..end])
+    }
     fn option(self, value: Option<u64>) -> Self {
         match value {
             Some(value) => self.u8(1).u64(value),
@@ -180,8 +192,8 @@ pub(crate) fn put_text(to: &mut Vec<u8>, text: &str) {
 pub(crate) trait Message<'a>: Sized {
     /// Appends the message as a frame.
     fn write(&self, to: &mut Vec<u8>);
-    /// Whether frames of this kind carry bytes of the user's, of any length.
-    fn bulky(kind: u8) -> bool;
+    /// How long frames of this kind can be.
+    fn longest(kind: u8) -> u64;
     /// Reads the fields of a frame of this kind.
     fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed>;
 }
@@ -190,29 +202,33 @@ impl<'a> Message<'a> for ToParent<'a> {
     fn write(&self, to: &mut Vec<u8>) {
         match self {
             ToParent::Ready { pid } => Writer::new(to, 1).u32(*pid),
-            ToParent::Refused { reason } => Writer::new(to, 2).text(reason),
+            ToParent::Refused { reason } => Writer::new(to, 2).text_of(reason, SMALL as usize / 2),
             ToParent::Reply { call, ok, bytes } => {
                 Writer::new(to, 3).u64(*call).u8(u8::from(*ok)).bytes(bytes)
             }
             ToParent::Message { call, bytes } => Writer::new(to, 4).u64(*call).bytes(bytes),
             ToParent::Taken { call, count } => Writer::new(to, 5).u64(*call).u64(*count),
-            ToParent::Said { call, text } => Writer::new(to, 6).u64(*call).text(text),
+            ToParent::Said { call, text } => Writer::new(to, 6).u64(*call).text_of(text, TEXT),
             ToParent::Event { call, level, target, message, fields, file, line } => {
                 Writer::new(to, 7)
                     .u64(*call)
                     .u8(*level)
-                    .text(target)
-                    .text(message)
-                    .text(fields)
-                    .text(file)
+                    .text_of(target, TEXT)
+                    .text_of(message, TEXT)
+                    .text_of(fields, TEXT)
+                    .text_of(file, TEXT)
                     .u32(*line)
             }
         }
         .end();
     }
 
-    fn bulky(kind: u8) -> bool {
-        matches!(kind, 3 | 4 | 6 | 7)
+    fn longest(kind: u8) -> u64 {
+        match kind {
+            3 | 4 => LARGE,
+            6 | 7 => MIDDLE,
+            _ => SMALL,
+        }
     }
 
     fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -267,8 +283,11 @@ impl<'a> Message<'a> for ToWorker<'a> {
         .end();
     }
 
-    fn bulky(kind: u8) -> bool {
-        matches!(kind, 1 | 3)
+    fn longest(kind: u8) -> u64 {
+        match kind {
+            1 | 3 => LARGE,
+            _ => SMALL,
+        }
     }
 
     fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -357,7 +376,7 @@ impl Frames {
         let Some(&kind) = rest.first() else {
             return Ok(None);
         };
-        if length > if M::bulky(kind) { LARGE } else { SMALL } {
+        if length > M::longest(kind) {
             return Err(Malformed("the length of a frame makes no sense"));
         }
         let length = usize::try_from(length).map_err(|_| Malformed("too long for this machine"))?;
@@ -372,6 +391,17 @@ impl Frames {
     }
 }
 
+impl Frames {
+    /// The call of the [`ToParent::Reply`] that comes next, if it has begun to come.
+    pub(crate) fn reply_coming(&self) -> Option<u64> {
+        let head = self.buffer.get(self.start + PREFIX..)?;
+        match head.split_first()? {
+            (3, rest) => rest.first_chunk().copied().map(u64::from_le_bytes),
+            _ => None,
+        }
+    }
+}
+
 /// What [`Frames`] promises, for any bytes: asked by the tests and by the fuzzer.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod promises {
@@ -380,9 +410,7 @@ pub(crate) mod promises {
     /// Takes the next frame out and writes it again.
     pub(crate) type Next = fn(&mut Frames) -> Result<Option<Vec<u8>>, Malformed>;
 
-    fn rewritten<'a, M: Message<'a>>(
-        frames: &'a mut Frames,
-    ) -> Result<Option<Vec<u8>>, Malformed> {
+    fn rewritten<'a, M: Message<'a>>(frames: &'a mut Frames) -> Result<Option<Vec<u8>>, Malformed> {
         Ok(frames.next::<M>()?.map(|message| {
             let mut bytes = Vec::new();
             message.write(&mut bytes);
@@ -500,6 +528,38 @@ mod tests {
         let mut frames = Frames::new();
         setup.write(frames.room());
         assert_eq!(frames.next::<ToWorker<'_>>().unwrap(), Some(setup));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_off() {
+        let text = "é".repeat(TEXT);
+        let mut frames = Frames::new();
+        ToParent::Refused { reason: &text }.write(frames.room());
+        ToParent::Said { call: 1, text: &text }.write(frames.room());
+        let (target, message, fields, file) = (&*text, &*text, &*text, &*text);
+        ToParent::Event { call: 1, level: 1, target, message, fields, file, line: 1 }
+            .write(frames.room());
+        let Ok(Some(ToParent::Refused { reason })) = frames.next() else { panic!() };
+        assert_eq!(reason.len(), SMALL as usize / 2);
+        let Ok(Some(ToParent::Said { text, .. })) = frames.next() else { panic!() };
+        assert_eq!(text.len(), TEXT);
+        let Ok(Some(ToParent::Event { file, .. })) = frames.next() else { panic!() };
+        assert_eq!(file.len(), TEXT);
+    }
+
+    #[test]
+    fn a_reply_is_known_by_its_head() {
+        let mut wire = Vec::new();
+        ToParent::Taken { call: 1, count: 2 }.write(&mut wire);
+        let first = wire.len();
+        ToParent::Reply { call: 77, ok: true, bytes: b"result" }.write(&mut wire);
+        let mut frames = Frames::new();
+        for (at, byte) in wire.iter().enumerate() {
+            assert_eq!(frames.reply_coming(), (at >= first + PREFIX + 1 + 8).then_some(77));
+            feed(&mut frames, &[*byte]);
+            let _ = frames.next::<ToParent<'_>>().unwrap();
+        }
+        assert_eq!(frames.reply_coming(), None);
     }
 
     #[test]
