@@ -92,6 +92,7 @@ pub(super) fn take_over() {
         return;
     }
     worker::ignore_sigpipe();
+    worker::unblock_signals();
     worker::set_name(c"atasker worker");
     let (child, frames) = match connect(parent) {
         Ok(connected) => connected,
