@@ -9,7 +9,8 @@ use std::time::Duration;
 const FAR: Duration = Duration::from_secs(60);
 
 fn start() -> (Child, impl BufRead, String) {
-    // Beside the tests' own directory; `cargo test` builds the examples before them.
+    // Beside the tests' own directory. `cargo test` builds the examples before it runs tests; with
+    // `--test service` it does not.
     let path = std::env::current_exe().unwrap();
     let path = path.parent().unwrap().parent().unwrap().join("examples/service");
     let mut child = Command::new(path)
@@ -17,7 +18,7 @@ fn start() -> (Child, impl BufRead, String) {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the example `service` is built");
+        .expect("`cargo build --examples` comes first");
     let mut says = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     says.read_line(&mut line).unwrap();
