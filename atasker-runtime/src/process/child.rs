@@ -92,6 +92,7 @@ pub(super) fn take_over() {
         return;
     }
     worker::ignore_sigpipe();
+    worker::unblock_signals();
     worker::set_name(c"atasker worker");
     let (child, frames) = match connect(parent) {
         Ok(connected) => connected,
@@ -295,7 +296,7 @@ fn hand(task: &dyn AnyTask, what: Early) {
         Early::Stop => task.header().ask_stop(),
         Early::Message(bytes) => {
             if let Some(inbox) = task.header().links().and_then(|links| links.inbox_bytes()) {
-                inbox.deliver(bytes);
+                inbox.deliver(bytes, usize::MAX);
             }
         }
     }
@@ -326,7 +327,7 @@ impl Child {
                     let quit = || self.shutdown.load(Ordering::Acquire);
                     self.page.sleep(call, quit, || {
                         if untold && self.page.parent_waits_for(u64::MAX) {
-                            link::ring(&self.bell);
+                            self.ring();
                         }
                     });
                     untold = false;
@@ -335,9 +336,17 @@ impl Child {
             }
             untold = true;
             if self.page.parent_waits_for(call) {
-                link::ring(&self.bell);
+                self.ring();
             }
             call += 1;
+        }
+    }
+
+    /// Wakes the parent's link.
+    fn ring(&self) {
+        if !link::ring(&self.bell) {
+            // A task has closed it: nobody would ever hear of what is done here.
+            worker::end_group();
         }
     }
 
@@ -532,16 +541,29 @@ pub(super) fn tell(message: &ToParent<'_>) {
     }
 }
 
-/// Sends bytes that are no frame.
+/// Writes bytes to the data socket.
 #[cfg(all(test, feature = "pre-main"))]
-pub(super) fn tell_rubbish() {
+pub(super) fn tell_raw(bytes: &[u8]) {
     if let Some(child) = CHILD.get() {
-        let _ = link::write_all(&child.data, &[0xff; 64]);
+        let _out = child.out.lock();
+        let _ = link::write_all(&child.data, bytes);
     }
-    // The parent is to end this process; it does not return from here by itself.
-    loop {
-        std::thread::park();
+}
+
+/// Writes bytes to the control socket.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn tell_control(bytes: &[u8]) {
+    if let Some(child) = CHILD.get() {
+        let _ = link::write_all(&child.control, bytes);
     }
+}
+
+/// The descriptors of data, control and bell.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn descriptors() -> [std::os::fd::RawFd; 3] {
+    use std::os::fd::AsRawFd;
+    let child = CHILD.get().expect("this is a worker");
+    [&child.data, &child.control, &child.bell].map(AsRawFd::as_raw_fd)
 }
 
 /// Spoils the page, and goes on.

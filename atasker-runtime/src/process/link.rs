@@ -19,6 +19,7 @@ use crate::process::{errors, events};
 use crate::sys::link::{self, Got, Wanted};
 use crate::sys::mapping::Mapping;
 use crate::sys::reap::Process;
+use crate::task::channel::CAPACITY;
 use crate::task::state::Phase;
 use crate::task::{AnyTask, panic};
 use crate::timer;
@@ -254,6 +255,8 @@ enum Broken {
     Panicked,
 }
 
+const UNASKED: Broken = Broken::Rubbish("a reply that no call asked for");
+
 /// One worker process, from its link thread.
 struct Link<'a> {
     pool: &'a ProcessPool,
@@ -400,6 +403,11 @@ impl Link<'_> {
                 Err(malformed) => break Err(Broken::Rubbish(malformed.0)),
             }
         };
+        // Before all of it is there: what nobody waits for may have no end.
+        let result = result.and_then(|()| match frames.reply_coming() {
+            Some(call) if !self.is_asked(call) => Err(UNASKED),
+            _ => Ok(()),
+        });
         self.frames = frames;
         self.settle_ready();
         result
@@ -407,25 +415,22 @@ impl Link<'_> {
 
     fn take_frame(&mut self, frame: ToParent<'_>) -> Result<(), Broken> {
         match frame {
+            ToParent::Ready { .. } | ToParent::Refused { .. } if self.proven => {
+                return Err(Broken::Rubbish("what is said at the start, once more"));
+            }
             ToParent::Ready { .. } => {
                 self.proven = true;
                 self.pool.proven(self.lane);
             }
             ToParent::Refused { reason } => self.refused = Some(reason.to_owned()),
             ToParent::Reply { call, ok, bytes } => {
-                // The call was done before its reply was written.
-                self.take_in();
-                let asked = self
-                    .finished
-                    .front()
-                    .is_some_and(|done| done.call == call && done.reply == ReplyAt::Socket);
                 // Else it stays, and ends with the worker.
-                match if asked { self.finished.pop_front() } else { None } {
+                match if self.is_asked(call) { self.finished.pop_front() } else { None } {
                     Some(done) => {
                         self.pool.arrived(self.lane, call);
                         self.settle(done, ok, Some(bytes));
                     }
-                    None => return Err(Broken::Rubbish("a reply that no call asked for")),
+                    None => return Err(UNASKED),
                 }
             }
             ToParent::Message { call, bytes } => {
@@ -433,7 +438,11 @@ impl Link<'_> {
                     && let Some(outbox) =
                         task.header().links().and_then(|links| links.outbox_bytes())
                 {
-                    outbox.deliver(bytes.into());
+                    // The worker waits for room. An attempt that was cut short may have left some.
+                    let most = 2 * CAPACITY * (task.header().attempt() as usize + 1);
+                    if !outbox.deliver(bytes.into(), most) {
+                        return Err(Broken::Rubbish("more messages than there is room for"));
+                    }
                 }
             }
             ToParent::Taken { call, count } => {
@@ -456,6 +465,19 @@ impl Link<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next reply on the socket is this call's.
+    fn is_asked(&mut self, call: u64) -> bool {
+        let asked = |link: &Self| {
+            let next = link.finished.front();
+            next.is_some_and(|done| done.call == call && done.reply == ReplyAt::Socket)
+        };
+        if !asked(self) {
+            // The call was done before its reply was written.
+            self.take_in();
+        }
+        asked(self)
     }
 
     /// The task of a call that is not over for us.

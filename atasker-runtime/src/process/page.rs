@@ -429,9 +429,13 @@ impl Page {
         self.asleep.store(0, Ordering::Relaxed);
     }
 
-    /// Writes nonsense over all slots.
+    /// Writes nonsense everywhere.
     #[cfg(all(test, feature = "pre-main"))]
     pub(super) fn spoil(&self, pattern: u64) {
+        for word in [&self.bell, &self.asleep, &self.overflow] {
+            word.store(pattern as u32, Ordering::Relaxed);
+        }
+        self.wake_at.store(pattern, Ordering::Relaxed);
         for slot in &self.slots {
             let line = &slot.line;
             let words = [&line.begun, &line.done, &line.total, &line.ended, &line.reply];

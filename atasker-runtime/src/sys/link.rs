@@ -25,10 +25,10 @@ pub(crate) fn bell() -> io::Result<OwnedFd> {
     Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-/// Rings a bell. One that rang already stays rung.
-pub(crate) fn ring(bell: impl AsFd) {
-    // The only failure is an overflow of the counter, and then it is rung.
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+/// Rings a bell. One that rang already stays rung. False: it is none any more.
+pub(crate) fn ring(bell: impl AsFd) -> bool {
+    // If the counter is at its end, it is rung.
+    matches!(retry(|| rustix::io::write(&bell, &1u64.to_ne_bytes())), Ok(_) | Err(Errno::AGAIN))
 }
 
 /// Takes a bell's ringing back; to be done before looking at what it rang for.

@@ -109,6 +109,19 @@ pub(crate) fn ignore_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
+/// Blocks no signal. A program that takes its signals by `sigwait` or a signalfd blocks them in all
+/// its threads, and a new process inherits that: what tasks start could not be ended by SIGTERM.
+///
+/// To be called while this process has one thread: the others inherit from it.
+pub(crate) fn unblock_signals() {
+    // SAFETY: the first call makes it a valid set.
+    unsafe {
+        let mut none = MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
+        libc::sigemptyset(&mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
 /// Makes this process so much nicer to others than it was.
 pub(crate) fn add_nice(more: i32) -> io::Result<()> {
     if more != 0 {
