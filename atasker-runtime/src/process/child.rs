@@ -12,14 +12,14 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::error::{KillError, TaskError};
+use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::page::{INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
-use crate::sys::{entry, link, mapping::Mapping, overflow, worker};
+use crate::sys::{entry, link, mapping::Mapping, overflow, tree, worker};
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::channel::{Bytes, Channel, Links, Port};
@@ -29,7 +29,7 @@ use crate::task::{AnyTask, Owner, current, panic};
 use crate::thread_start;
 use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply};
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// So much nicer are tasks of low priority, where niceness follows the priority.
 const MORE_FOR_LOW: i32 = 10;
@@ -41,6 +41,8 @@ pub(super) struct Child {
     control: OwnedFd,
     /// Wakes the parent's link.
     bell: OwnedFd,
+    /// Readable once the parent has ended.
+    parent: Option<OwnedFd>,
     out: Mutex<Out>,
     now: Mutex<Now>,
     shutdown: AtomicBool,
@@ -94,36 +96,54 @@ pub(super) fn take_over() {
     worker::ignore_sigpipe();
     worker::unblock_signals();
     worker::set_name(c"atasker worker");
-    let (child, frames) = match connect(parent) {
-        Ok(connected) => connected,
-        // The program has ended meanwhile: that is nothing to tell its user.
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => exit(1),
-        Err(error) => {
-            eprintln!("atasker: a worker process could not start: {error}");
-            exit(1);
-        }
+    let data = match worker::take_stdin() {
+        Ok(data) => data,
+        Err(error) => could_not_start(std::io::stdin(), &error),
     };
-    let child = CHILD.get_or_init(|| child);
-    serve(child, frames)
-}
-
-fn connect(parent: u32) -> std::io::Result<(Child, Frames)> {
-    let data = worker::take_stdin()?;
-    worker::follow_parent(parent)?;
-    let [control, page, bell] = link::recv_fds(&data)?;
-    let page = Mapping::open(&page)?;
-    let child = Child {
+    let Parts { parent, control, page, bell } = match Parts::receive(parent, &data) {
+        Ok(parts) => parts,
+        Err(error) => could_not_start(data, &error),
+    };
+    let child = CHILD.get_or_init(|| Child {
         page,
         data,
         control,
         bell,
+        parent,
         out: Mutex::default(),
         now: Mutex::default(),
         shutdown: AtomicBool::new(false),
         marker: OnceLock::new(),
         owner: OnceLock::new(),
-    };
-    Ok((child, Frames::new()))
+    });
+    serve(child, Frames::new())
+}
+
+/// What a worker gets to know at its start.
+struct Parts {
+    parent: Option<OwnedFd>,
+    control: OwnedFd,
+    page: Mapping<Page>,
+    bell: OwnedFd,
+}
+
+impl Parts {
+    fn receive(parent: u32, data: &OwnedFd) -> std::io::Result<Parts> {
+        let parent = worker::follow_parent(parent)?;
+        let [control, page, bell] = link::recv_fds(data)?;
+        Ok(Parts { parent, control, page: Mapping::open(&page)?, bell })
+    }
+}
+
+/// Tells the parent, for the tasks that wait for a worker.
+fn could_not_start(parent: impl AsFd, error: &std::io::Error) -> ! {
+    // If the program has ended meanwhile, that is nothing to tell its user.
+    if error.kind() != std::io::ErrorKind::UnexpectedEof {
+        let mut frame = Vec::new();
+        ToParent::Refused { reason: &with_advice(error) }.write(&mut frame);
+        let _ = link::write_all(parent, &frame);
+    }
+    exit(1);
 }
 
 fn serve(child: &'static Child, mut frames: Frames) -> ! {
@@ -166,10 +186,11 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
         {
             tracing::error!(target: "atasker", %error, "the pool's `worker_exit` failed");
         }
+        tree::end_what_this_has_started();
         exit(0);
     });
     if let Err(error) = task_thread {
-        child.refuse(&format!("it could start no thread: {error}"));
+        child.refuse(&format!("it could start no thread: {}", with_advice(&error)));
     }
     child.listen(frames)
 }
@@ -224,6 +245,9 @@ impl Child {
 
     /// Waits for more bytes; does not return when the parent is gone.
     fn read_control(&self, frames: &mut Frames) {
+        if !link::wait_for_bytes(&self.control, self.parent.as_ref()) {
+            worker::end_group();
+        }
         match link::read_into(&self.control, frames.room(), true) {
             Ok(link::Got::Bytes(_)) => {}
             Ok(link::Got::Nothing) => {}

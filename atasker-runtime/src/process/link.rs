@@ -19,9 +19,10 @@ use crate::process::{errors, events};
 use crate::sys::link::{self, Got, Wanted};
 use crate::sys::mapping::Mapping;
 use crate::sys::reap::Process;
+use crate::task::AnyTask;
 use crate::task::channel::CAPACITY;
+use crate::task::panic::{self, guarded};
 use crate::task::state::Phase;
-use crate::task::{AnyTask, panic};
 use crate::timer;
 use crate::wire::frame::{Frames, Message, ToParent, ToWorker};
 
@@ -120,10 +121,13 @@ impl Worker {
         }
     }
 
-    /// Ends the process and its group at once, unless it is buried.
+    /// Ends the process, and all that it started, at once, unless it is buried.
     pub(super) fn kill(&self) {
         if let Some(process) = &*self.process.lock() {
             process.kill();
+            // Should this process have given up the right to signal it since it was started: it
+            // takes this for its parent's end.
+            link::hang_up(&self.control);
         }
     }
 
@@ -566,10 +570,12 @@ impl Link<'_> {
             && never_served.is_none()
             && !in_order
         {
-            tracing::warn!(
-                target: "atasker", worker = self.worker.pid, %cause,
-                "a worker process died that ran no task"
-            );
+            guarded(|| {
+                tracing::warn!(
+                    target: "atasker", worker = self.worker.pid, %cause,
+                    "a worker process died that ran no task"
+                );
+            });
         }
         let death = WorkerDeath::new(self.worker.pid, cause);
         let page = &self.worker.page;
@@ -595,12 +601,6 @@ impl Link<'_> {
             _ => false,
         }
     }
-}
-
-/// Calls what may come to code of the user's: the destructor of a result that nobody holds, a waker,
-/// a subscriber. One that panics, and the panic hook has said so, costs the other tasks nothing.
-fn guarded(f: impl FnOnce()) {
-    drop(panic::catch(f));
 }
 
 /// Takes a task out of the pool's hands: it has begun, and its run is over.

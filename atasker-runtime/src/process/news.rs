@@ -11,6 +11,7 @@ use crate::process::lane::{Finished, Sent, Stage, Why};
 use crate::process::link::Worker;
 use crate::process::pool::ProcessPool;
 use crate::task::AnyTask;
+use crate::task::panic::guarded;
 use crate::timer;
 
 /// What a dead worker process leaves.
@@ -70,13 +71,15 @@ impl ProcessPool {
     /// Outside of the pool's lock, for whoever hears of it may launch tasks.
     fn tell_failed(&self, failures: u32, told: Vec<Job>, why: &str) {
         self.ended.notify_all();
-        tracing::warn!(
-            target: "atasker", supervisor = %self.id, failures,
-            "a worker process could not start: {why}"
-        );
+        guarded(|| {
+            tracing::warn!(
+                target: "atasker", supervisor = %self.id, failures,
+                "a worker process could not start: {why}"
+            );
+        });
         for job in told {
             let detail = format!("no worker process could be started, {failures} in a row: {why}");
-            job.end(TaskError::not_started(detail));
+            guarded(|| job.end(TaskError::not_started(detail)));
         }
     }
 

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::error::DeathCause;
+use crate::sys::tree;
 
 /// A child process that has been started and not been buried: its number can't be given to another.
 #[derive(Debug)]
@@ -71,8 +72,14 @@ impl Process {
         &self.pidfd
     }
 
-    /// Ends it, and all of its process group, at once.
+    /// Ends it, and all that it has started, at once.
     pub(crate) fn kill(&self) {
+        // What has left its group can't be found any more once it has ended.
+        tree::end_what_was_started_by(self.pid, &self.pidfd);
+        self.kill_group();
+    }
+
+    fn kill_group(&self) {
         // The group's number is not given anew before the process is buried, and only `bury` does
         // that, which takes `self`.
         let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
@@ -115,7 +122,7 @@ impl Process {
                 other => break other,
             }
         };
-        self.kill();
+        self.kill_group();
         while matches!(
             rustix::process::waitid(id(), WaitIdOptions::EXITED),
             Err(rustix::io::Errno::INTR)
