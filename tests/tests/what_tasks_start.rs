@@ -12,6 +12,7 @@ use atasker_tests::{FAR, Watchdog, eventually};
 
 /// A shell in a session of its own, with a child, neither of which cares for signals; and a shell in
 /// the worker's group whose child has a session of its own.
+#[allow(clippy::zombie_processes)] // What becomes of them is the question.
 fn start_others() -> Vec<u32> {
     let deaf = "trap '' TERM HUP INT; sleep 1000 & echo $!; wait";
     let mut pids = Vec::new();
@@ -39,8 +40,10 @@ fn starts_others(ctx: &TaskContext<(), Vec<u32>>, stays: bool) {
     // On a thread that ends: the children are its process's, then.
     let pids = std::thread::spawn(start_others).join().unwrap();
     ctx.send([pids, start_others()].concat()).unwrap();
-    while stays {
-        std::hint::spin_loop();
+    if stays {
+        loop {
+            std::hint::spin_loop();
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Inner {
     pub(super) bytes: u64,
     pub(super) lanes: Vec<Lane>,
     pub(super) open: bool,
-    /// Worker processes that failed to start, one after the other.
+    /// How often, one time after the other, worker processes failed to start.
     pub(super) failures: u32,
     /// A start will be tried again at a later time.
     pub(super) pausing: bool,
@@ -510,8 +510,12 @@ impl Inner {
     /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs
     /// out that have waited for too many.
     pub(super) fn note_failure(&mut self, pool: &ProcessPool) -> Vec<Job> {
+        if self.pausing {
+            // One of several that were tried at once: together they count as one.
+            return self.told_if_hopeless(pool);
+        }
         self.failures += 1;
-        if !self.pausing && self.open {
+        if self.open {
             self.pausing = true;
             let me = Weak::clone(&pool.me);
             timer::at(clock::after(back_off(self.failures)), move || {
@@ -523,6 +527,18 @@ impl Inner {
                 }
             });
         }
+        self.told_if_hopeless(pool)
+    }
+
+    /// A worker process that could serve has ended: what it took is free for another, however
+    /// often further ones have failed to start beside it.
+    pub(super) fn note_room(&mut self) {
+        // Not none: it is still one at a time.
+        self.failures = self.failures.min(1);
+        self.pausing = false;
+    }
+
+    fn told_if_hopeless(&mut self, pool: &ProcessPool) -> Vec<Job> {
         if !self.is_hopeless() {
             return Vec::new();
         }

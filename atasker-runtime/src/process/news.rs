@@ -209,7 +209,10 @@ impl ProcessPool {
             lane.stage = Stage::Empty;
             let mut told = match never_served {
                 Some(_) => inner.note_failure(self),
-                None => Vec::new(),
+                None => {
+                    inner.note_room();
+                    Vec::new()
+                }
             };
             let was_closing = inner.lanes[index].is_closing();
             if !was_closing || doomed.is_some() {
