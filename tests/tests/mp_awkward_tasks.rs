@@ -244,8 +244,8 @@ fn one_that_leaves_a_thread_behind() {
     // One that ends the process when it is idle, or when it is at another's task.
     let _watchdog = Watchdog::new("a worker that dies later", FAR);
     for _ in 0..10 {
-        leaves_a_thread_that::builder(2).supervisor(&sup).start().wait().ok();
         let restarts = sup.info().mp_pool.unwrap().restarts;
+        leaves_a_thread_that::builder(2).supervisor(&sup).start().wait().ok();
         eventually(|| match double::builder(1).supervisor(&sup).start().join() {
             Ok(two) => two == 2 && sup.info().mp_pool.unwrap().restarts > restarts,
             Err(error) => error.is_worker_died(),
