@@ -136,6 +136,27 @@ impl TaskError {
     }
 }
 
+/// What the system said when it gave no thread, process, descriptor or memory, and where to look.
+pub(crate) fn with_advice(error: &std::io::Error) -> String {
+    const EAGAIN: i32 = 11;
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ETOOMANYREFS: i32 = 109;
+    let advice = match error.raw_os_error() {
+        Some(EMFILE) => "raise the process's limit of open files (`ulimit -n`), or close some",
+        Some(ENFILE) => "the whole system has as many open files as it may (`fs.file-max`)",
+        Some(ETOOMANYREFS) => "raise the limit of open files (`ulimit -n`)",
+        Some(EAGAIN) => {
+            "look at the limits of processes and threads (`ulimit -u`, `pids.max` of the cgroup) \
+             and of memory"
+        }
+        Some(ENOMEM) => "look at the limits of memory (`ulimit -v`, `memory.max` of the cgroup)",
+        _ => return error.to_string(),
+    };
+    format!("{error}: {advice}")
+}
+
 /// At which step a value failed to cross a process boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

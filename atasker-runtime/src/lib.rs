@@ -79,6 +79,11 @@ pub use task::wait::{
     Alternatives, AsCompleted, Bounded, TaskHandle, WaitTime, Waitable, as_completed, bounded,
 };
 
+/// For the fuzzer, which sets `--cfg fuzzing`: what reads bytes that nobody has vouched for.
+#[cfg(all(fuzzing, feature = "mp"))]
+#[doc(hidden)]
+pub mod fuzzed;
+
 /// What the `wait_*!` macros expand to.
 #[doc(hidden)]
 pub use task::wait::entry as private_wait;

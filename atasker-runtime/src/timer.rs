@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::task::panic::guarded;
+
 /// What happens at the deadline.
 type Action = Box<dyn FnOnce() + Send>;
 
@@ -79,10 +81,12 @@ fn run() {
     let mut entries = TIMER.entries.lock();
     if std::mem::take(&mut entries.late) {
         parking_lot::MutexGuard::unlocked(&mut entries, || {
-            tracing::warn!(
-                target: "atasker",
-                "the system gave no thread for the timer for a while: what was due then is late"
-            );
+            guarded(|| {
+                tracing::warn!(
+                    target: "atasker",
+                    "the system gave no thread for the timer for a while: what was due then is late"
+                );
+            });
         });
     }
     loop {
@@ -98,7 +102,9 @@ fn run() {
                     // An action of ours does not panic; should one do so, the timer goes on.
                     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(action));
                     if outcome.is_err() {
-                        tracing::error!(target: "atasker", "a timer's action panicked");
+                        guarded(|| {
+                            tracing::error!(target: "atasker", "a timer's action panicked");
+                        });
                     }
                 });
             }

@@ -78,6 +78,78 @@
 //! the same value by [`MpPoolConfig::worker_data`]. Events of `tracing` inside a worker reach the
 //! subscriber of the program itself. Worker processes need Linux.
 //!
+//! # Ending in order
+//!
+//! When `main` returns, what is unfinished is lost: `#[atasker::main(drain = "10s")]` lets it end
+//! first. A service ends when it is told to, by SIGTERM, by SIGINT (Ctrl-C) or by SIGHUP (its terminal
+//! is closed). Worker processes stand in process groups of their own, so a terminal's signals reach the
+//! program alone, and it is the program that says what becomes of the tasks. atasker installs no
+//! handlers for that; here signal-hook does:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use atasker::{StopOptions, TaskContext, background_task, supervisor};
+//! use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+//! use signal_hook::iterator::Signals;
+//!
+//! #[background_task]
+//! fn works(ctx: &TaskContext) -> u32 {
+//!     let mut turns = 0;
+//!     while !ctx.wait_stop(Duration::from_millis(100)) {
+//!         turns += 1;
+//!     }
+//!     turns
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+//! let stopper = std::thread::spawn(move || {
+//!     signals.forever().next();
+//!     // Tasks that wait are canceled; those that run are asked to stop, and have ten seconds.
+//!     supervisor().stop(StopOptions::new().wait(Duration::from_secs(10)).cancel_tasks(true))
+//! });
+//! let task = works();
+//! # signal_hook::low_level::raise(SIGTERM)?;
+//!
+//! supervisor().block(); // until it is stopped
+//! let report = stopper.join().unwrap();
+//! println!("{} completed, {} abandoned", report.completed, report.abandoned);
+//! # assert_eq!((report.completed, report.abandoned), (1, 0));
+//! # assert!(task.join().is_ok());
+//! # Ok(()) }
+//! ```
+//!
+//! In a tokio program no thread is needed:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use atasker::{StopOptions, supervisor};
+//! use tokio::signal::unix::{SignalKind, signal};
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> std::io::Result<()> {
+//!     let mut terminate = signal(SignalKind::terminate())?;
+//!     let mut interrupt = signal(SignalKind::interrupt())?;
+//!     let mut hang_up = signal(SignalKind::hangup())?;
+//!     supervisor().start();
+//! #   signal_hook::low_level::raise(signal_hook::consts::SIGHUP)?;
+//!     tokio::select! {
+//!         _ = terminate.recv() => {}
+//!         _ = interrupt.recv() => {}
+//!         _ = hang_up.recv() => {}
+//!     }
+//!     let options = StopOptions::new().wait(Duration::from_secs(10)).cancel_tasks(true);
+//!     let report = supervisor().stop_async(options).await;
+//!     println!("{} completed, {} abandoned", report.completed, report.abandoned);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! After a SIGHUP the terminal is gone, and `println!` panics. Worker processes that write there fail
+//! likewise; with [`WorkerStdio::Log`] or `Null` they don't.
+//!
 //! # Errors
 //!
 //! A launch never fails and never panics: whatever goes wrong is the [`TaskError`] of its task. An

@@ -55,12 +55,42 @@ pub fn cpu_time() -> Duration {
     time(usage.ru_utime) + time(usage.ru_stime)
 }
 
+/// The descriptors that this process has open, and what they are.
+pub fn open_descriptors() -> Vec<(u32, String)> {
+    let all = fs::read_dir("/proc/self/fd").expect("there is a /proc");
+    let mut open: Vec<_> = all
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+        })
+        // That of the directory itself.
+        .filter(|(_, target)| !target.starts_with("/proc/"))
+        .collect();
+    open.sort();
+    open
+}
+
 /// The names of this process's threads.
 pub fn thread_names() -> Vec<String> {
     let threads = fs::read_dir("/proc/self/task").expect("there is a /proc");
     let names =
         threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
     names.map(|name| name.trim_end().to_owned()).collect()
+}
+
+/// The mappings of this process, one line each.
+pub fn mappings() -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").expect("there is a /proc");
+    maps.lines().map(str::to_owned).collect()
+}
+
+/// A run of one ignored test of this very test program, in a process of its own.
+pub fn rerun(test: &str) -> std::process::Command {
+    let program = std::env::current_exe().expect("a test program knows where it is");
+    let mut command = std::process::Command::new(program);
+    command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+    command
 }
 
 /// The memory that is resident, in bytes.
@@ -106,4 +136,33 @@ pub fn threads() -> String {
         }
     }
     text
+}
+
+/// Sends a signal to a process.
+///
+/// # Panics
+/// If there is none of this number.
+#[track_caller]
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: no preconditions; the number is a process's, never a group's.
+    let sent = unsafe { libc::kill(i32::try_from(pid).expect("a process's number"), signal) };
+    assert_eq!(sent, 0, "signal {signal} to {pid}: {}", std::io::Error::last_os_error());
+}
+
+/// Stops a process, all threads of it.
+///
+/// # Panics
+/// If there is none of this number.
+#[track_caller]
+pub fn stop(pid: u32) {
+    signal(pid, libc::SIGSTOP);
+    let stopped = |thread: fs::DirEntry| {
+        // A thread's directory has a file as a process's has.
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    crate::eventually(|| {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+        threads.filter_map(Result::ok).all(stopped)
+    });
 }

@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use atasker::{MpPoolConfig, Supervisor, TaskId, WorkerStdio, background_task};
+use atasker::{
+    MpPoolConfig, StopOptions, Supervisor, TaskContext, TaskId, WorkerStdio, background_task,
+};
+use atasker_tests::processes::{Process, resident};
 use atasker_tests::{FAR, Watchdog, eventually};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -20,6 +26,10 @@ struct Line {
 }
 
 static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+
+/// Lines that begin so are counted only.
+const FLOOD: &str = "flood";
+static FLOODED: AtomicUsize = AtomicUsize::new(0);
 
 struct Collect;
 
@@ -39,9 +49,14 @@ impl<S: tracing::Subscriber> Layer<S> for Collect {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut take = |key| fields.0.remove(key).unwrap_or_default();
-        let stream = take("stream");
+        let stream = fields.0.remove("stream").unwrap_or_default();
         if event.metadata().target() == "atasker" && !stream.is_empty() {
+            let text = fields.0.get("message").map_or("", String::as_str);
+            if text.starts_with(FLOOD) {
+                FLOODED.fetch_add(text.len(), Relaxed);
+                return;
+            }
+            let mut take = |key| fields.0.remove(key).unwrap_or_default();
             LINES.lock().unwrap().push(Line {
                 level: *event.metadata().level(),
                 worker: take("worker").parse().unwrap(),
@@ -168,4 +183,156 @@ fn a_task_may_close_its_output() {
     let id = task.id();
     task.join().unwrap_or_default();
     assert_eq!(lines_of(id), []);
+}
+
+#[background_task(tt = "mp")]
+fn prints_bytes(bytes: &[u8]) {
+    let mut out = std::io::stdout();
+    out.write_all(bytes).and_then(|()| out.flush()).unwrap();
+}
+
+#[test]
+fn bytes_that_are_no_text_are_told_as_such() {
+    let _watchdog = Watchdog::new("no text", FAR);
+    let sup = supervisor(1);
+    let task = prints_bytes::builder(b"a\xffb\n\xc3\n\0\n\x80\xc3\xa9\n").supervisor(&sup).start();
+    let id = task.id();
+    task.join().unwrap();
+    assert_eq!(texts(&lines_of(id), "stdout"), ["a\u{fffd}b", "\u{fffd}", "\0", "\u{fffd}é"]);
+}
+
+#[test]
+fn what_has_no_end_of_a_line_comes_in_pieces_and_at_the_workers_end() {
+    let _watchdog = Watchdog::new("no end of a line", FAR);
+    for byte in [b'z', 0x80] {
+        let sup = supervisor(1);
+        let task = prints_bytes::builder(&vec![byte; 200_000]).supervisor(&sup).start();
+        let id = task.id();
+        task.join().unwrap();
+        // All but the last piece, which could go on.
+        let so_far = texts(&lines_of(id), "stdout").concat().chars().count();
+        assert!((150_000..200_000).contains(&so_far), "{so_far}");
+        sup.stop(StopOptions::new());
+        let pieces = texts(&lines_of(id), "stdout");
+        let expected = String::from_utf8_lossy(&[byte]).repeat(200_000);
+        assert_eq!(pieces.concat(), expected);
+    }
+}
+
+/// Leaves a thread behind that prints when somebody opens the named pipe.
+#[background_task(tt = "mp")]
+fn leaves_a_printer(pipe: &str) -> u32 {
+    let pipe = pipe.to_owned();
+    std::thread::spawn(move || {
+        let text = std::fs::read_to_string(&pipe).unwrap();
+        println!("{text}");
+    });
+    std::process::id()
+}
+
+#[test]
+fn what_is_printed_after_a_tasks_end_is_told_as_the_last_ones() {
+    let _watchdog = Watchdog::new("late output", FAR);
+    let path = std::env::temp_dir().join(format!("atasker-late-{}", std::process::id()));
+    let path = path.to_str().unwrap();
+    let name = std::ffi::CString::new(path).unwrap();
+    // SAFETY: the name is valid.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let sup = supervisor(1);
+    let task = leaves_a_printer::builder(path).supervisor(&sup).start();
+    let id = task.id();
+    let worker = task.join().unwrap();
+    assert_eq!(lines_of(id), []);
+    std::fs::write(path, "late").unwrap();
+    eventually(|| !lines_of(id).is_empty());
+    let lines = lines_of(id);
+    assert_eq!((texts(&lines, "stdout").concat().as_str(), lines[0].worker), ("late", worker));
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Starts a process that keeps this one's output and is not ended with it: it leads a session of
+/// its own.
+#[background_task(tt = "mp")]
+fn leaves_a_process(ctx: &TaskContext<(), u32>, command: &str, then_die: bool) -> u32 {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]).stdin(Stdio::null());
+    // SAFETY: one system call.
+    let child = unsafe {
+        shell.pre_exec(|| match libc::setsid() {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        })
+    };
+    ctx.send(child.spawn().unwrap().id()).unwrap();
+    if then_die {
+        std::process::abort();
+    }
+    std::process::id()
+}
+
+/// Neither the task nor the stop waits for who holds the pipe open; and a pipe that nobody reads any
+/// more is closed.
+#[test]
+fn a_process_that_outlives_its_worker_holds_nothing_up() {
+    let _watchdog = Watchdog::new("an open pipe", FAR);
+    const QUIET: &str = "exec sleep 1000";
+    const LOUD: &str = "while echo flood from a shell; do :; done";
+    for (command, is_quiet) in [(QUIET, true), (LOUD, false)] {
+        for die in [true, false] {
+            let sup = supervisor(1);
+            let task = leaves_a_process::builder(command, die).supervisor(&sup).start();
+            let other = task.recv().unwrap();
+            match task.join() {
+                Ok(_) => assert!(!die),
+                Err(error) => assert!(die && error.to_string().contains("SIGABRT"), "{error}"),
+            }
+            // A new worker prints as ever.
+            let next = prints::builder("next").supervisor(&sup).start();
+            let id = next.id();
+            let worker = next.join().unwrap();
+            assert_eq!(texts(&lines_of(id), "stderr"), ["err of next"]);
+            sup.stop(StopOptions::new());
+            assert!(Process::is_gone(worker));
+            if is_quiet {
+                assert!(!Process::is_gone(other), "it is none of ours");
+                // SAFETY: its number is not given anew: it has not ended.
+                unsafe { libc::kill(other as i32, libc::SIGKILL) };
+            }
+            eventually(|| Process::is_gone(other));
+        }
+    }
+}
+
+#[background_task(tt = "mp")]
+fn floods(ctx: &TaskContext) {
+    let line = format!("{FLOOD}{}\n", " and more".repeat(100));
+    let mut out = std::io::stdout();
+    while !ctx.stopped() {
+        out.write_all(line.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn a_flood_takes_no_memory_and_ends_when_it_is_told() {
+    let _watchdog = Watchdog::new("a flood", 3 * FAR);
+    let sup = supervisor(3);
+    let (mild, wild) =
+        (floods::builder().supervisor(&sup).start(), floods::builder().supervisor(&sup).start());
+    let floods_on = |bytes: usize| {
+        let before = FLOODED.load(Relaxed);
+        eventually(|| FLOODED.load(Relaxed) > before + bytes);
+    };
+    floods_on(1 << 20);
+    let before = resident();
+    floods_on(64 << 20);
+    assert!(resident() < before + (32 << 20), "{before} bytes have become {}", resident());
+    // Others print and end meanwhile.
+    let task = prints::builder("not drowned").supervisor(&sup).start();
+    let id = task.id();
+    task.join().unwrap();
+    assert_eq!(texts(&lines_of(id), "stderr"), ["err of not drowned"]);
+    mild.stop();
+    mild.join().unwrap();
+    wild.kill().unwrap();
+    assert!(wild.join().unwrap_err().is_canceled());
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::{Aloop, Inner};
 use crate::clock;
-use crate::error::{KillError, TaskError};
+use crate::error::{KillError, TaskError, with_advice};
 use crate::info::{AloopInfo, TaskType};
 use crate::job::{Job, Place, WhenFull};
 use crate::supervisor::Core;
@@ -99,8 +99,9 @@ impl Place for Aloops {
         let inner = match self.for_task(wanted.as_deref()) {
             Ok(inner) => inner,
             Err(error) => {
+                let why = with_advice(&error);
                 return job
-                    .end(TaskError::not_started(format!("no aloop could be started: {error}")));
+                    .end(TaskError::not_started(format!("no aloop could be started: {why}")));
             }
         };
         if inner.is_stopped() {

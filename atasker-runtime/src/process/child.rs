@@ -12,14 +12,14 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::error::{KillError, TaskError};
+use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
-use crate::process::page::{INLINE, Order, Page, ReplyAt};
+use crate::process::page::{INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
-use crate::sys::{entry, link, mapping::Mapping, overflow, worker};
+use crate::sys::{entry, link, mapping::Mapping, overflow, tree, worker};
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::channel::{Bytes, Channel, Links, Port};
@@ -29,7 +29,7 @@ use crate::task::{AnyTask, Owner, current, panic};
 use crate::thread_start;
 use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply};
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// So much nicer are tasks of low priority, where niceness follows the priority.
 const MORE_FOR_LOW: i32 = 10;
@@ -41,6 +41,8 @@ pub(super) struct Child {
     control: OwnedFd,
     /// Wakes the parent's link.
     bell: OwnedFd,
+    /// Readable once the parent has ended.
+    parent: Option<OwnedFd>,
     out: Mutex<Out>,
     now: Mutex<Now>,
     shutdown: AtomicBool,
@@ -92,37 +94,56 @@ pub(super) fn take_over() {
         return;
     }
     worker::ignore_sigpipe();
+    worker::unblock_signals();
     worker::set_name(c"atasker worker");
-    let (child, frames) = match connect(parent) {
-        Ok(connected) => connected,
-        // The program has ended meanwhile: that is nothing to tell its user.
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => exit(1),
-        Err(error) => {
-            eprintln!("atasker: a worker process could not start: {error}");
-            exit(1);
-        }
+    let data = match worker::take_stdin() {
+        Ok(data) => data,
+        Err(error) => could_not_start(std::io::stdin(), &error),
     };
-    let child = CHILD.get_or_init(|| child);
-    serve(child, frames)
-}
-
-fn connect(parent: u32) -> std::io::Result<(Child, Frames)> {
-    let data = worker::take_stdin()?;
-    worker::follow_parent(parent)?;
-    let [control, page, bell] = link::recv_fds(&data)?;
-    let page = Mapping::open(&page)?;
-    let child = Child {
+    let Parts { parent, control, page, bell } = match Parts::receive(parent, &data) {
+        Ok(parts) => parts,
+        Err(error) => could_not_start(data, &error),
+    };
+    let child = CHILD.get_or_init(|| Child {
         page,
         data,
         control,
         bell,
+        parent,
         out: Mutex::default(),
         now: Mutex::default(),
         shutdown: AtomicBool::new(false),
         marker: OnceLock::new(),
         owner: OnceLock::new(),
-    };
-    Ok((child, Frames::new()))
+    });
+    serve(child, Frames::new())
+}
+
+/// What a worker gets to know at its start.
+struct Parts {
+    parent: Option<OwnedFd>,
+    control: OwnedFd,
+    page: Mapping<Page>,
+    bell: OwnedFd,
+}
+
+impl Parts {
+    fn receive(parent: u32, data: &OwnedFd) -> std::io::Result<Parts> {
+        let parent = worker::follow_parent(parent)?;
+        let [control, page, bell] = link::recv_fds(data)?;
+        Ok(Parts { parent, control, page: Mapping::open(&page)?, bell })
+    }
+}
+
+/// Tells the parent, for the tasks that wait for a worker.
+fn could_not_start(parent: impl AsFd, error: &std::io::Error) -> ! {
+    // If the program has ended meanwhile, that is nothing to tell its user.
+    if error.kind() != std::io::ErrorKind::UnexpectedEof {
+        let mut frame = Vec::new();
+        ToParent::Refused { reason: &with_advice(error) }.write(&mut frame);
+        let _ = link::write_all(parent, &frame);
+    }
+    exit(1);
 }
 
 fn serve(child: &'static Child, mut frames: Frames) -> ! {
@@ -165,10 +186,11 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
         {
             tracing::error!(target: "atasker", %error, "the pool's `worker_exit` failed");
         }
+        tree::end_what_this_has_started();
         exit(0);
     });
     if let Err(error) = task_thread {
-        child.refuse(&format!("it could start no thread: {error}"));
+        child.refuse(&format!("it could start no thread: {}", with_advice(&error)));
     }
     child.listen(frames)
 }
@@ -223,6 +245,9 @@ impl Child {
 
     /// Waits for more bytes; does not return when the parent is gone.
     fn read_control(&self, frames: &mut Frames) {
+        if !link::wait_for_bytes(&self.control, self.parent.as_ref()) {
+            worker::end_group();
+        }
         match link::read_into(&self.control, frames.room(), true) {
             Ok(link::Got::Bytes(_)) => {}
             Ok(link::Got::Nothing) => {}
@@ -295,7 +320,7 @@ fn hand(task: &dyn AnyTask, what: Early) {
         Early::Stop => task.header().ask_stop(),
         Early::Message(bytes) => {
             if let Some(inbox) = task.header().links().and_then(|links| links.inbox_bytes()) {
-                inbox.deliver(bytes);
+                inbox.deliver(bytes, usize::MAX);
             }
         }
     }
@@ -314,8 +339,10 @@ impl Child {
         let mut untold = false;
         loop {
             match self.page.take(call) {
-                Some(true) => self.run(call, &mut scratch),
-                Some(false) => self.pass_over(call, &mut scratch),
+                Some(Turn::Run) => self.run(call, &mut scratch),
+                Some(Turn::PassOver { with_args }) => {
+                    self.pass_over(call, with_args, &mut scratch);
+                }
                 None if self.shutdown.load(Ordering::Acquire) => return,
                 None => {
                     if self.wait_a_little(call) {
@@ -324,7 +351,7 @@ impl Child {
                     let quit = || self.shutdown.load(Ordering::Acquire);
                     self.page.sleep(call, quit, || {
                         if untold && self.page.parent_waits_for(u64::MAX) {
-                            link::ring(&self.bell);
+                            self.ring();
                         }
                     });
                     untold = false;
@@ -333,9 +360,17 @@ impl Child {
             }
             untold = true;
             if self.page.parent_waits_for(call) {
-                link::ring(&self.bell);
+                self.ring();
             }
             call += 1;
+        }
+    }
+
+    /// Wakes the parent's link.
+    fn ring(&self) {
+        if !link::ring(&self.bell) {
+            // A task has closed it: nobody would ever hear of what is done here.
+            worker::end_group();
         }
     }
 
@@ -349,9 +384,9 @@ impl Child {
     }
 
     /// Skips a call that was taken back.
-    fn pass_over(&self, call: u64, scratch: &mut Scratch) {
+    fn pass_over(&self, call: u64, with_args: bool, scratch: &mut Scratch) {
         let order = self.page.order(call);
-        if !order.is_inline() {
+        if with_args && !order.is_inline() {
             scratch.receive(&self.data, &order);
         }
         self.page.skip(call);
@@ -530,16 +565,29 @@ pub(super) fn tell(message: &ToParent<'_>) {
     }
 }
 
-/// Sends bytes that are no frame.
+/// Writes bytes to the data socket.
 #[cfg(all(test, feature = "pre-main"))]
-pub(super) fn tell_rubbish() {
+pub(super) fn tell_raw(bytes: &[u8]) {
     if let Some(child) = CHILD.get() {
-        let _ = link::write_all(&child.data, &[0xff; 64]);
+        let _out = child.out.lock();
+        let _ = link::write_all(&child.data, bytes);
     }
-    // The parent is to end this process; it does not return from here by itself.
-    loop {
-        std::thread::park();
+}
+
+/// Writes bytes to the control socket.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn tell_control(bytes: &[u8]) {
+    if let Some(child) = CHILD.get() {
+        let _ = link::write_all(&child.control, bytes);
     }
+}
+
+/// The descriptors of data, control and bell.
+#[cfg(all(test, feature = "pre-main"))]
+pub(super) fn descriptors() -> [std::os::fd::RawFd; 3] {
+    use std::os::fd::AsRawFd;
+    let child = CHILD.get().expect("this is a worker");
+    [&child.data, &child.control, &child.bell].map(AsRawFd::as_raw_fd)
 }
 
 /// Spoils the page, and goes on.

@@ -201,6 +201,15 @@ impl MpPoolConfig {
     /// At most so many bytes of encoded arguments wait; what happens to a task beyond that,
     /// `overflow` says. A task whose arguments alone are more is taken when none waits.
     ///
+    /// What has left the queue does not count: each worker process has at most one task of any size,
+    /// and behind it up to 255 whose arguments are 4 KiB at most; of a task that was canceled while
+    /// its arguments were on their way, these stay until they are there. A launcher that waits has
+    /// its own task's arguments, encoded, beside the queue. A task keeps its encoded arguments until
+    /// it ends, for it may have to be sent again.
+    ///
+    /// Launches inside of tasks and on aloops never wait, so there this limit holds nobody up with
+    /// [`Overflow::Block`]: use [`Overflow::Reject`], or launch by [`bounded`](crate::bounded).
+    ///
     /// Without this limit, or [`queue_limit`](Self::queue_limit), all arguments of waiting tasks
     /// are kept in memory.
     pub fn queue_bytes(mut self, bytes: u64, overflow: Overflow) -> Self {

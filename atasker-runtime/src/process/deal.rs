@@ -26,10 +26,16 @@ pub(super) struct Inner {
     pub(super) bytes: u64,
     pub(super) lanes: Vec<Lane>,
     pub(super) open: bool,
-    /// Worker processes that failed to start, one after the other.
+    /// How often, one time after the other, worker processes failed to start.
     pub(super) failures: u32,
     /// A start will be tried again at a later time.
     pub(super) pausing: bool,
+    /// Worker processes that died idle before they had run anything, one after the other.
+    pub(super) early_deaths: u32,
+    /// For the time being none is started in advance.
+    pub(super) resting: bool,
+    /// The pool will look, in a while, for workers that do not begin what they were sent.
+    pub(super) looking: bool,
     /// Launchers that wait for room.
     pub(super) blocked: usize,
     pub(super) started: u64,
@@ -48,6 +54,7 @@ fn back_off(failures: u32) -> Duration {
 /// What is to be done once the lock is released.
 #[derive(Default)]
 pub(super) struct Deeds {
+    pub(super) kill: Vec<Arc<Worker>>,
     pub(super) wake: Vec<Arc<Worker>>,
     pub(super) start: Vec<spawn::Request>,
     pub(super) unsendable: Vec<Unsendable>,
@@ -61,6 +68,9 @@ impl Deeds {
     }
 
     pub(super) fn do_them(mut self) {
+        for worker in self.kill.drain(..) {
+            worker.kill();
+        }
         for worker in self.wake.drain(..) {
             worker.nudge();
         }
@@ -83,6 +93,9 @@ impl Inner {
             open: false,
             failures: 0,
             pausing: false,
+            early_deaths: 0,
+            resting: false,
+            looking: false,
             blocked: 0,
             started: 0,
             tasks_run: 0,
@@ -111,7 +124,7 @@ impl Inner {
                 let free = free.saturating_sub(self.backlog.held());
                 self.backlog.is_among_first(free, priority, Ticket(ticket))
             }
-            Whereabouts::Nowhere => false,
+            Whereabouts::Nowhere | Whereabouts::Withdrawn => false,
         }
     }
 
@@ -157,7 +170,7 @@ impl Inner {
             self.bytes += bytes_of(&job) as u64;
         }
         let waiting = Whereabouts::Waiting(self.backlog.next_ticket(priority).0);
-        waiting.note(&job);
+        waiting.note(&**job.task());
         self.backlog.push(priority, job);
     }
 
@@ -169,7 +182,7 @@ impl Inner {
             self.bytes += bytes_of(&job) as u64;
         }
         let waiting = Whereabouts::Waiting(self.backlog.next_front_ticket(priority).0);
-        waiting.note(&job);
+        waiting.note(&**job.task());
         self.backlog.push_front(priority, job);
     }
 
@@ -299,7 +312,7 @@ impl Inner {
         let at = Whereabouts::Lane { lane: index, call };
         let worker = Arc::clone(lane.worker().expect("only open lanes are sent to"));
         if let Some(sent) = lane.get(call) {
-            at.note(&sent.job);
+            at.note(&**sent.job.task());
             if let Some(limit) = header.timeout() {
                 let task = Arc::downgrade(&task);
                 sent.limit = Some(pool.watch_limit(clock::after(limit), task, limit));
@@ -316,6 +329,11 @@ impl Inner {
             worker.ring_link();
         }
         deeds.wake(&worker);
+        if !self.looking {
+            self.looking = true;
+            pool.look_later();
+        }
+        let lane = &mut self.lanes[index];
         if lane.holds.is_none() {
             lane.holds = Some(priority);
             self.backlog.acquire(priority);
@@ -331,7 +349,8 @@ impl Inner {
         let starting =
             self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Starting)).count();
         let there = self.lanes.iter().filter(|lane| lane.is_open()).count() + starting;
-        let mut wanted = self.config.min_size.saturating_sub(there);
+        let in_advance = if self.resting { 0 } else { self.config.min_size };
+        let mut wanted = in_advance.saturating_sub(there);
         if let Some(priority) = self.backlog.first() {
             let idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
             let limits = self.backlog.limits();
@@ -376,7 +395,7 @@ impl Inner {
 
     /// Ends the worker process of a lane because of a call of its, which has begun. Nothing happens
     /// if the worker has come to a later call: then the reply to this one is through.
-    pub(super) fn doom(&mut self, index: usize, call: u64, why: Why) {
+    pub(super) fn doom(&mut self, index: usize, call: u64, why: Why, deeds: &mut Deeds) {
         if self.lanes[index].doomed.is_some() {
             return;
         }
@@ -395,9 +414,32 @@ impl Inner {
         lane.close();
         lane.doomed = Some((call, why));
         // If it is over by now, so is the reason to kill; the worker just ends.
-        if let Some(worker) = lane.worker() {
-            worker.kill();
+        deeds.kill.extend(lane.worker().cloned());
+    }
+
+    /// Takes back what a stopped worker has not begun, and sends it nothing until it moves again. How
+    /// many calls these were.
+    pub(super) fn pass_by(
+        &mut self,
+        worker: &Arc<Worker>,
+        deeds: &mut Deeds,
+        pool: &ProcessPool,
+    ) -> usize {
+        let its = |lane: &Lane| lane.worker().is_some_and(|its| Arc::ptr_eq(its, worker));
+        let Some(index) = self.lanes.iter().position(its) else { return 0 };
+        let taken = self.lanes[index].revoke_all(|_| true);
+        let count = taken.len();
+        for sent in taken {
+            let priority = sent.priority;
+            let job = self.unsend(index, sent);
+            self.put_back(priority, job);
         }
+        // If it has begun the first of them after all, it is none of those.
+        self.lanes[index].stalled = count > 0 && self.lanes[index].live() == 0;
+        // It leaves if it stays so for as long as an idle one may stay.
+        worker.ring_link();
+        self.fill(deeds, pool);
+        count
     }
 
     /// The lane and the number of a call whose worker is at it: running it, or writing the reply.
@@ -425,7 +467,7 @@ impl Inner {
             None => worker.post_shutdown(),
             Some(call) if lane.doomed.is_none() => {
                 lane.doomed = Some((call, Why::Stop));
-                worker.kill();
+                deeds.kill.push(worker);
             }
             Some(_) => {}
         }
@@ -445,11 +487,35 @@ impl Inner {
         self.given_up() || self.pausing && !timer::is_running()
     }
 
+    /// A worker process has died without having been at anything: one that stands in advance in its
+    /// place may do the same, so it is started after a while only. Tasks that wait need not wait for
+    /// that: each death costs one of them.
+    pub(super) fn note_early_death(&mut self, pool: &ProcessPool) {
+        if self.resting || self.config.min_size == 0 || !timer::is_running() {
+            return;
+        }
+        self.resting = true;
+        self.early_deaths += 1;
+        let me = Weak::clone(&pool.me);
+        timer::at(clock::after(back_off(self.early_deaths)), move || {
+            if let Some(pool) = me.upgrade() {
+                pool.with(|inner, deeds| {
+                    inner.resting = false;
+                    inner.fill(deeds, &pool);
+                });
+            }
+        });
+    }
+
     /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs
     /// out that have waited for too many.
     pub(super) fn note_failure(&mut self, pool: &ProcessPool) -> Vec<Job> {
+        if self.pausing {
+            // One of several that were tried at once: together they count as one.
+            return self.told_if_hopeless(pool);
+        }
         self.failures += 1;
-        if !self.pausing && self.open {
+        if self.open {
             self.pausing = true;
             let me = Weak::clone(&pool.me);
             timer::at(clock::after(back_off(self.failures)), move || {
@@ -461,6 +527,18 @@ impl Inner {
                 }
             });
         }
+        self.told_if_hopeless(pool)
+    }
+
+    /// A worker process that could serve has ended: what it took is free for another, however
+    /// often further ones have failed to start beside it.
+    pub(super) fn note_room(&mut self) {
+        // Not none: it is still one at a time.
+        self.failures = self.failures.min(1);
+        self.pausing = false;
+    }
+
+    fn told_if_hopeless(&mut self, pool: &ProcessPool) -> Vec<Job> {
         if !self.is_hopeless() {
             return Vec::new();
         }

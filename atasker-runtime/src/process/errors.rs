@@ -73,6 +73,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<TaskError, Malformed> {
     Ok(error)
 }
 
+#[cfg(fuzzing)]
+pub(super) mod fuzzed {
+    use super::*;
+
+    /// Any bytes are an error or none; what can be read can be written, and read again.
+    pub(crate) fn error(bytes: &[u8]) {
+        if let Ok(error) = decode(bytes) {
+            let again = decode(&encode(&error)).expect("it was written by us");
+            assert_eq!(format!("{error:?}"), format!("{again:?}"));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

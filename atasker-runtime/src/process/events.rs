@@ -124,8 +124,13 @@ type Key = (u8, String, String, u32);
 fn site(told: &Told<'_>) -> Option<&'static Site> {
     /// A program has so many places at most; what comes beyond that is rubbish.
     const MOST: usize = 10_000;
+    /// And they have names of such a length.
+    const LONGEST: usize = 4096;
     static SITES: Mutex<Option<HashMap<Key, &'static Site>>> = Mutex::new(None);
     let level = *LEVELS.get(usize::from(told.level.checked_sub(1)?))?;
+    if told.target.len() + told.file.len() > LONGEST {
+        return None;
+    }
     let key = (told.level, told.target.to_owned(), told.file.to_owned(), told.line);
     let mut sites = SITES.lock();
     let sites = sites.get_or_insert_default();

@@ -12,6 +12,7 @@ use crate::priority::Priority;
 use crate::process::link::Worker;
 use crate::process::page::{INLINE, Order, ReplyAt, SLOTS, Step, Times};
 use crate::registry;
+use crate::task::AnyTask;
 use crate::task::remote::AnyRemote;
 use crate::timer::TimerKey;
 
@@ -72,6 +73,11 @@ pub(super) struct Lane {
     usual: Option<u64>,
     /// Its link looks in a moment whether its calls move: it last did so then; 0: it does not.
     pub(super) watched_since: Stamp,
+    /// The call that it should have begun, when the pool last looked.
+    unbegun: Option<u64>,
+    /// Its worker process is stopped (by SIGSTOP, by a debugger) and does not begin what it is sent:
+    /// it gets no more until it has passed over what was taken back from it.
+    pub(super) stalled: bool,
     /// Tasks sent to the present worker process, except revoked ones.
     pub(super) tasks: u64,
     /// Without calls since.
@@ -116,7 +122,7 @@ impl Lane {
 
     /// A worker process is there that takes calls.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Live(_)) && !self.is_closing() && !self.dead
+        matches!(self.stage, Stage::Live(_)) && !self.is_closing() && !self.dead && !self.stalled
     }
 
     /// Its worker process has nothing to do.
@@ -221,7 +227,7 @@ impl Lane {
             args_len: args.len(),
         };
         if !order.is_inline() {
-            worker.post_args(name, args);
+            worker.post_args(call, name, args);
             worker.page.send(call, &order, &[]);
         } else if name.is_empty() {
             worker.page.send(call, &order, &args);
@@ -282,7 +288,7 @@ impl Lane {
         let Stage::Live(worker) = &self.stage else {
             return None;
         };
-        if slot.is_none() || !worker.page.revoke(call) {
+        if slot.is_none() || !worker.revoke(call) {
             return None;
         }
         let sent = slot.take()?;
@@ -307,6 +313,24 @@ impl Lane {
     /// Whether a call of a priority that `wanted` names waits here behind another.
     pub(super) fn has_waiting(&self, wanted: impl Fn(Priority) -> bool) -> bool {
         self.live > 1 && Priority::ALL.into_iter().any(|p| self.live_of[p.index()] > 0 && wanted(p))
+    }
+
+    /// The call that the worker should begin next, if it has nothing else to do.
+    fn next_to_begin(&self) -> Option<u64> {
+        let call = self.first + self.calls.iter().position(Option::is_some)? as u64;
+        (self.worker()?.page.step(call) == Some(Step::Sent)).then_some(call)
+    }
+
+    /// Whether the worker should have begun a call since this was asked before: it may be stopped.
+    pub(super) fn is_suspect(&mut self) -> bool {
+        let now = self.next_to_begin();
+        let before = std::mem::replace(&mut self.unbegun, now);
+        self.proven && !self.dead && now.is_some() && now == before
+    }
+
+    /// Whether there are calls that have not begun.
+    pub(super) fn has_unbegun(&self) -> bool {
+        self.live > 1 || self.next_to_begin().is_some()
     }
 
     /// Takes the calls out that are done or skipped. False: what the page says of the next one makes
@@ -351,7 +375,7 @@ impl Lane {
                 }
                 Some(Step::Skipped) if front.is_none() => {}
                 Some(Step::Sent | Step::Begun) if front.is_some() => break,
-                Some(Step::Revoked) if front.is_none() => break,
+                Some(Step::Revoked | Step::Withdrawn) if front.is_none() => break,
                 _ => {
                     sane = false;
                     break;
@@ -359,6 +383,8 @@ impl Lane {
             }
             self.calls.pop_front();
             self.first += 1;
+            // It moves.
+            self.stalled = false;
         }
         let count = (finished.len() - before) as u64;
         if let Some(each) = spent.checked_div(count) {
@@ -388,7 +414,8 @@ impl Lane {
         let mut left = Vec::new();
         for call in self.first..self.next_call() {
             let begun = self.worker().is_some_and(|worker| {
-                !matches!(worker.page.step(call), Some(Step::Sent | Step::Revoked))
+                let step = worker.page.step(call);
+                !matches!(step, Some(Step::Sent | Step::Revoked | Step::Withdrawn))
             });
             let index = (call - self.first) as usize;
             if let Some(sent) = self.calls[index].take() {
@@ -432,9 +459,15 @@ pub(super) fn bytes_of(job: &Job) -> usize {
 /// Where a task is, as it stands in its header's mark: in the backlog by a ticket, or in a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Whereabouts {
+    /// Its launcher, or the timer, is still to bring it; or it is over.
     Nowhere,
+    /// Somebody took it back before it came: it is not to be taken in.
+    Withdrawn,
     Waiting(i64),
-    Lane { lane: usize, call: u64 },
+    Lane {
+        lane: usize,
+        call: u64,
+    },
 }
 
 const LANES: u64 = 1 << 16;
@@ -447,17 +480,19 @@ impl Whereabouts {
                 lane: ((job_mark >> 2) % LANES) as usize,
                 call: job_mark >> 2 >> 16,
             },
+            3 => Whereabouts::Withdrawn,
             _ => Whereabouts::Nowhere,
         }
     }
 
-    pub(super) fn note(self, job: &Job) {
+    pub(super) fn note(self, task: &dyn AnyTask) {
         let mark = match self {
             Whereabouts::Nowhere => 0,
+            Whereabouts::Withdrawn => 3,
             Whereabouts::Waiting(ticket) => (ticket << 2).cast_unsigned() | 1,
             Whereabouts::Lane { lane, call } => (call << 16 | lane as u64) << 2 | 2,
         };
-        job.header().mark.store(mark, Ordering::Relaxed);
+        task.header().mark.store(mark, Ordering::Relaxed);
     }
 }
 
@@ -479,13 +514,14 @@ mod unit {
         let job = Job::new(task);
         for place in [
             Whereabouts::Nowhere,
+            Whereabouts::Withdrawn,
             Whereabouts::Waiting(0),
             Whereabouts::Waiting(-5),
             Whereabouts::Waiting(1 << 40),
             Whereabouts::Lane { lane: 3, call: 1 << 40 },
             Whereabouts::Lane { lane: MAX_LANES - 1, call: 1 },
         ] {
-            place.note(&job);
+            place.note(&**job.task());
             assert_eq!(Whereabouts::of(job.header().mark.load(Ordering::Relaxed)), place);
         }
     }

@@ -19,8 +19,10 @@ use crate::process::{errors, events};
 use crate::sys::link::{self, Got, Wanted};
 use crate::sys::mapping::Mapping;
 use crate::sys::reap::Process;
+use crate::task::AnyTask;
+use crate::task::channel::CAPACITY;
+use crate::task::panic::{self, guarded};
 use crate::task::state::Phase;
-use crate::task::{AnyTask, panic};
 use crate::timer;
 use crate::wire::frame::{Frames, Message, ToParent, ToWorker};
 
@@ -52,9 +54,16 @@ struct Out {
 
 #[derive(Default)]
 struct Queue {
-    pieces: VecDeque<Arc<Vec<u8>>>,
+    pieces: VecDeque<Piece>,
     /// Of the first piece, so much is written.
     written: usize,
+}
+
+struct Piece {
+    bytes: Arc<Vec<u8>>,
+    /// The call that it belongs to, and whether it is the first one of it.
+    of: u64,
+    begins: bool,
 }
 
 impl Queue {
@@ -66,16 +75,27 @@ impl Queue {
     /// thread sees that, too.
     fn write(&mut self, to: &OwnedFd) {
         while let Some(piece) = self.pieces.front() {
-            match link::write_now(to, &piece[self.written..]) {
+            match link::write_now(to, &piece.bytes[self.written..]) {
                 Ok(0) => return,
                 Ok(n) => self.written += n,
                 Err(_) => return *self = Queue::default(),
             }
-            if self.written == piece.len() {
+            if self.written == piece.bytes.len() {
                 self.pieces.pop_front();
                 self.written = 0;
             }
         }
+    }
+
+    /// Adds what need not stay whole with anything else.
+    fn push(&mut self, bytes: Vec<u8>) {
+        self.pieces.push_back(Piece { bytes: Arc::new(bytes), of: 0, begins: true });
+    }
+
+    /// Whether all pieces of a call are still here: nothing of them is written.
+    fn is_whole(&self, call: u64) -> bool {
+        let first = self.pieces.iter().position(|piece| piece.of == call && piece.begins);
+        first.is_some_and(|at| at > 0 || self.written == 0)
     }
 }
 
@@ -101,16 +121,25 @@ impl Worker {
         }
     }
 
-    /// Ends the process and its group at once, unless it is buried.
+    /// Ends the process, and all that it started, at once, unless it is buried.
     pub(super) fn kill(&self) {
         if let Some(process) = &*self.process.lock() {
             process.kill();
+            // Should this process have given up the right to signal it since it was started: it
+            // takes this for its parent's end.
+            link::hang_up(&self.control);
         }
     }
 
     /// Whether the process has ended.
     fn has_ended(&self) -> bool {
         Process::has_ended(&self.pidfd, false)
+    }
+
+    /// Whether it is stopped, by a signal or by a debugger.
+    pub(super) fn is_stopped(&self) -> bool {
+        // Not once it is buried: the number may be another's.
+        self.process.lock().as_ref().is_some_and(Process::is_stopped)
     }
 
     /// Waits for the process's end and says what it was.
@@ -128,19 +157,35 @@ impl Worker {
     }
 
     /// Leaves arguments for the data socket; see [`nudge`](Self::nudge).
-    pub(super) fn post_args(&self, name: &str, args: Arc<Vec<u8>>) {
+    pub(super) fn post_args(&self, call: u64, name: &str, args: Arc<Vec<u8>>) {
         let pieces = &mut self.out.lock().data.pieces;
         if !name.is_empty() {
-            pieces.push_back(Arc::new(name.as_bytes().to_vec()));
+            let bytes = Arc::new(name.as_bytes().to_vec());
+            pieces.push_back(Piece { bytes, of: call, begins: true });
         }
         if !args.is_empty() {
-            pieces.push_back(args);
+            pieces.push_back(Piece { bytes: args, of: call, begins: name.is_empty() });
         }
+    }
+
+    /// Takes a call back that has not begun, and its arguments, as far as they have not set out: a
+    /// worker that reads nothing for a while must not pile up what nobody wants any more.
+    pub(super) fn revoke(&self, call: u64) -> bool {
+        // Under the lock: nobody writes meanwhile.
+        let mut out = self.out.lock();
+        if !out.data.is_whole(call) {
+            return self.page.revoke(call);
+        }
+        let withdrawn = self.page.withdraw(call);
+        if withdrawn {
+            out.data.pieces.retain(|piece| piece.of != call);
+        }
+        withdrawn
     }
 
     /// Leaves a frame for the control socket and writes it if that goes at once.
     pub(super) fn post(&self, frame: Vec<u8>) {
-        self.out.lock().control.pieces.push_back(Arc::new(frame));
+        self.out.lock().control.push(frame);
         self.flush_or_ring();
     }
 
@@ -171,7 +216,7 @@ impl Worker {
         while let Some(bytes) = inbox.pass_on() {
             let mut frame = Vec::new();
             ToWorker::Message { call, bytes: &bytes }.write(&mut frame);
-            out.control.pieces.push_back(Arc::new(frame));
+            out.control.push(frame);
         }
     }
 
@@ -213,6 +258,8 @@ enum Broken {
     /// The thread that listened to it panicked: a fault of ours, that shall cost no other task.
     Panicked,
 }
+
+const UNASKED: Broken = Broken::Rubbish("a reply that no call asked for");
 
 /// One worker process, from its link thread.
 struct Link<'a> {
@@ -360,6 +407,11 @@ impl Link<'_> {
                 Err(malformed) => break Err(Broken::Rubbish(malformed.0)),
             }
         };
+        // Before all of it is there: what nobody waits for may have no end.
+        let result = result.and_then(|()| match frames.reply_coming() {
+            Some(call) if !self.is_asked(call) => Err(UNASKED),
+            _ => Ok(()),
+        });
         self.frames = frames;
         self.settle_ready();
         result
@@ -367,25 +419,22 @@ impl Link<'_> {
 
     fn take_frame(&mut self, frame: ToParent<'_>) -> Result<(), Broken> {
         match frame {
+            ToParent::Ready { .. } | ToParent::Refused { .. } if self.proven => {
+                return Err(Broken::Rubbish("what is said at the start, once more"));
+            }
             ToParent::Ready { .. } => {
                 self.proven = true;
                 self.pool.proven(self.lane);
             }
             ToParent::Refused { reason } => self.refused = Some(reason.to_owned()),
             ToParent::Reply { call, ok, bytes } => {
-                // The call was done before its reply was written.
-                self.take_in();
-                let asked = self
-                    .finished
-                    .front()
-                    .is_some_and(|done| done.call == call && done.reply == ReplyAt::Socket);
                 // Else it stays, and ends with the worker.
-                match if asked { self.finished.pop_front() } else { None } {
+                match if self.is_asked(call) { self.finished.pop_front() } else { None } {
                     Some(done) => {
                         self.pool.arrived(self.lane, call);
                         self.settle(done, ok, Some(bytes));
                     }
-                    None => return Err(Broken::Rubbish("a reply that no call asked for")),
+                    None => return Err(UNASKED),
                 }
             }
             ToParent::Message { call, bytes } => {
@@ -393,7 +442,11 @@ impl Link<'_> {
                     && let Some(outbox) =
                         task.header().links().and_then(|links| links.outbox_bytes())
                 {
-                    outbox.deliver(bytes.into());
+                    // The worker waits for room. An attempt that was cut short may have left some.
+                    let most = 2 * CAPACITY * (task.header().attempt() as usize + 1);
+                    if !outbox.deliver(bytes.into(), most) {
+                        return Err(Broken::Rubbish("more messages than there is room for"));
+                    }
                 }
             }
             ToParent::Taken { call, count } => {
@@ -416,6 +469,19 @@ impl Link<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the next reply on the socket is this call's.
+    fn is_asked(&mut self, call: u64) -> bool {
+        let asked = |link: &Self| {
+            let next = link.finished.front();
+            next.is_some_and(|done| done.call == call && done.reply == ReplyAt::Socket)
+        };
+        if !asked(self) {
+            // The call was done before its reply was written.
+            self.take_in();
+        }
+        asked(self)
     }
 
     /// The task of a call that is not over for us.
@@ -504,10 +570,12 @@ impl Link<'_> {
             && never_served.is_none()
             && !in_order
         {
-            tracing::warn!(
-                target: "atasker", worker = self.worker.pid, %cause,
-                "a worker process died that ran no task"
-            );
+            guarded(|| {
+                tracing::warn!(
+                    target: "atasker", worker = self.worker.pid, %cause,
+                    "a worker process died that ran no task"
+                );
+            });
         }
         let death = WorkerDeath::new(self.worker.pid, cause);
         let page = &self.worker.page;
@@ -533,12 +601,6 @@ impl Link<'_> {
             _ => false,
         }
     }
-}
-
-/// Calls what may come to code of the user's: the destructor of a result that nobody holds, a waker,
-/// a subscriber. One that panics, and the panic hook has said so, costs the other tasks nothing.
-fn guarded(f: impl FnOnce()) {
-    drop(panic::catch(f));
 }
 
 /// Takes a task out of the pool's hands: it has begun, and its run is over.

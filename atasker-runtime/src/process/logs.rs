@@ -111,10 +111,15 @@ impl Lines {
 
     fn feed(&mut self, mut bytes: &[u8], line: &mut impl FnMut(Option<TaskId>, &str)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.rest.extend_from_slice(&bytes[..end]);
+            self.add(&bytes[..end], line);
             bytes = &bytes[end + 1..];
             self.whole(line);
         }
+        self.add(bytes, line);
+    }
+
+    /// Adds to the line that is under way, and tells what is too much of it.
+    fn add(&mut self, bytes: &[u8], line: &mut impl FnMut(Option<TaskId>, &str)) {
         self.rest.extend_from_slice(bytes);
         while self.rest.len() > LONGEST {
             // Never inside of a mark or of a character.
@@ -187,19 +192,73 @@ impl Marker {
     }
 }
 
-#[cfg(test)]
-mod tests {
+/// What [`Lines`] promises, for any bytes: asked by the tests and by the fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(super) mod promises {
     use super::*;
 
-    const WORD: u64 = 0x1234;
+    pub(super) const WORD: u64 = 0x1234;
 
-    fn lines_of(chunks: &[&[u8]]) -> Vec<(Option<TaskId>, String)> {
+    pub(super) fn lines_of(chunks: &[&[u8]]) -> Vec<(Option<TaskId>, String)> {
         let mut told = Vec::new();
         let mut tell = |task, line: &str| told.push((task, line.to_owned()));
         let mut lines = Lines::new(WORD);
-        chunks.iter().for_each(|chunk| lines.feed(chunk, &mut tell));
+        for chunk in chunks {
+            lines.feed(chunk, &mut tell);
+            assert!(lines.rest.len() <= LONGEST);
+        }
         lines.end(&mut tell);
         told
+    }
+
+    /// However bytes arrive, they give the same lines, and no line is longer than it may be.
+    pub(crate) fn prints(bytes: &[u8], pieces: &[u8]) {
+        let mut chunks = Vec::new();
+        let mut rest = bytes;
+        for size in pieces.iter().chain(&[u8::MAX]).cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            // Some of them longer than a line may be.
+            let size = 1 + usize::from(*size) * if size % 2 == 0 { 1 } else { 100 };
+            let (chunk, left) = rest.split_at(size.min(rest.len()));
+            chunks.push(chunk);
+            rest = left;
+        }
+        let told = lines_of(&chunks);
+        // A byte that is no text becomes one character of three bytes.
+        assert!(told.iter().all(|(_, line)| line.len() <= 3 * LONGEST));
+        assert_eq!(told, lines_of(&[bytes]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::promises::{WORD, lines_of, prints};
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn any_bytes_are_lines(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..50),
+                    prop::collection::vec(prop_oneof![Just(0x80u8), any::<u8>()], 0..20_000),
+                    (any::<u64>(), any::<u64>()).prop_map(|(origin, number)| {
+                        let mark = write_mark(WORD, TaskId::from_parts(origin, number));
+                        mark.into_bytes()
+                    }),
+                    Just(b"\n".to_vec()),
+                ],
+                0..8,
+            ),
+            pieces: Vec<u8>,
+        ) {
+            prints(&lines.concat(), &pieces);
+        }
     }
 
     #[test]

@@ -48,6 +48,13 @@ mod spawn;
 #[cfg(all(test, feature = "pre-main"))]
 mod tests;
 
+/// See `crate::fuzzed`.
+#[cfg(fuzzing)]
+pub(crate) mod fuzzed {
+    pub(crate) use super::errors::fuzzed::error;
+    pub(crate) use super::logs::promises::prints;
+}
+
 pub use config::{MpPoolConfig, WorkerStdio};
 pub use data::worker_data;
 

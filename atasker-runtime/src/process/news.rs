@@ -11,6 +11,7 @@ use crate::process::lane::{Finished, Sent, Stage, Why};
 use crate::process::link::Worker;
 use crate::process::pool::ProcessPool;
 use crate::task::AnyTask;
+use crate::task::panic::guarded;
 use crate::timer;
 
 /// What a dead worker process leaves.
@@ -70,13 +71,15 @@ impl ProcessPool {
     /// Outside of the pool's lock, for whoever hears of it may launch tasks.
     fn tell_failed(&self, failures: u32, told: Vec<Job>, why: &str) {
         self.ended.notify_all();
-        tracing::warn!(
-            target: "atasker", supervisor = %self.id, failures,
-            "a worker process could not start: {why}"
-        );
+        guarded(|| {
+            tracing::warn!(
+                target: "atasker", supervisor = %self.id, failures,
+                "a worker process could not start: {why}"
+            );
+        });
         for job in told {
             let detail = format!("no worker process could be started, {failures} in a row: {why}");
-            job.end(TaskError::not_started(detail));
+            guarded(|| job.end(TaskError::not_started(detail)));
         }
     }
 
@@ -86,12 +89,17 @@ impl ProcessPool {
     pub(super) fn reap(&self, index: usize, finished: &mut VecDeque<Finished>) -> bool {
         self.with(|inner, deeds| {
             let before = finished.len();
+            let stalled = inner.lanes[index].stalled;
             let sane = inner.lanes[index].reap(finished);
             let done = finished.len() - before;
             if done == 0 {
+                if stalled && !inner.lanes[index].stalled {
+                    inner.fill(deeds, self);
+                }
                 return sane;
             }
             inner.tasks_run += done as u64;
+            inner.early_deaths = 0;
             inner.settle_slot(index);
             let lane = &mut inner.lanes[index];
             if lane.live() == 0
@@ -117,6 +125,7 @@ impl ProcessPool {
         let spare =
             inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
         let lane = &mut inner.lanes[index];
+        let spare = spare || lane.stalled;
         let (first, live) = (lane.first_call(), lane.live());
         let call = first + live as u64 / 2;
         if live <= 1 {
@@ -153,12 +162,11 @@ impl ProcessPool {
                 inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;
             let idle_timeout = inner.config.idle_timeout;
             let lane = &mut inner.lanes[index];
+            let spare = spare || lane.stalled;
             if lane.grace_left() == Some(Duration::ZERO) {
                 // It was told to end and does not: stopped, or stuck in its `worker_exit`.
                 lane.dead = true;
-                if let Some(worker) = lane.worker() {
-                    worker.kill();
-                }
+                deeds.kill.extend(lane.worker().cloned());
                 return;
             }
             if lane.live() == 0 {
@@ -201,7 +209,10 @@ impl ProcessPool {
             lane.stage = Stage::Empty;
             let mut told = match never_served {
                 Some(_) => inner.note_failure(self),
-                None => Vec::new(),
+                None => {
+                    inner.note_room();
+                    Vec::new()
+                }
             };
             let was_closing = inner.lanes[index].is_closing();
             if !was_closing || doomed.is_some() {
@@ -209,6 +220,10 @@ impl ProcessPool {
             }
             let (begun, unbegun): (Vec<_>, Vec<_>) =
                 left.into_iter().partition(|(_, _, begun)| *begun);
+            let in_peace = never_served.is_none() && doomed.is_none() && !was_closing;
+            if in_peace && inner.lanes[index].tasks == unbegun.len() as u64 {
+                inner.note_early_death(self);
+            }
             for (_, sent, _) in unbegun.into_iter().rev() {
                 if let Some(key) = sent.limit {
                     timer::cancel(key);

@@ -11,6 +11,9 @@
 //!                         parent               worker
 //! ```
 //!
+//! A call whose arguments go over the socket, and have not set out, is turned to `Withdrawn` instead
+//! of `Revoked`: the worker need not read them.
+//!
 //! The state carries the call's number, so a transition meant for one call never hits another.
 //! Small arguments and small replies stand in the slot itself; larger ones go over the data socket,
 //! in the order of the calls. The page survives the worker: after its death it says exactly which
@@ -87,6 +90,17 @@ pub(super) enum Step {
     Revoked = 3,
     Done = 4,
     Skipped = 5,
+    Withdrawn = 6,
+}
+
+/// What a worker does about the next call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    Run,
+    /// It was taken back; `with_args`: they come over the socket all the same.
+    PassOver {
+        with_args: bool,
+    },
 }
 
 fn word(call: u64, step: Step) -> u64 {
@@ -196,6 +210,7 @@ impl Page {
             3 => Step::Revoked,
             4 => Step::Done,
             5 => Step::Skipped,
+            6 => Step::Withdrawn,
             _ => return None,
         })
     }
@@ -229,6 +244,12 @@ impl Page {
     #[must_use]
     pub(super) fn revoke(&self, call: u64) -> bool {
         self.turn(call, Step::Sent, Step::Revoked)
+    }
+
+    /// Takes a call back that has not begun, and whose arguments will not come.
+    #[must_use]
+    pub(super) fn withdraw(&self, call: u64) -> bool {
+        self.turn(call, Step::Sent, Step::Withdrawn)
     }
 
     /// When a call began.
@@ -317,8 +338,8 @@ impl Page {
 
 /// The worker's part.
 impl Page {
-    /// What is there to do about this call: run it (true), skip it (false), or nothing yet.
-    pub(super) fn take(&self, call: u64) -> Option<bool> {
+    /// What is there to do about this call; `None`: nothing yet. One to run has begun.
+    pub(super) fn take(&self, call: u64) -> Option<Turn> {
         loop {
             match self.step(call)? {
                 Step::Sent => {
@@ -326,18 +347,19 @@ impl Page {
                     line.progress_version.store(0, Ordering::Relaxed);
                     line.begun.store(link::monotonic(), Ordering::Relaxed);
                     if self.turn(call, Step::Sent, Step::Begun) {
-                        return Some(true);
+                        return Some(Turn::Run);
                     }
                 }
-                Step::Revoked => return Some(false),
+                Step::Revoked => return Some(Turn::PassOver { with_args: true }),
+                Step::Withdrawn => return Some(Turn::PassOver { with_args: false }),
                 _ => return None,
             }
         }
     }
 
-    /// Whether a call has been sent or revoked.
+    /// Whether a call has been sent or taken back.
     pub(super) fn is_there(&self, call: u64) -> bool {
-        matches!(self.step(call), Some(Step::Sent | Step::Revoked))
+        matches!(self.step(call), Some(Step::Sent | Step::Revoked | Step::Withdrawn))
     }
 
     pub(super) fn order(&self, call: u64) -> Order {
@@ -407,9 +429,13 @@ impl Page {
         self.asleep.store(0, Ordering::Relaxed);
     }
 
-    /// Writes nonsense over all slots.
+    /// Writes nonsense everywhere.
     #[cfg(all(test, feature = "pre-main"))]
     pub(super) fn spoil(&self, pattern: u64) {
+        for word in [&self.bell, &self.asleep, &self.overflow] {
+            word.store(pattern as u32, Ordering::Relaxed);
+        }
+        self.wake_at.store(pattern, Ordering::Relaxed);
         for slot in &self.slots {
             let line = &slot.line;
             let words = [&line.begun, &line.done, &line.total, &line.ended, &line.reply];

@@ -22,6 +22,9 @@ use crate::task::AnyTask;
 use crate::task::state::Phase;
 use crate::timer;
 
+/// A worker process that has not begun a call for so long is looked at: is it stopped?
+const STALLED: Duration = Duration::from_secs(1);
+
 /// A pool of worker processes. See the module's documentation.
 pub(crate) struct ProcessPool {
     pub(super) id: String,
@@ -108,23 +111,30 @@ impl ProcessPool {
         result
     }
 
-    /// Makes a launcher wait until there is room in the queue, or says why the job can't wait.
+    /// Makes a launcher wait until there is room in the queue, or says why the job can't wait; the
+    /// task has ended, or is about to, where no error says so.
     fn admit(
         &self,
         inner: &mut MutexGuard<'_, Inner>,
         job: &Job,
         when_full: WhenFull,
-    ) -> Option<TaskError> {
+    ) -> Result<(), Option<TaskError>> {
         let bytes = bytes_of(job) as u64;
         loop {
+            // Whoever took it back ends it.
+            if inner.whereabouts(&**job.task()) == Whereabouts::Withdrawn
+                || job.header().state.read().phase() != Phase::Queued
+            {
+                return Err(None);
+            }
             if !inner.open {
-                return Some(TaskError::SupervisorStopped);
+                return Err(Some(TaskError::SupervisorStopped));
             }
             match inner.overflow(bytes) {
-                None => return None,
-                Some(_) if when_full == WhenFull::Pass => return None,
-                Some(Overflow::Reject) => return Some(TaskError::QueueFull),
-                Some(Overflow::Block) if when_full != WhenFull::Wait => return None,
+                None => return Ok(()),
+                Some(_) if when_full == WhenFull::Pass => return Ok(()),
+                Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
+                Some(Overflow::Block) if when_full != WhenFull::Wait => return Ok(()),
                 Some(Overflow::Block) => {
                     inner.blocked += 1;
                     self.room.wait(inner);
@@ -138,6 +148,44 @@ impl ProcessPool {
     pub(super) fn tell_room(&self, inner: &Inner) {
         if inner.blocked > 0 {
             self.room.notify_all();
+        }
+    }
+
+    /// Looks after a while whether workers begin what they were sent.
+    pub(super) fn look_later(&self) {
+        let me = Weak::clone(&self.me);
+        timer::at(clock::after(STALLED), move || {
+            if let Some(pool) = me.upgrade() {
+                pool.look_for_stalled();
+            }
+        });
+    }
+
+    /// Calls that a stopped worker has not begun are for others.
+    fn look_for_stalled(&self) {
+        let mut suspects = Vec::new();
+        self.with(|inner, _| {
+            for lane in &mut inner.lanes {
+                if lane.is_suspect() {
+                    suspects.extend(lane.worker().cloned());
+                }
+            }
+            inner.looking = inner.lanes.iter().any(Lane::has_unbegun);
+            if inner.looking {
+                self.look_later();
+            }
+        });
+        // Only if the system says so: on a busy machine it may just wait for its turn, and another
+        // worker process would make that worse.
+        suspects.retain(|worker| worker.is_stopped());
+        for worker in suspects {
+            let taken = self.with(|inner, deeds| inner.pass_by(&worker, deeds, self));
+            if taken > 0 {
+                tracing::warn!(
+                    target: "atasker", supervisor = %self.id, worker = worker.pid, tasks = taken,
+                    "a worker process is stopped: the tasks that it has not begun go to others"
+                );
+            }
         }
     }
 
@@ -167,7 +215,7 @@ impl ProcessPool {
             let over =
                 begun.is_some_and(|begun| Duration::from_nanos(now.saturating_sub(begun)) >= limit);
             if over {
-                inner.doom(lane, call, Why::Limit(limit));
+                inner.doom(lane, call, Why::Limit(limit), deeds);
                 return inner.fill(deeds, self);
             }
             if let Some(worker) = inner.lanes[lane].worker() {
@@ -197,9 +245,12 @@ impl Place for ProcessPool {
             return job.end(TaskError::not_started(what));
         }
         let mut inner = self.inner.lock();
-        if let Some(error) = self.admit(&mut inner, &job, when_full) {
+        if let Err(refusal) = self.admit(&mut inner, &job, when_full) {
             drop(inner);
-            return job.end(error);
+            return match refusal {
+                Some(error) => job.end(error),
+                None => drop(job.into_task()),
+            };
         }
         let mut deeds = Deeds::default();
         let priority = job.priority();
@@ -230,17 +281,22 @@ impl Place for ProcessPool {
                     let sent = inner.lanes.get_mut(lane).and_then(|lane| lane.revoke(call));
                     sent.map(|sent| inner.unsend(lane, sent))
                 }
-                Whereabouts::Nowhere => None,
+                // Its launcher waits for room, or somebody is just about to bring it.
+                Whereabouts::Nowhere | Whereabouts::Withdrawn => {
+                    Whereabouts::Withdrawn.note(task);
+                    self.tell_room(inner);
+                    return Some(None);
+                }
             };
             if let Some(job) = &taken {
-                Whereabouts::Nowhere.note(job);
+                Whereabouts::Withdrawn.note(&**job.task());
                 inner.fill(deeds, self);
                 self.tell_room(inner);
             }
-            taken
+            taken.map(Some)
         });
         // The caller ends the task.
-        taken.map(Job::into_task).is_some()
+        taken.map(|job| job.map(Job::into_task)).is_some()
     }
 
     fn stop_asked(&self, task: &dyn AnyTask) {
@@ -283,7 +339,7 @@ impl Place for ProcessPool {
         task.header().state.ask_kill();
         self.with(|inner, deeds| {
             if let Some((lane, call)) = inner.under_way(&**task) {
-                inner.doom(lane, call, Why::Kill);
+                inner.doom(lane, call, Why::Kill, deeds);
                 inner.fill(deeds, self);
             } else if let Some((lane, _)) = inner.lane_of(&**task)
                 && let Some(worker) = inner.lanes[lane].worker()
@@ -341,7 +397,8 @@ impl Place for ProcessPool {
         let mut inner = self.inner.lock();
         while inner.lanes.iter().any(|lane| !matches!(lane.stage, Stage::Empty)) {
             if self.ended.wait_until(&mut inner, deadline).timed_out() {
-                inner.lanes.iter().filter_map(Lane::worker).for_each(|worker| worker.kill());
+                let left: Vec<_> = inner.lanes.iter().filter_map(Lane::worker).cloned().collect();
+                MutexGuard::unlocked(&mut inner, || left.iter().for_each(|worker| worker.kill()));
                 let last = Instant::now() + GRACE;
                 while inner.lanes.iter().any(|lane| lane.worker().is_some())
                     && !self.ended.wait_until(&mut inner, last).timed_out()

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use parking_lot::Mutex;
 
+use crate::error::with_advice;
 use crate::process::config::{MpPoolConfig, WorkerStdio};
 use crate::process::events;
 use crate::process::link::{self, Worker};
@@ -15,6 +16,7 @@ use crate::process::pool::ProcessPool;
 use crate::registry::fingerprint;
 use crate::sys::reap::{self, Output};
 use crate::sys::{entry, link as sys_link, mapping::Mapping, worker};
+use crate::task::panic::{self, guarded};
 use crate::wire::frame::{Message, Setup, ToWorker};
 
 /// A worker process that is wanted.
@@ -41,7 +43,7 @@ pub(super) fn request(request: Request) {
             let thread = std::thread::Builder::new().name("atasker spawner".into());
             if let Err(error) = thread.spawn(move || run(requests)) {
                 drop(spawner);
-                return request.pool.failed(request.lane, &format!("no thread: {error}"));
+                return request.pool.failed(request.lane, &with_advice(&error));
             }
             spawner.insert(sender)
         }
@@ -53,9 +55,14 @@ pub(super) fn request(request: Request) {
 fn run(requests: Receiver<Request>) {
     for request in requests {
         let (pool, lane) = (Arc::clone(&request.pool), request.lane);
-        if let Err(error) = start(request) {
-            pool.failed(lane, &error.to_string());
-        }
+        let outcome = panic::catch(|| start(request));
+        // What is told may come to code of the user's, and so may the pool's end. This thread goes
+        // on whatever happens there: all worker processes end with it.
+        guarded(move || match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => pool.failed(lane, &with_advice(&error)),
+            Err(panic) => pool.failed(lane, &panic.to_string()),
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! A launched task goes to its place, and what tasks ask of their supervisor goes there, too.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::{Core, Phase};
@@ -188,6 +189,8 @@ impl Owner for Core {
 
     fn again(&self, task: Arc<dyn AnyTask>) {
         let delay = task.header().extras().map(|extras| extras.retry_delay).unwrap_or_default();
+        // Its place has done with it, and will not know it again before it is brought.
+        task.header().mark.store(0, Ordering::Relaxed);
         // Always by the timer: whoever settles a run may hold locks of its place.
         self.later(task, delay);
     }

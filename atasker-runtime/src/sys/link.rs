@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicU32;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::pipe::PipeFlags;
 use rustix::thread::futex;
@@ -25,10 +25,10 @@ pub(crate) fn bell() -> io::Result<OwnedFd> {
     Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
-/// Rings a bell. One that rang already stays rung.
-pub(crate) fn ring(bell: impl AsFd) {
-    // The only failure is an overflow of the counter, and then it is rung.
-    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+/// Rings a bell. One that rang already stays rung. False: it is none any more.
+pub(crate) fn ring(bell: impl AsFd) -> bool {
+    // If the counter is at its end, it is rung.
+    matches!(retry(|| rustix::io::write(&bell, &1u64.to_ne_bytes())), Ok(_) | Err(Errno::AGAIN))
 }
 
 /// Takes a bell's ringing back; to be done before looking at what it rang for.
@@ -41,6 +41,12 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
     Ok((read, write))
+}
+
+/// Closes a connection for both ends, whoever else holds copies of this one.
+pub(crate) fn hang_up(socket: impl AsFd) {
+    // It may be closed already.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
 
 /// Reads what is there from a pipe, as far as `buffer` reaches.
@@ -88,6 +94,9 @@ pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<[OwnedFd; PARCEL]> {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             fds.extend(rights);
         }
+    }
+    if got.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Errno::MFILE.into());
     }
     fds.try_into().map_err(|_| io::Error::other("the descriptors did not arrive"))
 }
@@ -144,6 +153,15 @@ pub(crate) fn read_into(socket: impl AsFd, buffer: &mut Vec<u8>, wait: bool) -> 
         Err(Errno::CONNRESET) => Ok(Got::End),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Waits until there is something to read; false: the process that `ends` stands for has ended.
+pub(crate) fn wait_for_bytes(socket: &OwnedFd, ends: Option<&OwnedFd>) -> bool {
+    let ends = ends
+        .map_or(PollFd::new(socket, PollFlags::empty()), |pidfd| PollFd::new(pidfd, PollFlags::IN));
+    let mut fds = [PollFd::new(socket, PollFlags::IN), ends];
+    // On an error, which is an interruption or a lack of memory, the reader waits by itself.
+    rustix::event::poll(&mut fds, None).is_err() || !fds[1].revents().contains(PollFlags::IN)
 }
 
 /// Appends exactly `count` bytes to `buffer`, waiting for them. False: the other end is gone.

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 /// A layout that both processes may read and write at any time.
 ///
@@ -45,7 +45,15 @@ impl<T: Shared> Mapping<T> {
         if length != size_of::<T>() as i64 {
             return Err(io::Error::other("the shared page has another size"));
         }
-        Self::map(fd)
+        let mapping = Self::map(fd)?;
+        // A task may fork, and its copy may come back from the task's function, too: it must not
+        // answer for this process, nor take its next call.
+        // SAFETY: the advice is for forks only; it changes nothing in this process.
+        unsafe {
+            let address = mapping.address.as_ptr().cast();
+            rustix::mm::madvise(address, size_of::<T>(), Advice::LinuxDontFork)?;
+        }
+        Ok(mapping)
     }
 
     fn map(fd: impl AsFd) -> io::Result<Self> {

@@ -6,6 +6,7 @@
 //! | `mapping` | memory that a process and its worker both see |
 //! | `link` | sockets, descriptors sent over them, bells |
 //! | `reap` | watching, ending and burying a worker process |
+//! | `tree` | ending what a process has started |
 //! | `worker` | what a fresh worker process does to itself |
 //! | `wall_clock` | hearing of it when the wall clock is set |
 //! | `overflow` | telling a stack overflow from another crash |
@@ -21,5 +22,6 @@ pub(crate) mod link;
 pub(crate) mod mapping;
 pub(crate) mod overflow;
 pub(crate) mod reap;
+pub(crate) mod tree;
 pub(crate) mod wall_clock;
 pub(crate) mod worker;

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::error::DeathCause;
+use crate::sys::tree;
 
 /// A child process that has been started and not been buried: its number can't be given to another.
 #[derive(Debug)]
@@ -71,13 +72,29 @@ impl Process {
         &self.pidfd
     }
 
-    /// Ends it, and all of its process group, at once.
+    /// Ends it, and all that it has started, at once.
     pub(crate) fn kill(&self) {
+        // What has left its group can't be found any more once it has ended.
+        tree::end_what_was_started_by(self.pid, &self.pidfd);
+        self.kill_group();
+    }
+
+    fn kill_group(&self) {
         // The group's number is not given anew before the process is buried, and only `bury` does
         // that, which takes `self`.
         let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
         // A worker that has not come to stand in its own group, or has left it.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Whether it is stopped, by a signal or by a debugger.
+    pub(crate) fn is_stopped(&self) -> bool {
+        // `waitid` would not tell of a debugger's.
+        let stat = std::fs::read(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        // The name before it, in brackets, may hold anything.
+        let name_end = stat.iter().rposition(|byte| *byte == b')');
+        let state = name_end.and_then(|end| stat.get(end + 2));
+        matches!(state, Some(b'T' | b't'))
     }
 
     /// Whether the process of this pidfd has ended; waits for that if told so.
@@ -105,7 +122,7 @@ impl Process {
                 other => break other,
             }
         };
-        self.kill();
+        self.kill_group();
         while matches!(
             rustix::process::waitid(id(), WaitIdOptions::EXITED),
             Err(rustix::io::Errno::INTR)

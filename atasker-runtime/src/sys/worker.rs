@@ -6,7 +6,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use crate::sys::tree;
 
 /// Marks a process as a worker: the parent's process id.
 pub(crate) const MARKER: &str = "ATASKER_WORKER_OF";
@@ -48,10 +50,16 @@ static PARENT: AtomicU32 = AtomicU32::new(0);
 /// Has the kernel tell this process when its parent is gone; it then ends, and all that it started.
 /// An error, `UnexpectedEof`, if the parent is gone already.
 ///
+/// Gives a descriptor that is readable once the parent has ended, if the system has one. It sees what the
+/// socket does not while a process that the parent has forked holds a copy of its end, and what the
+/// signal does not in a process that ignores it or has changed its user.
+///
 /// The signal is SIGHUP and not SIGKILL: that would end this process alone, and leave what it has
 /// started. A process that is stopped at that time is continued by a second signal: see
 /// [`continue_after_parent`].
-pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
+pub(crate) fn follow_parent(parent: u32) -> io::Result<Option<OwnedFd>> {
+    let pid = i32::try_from(parent).ok().and_then(Pid::from_raw);
+    let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     PARENT.store(parent, Ordering::Relaxed);
     // SAFETY: all zero is a valid `sigaction`; the handler keeps to what handlers may do.
     unsafe {
@@ -61,7 +69,8 @@ pub(crate) fn follow_parent(parent: u32) -> io::Result<()> {
         libc::sigaction(libc::SIGHUP, &action, std::ptr::null_mut());
     }
     rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
-    if has_parent() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    // Only now is it certain that the descriptor means the parent.
+    if has_parent() { Ok(pidfd) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Has the kernel continue this process, should it be stopped, when its parent is gone.
@@ -107,6 +116,19 @@ pub(crate) fn set_name(name: &CStr) {
 pub(crate) fn ignore_sigpipe() {
     // SAFETY: SIG_IGN is a valid disposition, and no handler of ours runs.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Blocks no signal. A program that takes its signals by `sigwait` or a signalfd blocks them in all
+/// its threads, and a new process inherits that: what tasks start could not be ended by SIGTERM.
+///
+/// To be called while this process has one thread: the others inherit from it.
+pub(crate) fn unblock_signals() {
+    // SAFETY: the first call makes it a valid set.
+    unsafe {
+        let mut none = MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
+        libc::sigemptyset(&mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
 }
 
 /// Makes this process so much nicer to others than it was.
@@ -164,6 +186,7 @@ pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
 
 /// Ends this process and all that it started, now: its parent is gone.
 pub(crate) fn end_group() -> ! {
+    tree::end_what_this_has_started();
     // Not if this process has left its own group: the other one is none of ours.
     if rustix::process::getpgrp() == rustix::process::getpid() {
         let _ = rustix::process::kill_current_process_group(Signal::KILL);

@@ -283,10 +283,12 @@ impl<R: Send + 'static, B: Body<R>> Publish<R, B> {
         let Slot::Full(result) = slot else { return };
         for callback in callbacks {
             if panic::catch(|| callback(result)).is_err() {
-                tracing::error!(
-                    target: "atasker", task = %header.id, name = header.name(),
-                    "a callback of the task panicked"
-                );
+                panic::guarded(|| {
+                    tracing::error!(
+                        target: "atasker", task = %header.id, name = header.name(),
+                        "a callback of the task panicked"
+                    );
+                });
             }
         }
     }

@@ -66,16 +66,21 @@ impl<T> Channel<T> {
         Ok(())
     }
 
-    /// Puts a message in, however many there are: for the end of a link, whose peer keeps count.
-    pub(crate) fn deliver(&self, value: T) {
+    /// Puts a message in, for the end of a link, whose peer keeps count. False: there are `most`,
+    /// and the peer does not.
+    pub(crate) fn deliver(&self, value: T, most: usize) -> bool {
         let mut inner = self.inner.lock();
         if inner.closed {
-            return;
+            return true;
+        }
+        if inner.queue.len() >= most {
+            return false;
         }
         inner.queue.push_back(value);
         let receivers = std::mem::take(&mut inner.receivers);
         drop(inner);
         receivers.wake();
+        true
     }
 
     fn poll_send(

@@ -69,6 +69,12 @@ impl Drop for Depth {
     }
 }
 
+/// Calls what may come to code of the user's: the destructor of a result that nobody holds, a waker,
+/// a subscriber. One that panics, and the panic hook has said so, costs the other tasks nothing.
+pub(crate) fn guarded(f: impl FnOnce()) {
+    drop(catch(f));
+}
+
 /// Runs `f`; a panic becomes an error.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, TaskError> {
     install_hook();

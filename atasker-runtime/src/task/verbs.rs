@@ -55,18 +55,22 @@ pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError, even_with_s
 
 /// Asks a task to stop; one that waits is canceled.
 pub(crate) fn stop(task: &Arc<dyn AnyTask>) {
-    if !end_unbegun(task, TaskError::Canceled, false) {
-        ask(task);
-    }
+    end_or_ask(task, false);
 }
 
 /// Cancels a task that has not begun: true. Else asks it to stop.
 pub(crate) fn cancel(task: &Arc<dyn AnyTask>) -> bool {
-    let canceled = end_unbegun(task, TaskError::Canceled, true);
-    if !canceled {
+    end_or_ask(task, true)
+}
+
+fn end_or_ask(task: &Arc<dyn AnyTask>, even_with_slot: bool) -> bool {
+    let end = || end_unbegun(task, TaskError::Canceled, even_with_slot);
+    end() || {
         ask(task);
+        // Its run may have ended between the two, and it waits for the next. Now that it is asked,
+        // no further one is set up.
+        end()
     }
-    canceled
 }
 
 fn ask(task: &Arc<dyn AnyTask>) {
@@ -81,13 +85,18 @@ fn ask(task: &Arc<dyn AnyTask>) {
 
 /// Ends a task wherever it is, as far as its place can.
 pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
-    if end_unbegun(task, TaskError::Canceled, true)
-        || matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended)
-    {
-        return Ok(());
+    // Twice, for a run may end between the two questions, and another be set up. After the first round
+    // none is any more, and the one that was is met by the second.
+    for _ in 0..2 {
+        if end_unbegun(task, TaskError::Canceled, true)
+            || matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended)
+        {
+            return Ok(());
+        }
+        match task.header().owner() {
+            Some(owner) => owner.kill(task)?,
+            None => return Err(KillError::Unsupported),
+        }
     }
-    match task.header().owner() {
-        Some(owner) => owner.kill(task),
-        None => Err(KillError::Unsupported),
-    }
+    Ok(())
 }

@@ -89,6 +89,11 @@ fn renew(old: &mut Waker, new: &Waker) -> Option<Waker> {
 /// A waker that panics must not keep the others asleep.
 fn wake(waker: Waker) {
     if panic::catch(|| waker.wake()).is_err() {
-        tracing::error!(target: "atasker", "the waker of somebody who waits for a task panicked");
+        panic::guarded(|| {
+            tracing::error!(
+                target: "atasker",
+                "the waker of somebody who waits for a task panicked"
+            );
+        });
     }
 }

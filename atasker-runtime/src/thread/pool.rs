@@ -12,12 +12,13 @@ use super::idle::Idler;
 use super::run;
 use crate::backlog::{Backlog, Limits, Ticket};
 use crate::clock;
-use crate::error::{KillError, TaskError};
+use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::{ThreadPoolInfo, Waiting};
 use crate::job::{Job, Place, WhenFull};
 use crate::options::{Overflow, PoolConfig};
 use crate::priority::Priority;
+use crate::task::panic::guarded;
 use crate::task::state::Phase;
 use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::{AnyTask, park};
@@ -296,10 +297,13 @@ impl Shared {
     fn could_not_spawn(self: &Arc<Self>, error: &std::io::Error) {
         const FIRST: Duration = Duration::from_millis(20);
         const LONGEST: Duration = Duration::from_secs(1);
-        tracing::error!(
-            target: "atasker", supervisor = %self.name, %error,
-            "no thread could be started: tasks wait until the system has room again"
-        );
+        // Under guard: whatever comes of it, the pool goes on.
+        guarded(|| {
+            tracing::error!(
+                target: "atasker", supervisor = %self.name, %error,
+                "no thread could be started: tasks wait until the system has room again"
+            );
+        });
         let pause = {
             let mut state = self.state.lock();
             state.threads -= 1;
@@ -329,9 +333,8 @@ impl Shared {
             let lost = state.take_all();
             drop(state);
             for job in lost {
-                job.end(TaskError::not_started(format!(
-                    "the system gives no thread ({error}): look at the limits of threads and memory"
-                )));
+                let detail = format!("the system gives no thread: {}", with_advice(error));
+                guarded(|| job.end(TaskError::not_started(detail)));
             }
         }
     }

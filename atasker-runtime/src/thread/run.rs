@@ -41,7 +41,9 @@ pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
         seat.priority.store(priority.index(), Ordering::Relaxed);
         // A run catches its panics; what can still panic is a destructor of the user's.
         if panic::catch(|| execute(job, shared)).is_err() {
-            tracing::error!(target: "atasker", "a destructor panicked on a pool thread");
+            panic::guarded(|| {
+                tracing::error!(target: "atasker", "a destructor panicked on a pool thread");
+            });
         }
         next = shared.next_job(&idler, priority);
     }
@@ -110,10 +112,13 @@ impl Limit {
                 let returned = returned.lock();
                 if !*returned {
                     shared.state.lock().overstayed.push(task.header().id);
-                    tracing::warn!(
-                        target: "atasker", task = %task.header().id, name = task.header().name(),
-                        ?limit, "a task overstays its time limit; its slot stays taken"
-                    );
+                    panic::guarded(|| {
+                        tracing::warn!(
+                            target: "atasker", task = %task.header().id,
+                            name = task.header().name(), ?limit,
+                            "a task overstays its time limit; its slot stays taken"
+                        );
+                    });
                     task.overrun();
                 }
             }

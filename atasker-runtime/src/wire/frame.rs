@@ -11,8 +11,12 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 
 /// Frames without a payload of the user's are never longer.
 const SMALL: u64 = 1 << 20;
+/// Frames of texts are never longer.
+const MIDDLE: u64 = 1 << 27;
 /// No frame is longer than this: a length beyond it is rubbish, not data.
 const LARGE: u64 = 1 << 40;
+/// A text is cut off there.
+const TEXT: usize = MIDDLE as usize / 8;
 /// The length in front of a frame.
 const PREFIX: usize = 8;
 
@@ -113,6 +117,14 @@ impl<'a> Writer<'a> {
     fn text(self, value: &str) -> Self {
         self.bytes(value.as_bytes())
     }
+    /// The text, or its beginning if it is longer than that.
+    fn text_of(self, value: &str, most: usize) -> Self {
+        let mut end = value.len().min(most);
+        while !value.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.text(&value[..end])
+    }
     fn option(self, value: Option<u64>) -> Self {
         match value {
             Some(value) => self.u8(1).u64(value),
@@ -180,8 +192,8 @@ pub(crate) fn put_text(to: &mut Vec<u8>, text: &str) {
 pub(crate) trait Message<'a>: Sized {
     /// Appends the message as a frame.
     fn write(&self, to: &mut Vec<u8>);
-    /// Whether frames of this kind carry bytes of the user's, of any length.
-    fn bulky(kind: u8) -> bool;
+    /// How long frames of this kind can be.
+    fn longest(kind: u8) -> u64;
     /// Reads the fields of a frame of this kind.
     fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed>;
 }
@@ -190,29 +202,33 @@ impl<'a> Message<'a> for ToParent<'a> {
     fn write(&self, to: &mut Vec<u8>) {
         match self {
             ToParent::Ready { pid } => Writer::new(to, 1).u32(*pid),
-            ToParent::Refused { reason } => Writer::new(to, 2).text(reason),
+            ToParent::Refused { reason } => Writer::new(to, 2).text_of(reason, SMALL as usize / 2),
             ToParent::Reply { call, ok, bytes } => {
                 Writer::new(to, 3).u64(*call).u8(u8::from(*ok)).bytes(bytes)
             }
             ToParent::Message { call, bytes } => Writer::new(to, 4).u64(*call).bytes(bytes),
             ToParent::Taken { call, count } => Writer::new(to, 5).u64(*call).u64(*count),
-            ToParent::Said { call, text } => Writer::new(to, 6).u64(*call).text(text),
+            ToParent::Said { call, text } => Writer::new(to, 6).u64(*call).text_of(text, TEXT),
             ToParent::Event { call, level, target, message, fields, file, line } => {
                 Writer::new(to, 7)
                     .u64(*call)
                     .u8(*level)
-                    .text(target)
-                    .text(message)
-                    .text(fields)
-                    .text(file)
+                    .text_of(target, TEXT)
+                    .text_of(message, TEXT)
+                    .text_of(fields, TEXT)
+                    .text_of(file, TEXT)
                     .u32(*line)
             }
         }
         .end();
     }
 
-    fn bulky(kind: u8) -> bool {
-        matches!(kind, 3 | 4 | 6 | 7)
+    fn longest(kind: u8) -> u64 {
+        match kind {
+            3 | 4 => LARGE,
+            6 | 7 => MIDDLE,
+            _ => SMALL,
+        }
     }
 
     fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -267,8 +283,11 @@ impl<'a> Message<'a> for ToWorker<'a> {
         .end();
     }
 
-    fn bulky(kind: u8) -> bool {
-        matches!(kind, 1 | 3)
+    fn longest(kind: u8) -> u64 {
+        match kind {
+            1 | 3 => LARGE,
+            _ => SMALL,
+        }
     }
 
     fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -351,10 +370,13 @@ impl Frames {
             return Ok(None);
         };
         let length = u64::from_le_bytes(prefix.try_into().expect("split at its length"));
+        if length == 0 {
+            return Err(Malformed("an empty frame"));
+        }
         let Some(&kind) = rest.first() else {
-            return if length == 0 { Err(Malformed("an empty frame")) } else { Ok(None) };
+            return Ok(None);
         };
-        if length == 0 || length > if M::bulky(kind) { LARGE } else { SMALL } {
+        if length > M::longest(kind) {
             return Err(Malformed("the length of a frame makes no sense"));
         }
         let length = usize::try_from(length).map_err(|_| Malformed("too long for this machine"))?;
@@ -369,8 +391,78 @@ impl Frames {
     }
 }
 
+impl Frames {
+    /// The call of the [`ToParent::Reply`] that comes next, if it has begun to come.
+    pub(crate) fn reply_coming(&self) -> Option<u64> {
+        let head = self.buffer.get(self.start + PREFIX..)?;
+        match head.split_first()? {
+            (3, rest) => rest.first_chunk().copied().map(u64::from_le_bytes),
+            _ => None,
+        }
+    }
+}
+
+/// What [`Frames`] promises, for any bytes: asked by the tests and by the fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod promises {
+    use super::*;
+
+    /// Takes the next frame out and writes it again.
+    pub(crate) type Next = fn(&mut Frames) -> Result<Option<Vec<u8>>, Malformed>;
+
+    fn rewritten<'a, M: Message<'a>>(frames: &'a mut Frames) -> Result<Option<Vec<u8>>, Malformed> {
+        Ok(frames.next::<M>()?.map(|message| {
+            let mut bytes = Vec::new();
+            message.write(&mut bytes);
+            bytes
+        }))
+    }
+
+    /// Both directions.
+    pub(crate) const DIRECTIONS: [Next; 2] =
+        [|frames| rewritten::<ToParent<'_>>(frames), |frames| rewritten::<ToWorker<'_>>(frames)];
+
+    /// All frames that `bytes` give, read in pieces of these sizes, over and over, and the error
+    /// that they end with.
+    pub(crate) fn all(
+        next: Next,
+        mut bytes: &[u8],
+        pieces: &[usize],
+    ) -> (Vec<Vec<u8>>, Option<Malformed>) {
+        let mut frames = Frames::new();
+        let (mut given, mut fed) = (Vec::new(), 0);
+        for size in pieces.iter().cycle() {
+            if bytes.is_empty() {
+                break;
+            }
+            let (piece, rest) = bytes.split_at((*size).clamp(1, bytes.len()));
+            bytes = rest;
+            frames.room().extend_from_slice(piece);
+            fed += piece.len();
+            assert!(frames.buffer.capacity() <= 4 * CHUNK + 2 * fed, "{fed} bytes have come");
+            loop {
+                match next(&mut frames) {
+                    Ok(Some(frame)) => given.push(frame),
+                    Ok(None) => break,
+                    Err(malformed) => return (given, Some(malformed)),
+                }
+            }
+        }
+        (given, None)
+    }
+
+    /// However bytes arrive, they give the same frames, and what a frame says can be said again.
+    pub(crate) fn check(next: Next, bytes: &[u8], pieces: &[usize]) {
+        let whole = all(next, bytes, &[bytes.len()]);
+        assert_eq!(all(next, bytes, pieces), whole);
+        let again = all(next, &whole.0.concat(), &[usize::MAX]);
+        assert_eq!(again, (whole.0, None));
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::promises::{DIRECTIONS, all, check};
     use super::*;
     use proptest::prelude::*;
 
@@ -439,6 +531,38 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_is_too_long_is_cut_off() {
+        let text = "é".repeat(TEXT);
+        let mut frames = Frames::new();
+        ToParent::Refused { reason: &text }.write(frames.room());
+        ToParent::Said { call: 1, text: &text }.write(frames.room());
+        let (target, message, fields, file) = (&*text, &*text, &*text, &*text);
+        ToParent::Event { call: 1, level: 1, target, message, fields, file, line: 1 }
+            .write(frames.room());
+        let Ok(Some(ToParent::Refused { reason })) = frames.next() else { panic!() };
+        assert_eq!(reason.len(), SMALL as usize / 2);
+        let Ok(Some(ToParent::Said { text, .. })) = frames.next() else { panic!() };
+        assert_eq!(text.len(), TEXT);
+        let Ok(Some(ToParent::Event { file, .. })) = frames.next() else { panic!() };
+        assert_eq!(file.len(), TEXT);
+    }
+
+    #[test]
+    fn a_reply_is_known_by_its_head() {
+        let mut wire = Vec::new();
+        ToParent::Taken { call: 1, count: 2 }.write(&mut wire);
+        let first = wire.len();
+        ToParent::Reply { call: 77, ok: true, bytes: b"result" }.write(&mut wire);
+        let mut frames = Frames::new();
+        for (at, byte) in wire.iter().enumerate() {
+            assert_eq!(frames.reply_coming(), (at >= first + PREFIX + 1 + 8).then_some(77));
+            feed(&mut frames, &[*byte]);
+            let _ = frames.next::<ToParent<'_>>().unwrap();
+        }
+        assert_eq!(frames.reply_coming(), None);
+    }
+
+    #[test]
     fn a_length_that_lies_costs_no_memory() {
         let mut frames = Frames::new();
         feed(&mut frames, &(LARGE - 1).to_le_bytes());
@@ -451,38 +575,149 @@ mod tests {
         assert!(frames.next::<ToParent<'_>>().is_err());
     }
 
+    fn text() -> impl Strategy<Value = String> {
+        proptest::string::string_regex("[a-zé\0 ]{0,40}").expect("it is one")
+    }
+
+    fn bulk() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            4 => prop::collection::vec(any::<u8>(), 0..300),
+            1 => (0..2 * CHUNK).prop_map(|size| vec![7; size]),
+        ]
+    }
+
+    /// A frame to the parent, or to a worker.
+    fn frame(to_parent: bool) -> impl Strategy<Value = Vec<u8>> {
+        let fields = (any::<(u64, u64, u32, u8)>(), text(), text(), bulk(), 0..7u8);
+        fields.prop_map(move |((call, count, line, level), text, other, bulk, kind)| {
+            let mut bytes = Vec::new();
+            let some = (level & 1 != 0).then_some(count);
+            match (to_parent, kind) {
+                (true, 0) => ToParent::Ready { pid: line }.write(&mut bytes),
+                (true, 1) => ToParent::Refused { reason: &text }.write(&mut bytes),
+                (true, 2) => {
+                    ToParent::Reply { call, ok: some.is_some(), bytes: &bulk }.write(&mut bytes);
+                }
+                (true, 3) => ToParent::Message { call, bytes: &bulk }.write(&mut bytes),
+                (true, 4) => ToParent::Taken { call, count }.write(&mut bytes),
+                (true, 5) => ToParent::Said { call, text: &text }.write(&mut bytes),
+                (true, _) => {
+                    let (target, message, fields, file) = (&*text, &*other, &*text, &*other);
+                    ToParent::Event { call, level, target, message, fields, file, line }
+                        .write(&mut bytes);
+                }
+                (false, 0 | 1) => ToWorker::Setup(Setup {
+                    fingerprint: call,
+                    first: count,
+                    level,
+                    nice: line.cast_signed(),
+                    nice_by_priority: some.is_some(),
+                    memory: count,
+                    log: some,
+                    init: None,
+                    exit: some,
+                    data: some.is_some().then_some((&text, &bulk)),
+                })
+                .write(&mut bytes),
+                (false, 2) => ToWorker::Stop { call }.write(&mut bytes),
+                (false, 3) => ToWorker::Message { call, bytes: &bulk }.write(&mut bytes),
+                (false, 4) => ToWorker::Taken { call, count }.write(&mut bytes),
+                (false, _) => ToWorker::Shutdown.write(&mut bytes),
+            }
+            bytes
+        })
+    }
+
+    /// Frames that are as they should be, with the number of their direction.
+    fn stream() -> impl Strategy<Value = (usize, Vec<Vec<u8>>)> {
+        any::<bool>().prop_flat_map(|to_parent| {
+            let frames = prop::collection::vec(frame(to_parent), 1..6);
+            (Just(usize::from(!to_parent)), frames)
+        })
+    }
+
+    fn pieces() -> impl Strategy<Value = Vec<usize>> {
+        prop::collection::vec(prop_oneof![1..20usize, 1..CHUNK, Just(CHUNK)], 1..8)
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn any_bytes_give_an_answer(
-            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 0..16),
+            bytes in prop::collection::vec(any::<u8>(), 0..400), pieces in pieces(),
         ) {
-            let mut frames = Frames::new();
-            let mut fed = 0;
-            'all: for chunk in chunks {
-                fed += chunk.len();
-                feed(&mut frames, &chunk);
-                loop {
-                    match frames.next::<ToParent<'_>>() {
-                        Ok(Some(_)) => {}
-                        Ok(None) => break,
-                        Err(_) => break 'all,
-                    }
+            for next in DIRECTIONS {
+                check(next, &bytes, &pieces);
+            }
+        }
+
+        /// A length and a kind that make sense, and any bytes after them.
+        #[test]
+        fn any_fields_give_an_answer(
+            kind in 0..9u8,
+            fields in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..200),
+            pieces in pieces(),
+        ) {
+            let mut bytes = ((fields.len() + 1) as u64).to_le_bytes().to_vec();
+            bytes.push(kind);
+            bytes.extend_from_slice(&fields);
+            for next in DIRECTIONS {
+                check(next, &bytes, &pieces);
+            }
+        }
+
+        #[test]
+        fn all_frames_come_out_however_they_are_read(
+            (way, sent) in stream(), pieces in pieces(),
+        ) {
+            let bytes = sent.concat();
+            check(DIRECTIONS[way], &bytes, &pieces);
+            prop_assert_eq!(all(DIRECTIONS[way], &bytes, &pieces), (sent, None));
+        }
+
+        /// One that is cut off is waited for; those before it are there.
+        #[test]
+        fn a_frame_that_is_cut_off_is_not_given(
+            (way, sent) in stream(), at in any::<prop::sample::Index>(),
+        ) {
+            let bytes = sent.concat();
+            let cut = at.index(bytes.len());
+            let (mut whole, mut end) = (Vec::new(), 0);
+            for frame in sent {
+                end += frame.len();
+                if end <= cut {
+                    whole.push(frame);
                 }
             }
-            prop_assert!(frames.buffer.capacity() <= 4 * CHUNK + 2 * fed);
+            prop_assert_eq!(all(DIRECTIONS[way], &bytes[..cut], &[cut]), (whole, None));
         }
 
         #[test]
         fn a_damaged_frame_gives_an_answer(
-            call: u64, bytes: Vec<u8>, at: prop::sample::Index, to: u8,
+            (way, sent) in stream(), at in any::<prop::sample::Index>(), to: u8, pieces in pieces(),
         ) {
-            let mut wire = Vec::new();
-            ToParent::Reply { call, ok: true, bytes: &bytes }.write(&mut wire);
-            let index = at.index(wire.len());
-            wire[index] = to;
-            let mut frames = Frames::new();
-            feed(&mut frames, &wire);
-            while let Ok(Some(_)) = frames.next::<ToParent<'_>>() {}
+            let mut bytes = sent.concat();
+            // The first bytes of a frame are its length and its kind.
+            let from = bytes.len().min(64);
+            let index = at.index(from);
+            bytes[index] = to;
+            check(DIRECTIONS[way], &bytes, &pieces);
+        }
+
+        #[test]
+        fn a_length_beyond_reason_is_an_error_or_waits(
+            length: u64, kind in 0..9u8, bytes in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let mut wire = length.to_le_bytes().to_vec();
+            wire.push(kind);
+            wire.extend_from_slice(&bytes);
+            for next in DIRECTIONS {
+                check(next, &wire, &[1]);
+                if length == 0 || length > LARGE {
+                    prop_assert!(all(next, &wire, &[wire.len()]).1.is_some());
+                }
+            }
         }
     }
 }

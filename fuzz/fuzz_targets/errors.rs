@@ -1,0 +1,6 @@
+//! Any bytes as a task's error.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| atasker_runtime::fuzzed::error(bytes));

@@ -1,0 +1,53 @@
+//! A task forks: does the copy of its worker process ever answer for it, or take another's call?
+
+use std::fs::File;
+use std::io::Write;
+
+use atasker::{MpPoolConfig, Supervisor, background_task};
+use atasker_tests::processes::Process;
+use atasker_tests::{FAR, Watchdog, eventually};
+
+/// Two processes come back from here, or one if the fork's copy ends first.
+#[background_task(tt = "mp")]
+fn forks(exits: bool) -> (u32, u32) {
+    // SAFETY: the copy has this thread alone; it does nothing but what the test is about.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 && exits {
+        // SAFETY: no preconditions.
+        unsafe { libc::_exit(3) };
+    }
+    (std::process::id(), child as u32)
+}
+
+#[background_task(tt = "mp")]
+fn notes(path: &str, n: u32) -> u32 {
+    let mut file = File::options().append(true).create(true).open(path).unwrap();
+    file.write_all(format!("{n}\n").as_bytes()).unwrap();
+    n
+}
+
+#[test]
+fn the_copy_is_nobody() {
+    let path = std::env::temp_dir().join(format!("atasker-{}-forks", std::process::id()));
+    let sup = Supervisor::builder().id("forks").mp_pool(MpPoolConfig::new(1)).build();
+    for round in 0..20 {
+        for exits in [true, false] {
+            let _watchdog = Watchdog::new(format!("round {round}, exits: {exits}"), FAR);
+            let _ = std::fs::remove_file(&path);
+            let forks = forks::builder(exits).supervisor(&sup).start();
+            let launch = |n| notes::builder(path.to_str().unwrap(), n).supervisor(&sup).start();
+            let tasks: Vec<_> = (0..20).map(launch).collect();
+            let (worker, child) = forks.join().unwrap();
+            assert_ne!(child, 0, "the copy has answered");
+            assert_eq!(sup.info().mp_pool.unwrap().workers[0].pid, worker);
+            for (n, task) in tasks.into_iter().enumerate() {
+                assert_eq!(task.join().unwrap(), n as u32);
+            }
+            eventually(|| Process::is_gone(child));
+            let lines = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(lines.lines().count(), 20, "{lines}");
+        }
+    }
+    std::fs::remove_file(path).unwrap();
+}
