@@ -144,7 +144,6 @@ fn starts_leaders(ctx: &TaskContext<(), u32>) {
 
 /// Killing the worker's group is not enough here.
 #[test]
-#[ignore = "groups of their own are not found yet"]
 fn that_has_left_the_group() {
     let _watchdog = Watchdog::new("a child in a group of its own", 2 * FAR);
     let sup = pool();

@@ -366,7 +366,9 @@ impl Inner {
             wanted = wanted.max(useful);
         }
         // After a failure one at a time, until one has shown that it can serve.
-        let most = if self.failures > 0 { 1usize.saturating_sub(starting) } else { usize::MAX };
+        let unproven = self.lanes.iter().filter(|lane| lane.is_open() && !lane.proven).count();
+        let coming = starting + unproven;
+        let most = if self.failures > 0 { 1usize.saturating_sub(coming) } else { usize::MAX };
         for _ in 0..wanted.min(most) {
             let free = self.lanes.iter().position(|lane| matches!(lane.stage, Stage::Empty));
             let index = match free {
