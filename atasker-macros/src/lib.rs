@@ -11,6 +11,7 @@ mod errors;
 mod expand;
 mod item;
 mod main_fn;
+mod worker;
 
 use proc_macro::TokenStream;
 
@@ -102,6 +103,12 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::background_task(args.into(), item.into()).into()
+}
+
+/// Makes a background worker of a function.
+#[proc_macro_attribute]
+pub fn background_worker(args: TokenStream, item: TokenStream) -> TokenStream {
+    worker::background_worker(args.into(), item.into()).into()
 }
 
 /// Launches a call, a closure or a future as a task, without an attribute at the function. It gives

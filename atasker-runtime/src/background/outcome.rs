@@ -9,7 +9,7 @@ use crate::error::TaskError;
 
 /// What one run says about the next.
 #[doc(hidden)]
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum RunEnd {
     /// Go on.
     Continue,
