@@ -49,8 +49,8 @@ mod supervisor;
 #[cfg(feature = "async")]
 pub use aloop::Aloop;
 pub use background::{
-    BackgroundWorker, CronError, EventWorker, IntervalWorker, Job, JobFn, JobHandle, Kind,
-    LoopWorker, Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerError,
+    BackgroundWorker, CronError, EventWorker, IntervalWorker, Job, JobFn, JobHandle, LoopWorker,
+    Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerError, WorkerHandle,
     WorkerHook, WorkerOutput,
 };
 pub use error::{

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::time::Duration;
 
 /// A process as `/proc/<pid>/stat` shows it.
 pub struct Process {
@@ -38,6 +39,20 @@ pub fn children() -> Vec<Process> {
 pub fn descriptors() -> usize {
     // One of them is that of the directory itself.
     fs::read_dir("/proc/self/fd").expect("there is a /proc").count() - 1
+}
+
+/// The CPU time that this process has used.
+pub fn cpu_time() -> Duration {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: the pointer is to a `rusage`, which a call that returns 0 has filled.
+    let usage = unsafe {
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
+        usage.assume_init()
+    };
+    let time = |t: libc::timeval| {
+        Duration::from_secs(t.tv_sec as u64) + Duration::from_micros(t.tv_usec as u64)
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 /// The names of this process's threads.

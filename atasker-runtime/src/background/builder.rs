@@ -39,7 +39,7 @@ use crate::supervisor::{Supervisor, supervisor};
 /// assert_eq!(worker.runs(), 3);
 /// ```
 #[must_use = "a builder does nothing until `run` or `run_async` gives the worker"]
-pub struct WorkerBuilder<W: Kind> {
+pub struct WorkerBuilder<W: WorkerHandle> {
     kind: WorkerKind,
     rhythm: Rhythm,
     first: Duration,
@@ -54,14 +54,14 @@ pub struct WorkerBuilder<W: Kind> {
     worker: PhantomData<fn() -> W>,
 }
 
-/// A kind of background worker.
-pub trait Kind {
+/// What a builder makes: one of the four kinds of background workers.
+pub trait WorkerHandle {
     /// What its builder has to know besides.
     #[doc(hidden)]
     type Extra: Default + Send;
 }
 
-impl<W: Kind> fmt::Debug for WorkerBuilder<W> {
+impl<W: WorkerHandle> fmt::Debug for WorkerBuilder<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerBuilder")
             .field("kind", &self.kind)
@@ -96,7 +96,7 @@ fn hook<M: 'static>(hook: impl WorkerHook<M>) -> Hook {
     Box::new(move |context| hook.call(context))
 }
 
-impl<W: Kind> WorkerBuilder<W> {
+impl<W: WorkerHandle> WorkerBuilder<W> {
     pub(super) fn new(kind: WorkerKind, rhythm: Rhythm, first: Duration) -> Self {
         WorkerBuilder {
             kind,
@@ -251,7 +251,7 @@ impl<W: Kind> WorkerBuilder<W> {
 /// What a worker without a queue runs.
 macro_rules! runs {
     ($worker:ident) => {
-        impl Kind for $worker {
+        impl WorkerHandle for $worker {
             type Extra = ();
         }
 
@@ -338,7 +338,7 @@ impl WorkerBuilder<EventWorker> {
     }
 }
 
-impl<T: Send + 'static> Kind for QueueWorker<T> {
+impl<T: Send + 'static> WorkerHandle for QueueWorker<T> {
     type Extra = QueueOptions<T>;
 }
 

@@ -26,6 +26,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::background::context::WorkerContext;
 use crate::background::outcome::{RunEnd, WorkerError};
 use crate::background::schedule::{Due, Now, Schedule};
+use crate::background::wall_clock;
 use crate::clock::{self, Stamp};
 use crate::error::TaskError;
 use crate::info::{BackgroundWorkerInfo, JobInfo, SupervisorInfo, WorkerKind};
@@ -276,6 +277,9 @@ impl Engine {
                     state.stop_told = false;
                     // Here, so that what the hooks ask for counts.
                     state.schedule.start(Now::read());
+                    if state.schedule.goes_by_the_wall_clock() && state.lives == 1 {
+                        wall_clock::watch(Weak::clone(&self.me));
+                    }
                     self.life.store(state.lives, Ordering::Release);
                     break state.lives;
                 }
@@ -524,6 +528,13 @@ impl Engine {
     /// Whether the caller is the worker's own function.
     pub(super) fn is_own(&self) -> bool {
         self.is_inside(&self.state.lock())
+    }
+
+    /// The wall clock was set: what goes by it is planned anew.
+    pub(super) fn clock_was_set(&self) {
+        let mut state = self.state.lock();
+        state.schedule.clock_was_set(Now::read());
+        self.go_on(state);
     }
 
     /// Makes the next run, if one is due and none is under way; else sees to it that somebody looks

@@ -143,6 +143,12 @@ macro_rules! worker {
             }
         }
 
+        impl From<$name> for BackgroundWorker {
+            fn from(worker: $name) -> Self {
+                worker.0
+            }
+        }
+
         impl Deref for $name {
             type Target = BackgroundWorker;
             fn deref(&self) -> &BackgroundWorker {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `schedule`, `cron` | when the next run is due; pure |
+//! | `wall_clock` | hearing of it when the wall clock is set |
 //! | `engine` | the phases of a worker's life, one run after the other |
 //! | `run` | where a run takes place: pool thread, own thread, aloop, worker process |
 //! | `outcome` | what a run comes to; errors |
@@ -23,8 +24,9 @@ mod outcome;
 mod queue;
 mod run;
 mod schedule;
+mod wall_clock;
 
-pub use builder::{Kind, WorkerBuilder, WorkerHook};
+pub use builder::{WorkerBuilder, WorkerHandle, WorkerHook};
 pub use context::WorkerContext;
 pub use cron::CronError;
 pub use handle::{BackgroundWorker, EventWorker, IntervalWorker, LoopWorker};

@@ -45,6 +45,23 @@ impl WorkerOutput for () {
     }
 }
 
+/// What a function returns that never does: `|| panic!(..)`. The type can only be named so.
+type Never = <fn() -> ! as Returns>::Output;
+
+trait Returns {
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
+}
+
+impl WorkerOutput for Never {
+    fn run_end(self) -> RunEnd {
+        self
+    }
+}
+
 impl WorkerOutput for bool {
     fn run_end(self) -> RunEnd {
         if self { RunEnd::Continue } else { RunEnd::Stop }

@@ -62,6 +62,12 @@ impl<T> Deref for QueueWorker<T> {
     }
 }
 
+impl<T> From<QueueWorker<T>> for BackgroundWorker {
+    fn from(worker: QueueWorker<T>) -> Self {
+        worker.worker
+    }
+}
+
 /// Where items wait.
 pub(super) trait Shelf<T>: Send {
     fn push(&mut self, item: T);

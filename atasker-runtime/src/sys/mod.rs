@@ -7,6 +7,7 @@
 //! | `link` | sockets, descriptors sent over them, bells |
 //! | `reap` | watching, ending and burying a worker process |
 //! | `worker` | what a fresh worker process does to itself |
+//! | `wall_clock` | hearing of it when the wall clock is set |
 //! | `overflow` | telling a stack overflow from another crash |
 //!
 //! Every descriptor made here is close-on-exec. All functions are safe to call; those that must
@@ -20,4 +21,5 @@ pub(crate) mod link;
 pub(crate) mod mapping;
 pub(crate) mod overflow;
 pub(crate) mod reap;
+pub(crate) mod wall_clock;
 pub(crate) mod worker;

@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod jobs;
 mod processes;
 mod threads;
 
@@ -9,5 +10,6 @@ use crate::measure::Row;
 pub fn all() -> Vec<Row> {
     let mut rows = threads::rows();
     rows.extend(processes::rows());
+    rows.extend(jobs::rows());
     rows
 }

@@ -1,0 +1,132 @@
+//! Rows of what recurs: jobs.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use atasker::{Job, PoolConfig, Supervisor};
+
+use crate::measure::{Better, Contender, Metric, Row, percentile};
+
+const LATENESS: &[Metric] = &[
+    Metric { name: "median", unit: "us", better: Better::Less },
+    Metric { name: "p99", unit: "us", better: Better::Less },
+];
+
+const CREATION: &[Metric] = &[
+    Metric { name: "create", unit: "us", better: Better::Less },
+    Metric { name: "cancel", unit: "us", better: Better::Less },
+];
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        Row {
+            id: "J1",
+            title: "a job every 5 ms on an idle machine: how late it begins",
+            metrics: LATENESS,
+            contenders: || {
+                vec![
+                    Contender::ours("atasker, plain", || || ours(false)),
+                    Contender::ours("atasker, async", || || ours(true)),
+                    Contender::peer("tokio interval, current-thread", || tokio_interval),
+                ]
+            },
+        },
+        Row {
+            id: "J2",
+            title: "100k jobs in an hour: each made, each canceled",
+            metrics: CREATION,
+            contenders: || {
+                vec![
+                    Contender::ours("atasker", || || many_jobs(100_000)),
+                    Contender::peer("tokio interval, a task each", || || many_intervals(100_000)),
+                ]
+            },
+        },
+    ]
+}
+
+const PERIOD: Duration = Duration::from_millis(5);
+const TURNS: u32 = 200;
+
+/// Median and 99th percentile of the microseconds from the plan to the run.
+fn ours(on_loop: bool) -> Vec<f64> {
+    let sup = Supervisor::builder().id("jobs").thread_pool(PoolConfig::new(2)).build();
+    let (tx, rx) = mpsc::channel();
+    let created = Instant::now();
+    let job = Job::every(PERIOD).after(PERIOD).times(TURNS.into());
+    let _job = if on_loop {
+        sup.create_job(job, move || {
+            let _ = tx.send(Instant::now());
+            async {}
+        })
+    } else {
+        sup.create_job(job, move || {
+            let _ = tx.send(Instant::now());
+        })
+    };
+    let turns: Vec<Instant> = rx.iter().collect();
+    // The plan is known: the moment of the creation, and whole periods from there.
+    let mut late: Vec<f64> = turns
+        .iter()
+        .enumerate()
+        .map(|(n, turn)| (*turn - created - PERIOD * (n as u32 + 1)).as_secs_f64() * 1e6)
+        .collect();
+    assert_eq!(late.len(), TURNS as usize);
+    vec![percentile(&mut late, 0.5), percentile(&mut late, 0.99)]
+}
+
+fn tokio_interval() -> Vec<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let mut interval = tokio::time::interval(PERIOD);
+        let created = interval.tick().await;
+        let mut late = Vec::new();
+        for n in 1..=TURNS {
+            interval.tick().await;
+            late.push((Instant::now() - created.into_std() - PERIOD * n).as_secs_f64() * 1e6);
+        }
+        vec![percentile(&mut late, 0.5), percentile(&mut late, 0.99)]
+    })
+}
+
+fn each(time: Duration, count: u32) -> f64 {
+    time.as_secs_f64() * 1e6 / f64::from(count)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn many_jobs(count: u32) -> Vec<f64> {
+    let sup = Supervisor::builder().id("jobs").thread_pool(PoolConfig::new(2)).build();
+    let begin = Instant::now();
+    let jobs: Vec<_> =
+        (0..count).map(|_| sup.create_job(Job::every(HOUR).after(HOUR), || ())).collect();
+    let created = begin.elapsed();
+    let begin = Instant::now();
+    jobs.iter().for_each(|job| job.cancel());
+    vec![each(created, count), each(begin.elapsed(), count)]
+}
+
+fn many_intervals(count: u32) -> Vec<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let begin = Instant::now();
+        let tasks: Vec<_> = (0..count)
+            .map(|_| {
+                tokio::spawn(async {
+                    let at = tokio::time::Instant::now() + HOUR;
+                    let mut interval = tokio::time::interval_at(at, HOUR);
+                    loop {
+                        interval.tick().await;
+                    }
+                })
+            })
+            .collect();
+        // Each has come to its sleep.
+        tokio::task::yield_now().await;
+        let created = begin.elapsed();
+        let begin = Instant::now();
+        tasks.iter().for_each(|task| task.abort());
+        tokio::task::yield_now().await;
+        vec![each(created, count), each(begin.elapsed(), count)]
+    })
+}
