@@ -478,7 +478,7 @@ mod results {
         fails(ctx)
     }
 
-    #[background_worker(on_error = |error| told(error), name = "mp_err", tt = "mp")]
+    #[background_worker(on_error = |e| { assert!(!e.worker().is_empty()); told(e) }, name = "mp_err", tt = "mp")]
     fn mp_err(ctx: &WorkerContext) -> Result<(), String> {
         fails(ctx)
     }
@@ -600,16 +600,19 @@ mod processes {
         process_result = note,
         priority = "low"
     )]
-    fn values<'a>(
+    fn values<'a, 'b>(
         ctx: &WorkerContext,
         owned: String,
         text: &'a str,
-        bytes: &[u8],
+        bytes: &'b [u8],
         numbers: &[u32],
         point: &(u8, u8),
         path: &Path,
         (a, mut b): (u8, u8),
-    ) -> Told {
+    ) -> Told
+    where
+        'a: 'b,
+    {
         b += 1;
         if ctx.runs() < 2 {
             ctx.trigger();

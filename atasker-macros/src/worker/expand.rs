@@ -73,7 +73,11 @@ impl Plan {
         };
         quote! {
             #(#docs)* #(#everywhere)* #(#about)*
-            #[allow(single_use_lifetimes, unused_lifetimes)]
+            // Few, for they hold in the body, too.
+            #[allow(
+                single_use_lifetimes, unused_lifetimes, clippy::extra_unused_lifetimes,
+                clippy::too_many_arguments, clippy::type_complexity
+            )]
             #vis fn #ident #generics (#(#names: #types),*) -> #worker #where_clause {
                 #body
             }

@@ -48,7 +48,8 @@ impl WorkerOutput for () {
 /// What a function returns that never does: `|| panic!(..)`. The type can only be named so.
 type Never = <fn() -> ! as Returns>::Output;
 
-trait Returns {
+#[doc(hidden)]
+pub trait Returns {
     type Output;
 }
 
