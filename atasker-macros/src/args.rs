@@ -123,14 +123,15 @@ impl Form {
 }
 
 impl Words {
+    /// The key that is meant by a word, rightly written or not.
+    fn meant(&self, name: &str) -> Option<&'static str> {
+        let right = self.keys.iter().find(|key| **key == name).copied();
+        let alias = || self.aliases.iter().find(|(alias, _)| *alias == name).map(|(_, key)| *key);
+        right.or_else(alias).or_else(|| nearest(name, self.keys))
+    }
+
     fn unknown(&self, name: &str) -> String {
-        let meant = self
-            .aliases
-            .iter()
-            .find(|(alias, _)| *alias == name)
-            .map(|(_, key)| *key)
-            .or_else(|| nearest(name, self.keys));
-        match meant {
+        match self.meant(name) {
             Some(key) => format!("unknown key `{name}`: did you mean `{key}`?"),
             None => format!("unknown key `{name}`: the keys are {}", list(self.keys)),
         }
@@ -197,13 +198,18 @@ impl Options {
         } else if words.flags.contains(&name.as_str()) {
             None
         } else {
+            if let Some(meant) = words.meant(&name) {
+                self.worker.note(meant);
+            }
             return Err(syn::Error::new(key.span(), words.no_value(&name)));
         };
-        if !input.is_empty() && !input.peek(Token![,]) {
-            return Err(input.error("expected `,` before the next key"));
-        }
+        let no_comma = (!input.is_empty() && !input.peek(Token![,]))
+            .then(|| input.error("expected `,` before the next key"));
         let _ = input.parse::<Option<Token![,]>>()?;
 
+        if let Some(meant) = words.meant(&name) {
+            self.worker.note(meant);
+        }
         if !words.keys.contains(&name.as_str()) {
             errors.at(key.span(), words.unknown(&name));
         } else if seen.contains(&name) {
@@ -212,7 +218,7 @@ impl Options {
             errors.push(error);
         }
         seen.push(name);
-        Ok(())
+        no_comma.map_or(Ok(()), Err)
     }
 
     fn set(&mut self, key: &Ident, name: &str, value: Option<Expr>, form: Form) -> syn::Result<()> {
@@ -245,7 +251,7 @@ impl Options {
             }
             "on_error" => {
                 let returns = " -> ControlFlow<()>";
-                function(&value, "`on_error`", "WorkerError", returns, name, "on_error")?;
+                function(&value, "`on_error`", "WorkerError", returns, name, "told")?;
                 self.setter(key, name, quote!(#value));
             }
             "supervisor" => {

@@ -381,3 +381,21 @@ pub(crate) fn elide_lifetimes(ty: &Type) -> Type {
     Elide.visit_type_mut(&mut ty);
     ty
 }
+
+/// The type with every lifetime and every reference `'static`, for use where nothing can be elided.
+pub(crate) fn static_lifetimes(ty: &Type) -> Type {
+    struct Static;
+    impl VisitMut for Static {
+        fn visit_type_reference_mut(&mut self, reference: &mut syn::TypeReference) {
+            reference.lifetime.get_or_insert_with(|| parse_quote!('static));
+            syn::visit_mut::visit_type_reference_mut(self, reference);
+        }
+        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+            lifetime.ident = Ident::new("static", lifetime.ident.span());
+        }
+        fn visit_type_bare_fn_mut(&mut self, _: &mut syn::TypeBareFn) {}
+    }
+    let mut ty = ty.clone();
+    Static.visit_type_mut(&mut ty);
+    ty
+}

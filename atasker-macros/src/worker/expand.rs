@@ -1,7 +1,7 @@
 //! The constructor.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Ident, ReturnType, Type, parse_quote, parse_quote_spanned};
 
@@ -9,7 +9,7 @@ use super::keys::{Kind, Order};
 use super::own::Own;
 use crate::args::{Options, Place};
 use crate::expand::{Entry, body, respan, unraw};
-use crate::item::{Context, Param, TaskFn, elide_lifetimes, impl_trait};
+use crate::item::{Context, Param, TaskFn, elide_lifetimes, impl_trait, static_lifetimes};
 
 struct Plan {
     f: TaskFn,
@@ -48,13 +48,22 @@ impl Plan {
             Kind::Interval => quote!(::atasker::IntervalWorker),
             Kind::Event => quote!(::atasker::EventWorker),
             Kind::Queue => {
-                // Without an item, that was the mistake.
-                let item = self.item().map_or(quote!(()), |item| {
-                    let ty = &item.ty;
-                    quote!(#ty)
-                });
+                let item = self.item_type();
                 quote!(::atasker::QueueWorker<#item>)
             }
+        }
+    }
+
+    fn item_type(&self) -> TokenStream {
+        match self.item() {
+            // Of what may be the mistake, something that can stand there.
+            Some(item) if self.failed && impl_trait(&item.ty).is_none() => {
+                let given = Own::given(item);
+                let ty = syn::parse2(given).expect("a type");
+                static_lifetimes(&ty).into_token_stream()
+            }
+            Some(item) if !self.failed => item.ty.to_token_stream(),
+            _ => quote!(()),
         }
     }
 
@@ -66,11 +75,8 @@ impl Plan {
         let worker = self.worker_type();
         let names: Vec<&Ident> = self.own().iter().map(|param| &param.name).collect();
         let types = self.own().iter().map(Own::given);
-        let body = if self.failed {
-            quote!({ let _ = (#(#names,)*); ::atasker::__private::never() })
-        } else {
-            self.body()
-        };
+        let receiver = f.receiver.as_ref().map(|receiver| quote!(#receiver,));
+        let body = if self.failed { self.no_body(&names) } else { self.body() };
         quote! {
             #(#docs)* #(#everywhere)* #(#about)*
             // Few, for they hold in the body, too.
@@ -78,9 +84,26 @@ impl Plan {
                 single_use_lifetimes, unused_lifetimes, clippy::extra_unused_lifetimes,
                 clippy::too_many_arguments, clippy::type_complexity
             )]
-            #vis fn #ident #generics (#(#names: #types),*) -> #worker #where_clause {
+            #vis fn #ident #generics (#receiver #(#names: #types),*) -> #worker #where_clause {
                 #body
             }
+        }
+    }
+
+    /// In place of what would be done, if this compiled.
+    fn no_body(&self, names: &[&Ident]) -> TokenStream {
+        let f = &self.f;
+        let unused = (f.receiver.is_none() && !f.names_self_type()).then(|| {
+            // Mistakes in there are reported, too; those that were must not be once more.
+            let mut sig = f.sig.clone();
+            (sig.variadic, sig.constness) = (None, None);
+            let hidden = format_ident!("__atasker_body");
+            body(f, sig, &hidden, &quote!(), &quote!(#[allow(dead_code)]))
+        });
+        quote! {
+            #unused
+            let _ = (#(#names,)*);
+            ::atasker::__private::never()
         }
     }
 
@@ -220,7 +243,7 @@ impl Plan {
         let call = quote!(#call #awaits);
         let call = match self.processes_result() {
             true => call,
-            false => quote_spanned!(at=> ::atasker::__private::run_end(#call)),
+            false => respan(quote!(::atasker::__private::run_end(#call)), at),
         };
 
         let text: Type = parse_quote!(::std::string::String);
@@ -339,7 +362,12 @@ impl<'a> Via<'a> {
             Kind::Queue => quote!(::atasker::QueueWorker<__I>),
             _ => self.plan.worker_type(),
         };
+        let at = match self.plan.place {
+            Place::Async => self.plan.blame(),
+            _ => self.plan.f.sig.ident.span().resolved_at(Span::call_site()),
+        };
         let Via { generics, params, arguments, prepared, .. } = self;
+        let call = quote_spanned!(at=> __worker(__builder, #(#arguments),*));
         quote! {
             #[allow(clippy::all)]
             fn __worker<#(#generics),*>(
@@ -349,7 +377,7 @@ impl<'a> Via<'a> {
                 #(#prepared)*
                 #builder
             }
-            __worker(__builder, #(#arguments),*)
+            #call
         }
     }
 

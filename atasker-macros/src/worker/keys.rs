@@ -81,6 +81,8 @@ pub(crate) struct WorkerKeys {
     pub(crate) queue_limit: Option<(Ident, Expr)>,
     pub(crate) event: Option<Ident>,
     pub(crate) process_result: Option<Expr>,
+    /// By the keys that were meant, also where they or their values are wrong.
+    kind: Kind,
 }
 
 impl WorkerKeys {
@@ -202,12 +204,18 @@ impl WorkerKeys {
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        match (&self.queue, &self.event, self.time()) {
-            (Some(_), ..) => Kind::Queue,
-            (_, Some(_), _) => Kind::Event,
-            (_, _, Some(_)) => Kind::Interval,
+        self.kind
+    }
+
+    /// That key was meant.
+    pub(crate) fn note(&mut self, key: &str) {
+        let kind = match key {
+            "interval" | "delay" | "delay_before" | "overrun" => Kind::Interval,
+            "event" => Kind::Event,
+            "queue" | "queue_limit" => Kind::Queue,
             _ => Kind::Loop,
-        }
+        };
+        self.kind = self.kind.max(kind);
     }
 
     /// A builder of the worker; one with a queue gets that later.
@@ -230,11 +238,12 @@ impl WorkerKeys {
     }
 }
 
-/// The kinds of workers.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The kinds of workers. Where keys of two are given, which is a mistake, the latter is assumed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Kind {
+    #[default]
     Loop,
     Interval,
-    Queue,
     Event,
+    Queue,
 }

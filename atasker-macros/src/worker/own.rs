@@ -57,6 +57,8 @@ fn sized(ty: &Type) -> TokenStream {
             // Somebody's own type of that name is its own owner if it is `Clone`.
             quote!(<#ty as ::std::borrow::ToOwned>::Owned)
         }
+        // That was reported.
+        Type::TraitObject(object) => quote!(::std::boxed::Box<#object>),
         ty => quote!(#ty),
     }
 }
