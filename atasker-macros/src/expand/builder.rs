@@ -204,6 +204,7 @@ impl Plan {
             context: f.context.as_ref(),
             params: f.params.iter().map(|param| (param.ty.clone(), param.span())).collect(),
             result: f.result(),
+            run: false,
             values: names.map(|name| quote!(#name)).collect(),
         }
         .expand()

@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Ident, ReturnType, Type, parse_quote, parse_quote_spanned};
+use syn::{Ident, ReturnType, Type, parse_quote};
 
 use super::keys::{Kind, Order};
 use super::own::Own;
@@ -229,7 +229,6 @@ impl Plan {
         } else {
             parse_quote!(::atasker::__private::RunEnd)
         };
-        let reply: Type = parse_quote_spanned!(at=> (#result, ::core::primitive::bool));
         let is_async = f.sig.asyncness;
         let (generics, where_clause) = (&f.sig.generics, &f.sig.generics.where_clause);
         let types = f.params.iter().map(|param| &param.ty);
@@ -273,7 +272,8 @@ impl Plan {
             is_async: is_async.is_some(),
             context: Some(&task),
             params,
-            result: reply.clone(),
+            result: result.clone(),
+            run: true,
             values,
         }
         .expand();
@@ -285,7 +285,7 @@ impl Plan {
                     __name: ::std::string::String,
                     __runs: ::core::primitive::u64,
                     #(#shares: #types),*
-                ) -> #reply #where_clause {
+                ) -> (#result, ::core::primitive::bool) #where_clause {
                     let __context = ::atasker::__private::worker_context(__task, __name, __runs);
                     let __result = #call;
                     (__result, ::atasker::__private::was_triggered(&__context))

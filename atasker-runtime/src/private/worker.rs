@@ -5,6 +5,8 @@ pub use crate::background::RunEnd;
 use crate::background::WorkerContext;
 use crate::background::WorkerOutput;
 #[cfg(feature = "mp")]
+use crate::error::{CodecStage, TaskError};
+#[cfg(feature = "mp")]
 use crate::task::context::TaskContext;
 
 /// What a result says about the next run, as it travels from a worker process.
@@ -22,6 +24,25 @@ pub fn worker_context(task: &TaskContext, name: String, runs: u64) -> WorkerCont
 #[cfg(feature = "mp")]
 pub fn was_triggered(context: &WorkerContext) -> bool {
     context.was_triggered()
+}
+
+/// Appends to a reply whether the run has asked for another one.
+#[cfg(feature = "mp")]
+pub fn add_run(again: bool, reply: &mut Vec<u8>) {
+    reply.push(u8::from(again));
+}
+
+/// The result itself, and what was appended.
+#[cfg(feature = "mp")]
+pub fn split_run(reply: &[u8]) -> Result<(&[u8], bool), TaskError> {
+    match reply.split_last() {
+        Some((again, result)) => Ok((result, *again != 0)),
+        None => Err(TaskError::Codec {
+            stage: CodecStage::DecodeResult,
+            type_name: "bool".to_owned(),
+            detail: "the reply of a run is empty".to_owned(),
+        }),
+    }
 }
 
 #[cfg(feature = "async")]
