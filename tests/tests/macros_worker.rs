@@ -498,6 +498,58 @@ mod results {
         }
     }
 
+    fn end(error: &WorkerError) -> ControlFlow<()> {
+        assert!(error.is_panic(), "{error}");
+        ControlFlow::Break(())
+    }
+
+    #[background_worker(on_error = end)]
+    fn thread_never() -> ! {
+        panic!("on a thread")
+    }
+
+    #[background_worker(on_error = end)]
+    async fn loop_never() -> ! {
+        panic!("on an aloop")
+    }
+
+    #[background_worker(on_error = end, tt = "mp")]
+    fn mp_never() -> ! {
+        panic!("in a process")
+    }
+
+    #[background_worker(on_error = end, process_result = |_| panic!("of a thread"))]
+    fn thread_processed() -> u32 {
+        1
+    }
+
+    #[background_worker(on_error = end, process_result = |_| panic!("of an aloop"))]
+    async fn loop_processed() -> u32 {
+        1
+    }
+
+    #[background_worker(on_error = end, process_result = |_| panic!("of a process"), tt = "mp")]
+    fn mp_processed() -> u32 {
+        1
+    }
+
+    /// Whoever panics.
+    #[test]
+    fn panics_are_told() {
+        for worker in [
+            thread_never(),
+            loop_never(),
+            mp_never(),
+            thread_processed(),
+            loop_processed(),
+            mp_processed(),
+        ] {
+            worker.start();
+            eventually(|| !worker.is_started());
+            assert_eq!(worker.runs(), 1, "{}", worker.name());
+        }
+    }
+
     static SUM: AtomicU64 = AtomicU64::new(0);
 
     fn add(point: &Point) {

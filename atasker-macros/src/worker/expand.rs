@@ -279,7 +279,7 @@ impl Plan {
         .expand();
         quote! {
             {
-                #[allow(clippy::all)]
+                #[allow(clippy::all, unreachable_code)]
                 #is_async fn __atasker_run #generics (
                     __task: &::atasker::TaskContext,
                     __name: ::std::string::String,
