@@ -1,4 +1,4 @@
-//! The keys of the attribute and of `background!`, parsed with their spans.
+//! The keys of the attributes and of `background!`, parsed with their spans.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -8,6 +8,7 @@ use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Token};
 
 use crate::errors::{Errors, nearest};
+use crate::worker::{self, WorkerKeys};
 
 /// Where a task runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,11 +26,26 @@ pub(crate) enum Companion {
     None,
 }
 
-/// Who reads the keys: not all of them make sense at both.
+/// Who reads the keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
+    /// `#[background_task]`.
     Attribute,
+    /// `background!`.
     Call,
+    /// `#[background_worker]`.
+    Worker,
+}
+
+/// The words that a form knows.
+pub(crate) struct Words {
+    pub(crate) keys: &'static [&'static str],
+    /// Keys that may stand without a value.
+    pub(crate) flags: &'static [&'static str],
+    /// What people write who come from elsewhere, and the key that they mean.
+    pub(crate) aliases: &'static [(&'static str, &'static str)],
+    /// Values that are written without their key.
+    pub(crate) values: &'static [(&'static str, &'static str)],
 }
 
 /// What was said, each with the key that said it.
@@ -41,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) aloop: Option<(Ident, Expr)>,
     pub(crate) codec: Option<(Ident, Codec)>,
     pub(crate) companion: Companion,
+    /// Those of a background worker.
+    pub(crate) worker: WorkerKeys,
     /// Calls of the builder's setters for the keys that need nothing else.
     setters: Vec<TokenStream>,
 }
@@ -52,38 +70,84 @@ pub(crate) enum Codec {
     Msgpack,
 }
 
-const KEYS: [&str; 12] = [
-    "priority",
-    "tt",
-    "name",
-    "delay",
-    "timeout",
-    "retries",
-    "retry_delay",
-    "callback",
-    "supervisor",
-    "aloop",
-    "companion",
-    "codec",
-];
+const TASK: Words = Words {
+    keys: &[
+        "priority",
+        "tt",
+        "name",
+        "delay",
+        "timeout",
+        "retries",
+        "retry_delay",
+        "callback",
+        "supervisor",
+        "aloop",
+        "companion",
+        "codec",
+    ],
+    flags: &[],
+    aliases: &[
+        ("prio", "priority"),
+        ("task_type", "tt"),
+        ("type", "tt"),
+        ("kind", "tt"),
+        ("retry", "retries"),
+        ("max_retries", "retries"),
+        ("backoff", "retry_delay"),
+        ("on_complete", "callback"),
+        ("on_done", "callback"),
+        ("limit", "timeout"),
+        ("after", "delay"),
+        ("sup", "supervisor"),
+        ("r#loop", "aloop"),
+        ("format", "codec"),
+    ],
+    values: &[
+        ("mp", "tt"),
+        ("thread", "tt"),
+        ("async", "tt"),
+        ("low", "priority"),
+        ("normal", "priority"),
+        ("high", "priority"),
+        ("critical", "priority"),
+    ],
+};
 
-/// What people write who come from elsewhere.
-const ALIASES: [(&str, &str); 14] = [
-    ("prio", "priority"),
-    ("task_type", "tt"),
-    ("type", "tt"),
-    ("kind", "tt"),
-    ("retry", "retries"),
-    ("max_retries", "retries"),
-    ("backoff", "retry_delay"),
-    ("on_complete", "callback"),
-    ("on_done", "callback"),
-    ("limit", "timeout"),
-    ("after", "delay"),
-    ("sup", "supervisor"),
-    ("r#loop", "aloop"),
-    ("format", "codec"),
-];
+impl Form {
+    fn words(self) -> &'static Words {
+        match self {
+            Form::Attribute | Form::Call => &TASK,
+            Form::Worker => &worker::WORDS,
+        }
+    }
+}
+
+impl Words {
+    /// The key that is meant by a word, rightly written or not.
+    fn meant(&self, name: &str) -> Option<&'static str> {
+        let right = self.keys.iter().find(|key| **key == name).copied();
+        let alias = || self.aliases.iter().find(|(alias, _)| *alias == name).map(|(_, key)| *key);
+        right.or_else(alias).or_else(|| nearest(name, self.keys))
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        match self.meant(name) {
+            Some(key) => format!("unknown key `{name}`: did you mean `{key}`?"),
+            None => format!("unknown key `{name}`: the keys are {}", list(self.keys)),
+        }
+    }
+
+    /// The message for a word without `=`.
+    fn no_value(&self, name: &str) -> String {
+        if let Some((_, key)) = self.values.iter().find(|(value, _)| *value == name) {
+            return format!("expected `key = value`: did you mean `{key} = \"{name}\"`?");
+        }
+        match self.keys.contains(&name) {
+            true => format!("`{name}` needs a value: write `{}`", example(name)),
+            false => self.unknown(name),
+        }
+    }
+}
 
 impl Options {
     /// Reads `key = value, ...`. What is wrong goes to `errors`; the rest is used.
@@ -95,6 +159,7 @@ impl Options {
             aloop: None,
             codec: None,
             companion: Companion::Same,
+            worker: WorkerKeys::default(),
             setters: Vec::new(),
         };
         let mut seen: Vec<String> = Vec::new();
@@ -120,34 +185,47 @@ impl Options {
         }
         let key = input.call(Ident::parse_any)?;
         let name = key.to_string();
-        if !input.peek(Token![=]) {
-            return Err(syn::Error::new(key.span(), no_value(&name)));
-        }
-        input.parse::<Token![=]>()?;
-        if input.is_empty() || input.peek(Token![,]) {
-            return Err(syn::Error::new(
-                key.span(),
-                format!("the value is missing: write `{}`", example(&name)),
-            ));
-        }
-        let value = input.parse::<Expr>()?;
-        if !input.is_empty() && !input.peek(Token![,]) {
-            return Err(input.error("expected `,` before the next key"));
-        }
+        let words = form.words();
+        let value = if input.peek(Token![=]) {
+            input.parse::<Token![=]>()?;
+            if input.is_empty() || input.peek(Token![,]) {
+                return Err(syn::Error::new(
+                    key.span(),
+                    format!("the value is missing: write `{}`", example(&name)),
+                ));
+            }
+            Some(input.parse::<Expr>()?)
+        } else if words.flags.contains(&name.as_str()) {
+            None
+        } else {
+            if let Some(meant) = words.meant(&name) {
+                self.worker.note(meant);
+            }
+            return Err(syn::Error::new(key.span(), words.no_value(&name)));
+        };
+        let no_comma = (!input.is_empty() && !input.peek(Token![,]))
+            .then(|| input.error("expected `,` before the next key"));
         let _ = input.parse::<Option<Token![,]>>()?;
 
-        if !KEYS.contains(&name.as_str()) {
-            errors.at(key.span(), unknown(&name));
+        if let Some(meant) = words.meant(&name) {
+            self.worker.note(meant);
+        }
+        if !words.keys.contains(&name.as_str()) {
+            errors.at(key.span(), words.unknown(&name));
         } else if seen.contains(&name) {
             errors.at(key.span(), format!("`{name}` is given twice: keep one of the two"));
         } else if let Err(error) = self.set(&key, &name, value, form) {
             errors.push(error);
         }
         seen.push(name);
-        Ok(())
+        no_comma.map_or(Ok(()), Err)
     }
 
-    fn set(&mut self, key: &Ident, name: &str, value: Expr, form: Form) -> syn::Result<()> {
+    fn set(&mut self, key: &Ident, name: &str, value: Option<Expr>, form: Form) -> syn::Result<()> {
+        if form == Form::Worker && WorkerKeys::KEYS.contains(&name) {
+            return self.worker.set(key, name, value);
+        }
+        let value = value.expect("only flags go without");
         match name {
             "tt" => self.tt = Some((place(&value)?, value.span())),
             "priority" => {
@@ -168,8 +246,13 @@ impl Options {
                 }
             }
             "callback" => {
-                callback(&value)?;
+                function(&value, "a callback", "Result<R, TaskError>", "", name, "on_done")?;
                 self.setter(key, "on_complete", quote!(#value));
+            }
+            "on_error" => {
+                let returns = " -> ControlFlow<()>";
+                function(&value, "`on_error`", "WorkerError", returns, name, "told")?;
+                self.setter(key, name, quote!(#value));
             }
             "supervisor" => {
                 if let Expr::Lit(_) = &value {
@@ -239,18 +322,6 @@ impl Options {
     }
 }
 
-fn unknown(name: &str) -> String {
-    let meant = ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == name)
-        .map(|(_, key)| *key)
-        .or_else(|| nearest(name, &KEYS));
-    match meant {
-        Some(key) => format!("unknown key `{name}`: did you mean `{key}`?"),
-        None => format!("unknown key `{name}`: the keys are {}", list(&KEYS)),
-    }
-}
-
 fn list(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
@@ -261,6 +332,12 @@ fn example(key: &str) -> String {
         "tt" => "\"mp\"",
         "name" => "\"resize\"",
         "delay" | "timeout" | "retry_delay" => "\"5s\"",
+        "interval" | "delay_before" => "\"1s\"",
+        "queue_limit" => "100",
+        "overrun" => "\"burst\"",
+        "queue" => "\"priority\"",
+        "process_result" => "|result| println!(\"{result:?}\")",
+        "on_error" => "|_| ControlFlow::Break(())",
         "retries" => "3",
         "callback" => "|result| println!(\"{result:?}\")",
         "supervisor" => "&MINE",
@@ -272,23 +349,7 @@ fn example(key: &str) -> String {
     format!("{key} = {value}")
 }
 
-/// The message for a word without `=`.
-fn no_value(name: &str) -> String {
-    match name {
-        "mp" | "thread" | "async" => {
-            format!("expected `key = value`: did you mean `tt = \"{name}\"`?")
-        }
-        "low" | "normal" | "high" | "critical" => {
-            format!("expected `key = value`: did you mean `priority = \"{name}\"`?")
-        }
-        _ if KEYS.contains(&name) => {
-            format!("`{name}` needs a value: write `{}`", example(name))
-        }
-        _ => unknown(name),
-    }
-}
-
-fn string(value: &Expr) -> Option<&LitStr> {
+pub(crate) fn string(value: &Expr) -> Option<&LitStr> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
         Expr::Group(group) => string(&group.expr),
@@ -297,7 +358,7 @@ fn string(value: &Expr) -> Option<&LitStr> {
 }
 
 /// A path of a single word: what is written when the quotes are forgotten.
-fn word(value: &Expr) -> Option<String> {
+pub(crate) fn word(value: &Expr) -> Option<String> {
     match value {
         Expr::Path(ExprPath { qself: None, path, .. }) => Some(path.get_ident()?.to_string()),
         _ => None,
@@ -311,7 +372,7 @@ fn not_literal_but_str(value: &Expr, message: &str) -> syn::Result<()> {
     }
 }
 
-fn choose<T: Copy>(
+pub(crate) fn choose<T: Copy>(
     what: &str,
     key: &str,
     text: &str,
@@ -382,7 +443,7 @@ fn priority(value: Expr, form: Form) -> syn::Result<TokenStream> {
         ));
     }
     // In a call, a variable may have that name.
-    if form == Form::Attribute
+    if form != Form::Call
         && let Some(word) = word(&value)
         && choices.iter().any(|(name, _)| *name == word)
     {
@@ -457,7 +518,7 @@ const UNITS: [(&str, u64); 6] = [
     ("h", 3_600_000_000_000),
 ];
 
-fn nanoseconds(text: &str) -> Result<u64, String> {
+pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'));
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
@@ -513,17 +574,30 @@ fn retries(value: Expr) -> syn::Result<Option<TokenStream>> {
     }
 }
 
-fn callback(value: &Expr) -> syn::Result<()> {
+/// The path of a function of one argument, `&takes`, or a closure.
+pub(crate) fn function(
+    value: &Expr,
+    what: &str,
+    takes: &str,
+    returns: &str,
+    key: &str,
+    example: &str,
+) -> syn::Result<()> {
     match value {
         Expr::Lit(_) => Err(syn::Error::new(
             value.span(),
-            "a callback is the path of a `fn(&Result<R, TaskError>)`, or a closure: \
-             write `callback = on_done`",
+            format!(
+                "{what} is the path of a `fn(&{takes}){returns}`, or a closure: \
+                 write `{key} = {example}`"
+            ),
         )),
-        Expr::Closure(closure) if closure.inputs.len() != 1 => Err(syn::Error::new(
-            value.span(),
-            "a callback takes one argument, `&Result<R, TaskError>`: write `callback = |result| ..`",
-        )),
+        Expr::Closure(closure) if closure.inputs.len() != 1 => {
+            let name = if key == "on_error" { "error" } else { "result" };
+            Err(syn::Error::new(
+                value.span(),
+                format!("{what} takes one argument, `&{takes}`: write `{key} = |{name}| ..`"),
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -565,10 +639,10 @@ mod tests {
 
     #[test]
     fn unknown_keys_name_the_right_one() {
-        assert!(unknown("prioriy").contains("did you mean `priority`?"));
-        assert!(unknown("on_complete").contains("did you mean `callback`?"));
-        assert!(unknown("colour").contains("`retry_delay`"));
-        assert!(no_value("mp").contains("tt = \"mp\""));
-        assert!(no_value("timeout").contains("timeout = \"5s\""));
+        assert!(TASK.unknown("prioriy").contains("did you mean `priority`?"));
+        assert!(TASK.unknown("on_complete").contains("did you mean `callback`?"));
+        assert!(TASK.unknown("colour").contains("`retry_delay`"));
+        assert!(TASK.no_value("mp").contains("tt = \"mp\""));
+        assert!(TASK.no_value("timeout").contains("timeout = \"5s\""));
     }
 }

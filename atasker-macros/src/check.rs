@@ -7,7 +7,7 @@ use syn::{GenericParam, Type};
 
 use crate::args::{Companion, Options, Place};
 use crate::errors::Errors;
-use crate::item::{TaskFn, borrows, impl_trait, is_mut_reference};
+use crate::item::{Role, TaskFn, borrows, impl_trait, is_mut_reference};
 
 /// Where the function runs: as it was said, or by its kind.
 pub(crate) fn place(options: &Options, f: &TaskFn) -> Place {
@@ -34,36 +34,56 @@ pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     }
 }
 
-fn qualifiers(f: &TaskFn, errors: &mut Errors) {
-    if let Some(attr) = f.attrs.body.iter().find(|attr| is_task(attr)) {
-        errors.on(attr, "#[background_task] is given twice: put all keys into one");
+/// What can't stand at a function of either kind.
+pub(crate) fn qualifiers(f: &TaskFn, errors: &mut Errors) {
+    let (attribute, noun) = (f.role.attribute(), f.role.noun());
+    if let Some(attr) = f.attrs.body.iter().find(|attr| is_ours(attr)) {
+        errors.on(
+            attr,
+            match attr.path().segments.last().is_some_and(|last| last.ident == attribute) {
+                true => format!("#[{attribute}] is given twice: put all keys into one"),
+                false => "a function is made a task or a worker, not both: keep one attribute, \
+                          and write a second function that calls the first"
+                    .to_owned(),
+            },
+        );
     }
     if let Some(token) = &f.sig.unsafety {
         errors.on(
             token,
-            "an unsafe fn can't be a task: nobody could keep its promise when it runs; \
-             write a safe fn around it",
+            format!(
+                "an unsafe fn can't be a {noun}: nobody could keep its promise when it runs; \
+                 write a safe fn around it"
+            ),
         );
     }
     if let Some(abi) = &f.sig.abi {
-        errors.on(abi, "an extern fn can't be a task: write a plain fn that calls it");
+        errors.on(abi, format!("an extern fn can't be a {noun}: write a plain fn that calls it"));
     }
     if let Some(token) = &f.sig.constness {
-        errors.on(token, "a const fn can't be a task: to launch one is no constant");
+        errors.on(
+            token,
+            match f.role {
+                Role::Task => "a const fn can't be a task: to launch one is no constant",
+                Role::Worker => "a const fn can't be a worker: to make one is no constant",
+            },
+        );
     }
     if let Some(variadic) = &f.sig.variadic {
-        errors.on(variadic, "a variadic fn can't be a task");
+        errors.on(variadic, format!("a variadic fn can't be a {noun}"));
     }
     for param in &f.params {
         if let Some(attr) = param.arg.attrs.iter().find(|a| a.path().is_ident("cfg")) {
-            errors.on(attr, "`cfg` on a parameter is not supported by #[background_task]");
+            errors.on(attr, format!("`cfg` on a parameter is not supported by #[{attribute}]"));
         }
     }
 }
 
-/// The attribute itself, by whatever path.
-pub(crate) fn is_task(attr: &syn::Attribute) -> bool {
-    attr.path().segments.last().is_some_and(|segment| segment.ident == "background_task")
+/// One of the two attributes itself, by whatever path.
+pub(crate) fn is_ours(attr: &syn::Attribute) -> bool {
+    attr.path().segments.last().is_some_and(|last| {
+        [Role::Task, Role::Worker].iter().any(|role| last.ident == role.attribute())
+    })
 }
 
 fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
@@ -99,19 +119,25 @@ fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
 }
 
 /// A context that is not where, or not as, the supervisor gives it.
-fn context(f: &TaskFn, errors: &mut Errors) {
+pub(crate) fn context(f: &TaskFn, errors: &mut Errors) {
     for ty in &f.misplaced {
         errors.on(
             ty,
-            match is_mut_reference(ty) {
-                true => "a context is shared, never changed: write `&TaskContext<I, O>`",
-                false => "the supervisor gives the context: make it the first parameter",
+            match (is_mut_reference(ty), f.role) {
+                (true, Role::Task) => {
+                    "a context is shared, never changed: write `&TaskContext<I, O>`"
+                }
+                (true, Role::Worker) => {
+                    "a context is shared, never changed: write `&WorkerContext`"
+                }
+                (false, _) => "the supervisor gives the context: make it the first parameter",
             },
         );
     }
 }
 
-fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
+/// Whether it can run where it shall.
+pub(crate) fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
     let place = place(options, f);
     match (options.tt, &f.sig.asyncness) {
         (Some((Place::Async, span)), None) => errors
@@ -178,7 +204,7 @@ fn owned(options: &Options, f: &TaskFn, errors: &mut Errors) {
     }
 }
 
-fn owned_form(reference: &syn::TypeReference) -> String {
+pub(crate) fn owned_form(reference: &syn::TypeReference) -> String {
     let inner = &*reference.elem;
     match inner {
         Type::Path(path) if path.path.is_ident("str") => "`String`".to_owned(),
@@ -193,6 +219,34 @@ fn owned_form(reference: &syn::TypeReference) -> String {
 
 /// Worker processes: everything must be able to travel.
 fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
+    if !concrete(options, f, errors) {
+        return;
+    }
+    for param in &f.params {
+        parameter(&param.ty, errors);
+    }
+    if let Some(context) = &f.context {
+        for ty in [&context.receives, &context.sends] {
+            if let Some(borrow) = borrows(ty).first() {
+                errors.at(borrow.span, "messages travel to another process: they must be owned");
+            }
+        }
+    }
+    travels_back(&f.result(), errors);
+}
+
+/// The result of a call to a worker process.
+pub(crate) fn travels_back(result: &Type, errors: &mut Errors) {
+    if let Some(borrow) = borrows(result).first() {
+        errors.at(
+            borrow.span,
+            "the result travels back from another process: it must be owned (`String` for `&str`)",
+        );
+    }
+}
+
+/// Whether all types are known where the function is written, as worker processes need it.
+pub(crate) fn concrete(options: &Options, f: &TaskFn, errors: &mut Errors) -> bool {
     let at = options.tt.map_or_else(Span::call_site, |(_, span)| span);
     let generic = f.sig.generics.params.iter().find_map(|param| match param {
         GenericParam::Type(param) => Some(param.ident.to_string()),
@@ -208,7 +262,7 @@ fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
                  or use tt = \"thread\""
             ),
         );
-        return;
+        return false;
     }
     let result = f.result();
     let types = f.params.iter().map(|param| &param.ty).chain([&result]);
@@ -218,27 +272,13 @@ fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
             "a function with `impl Trait` can't run in a worker process, for the types of what \
              travels must be known: write concrete types, or use tt = \"thread\"",
         );
-        return;
+        return false;
     }
-    for param in &f.params {
-        parameter(&param.ty, errors);
-    }
-    if let Some(context) = &f.context {
-        for ty in [&context.receives, &context.sends] {
-            if let Some(borrow) = borrows(ty).first() {
-                errors.at(borrow.span, "messages travel to another process: they must be owned");
-            }
-        }
-    }
-    if let Some(borrow) = borrows(&result).first() {
-        errors.at(
-            borrow.span,
-            "the result travels back from another process: it must be owned (`String` for `&str`)",
-        );
-    }
+    true
 }
 
-fn parameter(ty: &Type, errors: &mut Errors) {
+/// A parameter of a call to a worker process.
+pub(crate) fn parameter(ty: &Type, errors: &mut Errors) {
     let inner = match ty {
         Type::Reference(reference) => {
             if let Some(token) = &reference.mutability {

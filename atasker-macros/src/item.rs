@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
-use syn::parse::{Parse, ParseStream};
+use syn::parse::ParseStream;
 use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
 use syn::{
@@ -10,8 +10,42 @@ use syn::{
     PathArguments, Receiver, ReturnType, Signature, Type, Visibility, parse_quote,
 };
 
+/// Which attribute stands at a function.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Task,
+    Worker,
+}
+
+impl Role {
+    /// The attribute.
+    pub(crate) fn attribute(self) -> &'static str {
+        match self {
+            Role::Task => "background_task",
+            Role::Worker => "background_worker",
+        }
+    }
+
+    /// What it makes, in messages.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Role::Task => "task",
+            Role::Worker => "worker",
+        }
+    }
+
+    /// The type that its context is known by.
+    pub(crate) fn context(self) -> &'static str {
+        match self {
+            Role::Task => "TaskContext",
+            Role::Worker => "WorkerContext",
+        }
+    }
+}
+
 /// A function as it was written, and what was found in it.
 pub(crate) struct TaskFn {
+    pub(crate) role: Role,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
     /// As it was written.
@@ -70,15 +104,18 @@ impl Attrs {
     }
 }
 
-impl Parse for TaskFn {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+impl TaskFn {
+    pub(crate) fn parse(role: Role, input: ParseStream<'_>) -> syn::Result<Self> {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis: Visibility = input.parse()?;
         let sig: Signature = input.parse()?;
         if input.peek(syn::Token![;]) {
             return Err(syn::Error::new_spanned(
                 &sig.ident,
-                "#[background_task] needs the function's body: it can't stand at a declaration",
+                format!(
+                    "#[{}] needs the function's body: it can't stand at a declaration",
+                    role.attribute()
+                ),
             ));
         }
         let block: Block = input.parse()?;
@@ -93,7 +130,7 @@ impl Parse for TaskFn {
                 FnArg::Typed(arg) => {
                     let first = index == usize::from(receiver.is_some());
                     let shared = !is_mut_reference(&arg.ty);
-                    match Context::find(arg) {
+                    match Context::find(role, arg) {
                         Some(found) if first && shared => context = Some(found),
                         // One by value may be another task's, as an argument.
                         Some(found) if found.by_ref => {
@@ -106,20 +143,21 @@ impl Parse for TaskFn {
             }
         }
         let attrs = Attrs::sort(attrs);
-        Ok(TaskFn { attrs, vis, sig, block, receiver, context, misplaced, params })
+        Ok(TaskFn { role, attrs, vis, sig, block, receiver, context, misplaced, params })
     }
 }
 
 impl Context {
-    /// A parameter of type `TaskContext<I, O>` or a reference to one, by whatever path.
-    fn find(arg: &PatType) -> Option<Context> {
+    /// A parameter of type `TaskContext<I, O>`, or of a worker's context, or a reference to one, by
+    /// whatever path.
+    pub(crate) fn find(role: Role, arg: &PatType) -> Option<Context> {
         let (by_ref, ty) = match bare(&arg.ty) {
             Type::Reference(reference) => (true, bare(&reference.elem)),
             ty => (false, ty),
         };
         let Type::Path(path) = ty else { return None };
         let last = path.path.segments.last()?;
-        if last.ident != "TaskContext" {
+        if last.ident != role.context() {
             return None;
         }
         let mut types = match &last.arguments {
@@ -270,7 +308,7 @@ impl TaskFn {
 
 /// The type without parentheses, and without the invisible ones that a `macro_rules!` puts around
 /// what it was given.
-fn bare(ty: &Type) -> &Type {
+pub(crate) fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => bare(&group.elem),
         Type::Paren(paren) => bare(&paren.elem),
@@ -341,5 +379,23 @@ pub(crate) fn elide_lifetimes(ty: &Type) -> Type {
     }
     let mut ty = ty.clone();
     Elide.visit_type_mut(&mut ty);
+    ty
+}
+
+/// The type with every lifetime and every reference `'static`, for use where nothing can be elided.
+pub(crate) fn static_lifetimes(ty: &Type) -> Type {
+    struct Static;
+    impl VisitMut for Static {
+        fn visit_type_reference_mut(&mut self, reference: &mut syn::TypeReference) {
+            reference.lifetime.get_or_insert_with(|| parse_quote!('static));
+            syn::visit_mut::visit_type_reference_mut(self, reference);
+        }
+        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+            lifetime.ident = Ident::new("static", lifetime.ident.span());
+        }
+        fn visit_type_bare_fn_mut(&mut self, _: &mut syn::TypeBareFn) {}
+    }
+    let mut ty = ty.clone();
+    Static.visit_type_mut(&mut ty);
     ty
 }

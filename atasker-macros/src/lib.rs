@@ -11,6 +11,7 @@ mod errors;
 mod expand;
 mod item;
 mod main_fn;
+mod worker;
 
 use proc_macro::TokenStream;
 
@@ -102,6 +103,172 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::background_task(args.into(), item.into()).into()
+}
+
+/// Makes a background worker of a function: something that makes tasks again and again.
+///
+/// ```
+/// use atasker::{WorkerContext, background_worker};
+/// use std::time::Duration;
+///
+/// /// Again and again, until it is stopped.
+/// #[background_worker]
+/// fn sample(ctx: &WorkerContext) {
+///     println!("sample {}", ctx.runs());
+///     ctx.wait_stop(Duration::from_millis(10));
+/// }
+///
+/// /// Every second, measured start to start.
+/// #[background_worker(interval = "1s")]
+/// fn tick() {}
+///
+/// /// On an aloop, with a pause before the first run and between the runs.
+/// #[background_worker(delay = "1s", delay_before = "1s")]
+/// async fn poll() {}
+///
+/// /// For every item that is put.
+/// #[background_worker(queue)]
+/// fn store(item: String) {
+///     println!("{item}");
+/// }
+///
+/// /// When it is triggered.
+/// #[background_worker(event, priority = "high")]
+/// fn flush() {}
+///
+/// let worker = store(); // a QueueWorker<String>, not started
+/// worker.start();
+/// worker.put("todo".into()).unwrap();
+/// # while worker.runs() == 0 { std::thread::yield_now() }
+/// worker.stop();
+///
+/// let worker = flush(); // an EventWorker
+/// worker.start();
+/// worker.trigger();
+/// # for worker in [sample()] { worker.start(); while worker.runs() == 0 { std::thread::yield_now() } worker.stop() }
+/// # let _: [atasker::IntervalWorker; 2] = [tick(), poll()];
+/// ```
+///
+/// The function becomes a constructor of the same name, with the same visibility, docs and generics.
+/// It gives a [`LoopWorker`], an [`IntervalWorker`], a [`QueueWorker`] or an [`EventWorker`], not
+/// started; the documentation of [`BackgroundWorker`] says what all of them can do, that of
+/// [`WorkerBuilder`] how to make them of closures. It must be a free function.
+///
+/// [`LoopWorker`]: ../atasker/struct.LoopWorker.html
+/// [`IntervalWorker`]: ../atasker/struct.IntervalWorker.html
+/// [`QueueWorker`]: ../atasker/struct.QueueWorker.html
+/// [`EventWorker`]: ../atasker/struct.EventWorker.html
+/// [`BackgroundWorker`]: ../atasker/struct.BackgroundWorker.html
+/// [`WorkerBuilder`]: ../atasker/struct.WorkerBuilder.html
+///
+/// # Keys
+///
+/// The first few say which kind of worker it is. Without any of them, it is a loop worker.
+///
+/// | key | value | default |
+/// |---|---|---|
+/// | `interval` | `"250ms"`, `"5s"`, `"2m"` (also `us`, `h`), or an expression of type `Duration`: from start to start | |
+/// | `delay` | a duration: from the end of a run to the next start | |
+/// | `delay_before` | a duration: before every run; with `interval`, before the first one only | none |
+/// | `queue` | alone, or `"fifo"`: the first item first; `"priority"`: the smallest first (`Ord`) | |
+/// | `event` | alone | |
+/// | `overrun` | what is done about turns that were missed, with `interval`: `"skip"`, `"burst"` | skip |
+/// | `queue_limit` | how many items may wait, with `queue` | no limit |
+/// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, or an expression of type `Priority` | normal |
+/// | `tt` | `"thread"`, `"mp"` (worker processes), `"async"` | async for an `async fn`, else thread |
+/// | `name` | a string | the function's path |
+/// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
+/// | `aloop` | the name of an aloop, for an `async fn` | the default aloop |
+/// | `process_result` | the path of a `fn(&R)`, or a closure: given the result of each run | none |
+/// | `on_error` | the path of a `fn(&WorkerError) -> ControlFlow<()>`, or a closure | errors are logged |
+/// | `codec` | `"bincode"`, `"msgpack"`, for `tt = "mp"` | bincode |
+///
+/// Their expressions are evaluated by the constructor, and may use what it is given.
+///
+/// # Parameters
+///
+/// A first parameter of type `&WorkerContext` or `WorkerContext` is the worker's view of itself. It
+/// is recognised by that name, by whatever path. With `queue`, the next one is the item. All others
+/// are the worker's own: they are given to the constructor, and each run has its share of them.
+///
+/// | written | the constructor takes | each run has |
+/// |---|---|---|
+/// | `T` | a `T: Clone` | a clone |
+/// | `&T` | a `T` | what the worker owns, lent |
+/// | `&mut T` | a `T` | likewise, as the run before has left it |
+///
+/// Where `T` has no size, its owner is taken: a `String` for `&str`, a `Vec<T>` for `&[T]`, a
+/// `PathBuf` for `&Path`.
+///
+/// ```
+/// use atasker::background_worker;
+/// use std::sync::mpsc::Sender;
+/// use std::time::Duration;
+///
+/// /// Tells of the length of a file whenever it is another one. Ends when nobody listens any more.
+/// #[background_worker(interval = every, name = format!("watch {file}"))]
+/// fn watch(file: &str, every: Duration, last: &mut u64, news: Sender<u64>) -> bool {
+///     let length = std::fs::metadata(file).map_or(0, |data| data.len());
+///     let changed = std::mem::replace(last, length) != length;
+///     !changed || news.send(length).is_ok()
+/// }
+///
+/// # let file = std::env::temp_dir().join(format!("atasker-doc-{}", std::process::id()));
+/// # std::fs::write(&file, "four").unwrap();
+/// # let file = file.display().to_string();
+/// let (news, received) = std::sync::mpsc::channel();
+/// let worker = watch(file.clone(), Duration::from_millis(1), 0, news);
+/// assert_eq!(worker.name(), format!("watch {file}"));
+/// worker.start();
+/// assert_eq!(received.recv(), Ok(4));
+/// # std::fs::remove_file(&file).unwrap();
+/// worker.stop();
+/// ```
+///
+/// # Results
+///
+/// A run returns `()`, `bool`, `ControlFlow<()>`, or a `Result` of these whose error implements
+/// `Display`. `false` and `Break` stop the worker. An `Err`, a panic, and the death of a worker
+/// process go to `on_error`, which stops the worker by `Break`; otherwise it goes on.
+///
+/// With `process_result`, a run returns anything, which means nothing to the worker.
+///
+/// # Worker processes
+///
+/// With `tt = "mp"`, every run is a call to a worker process, with the item and the worker's own
+/// values encoded anew, so they are types of serde, and nothing is generic. The next run may be in
+/// another process: there is no `&mut T`. `process_result` and `on_error` are called in the process
+/// that has made the worker. `ctx.trigger()` takes effect at the end of the run.
+///
+/// ```
+/// use atasker::background_worker;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// static SUM: AtomicU64 = AtomicU64::new(0);
+///
+/// fn add(n: &u64) {
+///     SUM.fetch_add(*n, Ordering::Relaxed);
+/// }
+///
+/// #[background_worker(queue, tt = "mp", process_result = add)]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// let worker = square();
+/// worker.start();
+/// for n in 1..=3 {
+///     worker.put(n).unwrap();
+/// }
+/// while worker.runs() < 3 {
+///     std::thread::yield_now();
+/// }
+/// worker.stop();
+/// assert_eq!(SUM.load(Ordering::Relaxed), 14);
+/// ```
+#[proc_macro_attribute]
+pub fn background_worker(args: TokenStream, item: TokenStream) -> TokenStream {
+    worker::background_worker(args.into(), item.into()).into()
 }
 
 /// Launches a call, a closure or a future as a task, without an attribute at the function. It gives

@@ -21,9 +21,11 @@ use crate::launcher::TaskBuilder;
 pub use crate::params::*;
 pub use future::*;
 pub use thread::*;
+pub use worker::*;
 
 mod future;
 mod thread;
+mod worker;
 
 /// Whether worker processes are recognised before `main` in this build.
 pub const PRE_MAIN: bool = cfg!(feature = "pre-main");

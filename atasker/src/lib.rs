@@ -61,6 +61,13 @@
 //! | a crash (SIGSEGV, `exit`, out of memory) | ends the program | ends the program | costs this task |
 //! | parameters | anything `Send + 'static` | likewise | serde types, also borrowed |
 //!
+//! # Background workers
+//!
+//! [`background_worker`] turns a function into the constructor of something that makes tasks again and
+//! again: in a loop, at an interval, for every item of a queue, or when it is triggered
+//! ([`LoopWorker`], [`IntervalWorker`], [`QueueWorker`], [`EventWorker`]). [`WorkerBuilder`] makes them
+//! of closures. Their functions run in any of the three places. They stop with their supervisor.
+//!
 //! # Priorities and slots
 //!
 //! A [`Supervisor`] owns a thread pool, a pool of worker processes and aloops. Each pool has slots for
@@ -162,7 +169,7 @@
 //! * `pre-main` (default): worker processes without any set-up.
 
 #[doc(inline)]
-pub use atasker_macros::{background, background_task, main};
+pub use atasker_macros::{background, background_task, background_worker, main};
 #[doc(inline)]
 pub use atasker_runtime::*;
 

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use atasker::{TaskContext, background, background_task};
+use atasker::{TaskContext, WorkerContext, background, background_task, background_worker};
 
 /// On a thread.
 #[background_task(retries = 1)]
@@ -60,6 +60,40 @@ impl Service {
     }
 }
 
+/// A worker on threads.
+#[background_worker(queue = "priority", queue_limit = 3)]
+#[expect(clippy::needless_pass_by_value, reason = "a worker owns its items")]
+fn worker(
+    ctx: &WorkerContext,
+    item: String,
+    cloned: Arc<u32>,
+    kept: &mut Vec<u8>,
+    lent: &str,
+) -> bool {
+    kept.push(0);
+    ctx.stopped() || item.len() + kept.len() + lent.len() > *cloned as usize
+}
+
+/// A worker on an aloop.
+#[background_worker(interval = "1h", on_error = |_| std::ops::ControlFlow::Continue(()))]
+async fn worker_on_aloop<T: ToString + Send + Sync + 'static>(
+    ctx: WorkerContext,
+    (a, b): (u8, u8),
+    kept: &mut Vec<u8>,
+    lent: &T,
+) -> Result<(), String> {
+    std::future::ready(()).await;
+    kept.push(a + b);
+    if ctx.runs() == 0 { Ok(()) } else { Err(lent.to_string()) }
+}
+
+/// A worker in worker processes.
+#[background_worker(event, tt = "mp", process_result = |n| assert!(*n > 0))]
+fn worker_in_process<'a>(ctx: &WorkerContext, text: &'a str, more: &'a [u8], n: u32) -> usize {
+    assert!(!ctx.stopped());
+    text.len() + more.len() + n as usize
+}
+
 fn area(a: u32, b: u32) -> u32 {
     a * b
 }
@@ -82,4 +116,18 @@ fn it_compiles_and_runs() {
     assert_eq!(alone("ab", &[3]).join().unwrap(), 5);
     assert_eq!(background!(area(1, 2), tt = "mp").join().unwrap(), 2);
     assert_eq!(process::call("x", vec![], (1, 2)), Ok(1));
+    let queue = worker(Arc::new(0), vec![], "x".to_owned());
+    queue.start();
+    queue.put("y".to_owned()).unwrap();
+    let interval = worker_on_aloop((1, 2), vec![], 'x');
+    interval.start();
+    let event = worker_in_process("x".to_owned(), vec![], 1);
+    event.start();
+    event.trigger();
+    while queue.runs() == 0 || interval.runs() == 0 || event.runs() == 0 {
+        std::thread::yield_now();
+    }
+    for worker in [&*queue, &*interval, &*event] {
+        worker.stop();
+    }
 }

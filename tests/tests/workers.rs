@@ -417,7 +417,9 @@ fn workers_stop_with_their_supervisor() {
 fn an_active_worker_goes_on_without_its_handle() {
     let sup = pool(1);
     let (tx, rx) = mpsc::channel();
-    let worker = IntervalWorker::builder(SHORT).supervisor(&sup).run(move |_| drop(tx.send(())));
+    let worker = IntervalWorker::builder(SHORT).supervisor(&sup).run(move |_| {
+        let _ = tx.send(());
+    });
     worker.start();
     drop(worker);
     for _ in 0..3 {

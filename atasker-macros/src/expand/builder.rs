@@ -204,6 +204,7 @@ impl Plan {
             context: f.context.as_ref(),
             params: f.params.iter().map(|param| (param.ty.clone(), param.span())).collect(),
             result: f.result(),
+            run: false,
             values: names.map(|name| quote!(#name)).collect(),
         }
         .expand()
@@ -223,7 +224,7 @@ pub(crate) fn returned_err() -> TokenStream {
 }
 
 /// The same tokens, but errors point to `span`.
-fn respan(tokens: TokenStream, span: Span) -> TokenStream {
+pub(crate) fn respan(tokens: TokenStream, span: Span) -> TokenStream {
     tokens
         .into_iter()
         .map(|mut token| {
@@ -240,7 +241,8 @@ fn method(span: Span, name: &str) -> Ident {
     Ident::new(name, span)
 }
 
-fn unraw(ident: &Ident) -> String {
+/// Its text, without `r#`.
+pub(crate) fn unraw(ident: &Ident) -> String {
     use syn::ext::IdentExt;
     ident.unraw().to_string()
 }

@@ -24,6 +24,8 @@ pub(crate) struct Entry<'a> {
     /// Each with the place where an error about it should point.
     pub(crate) params: Vec<(Type, Span)>,
     pub(crate) result: Type,
+    /// It gives `(result, bool)`, a run of a background worker: whether it has asked for another.
+    pub(crate) run: bool,
     /// The variables that hold the arguments at the launcher's side.
     pub(crate) values: Vec<TokenStream>,
 }
@@ -47,12 +49,24 @@ impl Entry<'_> {
                 #read
             }
         };
+        let (given, read) = match self.run {
+            false => (quote!(#result), read),
+            true => (
+                quote!((#result, ::core::primitive::bool)),
+                quote! {
+                    |__bytes| {
+                        let (__bytes, __again) = ::atasker::__private::split_run(__bytes)?;
+                        ::core::result::Result::Ok((#read(__bytes)?, __again))
+                    }
+                },
+            ),
+        };
         let made = match self.ports() {
             None => quote! {
-                ::atasker::TaskBuilder::<#result>::__remote(&__ATASKER_FUNCTION, __args, #read)
+                ::atasker::TaskBuilder::<#given>::__remote(&__ATASKER_FUNCTION, __args, #read)
             },
             Some((inbox, outbox)) => quote! {
-                ::atasker::__private::remote_with_context::<#result, _, _>(
+                ::atasker::__private::remote_with_context::<#given, _, _>(
                     &__ATASKER_FUNCTION, __args, #read, #inbox, #outbox,
                 )
             },
@@ -100,6 +114,17 @@ impl Entry<'_> {
             (&&::atasker::__private::Arg::<#result>::new())
                 .write_result::<#format>(&__result, __call.reply_mut())
         };
+        let (pattern, write) = match self.run {
+            false => (quote!(__result), write),
+            true => (
+                quote!((__result, __again)),
+                quote! {
+                    #write?;
+                    ::atasker::__private::add_run(__again, __call.reply_mut());
+                    ::core::result::Result::Ok(())
+                },
+            ),
+        };
         quote! {
             #[allow(clippy::all)]
             fn __atasker_shim(
@@ -117,7 +142,7 @@ impl Entry<'_> {
                 __input.end(#name)?;
                 #context
                 #[allow(clippy::let_unit_value)]
-                let __result = #call;
+                let #pattern = #call;
                 #write
             }
         }

@@ -3,10 +3,11 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
-use syn::Ident;
+use syn::{Ident, Signature};
 
 use super::Plan;
 use crate::args::Companion;
+use crate::item::TaskFn;
 
 impl Plan {
     /// The name of the companion type; `None` if there is none.
@@ -80,17 +81,13 @@ impl Plan {
 
     /// The function as it was written, under another name.
     pub(super) fn body(&self, name: &Ident, vis: &TokenStream, extra: &TokenStream) -> TokenStream {
-        let f = &self.f;
-        let (everywhere, block) = (&f.attrs.everywhere, &f.block);
-        let attrs = f.attrs.body.iter().filter(|attr| !crate::check::is_task(attr));
-        let mut sig = f.sig.clone();
-        sig.ident = Ident::new(&name.to_string(), f.sig.ident.span());
+        let mut sig = self.f.sig.clone();
         if self.failed {
             // The mistake was reported; it must not be reported again.
             sig.variadic = None;
             sig.constness = None;
         }
-        quote!(#extra #(#everywhere)* #(#attrs)* #vis #sig #block)
+        body(&self.f, sig, name, vis, extra)
     }
 
     /// The result's type is one that only the compiler can name.
@@ -150,4 +147,18 @@ impl Plan {
         });
         quote!(where #own #(#bounds)*)
     }
+}
+
+/// The function as it was written, under another name, with that signature.
+pub(crate) fn body(
+    f: &TaskFn,
+    mut sig: Signature,
+    name: &Ident,
+    vis: &TokenStream,
+    extra: &TokenStream,
+) -> TokenStream {
+    let (everywhere, block) = (&f.attrs.everywhere, &f.block);
+    let attrs = f.attrs.body.iter().filter(|attr| !crate::check::is_ours(attr));
+    sig.ident = Ident::new(&name.to_string(), f.sig.ident.span());
+    quote!(#extra #(#everywhere)* #(#attrs)* #vis #sig #block)
 }

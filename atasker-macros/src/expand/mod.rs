@@ -19,10 +19,9 @@ mod companion;
 mod entry;
 mod launcher;
 
-pub(crate) use builder::returned_err;
-pub(crate) use entry::{hash, table};
-
-use entry::Entry;
+pub(crate) use builder::{respan, returned_err, unraw};
+pub(crate) use entry::{Entry, hash, table};
+pub(crate) use launcher::body;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -31,7 +30,7 @@ use syn::parse::Parser;
 use crate::args::{Form, Options, Place};
 use crate::check;
 use crate::errors::Errors;
-use crate::item::TaskFn;
+use crate::item::{Role, TaskFn};
 
 /// A function with what was said about it, ready to be written.
 struct Plan {
@@ -44,10 +43,15 @@ struct Plan {
 
 pub(crate) fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let f: TaskFn = match syn::parse2(item.clone()) {
+    let function = |input: syn::parse::ParseStream<'_>| TaskFn::parse(Role::Task, input);
+    let f: TaskFn = match function.parse2(item.clone()) {
         Ok(f) => f,
         Err(error) => {
-            errors.push(not_a_function(&item, error));
+            errors.push(not_a_function(
+                &item,
+                error,
+                "#[background_task] works on functions and on methods with an owned receiver",
+            ));
             let errors = errors.into_tokens();
             return quote!(#errors #item);
         }
@@ -74,12 +78,9 @@ impl Plan {
 }
 
 /// The function could not be parsed: is it one at all?
-fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
+pub(crate) fn not_a_function(item: &TokenStream, error: syn::Error, works_on: &str) -> syn::Error {
     match syn::parse2::<syn::Item>(item.clone()) {
         Ok(syn::Item::Fn(_) | syn::Item::Verbatim(_)) | Err(_) => error,
-        Ok(_) => syn::Error::new(
-            proc_macro2::Span::call_site(),
-            "#[background_task] works on functions and on methods with an owned receiver",
-        ),
+        Ok(_) => syn::Error::new(proc_macro2::Span::call_site(), works_on),
     }
 }

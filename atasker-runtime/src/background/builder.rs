@@ -238,9 +238,10 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     fn in_process<R: Send + 'static>(
         self,
         call: impl FnMut(String, u64) -> TaskBuilder<(R, bool)> + Send + 'static,
-        result: fn(&R) -> RunEnd,
+        result: impl Fn(&R) -> RunEnd + Send + Sync + 'static,
     ) -> Handle {
         use crate::background::run::ProcessRunner;
+        let result = Arc::new(result);
         self.build(|launch| {
             Box::new(ProcessRunner { launch, call: Mutex::new(Box::new(call)), result })
         })
@@ -279,7 +280,7 @@ macro_rules! runs {
             pub fn __run_in_process<R: Send + 'static>(
                 self,
                 call: impl FnMut(String, u64) -> TaskBuilder<(R, bool)> + Send + 'static,
-                result: fn(&R) -> RunEnd,
+                result: impl Fn(&R) -> RunEnd + Send + Sync + 'static,
             ) -> $worker {
                 $worker::new(self.in_process(call, result))
             }
@@ -309,6 +310,31 @@ impl WorkerBuilder<IntervalWorker> {
             *pause = pause.saturating_add(delay);
         }
         self
+    }
+}
+
+impl WorkerBuilder<EventWorker> {
+    /// The door for generated code: the same with a queue, so that what a type of items lacks is
+    /// said where it is named, and not by every setter.
+    #[doc(hidden)]
+    pub fn __with_queue<T: Send + 'static>(
+        self,
+        limit: Option<usize>,
+    ) -> WorkerBuilder<QueueWorker<T>> {
+        WorkerBuilder {
+            kind: WorkerKind::Queue,
+            rhythm: self.rhythm,
+            first: self.first,
+            name: self.name,
+            supervisor: self.supervisor,
+            priority: self.priority,
+            aloop: self.aloop,
+            on_error: self.on_error,
+            hooks: self.hooks,
+            stock: self.stock,
+            extra: QueueOptions { limit, ..QueueOptions::default() },
+            worker: PhantomData,
+        }
     }
 }
 
@@ -382,7 +408,7 @@ impl<T: Send + 'static> WorkerBuilder<QueueWorker<T>> {
     pub fn __run_in_process<R: Send + 'static>(
         mut self,
         mut call: impl FnMut(String, u64, T) -> TaskBuilder<(R, bool)> + Send + 'static,
-        result: fn(&R) -> RunEnd,
+        result: impl Fn(&R) -> RunEnd + Send + Sync + 'static,
     ) -> QueueWorker<T> {
         let items = self.take_items();
         let source = Arc::clone(&items);

@@ -9,7 +9,7 @@ use crate::error::TaskError;
 
 /// What one run says about the next.
 #[doc(hidden)]
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum RunEnd {
     /// Go on.
     Continue,
@@ -48,7 +48,8 @@ impl WorkerOutput for () {
 /// What a function returns that never does: `|| panic!(..)`. The type can only be named so.
 type Never = <fn() -> ! as Returns>::Output;
 
-trait Returns {
+#[doc(hidden)]
+pub trait Returns {
     type Output;
 }
 

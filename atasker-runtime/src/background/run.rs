@@ -166,7 +166,7 @@ mod in_process {
     pub(in crate::background) struct ProcessRunner<R> {
         pub(in crate::background) launch: Launch,
         pub(in crate::background) call: Mutex<InProcess<R>>,
-        pub(in crate::background) result: fn(&R) -> RunEnd,
+        pub(in crate::background) result: Arc<dyn Fn(&R) -> RunEnd + Send + Sync>,
     }
 
     impl<R: Send + 'static> Runner for ProcessRunner<R> {
@@ -175,7 +175,7 @@ mod in_process {
             if !run.begin(None) {
                 return None;
             }
-            let result = self.result;
+            let result = Arc::clone(&self.result);
             let runs = run.engine().runs();
             let task = (self.call.lock())(self.launch.name.to_string(), runs);
             let task = task.on_complete(move |outcome| {

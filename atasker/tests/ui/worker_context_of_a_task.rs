@@ -1,0 +1,10 @@
+use atasker::{TaskContext, background_worker};
+
+#[background_worker(event)]
+fn work(ctx: &TaskContext) {
+    let _ = ctx;
+}
+
+fn main() {
+    let _ = work;
+}

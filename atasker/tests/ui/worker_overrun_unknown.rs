@@ -1,0 +1,9 @@
+use atasker::background_worker;
+
+#[background_worker(interval = "1s", overrun = "catch up")]
+fn work() {}
+
+fn main() {
+    let worker = work();
+    worker.start();
+}

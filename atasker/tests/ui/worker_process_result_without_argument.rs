@@ -1,0 +1,11 @@
+use atasker::background_worker;
+
+#[background_worker(process_result = || ())]
+fn work() -> u32 {
+    1
+}
+
+fn main() {
+    let worker = work();
+    worker.start();
+}

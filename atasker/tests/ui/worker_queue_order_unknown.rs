@@ -1,0 +1,10 @@
+use atasker::background_worker;
+
+#[background_worker(queue = "lifo")]
+fn work(item: u32) {
+    let _ = item;
+}
+
+fn main() {
+    let _ = work();
+}

@@ -1,0 +1,10 @@
+use atasker::background_worker;
+
+#[background_worker(event, process_result = |text| println!("{text}"))]
+fn work(text: &str) -> &str {
+    text
+}
+
+fn main() {
+    work("x".to_owned()).trigger();
+}
