@@ -300,7 +300,6 @@ mod own_values {
         if *kept == 1 {
             std::future::pending::<()>().await;
         }
-        let _ = sup;
     }
 
     /// At the deadline of its supervisor, the future of a run is dropped.
@@ -345,22 +344,22 @@ mod contexts {
         if ctx.runs() < 2 {
             ctx.trigger();
         }
-        log.send(format!("{} {} {number}", ctx.name(), ctx.runs())).unwrap();
+        log.send(format!("{} {}", ctx.name(), ctx.runs())).unwrap();
     }
 
     #[test]
     fn names_runs_and_triggers() {
         let (tx, rx) = mpsc::channel();
-        for (worker, prefix, suffix) in [
-            (thread_by_value(tx.clone()), "macros_worker::contexts::thread_by_value", ""),
-            (loop_by_value(tx.clone()), "looping", ""),
-            (loop_by_reference(tx.clone(), 5), "number 5", " 5"),
+        for (worker, name) in [
+            (thread_by_value(tx.clone()), "macros_worker::contexts::thread_by_value"),
+            (loop_by_value(tx.clone()), "looping"),
+            (loop_by_reference(tx.clone(), 5), "number 5"),
         ] {
             worker.start();
             worker.trigger();
             for run in 0..3 {
                 let line = rx.recv_timeout(FAR).unwrap();
-                assert_eq!(line, format!("{prefix} {run}{suffix}"));
+                assert_eq!(line, format!("{name} {run}"));
             }
             eventually(|| worker.runs() == 3);
             worker.stop();
@@ -594,7 +593,6 @@ mod results {
     /// A closure knows the type of the result, and may have what the constructor was given.
     #[background_worker(event, process_result = { let tx = tx.clone(); move |r| tx.send(*r).unwrap() })]
     fn thread_closure(tx: mpsc::Sender<usize>) -> usize {
-        let _ = tx;
         1
     }
 
@@ -734,7 +732,6 @@ mod processes {
         process_result = |r| ITEMS.lock().unwrap().push(*r)
     )]
     fn items(ctx: WorkerContext, item: u32, limit: usize) -> (u64, u32) {
-        let _ = limit;
         (ctx.runs(), item)
     }
 

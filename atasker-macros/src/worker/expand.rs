@@ -1,9 +1,9 @@
 //! The constructor.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Ident, ReturnType, Type, parse_quote};
+use syn::{FnArg, Ident, Pat, ReturnType, Signature, Type, parse_quote};
 
 use super::keys::{Kind, Order};
 use super::own::Own;
@@ -109,15 +109,32 @@ impl Plan {
 
     fn body(&self) -> TokenStream {
         let hidden = format_ident!("__atasker_body");
-        let function =
-            body(&self.f, self.f.sig.clone(), &hidden, &quote!(), &quote!(#[allow(dead_code)]));
-        let via = Via::new(self).expand();
         let builder = self.builder();
+        let sig = self.signature(&builder);
+        let function = body(&self.f, sig, &hidden, &quote!(), &quote!(#[allow(dead_code)]));
+        let via = Via::new(self).expand();
         quote! {
             #function
             let __builder = #builder;
             #via
         }
+    }
+
+    /// As it was written; a parameter that is there for a key's expression is not unused.
+    fn signature(&self, builder: &TokenStream) -> Signature {
+        let said = &self.options.worker;
+        let (limit, process) = (said.queue_limit.iter().map(|(_, n)| n), &said.process_result);
+        let keys = quote!(#builder #(#limit)* #process);
+        let mut sig = self.f.sig.clone();
+        for arg in &mut sig.inputs {
+            if let FnArg::Typed(arg) = arg
+                && let Pat::Ident(pat) = &*arg.pat
+                && names(keys.clone(), &pat.ident)
+            {
+                arg.attrs.push(parse_quote!(#[allow(unused_variables)]));
+            }
+        }
+        sig
     }
 
     /// The builder with its options. Their expressions may use what the constructor is given.
@@ -297,6 +314,17 @@ impl Plan {
             }
         }
     }
+}
+
+/// Whether that name occurs.
+fn names(tokens: TokenStream, name: &Ident) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => names(group.stream(), name),
+        // `format!("{name}")`
+        TokenTree::Literal(text) => text.to_string().contains(&format!("{{{name}")),
+        TokenTree::Punct(_) => false,
+    })
 }
 
 /// `__worker` and its call: what the constructor is given is made to live as long as the worker, and
