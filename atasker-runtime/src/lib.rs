@@ -41,6 +41,7 @@ mod thread;
 
 // 4, 5: the supervisor, and the way to it
 mod background;
+mod collection;
 mod launcher;
 #[doc(hidden)]
 pub mod private;
@@ -53,6 +54,7 @@ pub use background::{
     LoopWorker, Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerError,
     WorkerHook, WorkerOutput,
 };
+pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
     WorkerDeath,
