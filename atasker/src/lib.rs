@@ -90,7 +90,7 @@
 //! * `pre-main` (default): worker processes without any set-up.
 
 #[doc(inline)]
-pub use atasker_macros::{background, background_task, main};
+pub use atasker_macros::{background, background_task, collect, collection, main};
 #[doc(inline)]
 pub use atasker_runtime::*;
 
