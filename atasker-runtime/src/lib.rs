@@ -42,6 +42,7 @@ mod thread;
 // 4, 5: the supervisor, and the way to it
 mod background;
 mod collection;
+pub mod compat;
 mod launcher;
 #[doc(hidden)]
 pub mod private;
