@@ -88,6 +88,7 @@
 //! * `async` (default): async tasks and aloops. Brings tokio.
 //! * `mp` (default): worker processes. Brings serde's bincode and msgpack.
 //! * `pre-main` (default): worker processes without any set-up.
+//! * `redis`: tasks that are fed from Redis, see [`compat`]. Brings `async`.
 
 #[doc(inline)]
 pub use atasker_macros::{background, background_task, collect, collection, main};

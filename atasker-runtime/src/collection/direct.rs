@@ -41,7 +41,7 @@ use crate::task::panic;
 /// several threads, or as a function executes its own collection), the one that comes to a function
 /// that runs already waits until it has returned; where that would be for ever, because that
 /// function waits for this very execution, its result is
-/// [`TaskError::NotStarted`](TaskError::NotStarted), and the execution goes on.
+/// [`TaskError::NotStarted`], and the execution goes on.
 ///
 /// What a function waits for by other means (a task, a lock) is not seen: one that waits for a
 /// thread or a task that executes its collection waits for ever.
