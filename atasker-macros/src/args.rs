@@ -365,7 +365,7 @@ pub(crate) fn word(value: &Expr) -> Option<String> {
     }
 }
 
-fn not_literal_but_str(value: &Expr, message: &str) -> syn::Result<()> {
+pub(crate) fn not_literal_but_str(value: &Expr, message: &str) -> syn::Result<()> {
     match value {
         Expr::Lit(_) if string(value).is_none() => Err(syn::Error::new(value.span(), message)),
         _ => Ok(()),
@@ -425,7 +425,7 @@ fn place(value: &Expr) -> syn::Result<Place> {
     Err(syn::Error::new(value.span(), message))
 }
 
-fn priority(value: Expr, form: Form) -> syn::Result<TokenStream> {
+pub(crate) fn priority(value: Expr, form: Form) -> syn::Result<TokenStream> {
     let choices =
         [("low", "Low"), ("normal", "Normal"), ("high", "High"), ("critical", "Critical")];
     if let Some(text) = string(&value) {

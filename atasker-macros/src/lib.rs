@@ -7,6 +7,7 @@
 mod args;
 mod background;
 mod check;
+mod collect;
 mod errors;
 mod expand;
 mod item;
@@ -334,4 +335,85 @@ pub fn background(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     main_fn::expand(args.into(), item.into()).into()
+}
+
+/// Puts a function into a collection, from wherever it stands: another module, another crate of the
+/// program. The function stays as it is.
+///
+/// ```
+/// use atasker::{FunctionCollection, Priority, collect, collection};
+///
+/// collection!(pub static STARTUP: FunctionCollection<i32>);
+///
+/// mod config {
+///     #[atasker::collect(super::STARTUP, priority = "high")]
+///     pub fn load() -> i32 {
+///         1
+///     }
+/// }
+///
+/// #[collect(STARTUP, priority = Priority::Low, name = "caches")]
+/// fn fill_caches() -> i32 {
+///     3
+/// }
+///
+/// #[collect(STARTUP, priority = 60)]
+/// fn connect() -> i32 {
+///     2
+/// }
+///
+/// # fn main() {
+/// let report = STARTUP.execute();
+/// let values: Vec<i32> = report.results.iter().map(|(_, r)| *r.as_ref().unwrap()).collect();
+/// assert_eq!(values, [1, 2, 3]);
+/// assert_eq!(report.get("caches"), Some(&Ok(3)));
+/// assert_eq!(config::load(), 1);
+/// # }
+/// ```
+///
+/// The collection is the path of a static, declared by [`collection!`] or with `new()`. The function
+/// takes no parameters, is neither `async` nor generic, and returns what the collection is of.
+///
+/// | key | value | default |
+/// |---|---|---|
+/// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, an expression of type `Priority`, or an integer: the lower, the earlier | normal |
+/// | `name` | a string | the function's path |
+///
+/// Of equal priority, collected functions run in the order of their names, before those that were
+/// added by `add`. Two of one name both run. `remove` and `add` reach them by their names as they do
+/// any other.
+///
+/// A library that the program depends on and never names is not linked, and its functions
+/// are not there: write `use the_library as _;`.
+#[proc_macro_attribute]
+pub fn collect(args: TokenStream, item: TokenStream) -> TokenStream {
+    collect::collect(args.into(), item.into()).into()
+}
+
+/// Declares collections: statics that [`macro@collect`] can fill.
+///
+/// ```
+/// use atasker::{TaskCollection, collect, collection};
+///
+/// collection! {
+///     /// What is done before anything else.
+///     pub static STARTUP: TaskCollection<Result<(), String>>;
+///     static SHUTDOWN: TaskCollection<()>;
+/// }
+///
+/// #[collect(STARTUP)]
+/// fn migrate() -> Result<(), String> {
+///     Ok(())
+/// }
+///
+/// # fn main() {
+/// assert!(STARTUP.execute().none_failed());
+/// assert!(SHUTDOWN.execute().results.is_empty());
+/// # }
+/// ```
+///
+/// `static STARTUP: TaskCollection<()> = TaskCollection::new();` is the same.
+#[proc_macro]
+pub fn collection(input: TokenStream) -> TokenStream {
+    collect::collection(input.into()).into()
 }

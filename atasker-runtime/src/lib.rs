@@ -41,6 +41,8 @@ mod thread;
 
 // 4, 5: the supervisor, and the way to it
 mod background;
+mod collection;
+pub mod compat;
 mod launcher;
 #[doc(hidden)]
 pub mod private;
@@ -53,6 +55,7 @@ pub use background::{
     Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerError, WorkerHandle,
     WorkerHook, WorkerOutput,
 };
+pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
     WorkerDeath,

@@ -13,13 +13,13 @@ pub use crate::wire::args::{
 #[cfg(feature = "mp")]
 pub use crate::wire::codec::{Bincode, Format, Msgpack};
 #[cfg(feature = "mp")]
-pub use linkme;
-#[cfg(feature = "mp")]
 pub use remote::*;
 
+pub use crate::collection::{Ask, COLLECTED, Collected, Collection, CollectionPriority, collected};
 use crate::launcher::TaskBuilder;
 pub use crate::params::*;
 pub use future::*;
+pub use linkme;
 pub use thread::*;
 pub use worker::*;
 

@@ -167,9 +167,12 @@
 //! * `async` (default): async tasks and aloops. Brings tokio.
 //! * `mp` (default): worker processes. Brings serde's bincode and msgpack.
 //! * `pre-main` (default): worker processes without any set-up.
+//! * `redis`: tasks that are fed from Redis, see [`compat`]. Brings `async`.
 
 #[doc(inline)]
-pub use atasker_macros::{background, background_task, background_worker, main};
+pub use atasker_macros::{
+    background, background_task, background_worker, collect, collection, main,
+};
 #[doc(inline)]
 pub use atasker_runtime::*;
 
@@ -182,3 +185,7 @@ pub mod __private {
 #[cfg(all(doctest, feature = "mp", feature = "async"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+#[cfg(all(doctest, feature = "mp", feature = "async"))]
+#[doc = include_str!("../../docs/from-python.md")]
+struct FromPython;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub mod collected;
 pub mod processes;
 
 use atasker::{PoolConfig, Priority, Supervisor, Task, TaskBuilder};

@@ -151,6 +151,18 @@ fn park_until<T>(
     outcome
 }
 
+/// Runs `f`, which waits for others by means of its own. The slot is given up meanwhile.
+///
+/// # Panics
+/// On the thread of an aloop.
+#[cfg(feature = "redis")]
+#[track_caller]
+pub(crate) fn away<T>(f: impl FnOnce() -> T) -> T {
+    assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
+    let _left = Left::leave(&mut || false);
+    f()
+}
+
 /// Blocks on a future.
 #[track_caller]
 pub(crate) fn block_on_future<F: Future>(future: F) -> F::Output {

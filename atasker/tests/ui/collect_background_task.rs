@@ -1,0 +1,13 @@
+use atasker::{TaskCollection, collect, collection};
+
+collection!(static STARTUP: TaskCollection<i32>);
+
+#[collect(STARTUP)]
+#[atasker::background_task]
+fn load() -> i32 {
+    1
+}
+
+fn main() {
+    STARTUP.execute();
+}

@@ -1,0 +1,12 @@
+use atasker::{TaskCollection, collect, collection};
+
+collection!(static STARTUP: TaskCollection<i32>);
+
+#[collect(SHUTDOWN)]
+fn load() -> i32 {
+    1
+}
+
+fn main() {
+    STARTUP.execute();
+}

@@ -1,0 +1,17 @@
+use atasker::{TaskCollection, collect, collection};
+
+collection!(static STARTUP: TaskCollection<i32>);
+
+struct Disk;
+
+impl Disk {
+    #[collect(STARTUP)]
+    fn load(&self) -> i32 {
+        1
+    }
+}
+
+fn main() {
+    STARTUP.execute();
+    Disk.load();
+}

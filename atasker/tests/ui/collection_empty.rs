@@ -1,0 +1,5 @@
+use atasker::collection;
+
+collection!();
+
+fn main() {}

@@ -1,0 +1,5 @@
+use atasker::{TaskCollection, collection};
+
+collection!(static mut STARTUP: TaskCollection<i32>);
+
+fn main() {}

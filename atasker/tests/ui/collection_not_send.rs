@@ -1,0 +1,5 @@
+use atasker::{TaskCollection, collection};
+
+collection!(static STARTUP: TaskCollection<std::rc::Rc<i32>>);
+
+fn main() {}

@@ -1,0 +1,5 @@
+use atasker::collection;
+
+collection!(pub STARTUP: TaskCollection<i32>);
+
+fn main() {}

@@ -1,0 +1,5 @@
+use atasker::collection;
+
+collection!(static STARTUP: Vec<i32>);
+
+fn main() {}
