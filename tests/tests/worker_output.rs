@@ -250,20 +250,22 @@ fn what_is_printed_after_a_tasks_end_is_told_as_the_last_ones() {
     std::fs::remove_file(path).unwrap();
 }
 
-/// Starts a process that keeps this one's output and is not ended with it: it leads a session of
-/// its own.
+/// Starts a process that keeps this one's output and is not ended with it: a daemon by the book, in a
+/// session of its own and nobody's child. It writes its number into a file.
 #[background_task(tt = "mp")]
-fn leaves_a_process(ctx: &TaskContext<(), u32>, command: &str, then_die: bool) -> u32 {
+fn leaves_a_process(command: &str, file: &str, then_die: bool) -> u32 {
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", command]).stdin(Stdio::null());
-    // SAFETY: one system call.
+    shell.args(["-c", &format!("echo $$ > {file}.new; mv {file}.new {file}; {command}")]);
+    shell.stdin(Stdio::null());
+    // SAFETY: system calls, which may be made between fork and exec.
     let child = unsafe {
-        shell.pre_exec(|| match libc::setsid() {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ => Ok(()),
+        shell.pre_exec(|| match (libc::setsid(), libc::fork()) {
+            (-1, _) | (_, -1) => Err(std::io::Error::last_os_error()),
+            (_, 0) => Ok(()),
+            _ => libc::_exit(0),
         })
     };
-    ctx.send(child.spawn().unwrap().id()).unwrap();
+    child.spawn().unwrap().wait().unwrap();
     if then_die {
         std::process::abort();
     }
@@ -280,8 +282,12 @@ fn a_process_that_outlives_its_worker_holds_nothing_up() {
     for (command, is_quiet) in [(QUIET, true), (LOUD, false)] {
         for die in [true, false] {
             let sup = supervisor(1);
-            let task = leaves_a_process::builder(command, die).supervisor(&sup).start();
-            let other = task.recv().unwrap();
+            let file = std::env::temp_dir().join(format!("atasker-daemon-{}", std::process::id()));
+            let path = file.to_str().unwrap();
+            let task = leaves_a_process::builder(command, path, die).supervisor(&sup).start();
+            eventually(|| file.exists());
+            let other: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+            std::fs::remove_file(&file).unwrap();
             match task.join() {
                 Ok(_) => assert!(!die),
                 Err(error) => assert!(die && error.to_string().contains("SIGABRT"), "{error}"),

@@ -346,6 +346,9 @@ impl Lane {
         while let Some(front) = self.calls.front_mut() {
             let call = self.first;
             match page.step(call) {
+                // Killed for this call, which has come to its end all the same: perhaps because what
+                // it had started is dead. It has been decided what it ends with.
+                Some(Step::Done) if self.doomed.is_some_and(|(doomed, _)| doomed == call) => break,
                 Some(Step::Done) => {
                     let Some(sent) = front.take() else {
                         sane = false;

@@ -148,7 +148,8 @@ impl ProcessPool {
         } else {
             None
         };
-        if lane.proven && !worker.page.sleep_until(call, first) {
+        // One that is killed is waited for, and what it still does in the page is not.
+        if lane.proven && lane.doomed.is_none() && !worker.page.sleep_until(call, first) {
             return Rest::Not;
         }
         Rest::Until(nanos)

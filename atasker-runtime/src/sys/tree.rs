@@ -84,13 +84,17 @@ fn signal(pidfd: &OwnedFd, signal: Signal) -> bool {
     rustix::process::pidfd_send_signal(pidfd, signal).is_ok()
 }
 
-/// Waits a little; one that sleeps deep in the kernel does not stop, and starts nothing either.
+/// Waits until a process that was told to stop does so: once its first thread has, no other runs any
+/// further code of the program's. On a busy machine that takes as long as it takes to get a CPU; one
+/// that sleeps deep in the kernel does not stop, and starts nothing either.
 fn wait_until_stopped(pid: i32) {
-    for _ in 0..20 {
-        if !matches!(state_and_parent(pid), Some((b'R' | b'S' | b'D', _))) {
-            return;
+    for round in 0..500 {
+        match state_and_parent(pid) {
+            Some((b'R' | b'S', _)) => {}
+            Some((b'D', _)) if round < 20 => {}
+            _ => return,
         }
-        pause(50_000);
+        pause(if round < 20 { 50_000 } else { 1_000_000 });
     }
 }
 
