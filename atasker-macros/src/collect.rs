@@ -172,11 +172,11 @@ fn check(f: &ItemFn, errors: &mut Errors) {
              write one with concrete types",
         );
     }
-    if let Some(attr) = f.attrs.iter().find(|attr| crate::check::is_task(attr)) {
+    if let Some(attr) = f.attrs.iter().find(|attr| crate::check::is_ours(attr)) {
         errors.on(
             attr,
             "a collected function is run by its collection, not launched: \
-             remove #[background_task], and use a `TaskCollection`",
+             remove this attribute, and use a `TaskCollection`",
         );
     }
 }
