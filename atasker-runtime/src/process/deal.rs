@@ -36,6 +36,8 @@ pub(super) struct Inner {
     pub(super) resting: bool,
     /// The pool will look, in a while, for workers that do not begin what they were sent.
     pub(super) looking: bool,
+    /// Links whose process has ended, and that end what it leaves.
+    pub(super) settling: usize,
     /// Launchers that wait for room.
     pub(super) blocked: usize,
     pub(super) started: u64,
@@ -96,6 +98,7 @@ impl Inner {
             early_deaths: 0,
             resting: false,
             looking: false,
+            settling: 0,
             blocked: 0,
             started: 0,
             tasks_run: 0,
@@ -464,8 +467,10 @@ impl Inner {
         let Some(worker) = lane.worker().cloned() else {
             return;
         };
-        let at = if lane.live() == 0 { lane.replying() } else { Some(lane.first_call()) };
-        match at {
+        // What has not begun was taken back, so the last call is the one that runs, if one does;
+        // those before it are done.
+        let last = lane.last_call().filter(|last| lane.has_begun(*last));
+        match last.or(lane.replying()) {
             None => worker.post_shutdown(),
             Some(call) if lane.doomed.is_none() => {
                 lane.doomed = Some((call, Why::Stop));

@@ -175,6 +175,12 @@ impl Lane {
         next
     }
 
+    /// The number of the last call that was not taken back.
+    pub(super) fn last_call(&self) -> Option<u64> {
+        let at = self.calls.iter().rposition(Option::is_some)?;
+        Some(self.first + at as u64)
+    }
+
     /// Whether no call that was not taken back stands before this one.
     pub(super) fn is_first(&self, call: u64) -> bool {
         let at = self.calls.iter().position(Option::is_some);

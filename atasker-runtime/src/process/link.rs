@@ -563,6 +563,8 @@ impl Link<'_> {
             None => format!("it ended before it was ready: {cause}"),
         });
         let leavings = self.pool.lost(self.lane, never_served.as_deref());
+        // A stop returns when these tasks have ended, too.
+        let _settled = Settled(self.pool);
         let in_order = cause == DeathCause::Exit(0) && leavings.was_closing;
         if self.finished.is_empty()
             && leavings.begun.is_empty()
@@ -600,6 +602,15 @@ impl Link<'_> {
             Ok(Got::Bytes(_)) => self.digest().is_ok(),
             _ => false,
         }
+    }
+}
+
+/// Tells the pool that a link is through.
+struct Settled<'a>(&'a ProcessPool);
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        self.0.settled();
     }
 }
 

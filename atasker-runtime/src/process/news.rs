@@ -203,6 +203,7 @@ impl ProcessPool {
     /// `never_served` says why, if it had not come to serve.
     pub(super) fn lost(&self, index: usize, never_served: Option<&str>) -> Leavings {
         let (leavings, failures, told) = self.with(|inner, deeds| {
+            inner.settling += 1;
             let left = inner.lanes[index].wreck();
             inner.settle_slot(index);
             let lane = &mut inner.lanes[index];
@@ -244,6 +245,12 @@ impl ProcessPool {
             self.tell_failed(failures, told, why);
         }
         leavings
+    }
+
+    /// What a worker process has left, since [`lost`](Self::lost), is ended.
+    pub(super) fn settled(&self) {
+        self.inner.lock().settling -= 1;
+        self.ended.notify_all();
     }
 
     /// The reply to a call that is done has come through the socket.

@@ -32,7 +32,7 @@ pub(crate) struct ProcessPool {
     pub(super) inner: Mutex<Inner>,
     /// There may be room in the queue.
     pub(super) room: Condvar,
-    /// A worker process has ended.
+    /// A worker process has ended, or what one has left is ended.
     pub(super) ended: Condvar,
 }
 
@@ -395,7 +395,10 @@ impl Place for ProcessPool {
 
         let deadline = Instant::now() + GRACE;
         let mut inner = self.inner.lock();
-        while inner.lanes.iter().any(|lane| !matches!(lane.stage, Stage::Empty)) {
+        let busy = |inner: &Inner| {
+            inner.settling > 0 || inner.lanes.iter().any(|lane| !matches!(lane.stage, Stage::Empty))
+        };
+        while busy(&inner) {
             if self.ended.wait_until(&mut inner, deadline).timed_out() {
                 let left: Vec<_> = inner.lanes.iter().filter_map(Lane::worker).cloned().collect();
                 MutexGuard::unlocked(&mut inner, || left.iter().for_each(|worker| worker.kill()));
