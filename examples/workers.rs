@@ -76,7 +76,8 @@ fn sample(ctx: &WorkerContext, average: &mut f64) -> Result<(), Box<dyn Error>> 
 
     let cpus = std::thread::available_parallelism()?.get();
     let percent = (*average * 100.0 / cpus as f64) as u64;
-    if percent > 150 {
+    // Once in a minute is enough.
+    if percent > 150 && ctx.runs() % 60 == 0 {
         raise(Alert::Busy { load: percent });
     }
     if free_mib < 256 {
@@ -144,7 +145,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let alerts = ALERTS.get_or_init(alert);
     let snapshots = SNAPSHOT.get_or_init(snapshot);
     let (samples, disk, keys) = (sample(0.0), watch_disk("/".into()), keyboard());
-    for worker in [&**alerts, &snapshots, &samples, &disk, &keys] {
+    for worker in [&**alerts, snapshots, &samples, &disk, &keys] {
         worker.start();
     }
     sup.create_job(Job::cron("0 * * * *").name("summary").priority(Priority::Low), || {
