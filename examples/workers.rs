@@ -77,7 +77,7 @@ fn sample(ctx: &WorkerContext, average: &mut f64) -> Result<(), Box<dyn Error>> 
     let cpus = std::thread::available_parallelism()?.get();
     let percent = (*average * 100.0 / cpus as f64) as u64;
     // Once in a minute is enough.
-    if percent > 150 && ctx.runs() % 60 == 0 {
+    if percent > 150 && ctx.runs().is_multiple_of(60) {
         raise(Alert::Busy { load: percent });
     }
     if free_mib < 256 {
