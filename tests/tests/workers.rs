@@ -376,6 +376,53 @@ fn restart_within_the_function() {
 }
 
 #[test]
+fn a_hook_starts_the_worker_again() {
+    let _watchdog = Watchdog::new("a start in after_stop", FAR);
+    let sup = pool(1);
+    let own: Arc<Mutex<Option<EventWorker>>> = Arc::default();
+    let me = Arc::clone(&own);
+    let worker = EventWorker::builder()
+        .supervisor(&sup)
+        .after_stop(move || {
+            if let Some(worker) = me.lock().unwrap().take() {
+                assert!(worker.start());
+            }
+        })
+        .run(|_| ());
+    *own.lock().unwrap() = Some(worker.clone());
+    worker.start();
+    // Waits for the end that it has asked for, and not for that of the next life.
+    worker.stop();
+    assert!(worker.is_active());
+    worker.stop();
+    assert!(!worker.is_active());
+}
+
+#[test]
+fn starts_stops_and_restarts_from_several_threads() {
+    let _watchdog = Watchdog::new("starts and stops", FAR);
+    let sup = pool(2);
+    let worker = EventWorker::builder().supervisor(&sup).run(|_| ());
+    let rounds = 3_000;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..rounds {
+                worker.start();
+            }
+        });
+        scope.spawn(|| (0..rounds).for_each(|_| worker.stop()));
+        scope.spawn(|| (0..rounds).for_each(|_| worker.restart()));
+        scope.spawn(|| {
+            for _ in 0..rounds {
+                worker.trigger();
+            }
+        });
+    });
+    worker.stop();
+    assert!(worker.is_stopped() && !worker.is_started());
+}
+
+#[test]
 fn workers_stop_with_their_supervisor() {
     let sup = pool(1);
     let looping = LoopWorker::builder().name("loop").supervisor(&sup).run(|ctx| {

@@ -149,6 +149,9 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     }
 
     /// Called by `start`, before the first run: `|| ..` or `|ctx: &WorkerContext| ..`.
+    ///
+    /// A hook that panics is logged, and the worker goes on; one that finds that it can't go on calls
+    /// `stop` of the worker.
     pub fn before_start<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
         self.hooks.before_start.push(hook(call));
         self

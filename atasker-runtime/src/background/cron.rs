@@ -15,12 +15,15 @@ impl Cron {
         let parser = croner::parser::CronParser::builder()
             .seconds(croner::parser::Seconds::Optional)
             .build();
-        match parser.parse(expression) {
-            Ok(cron) => Ok(Cron(cron)),
-            Err(error) => {
-                Err(CronError { expression: expression.to_owned(), detail: error.to_string() })
+        let read = match parser.parse(expression) {
+            Ok(cron) => {
+                let cron = Cron(cron);
+                let comes = cron.next(Now::read(), Duration::ZERO).is_some();
+                comes.then_some(cron).ok_or_else(|| "such a moment never comes".to_owned())
             }
-        }
+            Err(error) => Err(error.to_string().trim_end_matches('.').to_owned()),
+        };
+        read.map_err(|detail| CronError { expression: expression.to_owned(), detail })
     }
 
     /// The next moment that is later than now, and not before `first` from now is over, by both
@@ -36,8 +39,8 @@ impl Cron {
 /// A cron expression that can't be read.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "`{expression}` is no cron expression: {detail}. Write five or six fields, seconds first if there \
-     are six, for example `*/5 * * * * *` (every five seconds) or `30 4 * * *` (daily at 4:30)"
+    "`{expression}` is no cron expression: {detail}. Write five fields, or six with seconds first, \
+     for example `*/5 * * * * *` (every five seconds) or `30 4 * * *` (daily at 4:30)"
 )]
 pub struct CronError {
     expression: String,
@@ -71,5 +74,7 @@ mod tests {
         let error = Cron::parse("every day").unwrap_err().to_string();
         assert!(error.contains("`every day` is no cron expression"), "{error}");
         assert!(error.contains("*/5 * * * * *"), "{error}");
+        let error = Cron::parse("0 0 30 2 *").unwrap_err().to_string();
+        assert!(error.contains("such a moment never comes"), "{error}");
     }
 }

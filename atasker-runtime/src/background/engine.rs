@@ -260,8 +260,8 @@ impl Engine {
 
 /// Start and stop.
 impl Engine {
-    /// Begins a life. False: it is active, or its supervisor is stopped. `blocking`: may wait for
-    /// the end of the life before.
+    /// Begins a life. False: it is active, or its supervisor is stopped. May have to wait for the end
+    /// of the life before.
     #[track_caller]
     pub(super) fn start(&self) -> bool {
         let life = loop {
@@ -288,8 +288,9 @@ impl Engine {
                 }
                 Phase::Stopping if state.restart => return false,
                 Phase::Stopping => {
+                    let life = state.lives;
                     drop(state);
-                    self.wait_for_the_end();
+                    self.wait_for_the_end_of(life);
                 }
             }
         };
@@ -325,13 +326,16 @@ impl Engine {
         registered.is_some()
     }
 
-    /// Asks for the end of this life and does not wait for it.
-    pub(super) fn stop_nowait(&self) {
+    /// Asks for the end of this life and does not wait for it: which one it is, if there is one.
+    pub(super) fn stop_nowait(&self) -> Option<u64> {
         let mut state = self.state.lock();
         state.restart = false;
-        if state.phase != Phase::Active {
-            return;
+        match state.phase {
+            Phase::New | Phase::Stopped => return None,
+            Phase::Stopping => return Some(state.lives),
+            Phase::Active => {}
         }
+        let life = state.lives;
         self.turn_to_stopping(&mut state);
         state.holds += 1;
         let task = state.task.clone();
@@ -341,24 +345,26 @@ impl Engine {
             verbs::stop(&task);
         }
         self.give_back(self.state.lock());
+        Some(life)
     }
 
     /// The same, and waits for the end, except within the worker itself.
     #[track_caller]
     pub(super) fn stop(&self) {
-        self.stop_nowait();
-        if !self.is_inside(&self.state.lock()) {
-            self.wait_for_the_end();
+        if let Some(life) = self.stop_nowait()
+            && !self.is_inside(&self.state.lock())
+        {
+            self.wait_for_the_end_of(life);
         }
     }
 
     /// The same as a future.
     pub(super) async fn stop_async(&self) {
-        self.stop_nowait();
+        let Some(life) = self.stop_nowait() else { return };
         if self.is_inside(&self.state.lock()) {
             return;
         }
-        let wait = Wait { engine: self, key: WaiterKey::next(), lives: self.state.lock().lives };
+        let wait = Wait { engine: self, key: WaiterKey::next(), life };
         std::future::poll_fn(|context| wait.poll(context)).await;
     }
 
@@ -374,8 +380,8 @@ impl Engine {
     }
 
     #[track_caller]
-    fn wait_for_the_end(&self) {
-        let wait = Wait { engine: self, key: WaiterKey::next(), lives: self.state.lock().lives };
+    fn wait_for_the_end_of(&self, life: u64) {
+        let wait = Wait { engine: self, key: WaiterKey::next(), life };
         park::block_on(None, |context| wait.poll(context));
     }
 
@@ -477,13 +483,14 @@ impl Engine {
 struct Wait<'a> {
     engine: &'a Engine,
     key: WaiterKey,
-    lives: u64,
+    /// That one: by the time that somebody looks, another may have begun.
+    life: u64,
 }
 
 impl Wait<'_> {
     fn poll(&self, context: &Context<'_>) -> Poll<()> {
         self.engine.poll(self.key, context, |state| {
-            state.lives != self.lives || matches!(state.phase, Phase::New | Phase::Stopped)
+            state.lives != self.life || matches!(state.phase, Phase::New | Phase::Stopped)
         })
     }
 }
@@ -739,7 +746,7 @@ impl Drop for Run {
 
 impl Recurring for Engine {
     fn stop_nowait(&self) {
-        Engine::stop_nowait(self);
+        let _life = Engine::stop_nowait(self);
     }
 
     fn show(&self, info: &mut SupervisorInfo) {

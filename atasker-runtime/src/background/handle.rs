@@ -75,7 +75,8 @@ impl BackgroundWorker {
 
     /// Asks it to stop, and waits until it has: a run under way is asked by way of its context and
     /// comes to its end. Called by the worker's own function, or by one of its hooks, it does not
-    /// wait.
+    /// wait. Two workers whose functions stop each other wait for each other: there, use
+    /// [`stop_nowait`](Self::stop_nowait).
     ///
     /// # Panics
     /// On the thread of an aloop, if it would have to wait: use [`stop_async`](Self::stop_async).
@@ -114,7 +115,8 @@ impl BackgroundWorker {
         self.engine().is_started()
     }
 
-    /// Whether it was started and is not active any more.
+    /// Whether it was started and is not active any more. A last run may still be under way:
+    /// [`is_started`](Self::is_started) says so.
     pub fn is_stopped(&self) -> bool {
         self.engine().is_stopped()
     }

@@ -65,7 +65,8 @@ impl Job {
     }
 
     /// By a cron expression, in local time: five fields (minute, hour, day of the month, month, day of
-    /// the week), or six with seconds first.
+    /// the week), or six with seconds first. A year as a seventh, `@daily` and its like, and the
+    /// further signs of the crate [`croner`](https://docs.rs/croner) are read, too.
     ///
     /// # Panics
     /// If the expression is none: see [`try_cron`](Self::try_cron).
