@@ -498,10 +498,9 @@ impl Inner {
     /// place may do the same, so it is started after a while only. Tasks that wait need not wait for
     /// that: each death costs one of them.
     pub(super) fn note_early_death(&mut self, pool: &ProcessPool) {
-        if self.resting || self.config.min_size == 0 || !timer::is_running() {
+        if self.resting || self.config.min_size == 0 {
             return;
         }
-        self.resting = true;
         self.early_deaths += 1;
         let me = Weak::clone(&pool.me);
         timer::at(clock::after(back_off(self.early_deaths)), move || {
@@ -512,6 +511,8 @@ impl Inner {
                 });
             }
         });
+        // Asked only now: the timer has no thread before its first entry.
+        self.resting = timer::is_running();
     }
 
     /// A worker process did not come to serve: the next one is tried after a while. Gives the jobs
