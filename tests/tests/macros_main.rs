@@ -2,16 +2,18 @@
 //!
 //! A `main` may stand in a function as well, so it can be tested.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atasker::background_task;
+use atasker_tests::{Gate, eventually};
 
 static DONE: AtomicBool = AtomicBool::new(false);
 
 #[background_task]
-fn slow() {
-    std::thread::sleep(Duration::from_millis(300));
+fn slow(gate: Gate) {
+    gate.wait();
     DONE.store(true, Ordering::SeqCst);
 }
 
@@ -54,19 +56,22 @@ fn the_forms_of_main() {
 
     // Without `drain`, `main` waits for nothing; with it, for what still runs.
     {
+        static GATE: LazyLock<Gate> = LazyLock::new(Gate::new);
         #[atasker::main]
         fn main() {
-            drop(slow());
+            drop(slow(GATE.clone()));
         }
-        let begun = Instant::now();
         main();
-        assert!(begun.elapsed() < Duration::from_millis(250));
         assert!(!DONE.load(Ordering::SeqCst));
+        GATE.open();
+        eventually(|| DONE.swap(false, Ordering::SeqCst));
     }
     {
-        #[atasker::main(drain = "10s")]
+        #[atasker::main(drain = "60s")]
         fn main() {
-            drop(slow());
+            let gate = Gate::new();
+            drop(slow(gate.clone()));
+            drop(std::thread::spawn(move || gate.open()));
         }
         main();
         assert!(DONE.load(Ordering::SeqCst));
