@@ -32,6 +32,7 @@ use crate::error::TaskError;
 use crate::info::{BackgroundWorkerInfo, JobInfo, SupervisorInfo, WorkerKind};
 use crate::priority::Priority;
 use crate::supervisor::{Core, Recurring};
+use crate::task::context::TaskContext;
 use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::{AnyTask, current, panic, park, verbs};
 use crate::timer::{self, TimerKey};
@@ -158,6 +159,15 @@ pub(super) enum Over {
     Failed(TaskError),
     /// It never began, or nobody knows.
     Lost,
+}
+
+impl From<Result<RunEnd, TaskError>> for Over {
+    fn from(end: Result<RunEnd, TaskError>) -> Self {
+        match end {
+            Ok(end) => Over::Returned(end),
+            Err(error) => Over::Failed(error),
+        }
+    }
 }
 
 impl Engine {
@@ -694,8 +704,9 @@ impl Run {
         &self.engine
     }
 
-    pub(super) fn life(&self) -> u64 {
-        self.life
+    /// What the worker's function is given in this run, which is made by that task.
+    pub(super) fn context(&self, task: &TaskContext) -> WorkerContext {
+        WorkerContext::inside(Arc::clone(&self.engine), self.life, task.clone())
     }
 
     /// The run begins, in that task. False: the worker was stopped meanwhile, so it does not.
@@ -720,17 +731,8 @@ impl Run {
         true
     }
 
-    /// The run is over.
-    pub(super) fn end(self, over: Over) {
-        drop(self.end_and_keep(over, false));
-    }
-
-    /// The same; if the next run is due at once, it is for the caller to make.
-    pub(super) fn end_and_go_on(self, over: Over) -> Option<Run> {
-        self.end_and_keep(over, true)
-    }
-
-    fn end_and_keep(mut self, over: Over, keep: bool) -> Option<Run> {
+    /// The run is over. If the next is due at once, and the caller can `keep` its place: here it is.
+    pub(super) fn end(mut self, over: Over, keep: bool) -> Option<Run> {
         self.over = true;
         self.engine.over(&self, over, keep)
     }

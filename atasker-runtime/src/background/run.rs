@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 
 use crate::background::context::WorkerContext;
-use crate::background::engine::{Over, Run, Runner};
+use crate::background::engine::{Run, Runner};
 use crate::background::outcome::RunEnd;
 use crate::launcher::TaskBuilder;
 use crate::priority::Priority;
@@ -53,18 +53,11 @@ impl Runner for ThreadRunner {
                 if !run.begin(Some(task.task())) {
                     return;
                 }
-                let context =
-                    WorkerContext::inside(Arc::clone(run.engine()), run.life(), task.clone());
+                let context = run.context(task);
                 // Runs follow one another: nobody else has the function at the moment.
-                let over = match panic::catch(|| (function.lock())(&context)) {
-                    Ok(end) => Over::Returned(end),
-                    Err(error) => Over::Failed(error),
-                };
+                let end = panic::catch(|| (function.lock())(&context));
                 drop(context);
-                match keeps {
-                    true => next = run.end_and_go_on(over),
-                    false => run.end(over),
-                }
+                next = run.end(end.into(), keeps);
             }
         });
         Some(self.launch.start(task))
@@ -105,19 +98,8 @@ mod on_loop {
                         if !run.begin(Some(task.task())) {
                             return;
                         }
-                        let context = WorkerContext::inside(
-                            Arc::clone(run.engine()),
-                            run.life(),
-                            task.clone(),
-                        );
-                        let over = match caught(&function, context).await {
-                            Ok(end) => Over::Returned(end),
-                            Err(error) => Over::Failed(error),
-                        };
-                        match keeps {
-                            true => next = run.end_and_go_on(over),
-                            false => run.end(over),
-                        }
+                        let end = caught(&function, run.context(&task)).await;
+                        next = run.end(end.into(), keeps);
                         if next.is_some() {
                             // The others on the loop, too, have their turn.
                             tokio::task::yield_now().await;
@@ -179,19 +161,16 @@ mod in_process {
             let runs = run.engine().runs();
             let task = (self.call.lock())(self.launch.name.to_string(), runs);
             let task = task.on_complete(move |outcome| {
-                let over = match outcome {
+                let end = match outcome {
                     Ok((value, again)) => {
                         if *again {
                             run.engine().trigger();
                         }
-                        match run.engine().within(|| result(value)) {
-                            Ok(end) => Over::Returned(end),
-                            Err(error) => Over::Failed(error),
-                        }
+                        run.engine().within(|| result(value))
                     }
-                    Err(error) => Over::Failed(error.clone()),
+                    Err(error) => Err(error.clone()),
                 };
-                run.end(over);
+                run.end(end.into(), false);
             });
             Some(self.launch.start(task))
         }

@@ -90,11 +90,8 @@ impl Process {
     /// Whether it is stopped, by a signal or by a debugger.
     pub(crate) fn is_stopped(&self) -> bool {
         // `waitid` would not tell of a debugger's.
-        let stat = std::fs::read(format!("/proc/{}/stat", self.id())).unwrap_or_default();
-        // The name before it, in brackets, may hold anything.
-        let name_end = stat.iter().rposition(|byte| *byte == b')');
-        let state = name_end.and_then(|end| stat.get(end + 2));
-        matches!(state, Some(b'T' | b't'))
+        let state = tree::state_and_parent(self.pid.as_raw_nonzero().get());
+        matches!(state, Some((b'T' | b't', _)))
     }
 
     /// Whether the process of this pidfd has ended; waits for that if told so.

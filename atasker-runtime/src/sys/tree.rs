@@ -138,7 +138,7 @@ impl fmt::Write for Path {
 }
 
 /// What a process does, and whose child it is.
-fn state_and_parent(pid: i32) -> Option<(u8, i32)> {
+pub(super) fn state_and_parent(pid: i32) -> Option<(u8, i32)> {
     let file = Path::of(format_args!("/proc/{pid}/stat")).open(OFlags::empty())?;
     let mut bytes = [0; 128];
     let len = rustix::io::read(&file, &mut bytes).ok()?;
