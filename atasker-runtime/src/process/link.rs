@@ -513,13 +513,13 @@ impl Link<'_> {
         let task = leave(sent, times.begun, progress);
         let reply = reply.unwrap_or(&inline.bytes[..inline.len]);
         if ok {
-            return guarded(|| task.reply(reply));
+            return guarded(|| task.reply(&task, reply));
         }
         let error = errors::decode(reply).unwrap_or_else(|malformed| {
             let cause = DeathCause::Other(malformed.to_string().into());
             TaskError::WorkerDied(WorkerDeath::new(self.worker.pid, cause))
         });
-        guarded(|| task.fail(error));
+        guarded(|| task.fail(&task, error));
     }
 
     /// The process has ended, or must: settles what is left.
@@ -588,10 +588,10 @@ impl Link<'_> {
             let task = leave(sent, begun, page.progress(call));
             let why = leavings.doomed.filter(|(doomed, _)| *doomed == call).map(|(_, why)| why);
             guarded(|| match why {
-                Some(Why::Limit(limit)) => task.fail(TaskError::TimedOut { limit }),
+                Some(Why::Limit(limit)) => task.fail(&task, TaskError::TimedOut { limit }),
                 Some(Why::Kill) => end(task, TaskError::Canceled),
                 Some(Why::Stop) => end(task, TaskError::SupervisorStopped),
-                None => task.fail(TaskError::WorkerDied(death.clone())),
+                None => task.fail(&task, TaskError::WorkerDied(death.clone())),
             });
         }
     }
@@ -631,6 +631,6 @@ fn leave(sent: Sent, begun: u64, progress: Option<(u64, u64)>) -> Arc<dyn AnyTas
 /// Ends a task whatever attempts are left.
 fn end(task: Arc<dyn AnyTask>, error: TaskError) {
     if let Some(claim) = task.header().state.claim(Phase::Started) {
-        task.end(claim, error);
+        task.end(&task, claim.of_the_runner(), error);
     }
 }

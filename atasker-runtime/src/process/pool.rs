@@ -134,7 +134,7 @@ impl ProcessPool {
                 None => return Ok(()),
                 Some(_) if when_full == WhenFull::Pass => return Ok(()),
                 Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
-                Some(Overflow::Block) if when_full != WhenFull::Wait => return Ok(()),
+                Some(Overflow::Block) if !when_full.may_wait() => return Ok(()),
                 Some(Overflow::Block) => {
                     inner.blocked += 1;
                     self.room.wait(inner);

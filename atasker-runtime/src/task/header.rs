@@ -14,6 +14,7 @@ use crate::sync::Mutex;
 use crate::task::channel::AnyLinks;
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{WaiterKey, Waiters};
+use crate::task::owners::{self, OwnerKey};
 use crate::task::{AnyTask, Owner};
 
 /// See the module's documentation. The plain fields are set while the builder owns the task alone,
@@ -29,7 +30,8 @@ pub(crate) struct Header {
     started: AtomicU64,
     ended: AtomicU64,
     waiters: Mutex<Waiters>,
-    owner: Option<Arc<dyn Owner>>,
+    /// Who looks after it; see `task::owners`.
+    pub(crate) owner: Option<OwnerKey>,
     /// The place's own note about the task: its ticket in a backlog, or where it was sent. The
     /// place reads and writes it under its own lock.
     pub(crate) mark: AtomicU64,
@@ -81,13 +83,9 @@ impl Header {
         self.name = name;
     }
 
-    pub(crate) fn set_owner(&mut self, owner: Arc<dyn Owner>) {
-        self.owner = Some(owner);
-    }
-
-    /// Who looks after the task; `None` for a detached one.
-    pub(crate) fn owner(&self) -> Option<&Arc<dyn Owner>> {
-        self.owner.as_ref()
+    /// Who looks after the task; `None` for a detached one, and once its supervisor is gone.
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
+        owners::get(self.owner?)
     }
 
     /// What the task has of the rarer things, if anything.

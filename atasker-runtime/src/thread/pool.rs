@@ -18,6 +18,7 @@ use crate::info::{ThreadPoolInfo, Waiting};
 use crate::job::{Job, Place, WhenFull};
 use crate::options::{Overflow, PoolConfig};
 use crate::priority::Priority;
+use crate::task::owners::OwnerKey;
 use crate::task::panic::guarded;
 use crate::task::state::Phase;
 use crate::task::waiters::{WaiterKey, Waiters};
@@ -44,6 +45,7 @@ pub(crate) struct ThreadPool {
 pub(super) struct Shared {
     /// The supervisor's id, for the threads' names.
     name: String,
+    pub(super) owner: OwnerKey,
     pub(super) state: Mutex<PoolState>,
     /// Threads that look for work without sleeping: at most one, so that the rest of the machine
     /// is left to the work.
@@ -89,10 +91,11 @@ struct NewThread {
 }
 
 impl ThreadPool {
-    pub(crate) fn new(supervisor_id: &str, config: PoolConfig) -> Self {
+    pub(crate) fn new(supervisor_id: &str, owner: OwnerKey, config: PoolConfig) -> Self {
         ThreadPool {
             shared: Arc::new(Shared {
                 name: supervisor_id.to_owned(),
+                owner,
                 spinning: AtomicBool::new(false),
                 state: Mutex::new(PoolState {
                     backlog: Backlog::new(limits(&config)),
@@ -480,7 +483,7 @@ impl Place for ThreadPool {
                     drop(state);
                     return job.end(TaskError::QueueFull);
                 }
-                Some((_, Overflow::Block)) if when_full == WhenFull::Wait => {
+                Some((_, Overflow::Block)) if when_full.may_wait() => {
                     drop(state);
                     shared.wait_for_room(&job);
                     if job.header().state.read().phase() != Phase::Queued {
@@ -552,7 +555,7 @@ impl Place for ThreadPool {
         state.open = false;
         // What the library itself has to run (callbacks) is no task of the user's: it still runs.
         let (left, ours): (Vec<Job>, Vec<Job>) =
-            state.take_all().into_iter().partition(|job| job.header().owner().is_some());
+            state.take_all().into_iter().partition(|job| job.header().owner.is_some());
         for job in ours {
             state.backlog.push(job.priority(), job);
         }

@@ -11,7 +11,7 @@ use super::pool::{NOT_HERE, Shared};
 use crate::clock;
 use crate::job::Job;
 use crate::priority::Priority;
-use crate::task::{AnyTask, current, panic, park};
+use crate::task::{AnyTask, current, owners, panic, park};
 use crate::thread_start;
 use crate::timer::{self, TimerKey};
 
@@ -28,6 +28,7 @@ pub(super) fn is_thread_of(shared: &Arc<Shared>) -> bool {
 /// Runs job after job until there is nothing to do for too long. `called`: to look at once.
 pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
     thread_start::thread_starts();
+    let _works_for = owners::work_for(shared.owner);
     POOL.with(|pool| *pool.borrow_mut() = Some(Arc::clone(shared)));
     let seat = Arc::new(Seat {
         shared: Arc::clone(shared),
@@ -60,13 +61,12 @@ pub(super) fn execute(job: Job, shared: &Arc<Shared>) {
     // Should there be another attempt: it is not here until it is queued again.
     task.header().mark.store(NOT_HERE, Ordering::Relaxed);
     let mut limit = Limit::arm(&task, shared);
-    let _current = current::enter(Arc::clone(&task));
     let mut disarm = || {
         if let Some(limit) = limit.take() {
             limit.disarm(shared);
         }
     };
-    task.run(&mut disarm);
+    current::during(&task, || task.run(&task, &mut disarm));
     // If the limit was over before the function could begin, there was nothing to return from.
     disarm();
 }
@@ -119,7 +119,7 @@ impl Limit {
                             "a task overstays its time limit; its slot stays taken"
                         );
                     });
-                    task.overrun();
+                    task.overrun(&task);
                 }
             }
         });
