@@ -513,13 +513,14 @@ impl Link<'_> {
         let task = leave(sent, times.begun, progress);
         let reply = reply.unwrap_or(&inline.bytes[..inline.len]);
         if ok {
-            return guarded(|| task.reply(&task, reply));
+            // The task goes within the guard, too: this may be the last hold on it.
+            return guarded(move || task.reply(&task, reply));
         }
         let error = errors::decode(reply).unwrap_or_else(|malformed| {
             let cause = DeathCause::Other(malformed.to_string().into());
             TaskError::WorkerDied(WorkerDeath::new(self.worker.pid, cause))
         });
-        guarded(|| task.fail(&task, error));
+        guarded(move || task.fail(&task, error));
     }
 
     /// The process has ended, or must: settles what is left.
@@ -587,11 +588,12 @@ impl Link<'_> {
         for (call, begun, sent) in half_written.chain(begun) {
             let task = leave(sent, begun, page.progress(call));
             let why = leavings.doomed.filter(|(doomed, _)| *doomed == call).map(|(_, why)| why);
-            guarded(|| match why {
+            let death = death.clone();
+            guarded(move || match why {
                 Some(Why::Limit(limit)) => task.fail(&task, TaskError::TimedOut { limit }),
                 Some(Why::Kill) => end(task, TaskError::Canceled),
                 Some(Why::Stop) => end(task, TaskError::SupervisorStopped),
-                None => task.fail(&task, TaskError::WorkerDied(death.clone())),
+                None => task.fail(&task, TaskError::WorkerDied(death)),
             });
         }
     }

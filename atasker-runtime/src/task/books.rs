@@ -308,7 +308,7 @@ mod tests {
                         assert_eq!(task.header().id, id);
                         seen += 1;
                     }
-                    for_each(|task| drop(task.header().id));
+                    for_each(|task| assert_ne!(task.header().id, TaskId::next()));
                 }
                 seen
             });
