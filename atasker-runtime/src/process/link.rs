@@ -21,6 +21,7 @@ use crate::sys::mapping::Mapping;
 use crate::sys::reap::Process;
 use crate::task::AnyTask;
 use crate::task::channel::CAPACITY;
+use crate::task::owners;
 use crate::task::panic::{self, guarded};
 use crate::task::state::Phase;
 use crate::timer;
@@ -281,6 +282,7 @@ struct Link<'a> {
 
 /// Listens to one worker process until it has ended, and buries it.
 pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: Option<Logs>) {
+    let _works_for = pool.owner.map(owners::work_for);
     let wanted = pool.joined(lane, worker);
     let mut link = Link {
         pool,

@@ -19,6 +19,7 @@ use crate::process::lane::{GRACE, Lane, Stage, Whereabouts, Why, bytes_of};
 use crate::process::{child, data};
 use crate::sys::{entry, worker};
 use crate::task::AnyTask;
+use crate::task::owners::OwnerKey;
 use crate::task::state::Phase;
 use crate::timer;
 
@@ -28,6 +29,8 @@ const STALLED: Duration = Duration::from_secs(1);
 /// A pool of worker processes. See the module's documentation.
 pub(crate) struct ProcessPool {
     pub(super) id: String,
+    /// Whose tasks these are, mostly.
+    pub(super) owner: Option<OwnerKey>,
     pub(super) me: Weak<ProcessPool>,
     pub(super) inner: Mutex<Inner>,
     /// There may be room in the queue.
@@ -38,12 +41,17 @@ pub(crate) struct ProcessPool {
 
 impl ProcessPool {
     /// A pool that has started nothing.
-    pub(crate) fn new(supervisor_id: &str, config: MpPoolConfig) -> Arc<Self> {
+    pub(crate) fn new(
+        supervisor_id: &str,
+        owner: Option<OwnerKey>,
+        config: MpPoolConfig,
+    ) -> Arc<Self> {
         if let Some(data) = &config.worker_data {
             data::set(Arc::clone(data));
         }
         Arc::new_cyclic(|me| ProcessPool {
             id: supervisor_id.to_owned(),
+            owner,
             me: Weak::clone(me),
             inner: Mutex::new(Inner::new(config)),
             room: Condvar::new(),

@@ -84,7 +84,7 @@ impl Core {
             life: Mutex::new(Life::default()),
             threads: ThreadPool::new(&id, key, threads),
             #[cfg(feature = "mp")]
-            processes: crate::process::ProcessPool::new(&id, processes),
+            processes: crate::process::ProcessPool::new(&id, Some(key), processes),
             #[cfg(feature = "async")]
             aloops: crate::aloop::Aloops::new(&id, me.clone()),
             alarms: Alarms::new(me.clone()),
@@ -95,6 +95,12 @@ impl Core {
             let owner: Weak<dyn Owner> = me.clone();
             core(me, owners::register(owner))
         })
+    }
+
+    /// What its tasks know it by.
+    #[cfg(feature = "async")]
+    pub(crate) fn key(&self) -> OwnerKey {
+        self.key
     }
 
     pub(super) fn id(&self) -> &str {

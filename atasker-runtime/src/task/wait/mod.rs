@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::error::WaitError;
+use crate::spin;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
 
@@ -40,6 +41,9 @@ pub use waitable::{TaskHandle, WaitTime, Waitable};
 #[track_caller]
 pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
     let header = task.header();
+    if park::looks_first() && spin::until(|| header.state.read().is_ended()) {
+        return true;
+    }
     let key = WaiterKey::next();
     let ended = park::block_on_or_help(
         deadline,
