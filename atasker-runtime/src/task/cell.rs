@@ -11,7 +11,7 @@
 //! * `hooks`: made by the builder, locked afterwards.
 //! * everything else is atomic or locked.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use crate::error::TaskError;
@@ -88,9 +88,20 @@ fn discard<T>(value: T) {
 
 enum Slot<R> {
     Empty,
-    Full(Result<R, TaskError>),
+    Value(R),
+    /// Boxed: rare, and larger than most results.
+    Error(Box<TaskError>),
     /// The result was moved out; an error never is, so that references to it stay good.
     Taken,
+}
+
+impl<R> From<Result<R, TaskError>> for Slot<R> {
+    fn from(result: Result<R, TaskError>) -> Self {
+        match result {
+            Ok(value) => Slot::Value(value),
+            Err(error) => Slot::Error(Box::new(error)),
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -114,7 +125,7 @@ unsafe impl<R: Send, B: Body<R>> Sync for Cell<R, B> {}
 /// A task whose result type is known.
 pub(crate) trait Typed<R>: AnyTask {
     /// The outcome, once it is published; `None` also after the result was taken.
-    fn outcome(&self) -> Option<&Result<R, TaskError>>;
+    fn outcome(&self) -> Option<Result<&R, &TaskError>>;
     /// Moves the outcome out.
     ///
     /// Only for the one typed handle, and by its owner: see the module's documentation.
@@ -279,7 +290,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         self.outcome.with_mut(|slot| {
             // SAFETY: we own the claim, so nobody else writes; the state is not published yet, so
             // nobody reads.
-            unsafe { *slot = Slot::Full(result) }
+            unsafe { *slot = result.into() }
         });
         if callbacks.is_empty() {
             return self.publish(claim, ending);
@@ -398,11 +409,15 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if self.header.state.read().outcome() != Some(Outcome::Failed) {
             return None;
         }
-        self.outcome()?.as_ref().err()
+        self.outcome()?.err()
     }
 
-    fn outcome_any(&self) -> Option<&dyn Any> {
-        self.outcome().map(|outcome| outcome as &dyn Any)
+    fn returns(&self, result: TypeId) -> bool {
+        result == TypeId::of::<R>()
+    }
+
+    fn value_any(&self) -> Option<&dyn Any> {
+        self.outcome()?.ok().map(|value| value as &dyn Any)
     }
 
     fn typed_any(self: Arc<Self>) -> Box<dyn Any> {
@@ -438,7 +453,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 }
 
 impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
-    fn outcome(&self) -> Option<&Result<R, TaskError>> {
+    fn outcome(&self) -> Option<Result<&R, &TaskError>> {
         if !self.header.state.read().is_ended() {
             return None;
         }
@@ -447,7 +462,8 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             unsafe { &*slot }
         });
         match slot {
-            Slot::Full(result) => Some(result),
+            Slot::Value(value) => Some(Ok(value)),
+            Slot::Error(error) => Some(Err(error)),
             Slot::Empty | Slot::Taken => None,
         }
     }
@@ -468,7 +484,8 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             // under the lock that we hold.
             let slot = unsafe { &mut *slot };
             match std::mem::replace(slot, Slot::Taken) {
-                Slot::Full(result) => Some(result),
+                Slot::Value(value) => Some(Ok(value)),
+                Slot::Error(error) => Some(Err(*error)),
                 Slot::Empty | Slot::Taken => None,
             }
         })
@@ -484,13 +501,20 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     }
 
     fn call_back(&self, callbacks: Vec<OnComplete<R>>) {
-        let slot = self.outcome.with(|slot| {
-            // SAFETY: the caller owns the claim, so nobody writes while we read.
-            unsafe { &*slot }
-        });
-        let Slot::Full(result) = slot else { return };
+        let replace = |with| {
+            self.outcome.with_mut(|slot| {
+                // SAFETY: the caller owns the claim, and the state is not published yet: nobody
+                // else reads or writes.
+                std::mem::replace(unsafe { &mut *slot }, with)
+            })
+        };
+        let result = match replace(Slot::Empty) {
+            Slot::Value(value) => Ok(value),
+            Slot::Error(error) => Err(*error),
+            Slot::Empty | Slot::Taken => return,
+        };
         for callback in callbacks {
-            if panic::catch(|| callback(result)).is_err() {
+            if panic::catch(|| callback(&result)).is_err() {
                 panic::guarded(|| {
                     tracing::error!(
                         target: "atasker", task = %self.header.id, name = self.header.name(),
@@ -499,6 +523,7 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
                 });
             }
         }
+        replace(result.into());
     }
 
     fn publish(&self, claim: Claim, ending: Ending) {

@@ -25,7 +25,8 @@ pub(crate) struct Header {
     pub(crate) id: TaskId,
     pub(crate) tt: TaskType,
     pub(crate) priority: Priority,
-    name: Cow<'static, str>,
+    /// Unless the extras have one.
+    name: &'static str,
     queued: AtomicU64,
     started: AtomicU64,
     ended: AtomicU64,
@@ -41,6 +42,8 @@ pub(crate) struct Header {
 /// What only some tasks have.
 #[derive(Default)]
 pub(crate) struct Extras {
+    /// A name that was made at run time.
+    pub(crate) name: Option<Box<str>>,
     pub(crate) delay: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
@@ -64,7 +67,7 @@ impl Header {
             id: TaskId::next(),
             tt,
             priority: Priority::Normal,
-            name: Cow::Borrowed("task"),
+            name: "task",
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -76,11 +79,19 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.extras().and_then(|extras| extras.name.as_deref()).unwrap_or(self.name)
     }
 
     pub(crate) fn set_name(&mut self, name: Cow<'static, str>) {
-        self.name = name;
+        match name {
+            Cow::Borrowed(name) => {
+                self.name = name;
+                if let Some(extras) = self.extras.get_mut() {
+                    extras.name = None;
+                }
+            }
+            Cow::Owned(name) => self.extras_mut().name = Some(name.into()),
+        }
     }
 
     /// Who looks after the task; `None` for a detached one, and once its supervisor is gone.
@@ -170,7 +181,7 @@ impl Header {
     /// Notes the time of the end, before it is published.
     pub(crate) fn note_ended(&self) {
         let last = self.started().max(self.queued());
-        self.ended.store(clock::now().max(last), Ordering::Relaxed);
+        self.ended.store(clock::now_noted().max(last), Ordering::Relaxed);
     }
 
     /// Adds a waker for the next change (the end, or a request to stop). False if the task has
@@ -260,7 +271,7 @@ impl Header {
         let pid = extras.map_or(0, |extras| extras.worker_pid.load(Ordering::Relaxed));
         TaskInfo {
             id: self.id,
-            name: self.name.clone().into_owned(),
+            name: self.name().to_owned(),
             tt: self.tt,
             priority: self.priority,
             status: self.status_of(snapshot),

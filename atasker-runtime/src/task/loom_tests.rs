@@ -102,7 +102,8 @@ fn ended() -> Arc<dyn Typed<String>> {
 }
 
 fn outcome(cell: &Arc<dyn Typed<String>>) -> Outcome {
-    cell.outcome().expect("it has ended").clone()
+    let outcome = cell.outcome().expect("it has ended");
+    outcome.cloned().map_err(TaskError::clone)
 }
 
 fn handle(cell: &Arc<dyn Typed<String>>) -> Task<String> {

@@ -35,7 +35,7 @@ pub(crate) mod verbs;
 pub(crate) mod wait;
 pub(crate) mod waiters;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use crate::error::{KillError, TaskError};
@@ -79,8 +79,11 @@ pub(crate) trait AnyTask: Send + Sync {
     /// The error, once it has ended with one.
     fn error(&self) -> Option<&TaskError>;
 
-    /// The outcome as `Result<R, TaskError>`, once it is there.
-    fn outcome_any(&self) -> Option<&dyn Any>;
+    /// Whether its results are of this type.
+    fn returns(&self, result: TypeId) -> bool;
+
+    /// The result, once it is there; `None` also once it was moved out.
+    fn value_any(&self) -> Option<&dyn Any>;
 
     /// This task as `Arc<dyn Typed<R>>`.
     fn typed_any(self: Arc<Self>) -> Box<dyn Any>;

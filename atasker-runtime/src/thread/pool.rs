@@ -174,7 +174,7 @@ impl ThreadPool {
         let queued = task.header().state.read().phase() == Phase::Queued;
         let ours = queued && self.is_own_thread() && self.revoke(&**task, true);
         if ours {
-            run::execute(Job::new(Arc::clone(task)), &self.shared);
+            run::execute(Job::new(Arc::clone(task)), &self.shared, false);
         }
         ours
     }
@@ -453,12 +453,13 @@ impl Shared {
         }
     }
 
-    /// A run is over, its slot free: what this thread does next. `None`: leave.
+    /// A run is over, its slot free: what this thread does next (`None`: leave), and whether it was
+    /// idle in between.
     pub(super) fn next_job(
         self: &Arc<Self>,
         idler: &Arc<Idler<Order>>,
         done: Priority,
-    ) -> Option<Job> {
+    ) -> (Option<Job>, bool) {
         let mut state = self.state.lock();
         state.backlog.release(done);
         state.tasks_run += 1;
@@ -472,9 +473,9 @@ impl Shared {
                     // somebody is coming for it.
                     drop(state);
                     room.wake();
-                    return Some(job);
+                    return (Some(job), false);
                 }
-                None if room.is_empty() => return self.be_idle(state, idler),
+                None if room.is_empty() => return (self.be_idle(state, idler), true),
                 None => {
                     let room = std::mem::take(&mut room);
                     MutexGuard::unlocked(&mut state, || room.wake());

@@ -37,25 +37,28 @@ pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
     park::take_seat(Some(seat.clone()));
     let idler = Arc::new(Idler::new());
     let mut next = if called { shared.first_job(&idler) } else { shared.idle_from_start(&idler) };
+    let mut at_once = false;
     while let Some(job) = next {
         let priority = job.priority();
         seat.priority.store(priority.index(), Ordering::Relaxed);
         // A run catches its panics; what can still panic is a destructor of the user's.
-        if panic::catch(|| execute(job, shared)).is_err() {
+        if panic::catch(|| execute(job, shared, at_once)).is_err() {
             panic::guarded(|| {
                 tracing::error!(target: "atasker", "a destructor panicked on a pool thread");
             });
         }
-        next = shared.next_job(&idler, priority);
+        let (job, idle) = shared.next_job(&idler, priority);
+        (next, at_once) = (job, !idle);
     }
     park::take_seat(None);
     POOL.with(|pool| *pool.borrow_mut() = None);
 }
 
-/// Runs one job on this thread, which holds a slot for it.
-pub(super) fn execute(job: Job, shared: &Arc<Shared>) {
+/// Runs one job on this thread, which holds a slot for it; `at_once`: right after another one.
+pub(super) fn execute(job: Job, shared: &Arc<Shared>, at_once: bool) {
     let task = job.into_task();
-    if !task.header().begin() {
+    let noted = clock::take_noted().filter(|_| at_once);
+    if !task.header().begin_at(noted.unwrap_or_else(clock::now)) {
         return;
     }
     // Should there be another attempt: it is not here until it is queued again.
