@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::backlog::{Backlog, Ticket};
 use crate::clock;
 use crate::error::TaskError;
@@ -11,7 +13,9 @@ use crate::job::Job;
 use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
-use crate::process::lane::{Lane, MAX_LANES, Sent, Stage, Unsendable, Whereabouts, Why, bytes_of};
+use crate::process::lane::{
+    Lane, MAX_LANES, Sent, SentAt, Stage, Unsendable, Whereabouts, Why, bytes_of,
+};
 use crate::process::link::Worker;
 use crate::process::pool::ProcessPool;
 use crate::process::spawn;
@@ -57,15 +61,23 @@ fn back_off(failures: u32) -> Duration {
 #[derive(Default)]
 pub(super) struct Deeds {
     pub(super) kill: Vec<Arc<Worker>>,
-    pub(super) wake: Vec<Arc<Worker>>,
+    /// One most often.
+    wake: SmallVec<[Wake; 1]>,
     pub(super) start: Vec<spawn::Request>,
     pub(super) unsendable: Vec<Unsendable>,
 }
 
+/// Calls were sent to this worker, some with arguments that its link must write.
+struct Wake {
+    worker: Arc<Worker>,
+    with_args: bool,
+}
+
 impl Deeds {
-    pub(super) fn wake(&mut self, worker: &Arc<Worker>) {
-        if !self.wake.iter().any(|known| Arc::ptr_eq(known, worker)) {
-            self.wake.push(Arc::clone(worker));
+    fn wake(&mut self, worker: &Arc<Worker>, with_args: bool) {
+        match self.wake.iter_mut().find(|known| Arc::ptr_eq(&known.worker, worker)) {
+            Some(known) => known.with_args |= with_args,
+            None => self.wake.push(Wake { worker: Arc::clone(worker), with_args }),
         }
     }
 
@@ -73,8 +85,8 @@ impl Deeds {
         for worker in self.kill.drain(..) {
             worker.kill();
         }
-        for worker in self.wake.drain(..) {
-            worker.nudge();
+        for Wake { worker, with_args } in self.wake.drain(..) {
+            worker.nudge(with_args);
         }
         for request in self.start.drain(..) {
             spawn::request(request);
@@ -306,32 +318,30 @@ impl Inner {
         pool: &ProcessPool,
     ) {
         let lane = &mut self.lanes[index];
-        let task = Arc::clone(job.task());
-        let call = match lane.send(job, priority) {
-            Ok(call) => call,
+        let SentAt { call, inline } = match lane.send(job, priority) {
+            Ok(at) => at,
             Err(unsendable) => return deeds.unsendable.push(*unsendable),
         };
+        let (worker, sent, live) = lane.just_sent();
+        let task = sent.job.task();
         let header = task.header();
-        let at = Whereabouts::Lane { lane: index, call };
-        let worker = Arc::clone(lane.worker().expect("only open lanes are sent to"));
-        if let Some(sent) = lane.get(call) {
-            at.note(&**sent.job.task());
-            if let Some(limit) = header.timeout() {
-                let task = Arc::downgrade(&task);
-                sent.limit = Some(pool.watch_limit(clock::after(limit), task, limit));
-            }
+        Whereabouts::Lane { lane: index, call }.note(&**task);
+        if let Some(limit) = header.timeout() {
+            let task = Arc::downgrade(task);
+            sent.limit = Some(pool.watch_limit(clock::after(limit), task, limit));
         }
+        let task = sent.job.task();
         if header.links().is_some() {
-            worker.post_messages(call, &*task);
+            worker.post_messages(call, &**task);
         }
         if header.state.read().stopped() {
             worker.post_stop(call);
         }
-        if lane.live() > 1 && lane.watched_since == 0 {
+        deeds.wake(worker, !inline || header.links().is_some());
+        if live > 1 && lane.watched_since == 0 {
             lane.watched_since = clock::now();
-            worker.ring_link();
+            lane.worker().expect("only open lanes are sent to").ring_link();
         }
-        deeds.wake(&worker);
         if !self.looking {
             self.looking = true;
             pool.look_later();

@@ -10,6 +10,7 @@
 //! | the parent's thread for one worker process | `link` |
 //! | the worker's side | `child` |
 //! | the page both share: who has a call | `page` |
+//! | how long either side looks there before it sleeps | `look` |
 //! | what crosses: frames (in `wire`), errors, tracing events | `errors`, `events` |
 //! | what workers print, line by line | `logs` |
 //!
@@ -41,6 +42,7 @@ mod events;
 mod lane;
 mod link;
 mod logs;
+mod look;
 mod news;
 mod page;
 mod pool;

@@ -1,6 +1,6 @@
 //! The pool: its life, and what the supervisor asks of it.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
 use crate::process::deal::{Deeds, Inner};
 use crate::process::lane::{GRACE, Lane, Stage, Whereabouts, Why, bytes_of};
-use crate::process::{child, data};
-use crate::sys::{entry, worker};
+use crate::process::{child, data, look};
+use crate::sys::{cpus, entry, worker};
 use crate::task::AnyTask;
 use crate::task::state::Phase;
 use crate::timer;
@@ -30,6 +30,8 @@ pub(crate) struct ProcessPool {
     pub(super) id: String,
     pub(super) me: Weak<ProcessPool>,
     pub(super) inner: Mutex<Inner>,
+    /// How long whoever waits for a call looks for its end, in nanoseconds.
+    pub(super) look: AtomicU64,
     /// There may be room in the queue.
     pub(super) room: Condvar,
     /// A worker process has ended, or what one has left is ended.
@@ -46,6 +48,7 @@ impl ProcessPool {
             id: supervisor_id.to_owned(),
             me: Weak::clone(me),
             inner: Mutex::new(Inner::new(config)),
+            look: AtomicU64::new(look::MOST),
             room: Condvar::new(),
             ended: Condvar::new(),
         })
@@ -367,6 +370,10 @@ impl Place for ProcessPool {
         let extras = task.header().extras_or_new();
         extras.worker_pid.store(worker.pid, Ordering::Relaxed);
         note_progress(task, worker.page.progress(call));
+    }
+
+    fn look(&self, task: &dyn AnyTask) -> bool {
+        cpus::several() && self.look_for(task)
     }
 
     fn open(&self) {

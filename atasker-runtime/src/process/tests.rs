@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{CodecStage, DeathCause, TaskError};
 use crate::registry::{Call, FUNCTIONS, Function};
 use crate::task::channel::Port;
+use crate::wire::encoded::seal;
 use crate::{
     MpPoolConfig, Overflow, Priority, StopOptions, Supervisor, Task, TaskBuilder, TaskContext,
     TaskStatus,
@@ -63,7 +64,7 @@ macro_rules! remote {
         fn $builder(args: $a) -> TaskBuilder<$r, $i, $o> {
             crate::launcher::remote(
                 &$name::ENTRY,
-                to_bytes(&args),
+                to_bytes(&args).map(seal),
                 from_bytes::<$r>,
                 Some((port(), port())),
             )
