@@ -441,7 +441,7 @@ mod tests {
         (&&&Arg::<&[String]>::new()).write(&&["a".to_owned()][..], &mut output).unwrap();
         (&&&Arg::<&Option<u64>>::new()).write(&&Some(6), &mut output).unwrap();
         (&&&Arg::<u64>::new()).write(&7, &mut output).unwrap();
-        output.into_encoded()
+        output.into_encoded().to_vec()
     }
 
     fn read<F: Format>(bytes: &[u8]) -> Result<(), TaskError> {
