@@ -20,6 +20,7 @@ use crate::process::link::Worker;
 use crate::process::pool::ProcessPool;
 use crate::process::spawn;
 use crate::task::AnyTask;
+use crate::task::state::Phase;
 use crate::timer;
 
 /// What the pool's lock guards.
@@ -29,6 +30,8 @@ pub(super) struct Inner {
     /// Encoded arguments in the backlog, where they are counted.
     pub(super) bytes: u64,
     pub(super) lanes: Vec<Lane>,
+    /// Jobs up to this priority may be left in the inbox.
+    pub(super) inbox_open_to: Option<Priority>,
     pub(super) open: bool,
     /// How often, one time after the other, worker processes failed to start.
     pub(super) failures: u32,
@@ -65,6 +68,8 @@ pub(super) struct Deeds {
     wake: SmallVec<[Wake; 1]>,
     pub(super) start: Vec<spawn::Request>,
     pub(super) unsendable: Vec<Unsendable>,
+    /// Jobs whose tasks somebody else ends, or has ended.
+    pub(super) gone: Vec<Job>,
 }
 
 /// Calls were sent to this worker, some with arguments that its link must write.
@@ -94,6 +99,9 @@ impl Deeds {
         for Unsendable(job, error) in self.unsendable.drain(..) {
             job.end(error);
         }
+        for job in self.gone.drain(..) {
+            drop(job.into_task());
+        }
     }
 }
 
@@ -104,6 +112,7 @@ impl Inner {
             config: Arc::new(config),
             bytes: 0,
             lanes: Vec::new(),
+            inbox_open_to: None,
             open: false,
             failures: 0,
             pausing: false,
@@ -166,18 +175,61 @@ impl Inner {
         worker.map_or(0, |worker| clock::from_monotonic(worker.page.begun(call)))
     }
 
-    /// What to do with a job of so many bytes that would have to wait, if the queue is full.
-    pub(super) fn overflow(&self, bytes: u64) -> Option<Overflow> {
+    /// What to do with a job that would have to wait, if the queue is full.
+    pub(super) fn overflow(&self, job: &Job) -> Option<Overflow> {
         let by_count =
             self.config.queue_limit.filter(|(limit, _)| self.backlog.waiting() >= *limit);
-        let by_bytes = self
-            .config
-            .queue_bytes
-            .filter(|(limit, _)| self.bytes > 0 && self.bytes.saturating_add(bytes) > *limit);
+        let by_bytes = self.config.queue_bytes.filter(|(limit, _)| {
+            self.bytes > 0 && self.bytes.saturating_add(bytes_of(job) as u64) > *limit
+        });
         // A job that would start at once does not wait.
         let starts = || self.backlog.waiting() == 0 && self.lanes.iter().any(Lane::is_idle);
         let hit = by_count.map(|(_, o)| o).or(by_bytes.map(|(_, o)| o))?;
         (!starts()).then_some(hit)
+    }
+
+    /// Whether its task was taken back before it came, or has ended.
+    pub(super) fn is_gone(&self, job: &Job) -> bool {
+        self.whereabouts(&**job.task()) == Whereabouts::Withdrawn
+            || job.header().state.read().phase() != Phase::Queued
+    }
+
+    /// Jobs that were left in the inbox.
+    pub(super) fn enqueue_all(&mut self, jobs: Vec<Job>, deeds: &mut Deeds) {
+        for job in jobs {
+            match self.is_gone(&job) {
+                true => deeds.gone.push(job),
+                false => self.enqueue(job.priority(), job),
+            }
+        }
+    }
+
+    /// Up to which priority one more job would only wait: see `inbox`.
+    pub(super) fn nothing_for(&self) -> Option<Priority> {
+        let first = self.backlog.first()?;
+        let limited = self.config.queue_limit.is_some() || self.config.queue_bytes.is_some();
+        if limited || !self.open || self.pausing {
+            return None;
+        }
+        // More that wait would have more worker processes started.
+        if self.backlog.waiting() < self.free_for(first) {
+            return None;
+        }
+        // Less urgent ones that were sent would be taken back.
+        let waits = |lane: &Lane| lane.has_waiting(|other| other < first);
+        (!self.lanes.iter().any(waits)).then_some(first)
+    }
+
+    /// How many more slots tasks of this priority may have.
+    fn free_for(&self, priority: Priority) -> usize {
+        let limits = self.backlog.limits();
+        match priority {
+            Priority::Critical => {
+                let held = self.backlog.held() + self.backlog.critical();
+                limits.critical_total.unwrap_or(usize::MAX).saturating_sub(held)
+            }
+            _ => limits.of(priority).saturating_sub(self.backlog.held()),
+        }
     }
 
     pub(super) fn enqueue(&mut self, priority: Priority, job: Job) {
@@ -359,6 +411,9 @@ impl Inner {
         if !self.open || self.pausing {
             return;
         }
+        if self.backlog.waiting() == 0 && self.config.min_size == 0 {
+            return;
+        }
         let starting =
             self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Starting)).count();
         let there = self.lanes.iter().filter(|lane| lane.is_open()).count() + starting;
@@ -366,15 +421,7 @@ impl Inner {
         let mut wanted = in_advance.saturating_sub(there);
         if let Some(priority) = self.backlog.first() {
             let idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
-            let limits = self.backlog.limits();
-            let (limit, held) = match priority {
-                Priority::Critical => (
-                    limits.critical_total.unwrap_or(usize::MAX),
-                    self.backlog.held() + self.backlog.critical(),
-                ),
-                _ => (limits.of(priority), self.backlog.held()),
-            };
-            let free = limit.saturating_sub(held);
+            let free = self.free_for(priority);
             let useful = free.min(self.backlog.waiting()).saturating_sub(starting + idle);
             wanted = wanted.max(useful);
         }

@@ -5,6 +5,7 @@
 //! | what the user says | `config`, `data` |
 //! | the pool's life, and what the supervisor asks of it | `pool` |
 //! | who gets which call | `deal`; of one worker process: `lane` |
+//! | launches that would only have to wait | `inbox` |
 //! | what a worker process has done, or how it ended | `news` |
 //! | making a worker process | `spawn` |
 //! | the parent's thread for one worker process | `link` |
@@ -39,6 +40,7 @@ mod data;
 mod deal;
 mod errors;
 mod events;
+mod inbox;
 mod lane;
 mod link;
 mod logs;
