@@ -64,3 +64,42 @@ pub(super) fn look_for(window: u64, mut found: impl FnMut(u64) -> bool) -> bool 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_in_vain_get_shorter_and_others_longer() {
+        let mut look = Look::new(true);
+        for _ in 0..20 {
+            assert!(!look.look(|_| false));
+        }
+        assert_eq!(look.window, LEAST);
+        for _ in 0..20 {
+            assert!(look.look(|_| true));
+        }
+        assert_eq!(look.window, MOST);
+    }
+
+    #[test]
+    fn nobody_looks_on_one_cpu() {
+        let mut look = Look::new(false);
+        assert!(!look.look(|_| unreachable!("there is nobody to wait for")));
+        assert_eq!(look.window, 0);
+    }
+
+    #[test]
+    fn a_look_is_told_how_long_it_has_taken() {
+        let mut last = 0;
+        assert!(look_for(u64::MAX, |passed| {
+            assert!(passed >= last);
+            last = passed;
+            passed > ALONE
+        }));
+        assert!(!look_for(LEAST, |passed| {
+            assert!(passed < LEAST);
+            false
+        }));
+    }
+}
