@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn all_differ_whoever_draws_them() {
-        let draw = || (0..5_000).map(|place| TaskId::at(place)).collect::<Vec<_>>();
+        let draw = || (0..5_000).map(TaskId::at).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
         let drawn: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
         for (i, id) in drawn.iter().enumerate() {

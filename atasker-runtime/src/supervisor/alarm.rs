@@ -64,9 +64,8 @@ impl Waiting {
     fn tidy(&mut self, core: &Core) {
         const LEAST: usize = 1024;
         if self.list.len() >= LEAST {
-            self.list.retain(|entry| {
-                core.booked(entry.id).is_some_and(|task| entry.still_waits(&task))
-            });
+            self.list
+                .retain(|entry| core.booked(entry.id).is_some_and(|task| entry.still_waits(&task)));
         }
         self.tidy_at = LEAST.max(self.list.len() * 2);
         self.list.shrink_to(self.tidy_at);

@@ -14,8 +14,8 @@ use crate::info::{SupervisorInfo, TaskInfo};
 use crate::job::Place;
 use crate::options::PoolConfig;
 use crate::task::header::{Header, refresh};
-use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::owners::{self, OwnerKey};
+use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::{AnyTask, Owner, books, park};
 use crate::thread::ThreadPool;
 

@@ -209,6 +209,10 @@ impl Owner for Core {
         self.place_of(task).refresh(task);
     }
 
+    fn look(&self, task: &dyn AnyTask) -> bool {
+        self.place_of(task).look(task)
+    }
+
     fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
         task.header().tt == TaskType::Thread && self.threads.run_here(task)
     }

@@ -533,8 +533,8 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             ending.outcome == Outcome::Failed && !ending.canceled && !header.state.read().is_held();
         let wake = header.state.publish(claim, ending);
         #[cfg(feature = "mp")]
-        if let Some(remote) = B::remote(&self.seat) {
-            crate::task::remote::AnyRemote::drop_args(remote);
+        if let Some(remote) = self.remote() {
+            remote.args().drop_them();
         }
         // Out of the supervisor's books only now: a stop that finds them empty may say that all
         // tasks have ended. Look-ups pass over those that have.

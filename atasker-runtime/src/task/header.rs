@@ -12,9 +12,9 @@ use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::priority::Priority;
 use crate::sync::Mutex;
 use crate::task::channel::AnyLinks;
+use crate::task::owners::{self, OwnerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{WaiterKey, Waiters};
-use crate::task::owners::{self, OwnerKey};
 use crate::task::{AnyTask, Owner};
 
 /// See the module's documentation. The plain fields are set while the builder owns the task alone,

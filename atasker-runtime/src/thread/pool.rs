@@ -365,10 +365,8 @@ impl Shared {
     /// Ends jobs that have come since the pool was closed. What the library itself has to run
     /// (callbacks) is no task of the user's: it still runs.
     fn turn_away(&self, state: &mut MutexGuard<'_, PoolState>) {
-        let (late, ours): (Vec<Job>, Vec<Job>) = state
-            .take_all(&self.inbox)
-            .into_iter()
-            .partition(|job| job.header().owner.is_some());
+        let (late, ours): (Vec<Job>, Vec<Job>) =
+            state.take_all(&self.inbox).into_iter().partition(|job| job.header().owner.is_some());
         for job in ours {
             state.backlog.push(job.priority(), job);
         }
