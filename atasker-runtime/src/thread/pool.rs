@@ -249,9 +249,11 @@ impl PoolState {
 
     /// Moves jobs of one priority from the inbox to the backlog.
     fn take_in(&mut self, inbox: &Inbox, priority: Priority, most: usize) -> usize {
+        if inbox.is_empty(priority) {
+            return 0;
+        }
         let mut count = 0;
         while count < most
-            && !inbox.is_empty(priority)
             && let Some(job) = inbox.pop(priority)
         {
             let mark = mark(self.backlog.next_ticket(priority));
