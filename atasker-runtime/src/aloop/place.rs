@@ -122,7 +122,7 @@ impl Place for Aloops {
             });
             *task.header().extras_or_new().limit_timer.lock() = Some(key);
         }
-        task.spawn(&inner.handle);
+        task.spawn(&inner.queue);
     }
 
     fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
@@ -133,7 +133,7 @@ impl Place for Aloops {
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
         // Not asked to stop first: it would go on and might return before it is dropped.
         task.header().state.ask_kill();
-        task.abort();
+        Arc::clone(task).abort();
         Ok(())
     }
 

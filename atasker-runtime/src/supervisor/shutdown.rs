@@ -242,6 +242,6 @@ fn abandon(task: &Arc<dyn AnyTask>) -> bool {
         );
     }
     Arc::clone(task).end(claim, TaskError::SupervisorStopped);
-    task.abort();
+    Arc::clone(task).abort();
     true
 }

@@ -35,25 +35,32 @@ pub(crate) trait Body<R>: Send + 'static {
         false
     }
 
-    /// Starts it as a future on a loop. A body that can run again gives itself to `keep` before
-    /// the future is on its way: its run may be over, and the next one begin, at any moment then.
+    /// Makes its future and starts that on a loop. A body that can run again gives itself to `keep`
+    /// before the future is on its way: its run may be over, and the next one begin, at any moment
+    /// then.
+    ///
+    /// # Errors
+    /// Where no future could be made.
     #[cfg(feature = "async")]
     fn spawn(
         self,
-        task: Arc<dyn Typed<R>>,
-        on: &tokio::runtime::Handle,
+        task: &Arc<dyn AnyTask>,
+        on: &Arc<crate::task::future::queue::Queue>,
         seat: &Self::Seat,
         keep: impl FnOnce(Self),
-    ) where
+    ) -> Result<(), TaskError>
+    where
         Self: Sized,
     {
         let _ = (task, on, seat, keep);
         unreachable!("only futures go to an aloop");
     }
 
-    /// Drops its future at the next await.
-    fn abort(seat: &Self::Seat) {
+    /// Where its future stands.
+    #[cfg(feature = "async")]
+    fn future(seat: &Self::Seat) -> Option<&dyn crate::task::future::Seated<R>> {
         let _ = seat;
+        None
     }
 
     /// What is sent to a worker process.
@@ -96,7 +103,7 @@ enum Slot<R> {
 /// See the module's documentation.
 pub(crate) struct Cell<R, B: Body<R>> {
     header: Header,
-    seat: B::Seat,
+    pub(super) seat: B::Seat,
     body: Mutex<Option<B>>,
     hooks: Mutex<Option<Box<Hooks<R>>>>,
     outcome: UnsafeCell<Slot<R>>,
@@ -334,21 +341,31 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "async")]
-    fn spawn(self: Arc<Self>, on: &tokio::runtime::Handle) {
+    fn spawn(self: Arc<Self>, on: &Arc<crate::task::future::queue::Queue>) {
         let Some(body) = self.body.lock().take() else {
             return;
         };
-        body.spawn(self.clone(), on, &self.seat, |body| {
+        let this: Arc<dyn AnyTask> = self.clone();
+        let spawned = body.spawn(&this, on, &self.seat, |body| {
             *self.body.lock() = Some(body);
             // Ended meanwhile: whoever did that found no body to drop.
             if matches!(self.header.state.read().phase(), Phase::Ending | Phase::Ended) {
                 self.drop_body();
             }
         });
+        if let Err(error) = spawned {
+            self.settle(Err(error));
+        }
     }
 
-    fn abort(&self) {
-        B::abort(&self.seat);
+    #[cfg(feature = "async")]
+    fn turn(self: Arc<Self>, closing: bool) {
+        self.take_turn(closing);
+    }
+
+    fn abort(self: Arc<Self>) {
+        #[cfg(feature = "async")]
+        std::task::Wake::wake(self);
     }
 
     fn fail(self: Arc<Self>, error: TaskError) {
@@ -373,7 +390,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
             Arc::clone(&self).finish(claim, Err(TaskError::TimedOut { limit }));
         }
-        self.abort();
+        Arc::clone(&self).abort();
         self.header.tell_stop(somebody_waits);
     }
 
