@@ -139,7 +139,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     /// ```
     #[cfg(feature = "async")]
     pub fn future(future: impl Future<Output = R> + Send + 'static) -> TaskBuilder<R> {
-        let body = crate::aloop::Once(move |_: &Arc<dyn AnyTask>| future);
+        let body = crate::aloop::Made(future);
         build(TaskType::Async, body, Seat::default(), None)
     }
 }

@@ -8,6 +8,9 @@ use crate::task::future::queue::Queue;
 use crate::task::future::{Seat, Seated};
 use crate::task::{AnyTask, panic};
 
+/// A future.
+pub(crate) struct Made<Fut>(pub(crate) Fut);
+
 /// A future that is made once.
 pub(crate) struct Once<F>(pub(crate) F);
 
@@ -16,6 +19,33 @@ pub(crate) struct Repeat<F>(pub(crate) F);
 
 fn not_here<R>() -> Result<R, TaskError> {
     Err(TaskError::not_started("a future runs on an aloop, not on a thread"))
+}
+
+impl<R, Fut> Body<R> for Made<Fut>
+where
+    R: Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    type Seat = Seat<Fut>;
+
+    fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+        not_here()
+    }
+
+    fn spawn(
+        self,
+        task: &Arc<dyn AnyTask>,
+        on: &Arc<Queue>,
+        seat: &Seat<Fut>,
+        _: impl FnOnce(Self),
+    ) -> Result<(), TaskError> {
+        seat.start(self.0, task, on);
+        Ok(())
+    }
+
+    fn future(seat: &Seat<Fut>) -> Option<&dyn Seated<R>> {
+        Some(seat)
+    }
 }
 
 impl<R, F, Fut> Body<R> for Once<F>

@@ -6,8 +6,10 @@
 use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
+use tokio::runtime::Handle;
 use tokio::task::{coop, yield_now};
 
 use crate::task::future::queue::Queue;
@@ -27,15 +29,75 @@ enum Round {
     Idle,
 }
 
-/// Gives the tasks of `queue` their turns until the runtime drops it. Each driver of a queue has a
-/// number of its own.
-pub(super) async fn drive(queue: Arc<Queue>, number: usize) {
+/// The drivers of one loop: one where it has one thread. Where it has more, there is always one that
+/// is not at its round, for a task may hand its thread over (`tokio::task::block_in_place`) and keep
+/// its driver.
+pub(super) struct Drivers {
+    queue: Arc<Queue>,
+    /// How many there are when no task does so.
+    usual: usize,
+    all: AtomicUsize,
+    at_round: AtomicUsize,
+    /// Their numbers.
+    next: AtomicUsize,
+}
+
+impl Drivers {
+    /// Starts the drivers of a runtime with so many threads.
+    pub(super) fn start(queue: Arc<Queue>, runtime: &Handle, threads: usize) -> Arc<Drivers> {
+        let usual = if threads == 1 { 1 } else { threads + 1 };
+        let drivers = Arc::new(Drivers {
+            queue,
+            usual,
+            all: AtomicUsize::new(0),
+            at_round: AtomicUsize::new(0),
+            next: AtomicUsize::new(0),
+        });
+        (0..usual).for_each(|_| drivers.add(runtime));
+        drivers
+    }
+
+    fn add(self: &Arc<Self>, runtime: &Handle) {
+        self.all.fetch_add(1, Ordering::Relaxed);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        runtime.spawn(drive(Arc::clone(self), number));
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    fn round(self: &Arc<Self>) -> Round {
+        if self.usual == 1 {
+            return round(&self.queue);
+        }
+        let others = self.at_round.fetch_add(1, Ordering::AcqRel);
+        if others + 1 == self.count() {
+            self.add(&Handle::current());
+        }
+        let ended = round(&self.queue);
+        self.at_round.fetch_sub(1, Ordering::AcqRel);
+        ended
+    }
+
+    /// Whether one who is about to sleep is one too many; it is counted out then.
+    fn may_go(&self) -> bool {
+        let fewer = |all| (all > self.usual).then(|| all - 1);
+        self.all.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fewer).is_ok()
+    }
+}
+
+/// Gives the tasks of a loop their turns until the runtime drops it.
+async fn drive(drivers: Arc<Drivers>, number: usize) {
+    let queue = &*drivers.queue;
     let mut patience = Patience::new();
     loop {
-        match round(&queue) {
+        match drivers.round() {
             Round::More => yield_now().await,
-            Round::Done if patience.wait(&queue).await => {}
-            Round::Done | Round::Idle => sleep(&queue, number).await,
+            Round::Done if patience.wait(queue).await => {}
+            Round::Done | Round::Idle if drivers.may_go() => return,
+            Round::Done | Round::Idle => sleep(queue, number).await,
         }
     }
 }

@@ -18,6 +18,7 @@ use std::task::Poll;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
+use self::driver::Drivers;
 use crate::error::TaskError;
 use crate::info::{AloopInfo, TaskType};
 use crate::launcher::TaskBuilder;
@@ -31,7 +32,7 @@ use crate::task::wait::ended;
 use crate::task::{AnyTask, park};
 use crate::thread_start;
 
-pub(crate) use body::{Once, Repeat};
+pub(crate) use body::{Made, Once, Repeat};
 pub(crate) use place::Aloops;
 
 /// A loop for async tasks: a tokio runtime on a thread of its own, named
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     threads: usize,
     handle: Handle,
     queue: Arc<Queue>,
+    drivers: Arc<Drivers>,
     shutdown: Arc<Notify>,
     stopped: AtomicBool,
     supervisor: Weak<Core>,
@@ -80,14 +82,13 @@ impl Inner {
         let runtime = runtime(&thread_name, threads)?;
         let shutdown = Arc::new(Notify::new());
         let queue = Arc::new(Queue::new(runtime.handle().clone()));
-        for number in 0..threads {
-            runtime.spawn(driver::drive(Arc::clone(&queue), number));
-        }
+        let drivers = Drivers::start(Arc::clone(&queue), runtime.handle(), threads);
         let inner = Arc::new(Inner {
             name: name.to_owned(),
             threads,
             handle: runtime.handle().clone(),
             queue: Arc::clone(&queue),
+            drivers,
             shutdown: Arc::clone(&shutdown),
             stopped: AtomicBool::new(false),
             supervisor,
@@ -128,7 +129,7 @@ impl Inner {
 
     fn info(&self) -> AloopInfo {
         // What runs on the runtime besides our drivers, by `Aloop::handle`.
-        let others = self.handle.metrics().num_alive_tasks().saturating_sub(self.threads);
+        let others = self.handle.metrics().num_alive_tasks().saturating_sub(self.drivers.count());
         AloopInfo {
             name: self.name.clone(),
             threads: self.threads,
@@ -206,8 +207,7 @@ impl Aloop {
         let header = Header::new(TaskType::Async);
         let launched = header.state.hold() && header.state.launch(false) && header.begin();
         debug_assert!(launched, "nobody else has it");
-        let body = Once(move |_: &Arc<dyn AnyTask>| caught);
-        let cell = Cell::new(header, body, Seat::default());
+        let cell = Cell::new(header, Made(caught), Seat::default());
         let task: Task<_> = Task::new(cell.clone(), None);
         cell.spawn(&self.inner.queue);
         match task.join() {

@@ -6,16 +6,16 @@
 //! a *turn*: one poll, or, where it was killed or the loop is at its end, its drop. So a future is
 //! touched by the loop alone, from its first turn to its last.
 
-pub(crate) mod beds;
+mod beds;
+#[cfg(all(test, atasker_loom))]
+mod loom_tests;
 #[cfg(feature = "async")]
 pub(crate) mod queue;
-pub(crate) mod word;
+#[cfg(feature = "async")]
+mod seat;
+#[cfg(feature = "async")]
+mod turn;
+mod word;
 
 #[cfg(feature = "async")]
 pub(crate) use seat::{Seat, Seated, Step};
-
-#[cfg(feature = "async")]
-mod seat;
-
-#[cfg(feature = "async")]
-mod turn;

@@ -77,7 +77,6 @@ impl<F> Seat<F> {
         self.word.start();
         home.start(task);
     }
-
 }
 
 impl<F: Future> Seated<F::Output> for Seat<F> {
@@ -98,9 +97,7 @@ impl<F: Future> Seated<F::Output> for Seat<F> {
             // where no future is, or drops it where it stands.
             let mut future = unsafe { Pin::new_unchecked(&mut inside.future) };
             let polled = match future.as_mut().as_pin_mut() {
-                Some(future) if go => {
-                    panic::catch(|| future.poll(&mut Context::from_waker(waker)))
-                }
+                Some(future) if go => panic::catch(|| future.poll(&mut Context::from_waker(waker))),
                 _ => Ok(Poll::Pending),
             };
             let step = match polled {

@@ -31,10 +31,8 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         // First: whatever is asked from here on wakes the task once more.
         seat.take();
         let now = self.header().state.read();
-        let go = !closing
-            && now.phase() == Phase::Started
-            && !now.kill_asked()
-            && !now.limit_over();
+        let go =
+            !closing && now.phase() == Phase::Started && !now.kill_asked() && !now.limit_over();
         // SAFETY: the pointer is that of an `Arc` which outlives the waker; as this waker is never
         // dropped, it needs no count of its own.
         let waker = ManuallyDrop::new(Waker::from(unsafe { Arc::from_raw(Arc::as_ptr(&self)) }));
