@@ -36,11 +36,13 @@ pub(super) struct Drivers {
     queue: Arc<Queue>,
     /// How many there are when no task does so.
     usual: usize,
-    all: AtomicUsize,
-    at_round: AtomicUsize,
+    /// How many there are, times [`ONE`], and how many of them are at their rounds.
+    counts: AtomicUsize,
     /// Their numbers.
     next: AtomicUsize,
 }
+
+const ONE: usize = 1 << (usize::BITS / 2);
 
 impl Drivers {
     /// Starts the drivers of a runtime with so many threads.
@@ -49,8 +51,7 @@ impl Drivers {
         let drivers = Arc::new(Drivers {
             queue,
             usual,
-            all: AtomicUsize::new(0),
-            at_round: AtomicUsize::new(0),
+            counts: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
         });
         (0..usual).for_each(|_| drivers.add(runtime));
@@ -58,33 +59,36 @@ impl Drivers {
     }
 
     fn add(self: &Arc<Self>, runtime: &Handle) {
-        self.all.fetch_add(1, Ordering::Relaxed);
+        self.counts.fetch_add(ONE, Ordering::Relaxed);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         runtime.spawn(drive(Arc::clone(self), number));
     }
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.all.load(Ordering::Relaxed)
+        self.counts.load(Ordering::Relaxed) / ONE
     }
 
     fn round(self: &Arc<Self>) -> Round {
         if self.usual == 1 {
             return round(&self.queue);
         }
-        let others = self.at_round.fetch_add(1, Ordering::AcqRel);
-        if others + 1 == self.count() {
+        let before = self.counts.fetch_add(1, Ordering::Relaxed);
+        if before % ONE + 1 == before / ONE {
             self.add(&Handle::current());
         }
         let ended = round(&self.queue);
-        self.at_round.fetch_sub(1, Ordering::AcqRel);
+        self.counts.fetch_sub(1, Ordering::Relaxed);
         ended
     }
 
     /// Whether one who is about to sleep is one too many; it is counted out then.
     fn may_go(&self) -> bool {
-        let fewer = |all| (all > self.usual).then(|| all - 1);
-        self.all.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fewer).is_ok()
+        let fewer = |counts| {
+            let (all, idle) = (counts / ONE, counts / ONE - counts % ONE);
+            (all > self.usual && idle > 1).then(|| counts - ONE)
+        };
+        self.counts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
     }
 }
 
