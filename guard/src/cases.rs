@@ -59,15 +59,19 @@ pub fn one_cpu() {
 
 fn thread() {
     let sup = Supervisor::builder().id("guard").thread_pool(PoolConfig::new(1)).build();
-    in_order(|i| sup.spawn(move || i), |barrier| sup.spawn(move || drop(barrier.wait())));
+    in_order(|i| sup.spawn(move || i), |barrier| sup.spawn(move || meet(&barrier)));
 }
 
 fn aloop() {
     let sup = Supervisor::builder().id("guard").build();
     in_order(
         |i| sup.spawn_async(async move { i }),
-        |barrier| sup.spawn_async(async move { drop(barrier.wait()) }),
+        |barrier| sup.spawn_async(async move { meet(&barrier) }),
     );
+}
+
+fn meet(barrier: &Barrier) {
+    barrier.wait();
 }
 
 /// `spawn` a task, or one that waits at a barrier: they run in this order, one after the other.
@@ -78,12 +82,12 @@ fn in_order(spawn: impl Fn(u32) -> Task<u32>, spawn_wait: impl Fn(Arc<Barrier>) 
             assert_eq!(task.join().unwrap(), i);
         }
     };
-    let meet = || Arc::new(Barrier::new(2));
+    let barrier = || Arc::new(Barrier::new(2));
     // Everything has its size after the first time.
     let first = [BEGIN; 4];
     let counted = [BEGIN, c"launch", c"run", c"join"];
     for [begin, launched, ran, joined] in [first].into_iter().chain([counted; ROUNDS]) {
-        let (inside, open, done) = (meet(), meet(), meet());
+        let (inside, open, done) = (barrier(), barrier(), barrier());
         let first = spawn_wait(Arc::clone(&inside));
         let held = spawn_wait(Arc::clone(&open));
         inside.wait();
