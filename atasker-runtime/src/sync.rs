@@ -11,7 +11,16 @@ mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     #[cfg(feature = "async")]
     pub(crate) use std::sync::atomic::fence;
-    pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// Lets some time pass, the `looks`th time that something is not there yet.
+    pub(crate) fn spin(looks: u32) {
+        if looks.is_multiple_of(64) {
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
+    }
 
     /// Waits until notified (true), or until the deadline (false).
     pub(crate) fn wait_until<T>(
@@ -53,7 +62,12 @@ pub(crate) use model::*;
 #[cfg(atasker_loom)]
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+    /// Lets the others go on.
+    pub(crate) fn spin(_looks: u32) {
+        loom::thread::yield_now();
+    }
     pub(crate) use loom::sync::{Condvar, MutexGuard};
 
     /// A queue that all may add to and take from.

@@ -84,13 +84,10 @@ where
     Fut: Future<Output = R> + Send + 'static,
 {
     type Seat = Seat<Fut>;
+    const REPEATS: bool = true;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         not_here()
-    }
-
-    fn repeats(&self) -> bool {
-        true
     }
 
     fn spawn(

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::{coop, yield_now};
 
 use crate::task::future::queue::Queue;
+use crate::task::owners::{self, OwnerKey};
 use crate::task::park;
 
 /// Turns in one round: as many as tokio's own loops give before they look for events.
@@ -34,6 +35,7 @@ enum Round {
 /// its driver.
 pub(super) struct Drivers {
     queue: Arc<Queue>,
+    owner: Option<OwnerKey>,
     /// How many there are when no task does so.
     usual: usize,
     /// How many there are, times [`ONE`], and how many of them are at their rounds.
@@ -46,10 +48,16 @@ const ONE: usize = 1 << (usize::BITS / 2);
 
 impl Drivers {
     /// Starts the drivers of a runtime with so many threads.
-    pub(super) fn start(queue: Arc<Queue>, runtime: &Handle, threads: usize) -> Arc<Drivers> {
+    pub(super) fn start(
+        queue: Arc<Queue>,
+        owner: Option<OwnerKey>,
+        runtime: &Handle,
+        threads: usize,
+    ) -> Arc<Drivers> {
         let usual = if threads == 1 { 1 } else { threads + 1 };
         let drivers = Arc::new(Drivers {
             queue,
+            owner,
             usual,
             counts: AtomicUsize::new(0),
             next: AtomicUsize::new(0),
@@ -77,7 +85,10 @@ impl Drivers {
         if before % ONE + 1 == before / ONE {
             self.add(&Handle::current());
         }
-        let ended = round(&self.queue);
+        let ended = {
+            let _works_for = self.owner.map(owners::work_for);
+            round(&self.queue)
+        };
         self.counts.fetch_sub(1, Ordering::Relaxed);
         ended
     }

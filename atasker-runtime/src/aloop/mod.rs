@@ -29,7 +29,7 @@ use crate::task::future::queue::Queue;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::task::wait::ended;
-use crate::task::{AnyTask, park};
+use crate::task::{AnyTask, owners, park};
 use crate::thread_start;
 
 pub(crate) use body::{Made, Once, Repeat};
@@ -81,8 +81,9 @@ impl Inner {
         let thread_name = format!("supervisor_{supervisor_id}_aloop_{name}");
         let runtime = runtime(&thread_name, threads)?;
         let shutdown = Arc::new(Notify::new());
+        let owner = supervisor.upgrade().map(|core| core.key());
         let queue = Arc::new(Queue::new(runtime.handle().clone()));
-        let drivers = Drivers::start(Arc::clone(&queue), runtime.handle(), threads);
+        let drivers = Drivers::start(Arc::clone(&queue), owner, runtime.handle(), threads);
         let inner = Arc::new(Inner {
             name: name.to_owned(),
             threads,
@@ -96,6 +97,7 @@ impl Inner {
         std::thread::Builder::new().name(thread_name).spawn(move || {
             thread_start::thread_starts();
             park::mark_aloop_thread();
+            let _works_for = owner.map(owners::work_for);
             runtime.block_on(async {
                 shutdown.notified().await;
                 // Futures that still run are dropped, each at the await where it stands.
@@ -209,7 +211,7 @@ impl Aloop {
         debug_assert!(launched, "nobody else has it");
         let cell = Cell::new(header, Made(caught), Seat::default());
         let task: Task<_> = Task::new(cell.clone(), None);
-        cell.spawn(&self.inner.queue);
+        cell.spawn(&task.erased(), &self.inner.queue);
         match task.join() {
             Ok(Ok(value)) => value,
             Ok(Err(payload)) => resume_unwind(payload),

@@ -146,12 +146,12 @@ impl Place for Aloops {
             let key = timer::at(clock::after(limit), move || {
                 let task = weak.upgrade().filter(|task| task.header().attempt() == attempt);
                 if let Some(task) = task {
-                    task.overrun();
+                    task.overrun(&task);
                 }
             });
             *task.header().extras_or_new().limit_timer.lock() = Some(key);
         }
-        task.spawn(&inner.queue);
+        task.spawn(&task, &inner.queue);
     }
 
     fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
@@ -162,7 +162,7 @@ impl Place for Aloops {
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
         // Not asked to stop first: it would go on and might return before it is dropped.
         task.header().state.ask_kill();
-        Arc::clone(task).abort();
+        task.abort(task);
         Ok(())
     }
 

@@ -16,14 +16,16 @@ use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
+use crate::process::look::Look;
 use crate::process::page::{INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
-use crate::sys::{entry, link, mapping::Mapping, overflow, tree, worker};
+use crate::sys::{cpus, entry, link, mapping::Mapping, overflow, tree, worker};
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::channel::{Bytes, Channel, Links, Port};
 use crate::task::header::Header;
+use crate::task::owners::{self, OwnerKey};
 use crate::task::state::Ending;
 use crate::task::{AnyTask, Owner, current, panic};
 use crate::thread_start;
@@ -48,7 +50,8 @@ pub(super) struct Child {
     shutdown: AtomicBool,
     /// Marks off tasks in what this process prints.
     marker: OnceLock<logs::Marker>,
-    owner: OnceLock<Arc<ChildOwner>>,
+    /// Looks after the tasks that run here; what they know it by, and what keeps it.
+    owner: OnceLock<(OwnerKey, Arc<dyn Owner>)>,
 }
 
 /// Frames on their way to the parent.
@@ -334,53 +337,63 @@ fn outbox(task: &dyn AnyTask) -> Option<&Arc<Channel<Bytes>>> {
 impl Child {
     fn run_calls(&'static self, first: u64, nice: Option<worker::Niceness>) {
         let mut scratch = Scratch { nice, ..Scratch::default() };
+        let mut look = Look::new(cpus::several());
         let mut call = first;
-        // Calls are done of which the parent has not been told.
-        let mut untold = false;
         loop {
-            match self.page.take(call) {
+            // A call that follows at once begins where the one before ended.
+            let begin = std::mem::take(&mut scratch.ended);
+            let now = || if begin == 0 { link::monotonic() } else { begin };
+            match self.page.take(call, now) {
                 Some(Turn::Run) => self.run(call, &mut scratch),
                 Some(Turn::PassOver { with_args }) => {
                     self.pass_over(call, with_args, &mut scratch);
                 }
                 None if self.shutdown.load(Ordering::Acquire) => return,
                 None => {
-                    if self.wait_a_little(call) {
-                        continue;
-                    }
-                    let quit = || self.shutdown.load(Ordering::Acquire);
-                    self.page.sleep(call, quit, || {
-                        if untold && self.page.parent_waits_for(u64::MAX) {
-                            self.ring();
-                        }
-                    });
-                    untold = false;
+                    self.rest(call, call > first, &mut look);
                     continue;
                 }
             }
-            untold = true;
-            if self.page.parent_waits_for(call) {
-                self.ring();
+            // If nothing is left to do, the parent may see by itself that the call is done: see `rest`.
+            if self.page.parent_waits_for(call) && self.page.is_there(call + 1) {
+                self.tell();
             }
             call += 1;
         }
     }
 
-    /// Wakes the parent's link.
-    fn ring(&self) {
-        if !link::ring(&self.bell) {
-            // A task has closed it: nobody would ever hear of what is done here.
-            worker::end_group();
+    /// There is no call yet: looks for a moment, for another often follows at once, then sleeps.
+    ///
+    /// A thread of the parent that waits for the call before sees its end in the page, and takes
+    /// the reply in by itself; only if nobody does so for a moment, the link is woken. That moment is
+    /// over as soon as there is anything else to do.
+    fn rest(&self, call: u64, mut untold: bool, look: &mut Look) {
+        /// Long enough to take a reply in.
+        const MOMENT: u64 = 1_500;
+        let mut tell = || {
+            if std::mem::take(&mut untold) && self.page.parent_waits_for(call - 1) {
+                self.tell();
+            }
+        };
+        let found = look.look(|passed| {
+            if passed >= MOMENT {
+                tell();
+            }
+            self.page.is_there(call)
+        });
+        tell();
+        if !found {
+            let quit = || self.shutdown.load(Ordering::Acquire);
+            self.page.sleep(call, quit);
         }
     }
 
-    /// Another call often follows at once: looks a few times before the thread sleeps.
-    fn wait_a_little(&self, call: u64) -> bool {
-        const LOOKS: u32 = 60;
-        (0..LOOKS).any(|_| {
-            std::hint::spin_loop();
-            self.page.is_there(call)
-        })
+    /// Wakes the parent's link, if nobody else does.
+    fn tell(&self) {
+        if self.page.takes_waking() && !link::ring(&self.bell) {
+            // A task has closed it: nobody would ever hear of what is done here.
+            worker::end_group();
+        }
     }
 
     /// Skips a call that was taken back.
@@ -404,7 +417,8 @@ impl Child {
         };
         let (name, args) = bytes.split_at(order.name_len.min(bytes.len()));
         let function = FUNCTIONS.get(order.function as usize);
-        let task = self.local_task(call, &order, function, name);
+        let header = self.local_header(call, &order, function, name);
+        let task = local_task(&mut scratch.spare, header);
         self.begin(call, &task);
         if let Some(nice) = &mut scratch.nice {
             nice.be(if task.header().priority == Priority::Low { MORE_FOR_LOW } else { 0 });
@@ -418,8 +432,8 @@ impl Child {
         let mut under_way = Call::with_reply(args, reply, &task);
         let outcome = match function {
             Some(function) => {
-                let _current = current::enter(Arc::clone(&task));
-                panic::catch(|| (function.call)(&mut under_way)).and_then(|result| result)
+                let call = || panic::catch(|| (function.call)(&mut under_way));
+                current::during(&task, call).and_then(|result| result)
             }
             None => Err(TaskError::not_started("the worker process does not know the function")),
         };
@@ -432,37 +446,39 @@ impl Child {
         // What the task has printed is out when its result is: this process may be killed any time.
         let _ = std::io::stdout().flush();
         self.end(&task);
-        self.answer(call, ok, &mut reply);
+        scratch.ended = self.answer(call, ok, &mut reply);
         scratch.keep(reply);
+        scratch.spare = Some(task);
     }
 
-    /// Completes a call with the reply that stands in `reply` after [`REPLY_HEAD`] bytes.
-    fn answer(&self, call: u64, ok: bool, reply: &mut [u8]) {
+    /// Completes a call with the reply that stands in `reply` after [`REPLY_HEAD`] bytes. Returns the
+    /// time of its end.
+    fn answer(&self, call: u64, ok: bool, reply: &mut [u8]) -> u64 {
         let len = reply.len() - REPLY_HEAD;
         let out = &mut *self.out.lock();
         if len <= INLINE {
             let at = ReplyAt::Slot { ok, len };
-            self.page.finish(call, at, &reply[REPLY_HEAD..], out.written);
-            return;
+            return self.page.finish(call, at, &reply[REPLY_HEAD..], out.written);
         }
         // Done first, and then the frame: if this process dies in between, the parent sees that the
         // reply is missing, and knows whose it is.
-        self.page.finish(call, ReplyAt::Socket, &[], out.written);
+        let ended = self.page.finish(call, ReplyAt::Socket, &[], out.written);
         head_reply(reply, call, ok);
         out.written += 1;
         if link::write_all(&self.data, reply).is_err() {
             worker::end_group();
         }
+        ended
     }
 
-    /// The task as this process sees it.
-    fn local_task(
+    /// What the task is, as this process sees it: it has begun.
+    fn local_header(
         &'static self,
         call: u64,
         order: &Order,
         function: Option<&Function>,
         name: &[u8],
-    ) -> Arc<dyn AnyTask> {
+    ) -> Header {
         let mut header = Header::new(TaskType::Mp);
         header.id = TaskId::from_parts(order.id.0, order.id.1);
         header.priority = Priority::from_index(order.priority).unwrap_or_default();
@@ -472,7 +488,14 @@ impl Child {
             header.set_name(function.name.into());
         }
         header.mark.store(call, Ordering::Relaxed);
-        header.set_owner(Arc::clone(self.owner.get_or_init(|| Arc::new(ChildOwner(self)))) as _);
+        header.owner = Some(
+            self.owner
+                .get_or_init(|| {
+                    let owner: Arc<dyn Owner> = Arc::new(ChildOwner(self));
+                    (owners::register(Arc::downgrade(&owner)), owner)
+                })
+                .0,
+        );
         if order.linked {
             let ports = (as_they_are(), as_they_are());
             header.extras_mut().links =
@@ -480,9 +503,9 @@ impl Child {
         }
         header.note_queued();
         header.set_attempt(order.attempt.saturating_sub(1));
-        let begun = header.state.launch(false) && header.begin();
+        let begun = header.state.launch(false) && header.begin_at(header.queued());
         debug_assert!(begun, "a new task can be started");
-        Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ())
+        header
     }
 
     fn begin(&self, call: u64, task: &Arc<dyn AnyTask>) {
@@ -515,11 +538,26 @@ impl Child {
     }
 }
 
-/// What the task thread keeps from one call to the next: buffers that are used again.
+/// A task with this header: the one of an earlier call, where nobody holds it any more.
+fn local_task(spare: &mut Option<Arc<dyn AnyTask>>, header: Header) -> Arc<dyn AnyTask> {
+    if let Some(mut task) = spare.take()
+        && let Some(alone) = Arc::get_mut(&mut task)
+    {
+        *alone.header_mut() = header;
+        return task;
+    }
+    Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ())
+}
+
+/// What the task thread keeps from one call to the next: what is used again.
 #[derive(Default)]
 struct Scratch {
     args: Vec<u8>,
     reply: Vec<u8>,
+    /// The task of the call before.
+    spare: Option<Arc<dyn AnyTask>>,
+    /// When the call before ended, unless time has passed since.
+    ended: u64,
     /// Where it follows the task's priority.
     nice: Option<worker::Niceness>,
 }
@@ -640,7 +678,7 @@ impl ChildOwner {
 }
 
 impl Owner for ChildOwner {
-    fn ended(&self, _task: &dyn AnyTask, _ending: Ending) {}
+    fn ended(&self, _id: TaskId, _ending: Ending) {}
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();

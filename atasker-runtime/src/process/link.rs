@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use crate::sys::mapping::Mapping;
 use crate::sys::reap::Process;
 use crate::task::AnyTask;
 use crate::task::channel::CAPACITY;
+use crate::task::owners;
 use crate::task::panic::{self, guarded};
 use crate::task::state::Phase;
 use crate::timer;
@@ -38,6 +39,10 @@ pub(super) struct Worker {
     control: OwnedFd,
     bell: OwnedFd,
     pidfd: Arc<OwnedFd>,
+    /// What it prints comes to its link.
+    pub(super) has_logs: bool,
+    /// Frames that its link has read, and done what they say.
+    read: AtomicU64,
     out: Mutex<Out>,
     /// Until it is buried.
     process: Mutex<Option<Process>>,
@@ -107,6 +112,7 @@ impl Worker {
         data: OwnedFd,
         control: OwnedFd,
         bell: OwnedFd,
+        has_logs: bool,
     ) -> Self {
         Worker {
             pid: process.id(),
@@ -116,6 +122,8 @@ impl Worker {
             control,
             bell,
             pidfd: Arc::clone(process.pidfd()),
+            has_logs,
+            read: AtomicU64::new(0),
             out: Mutex::default(),
             process: Mutex::new(Some(process)),
         }
@@ -149,6 +157,11 @@ impl Worker {
         let mut process = self.process.lock();
         let overflow = || self.page.overflow.load(Ordering::Acquire) != 0;
         process.take().map_or(DeathCause::Other("it is gone".into()), |p| p.bury(overflow))
+    }
+
+    /// How many frames its link has read.
+    pub(super) fn frames_read(&self) -> u64 {
+        self.read.load(Ordering::Acquire)
     }
 
     /// Has its link thread look around.
@@ -240,10 +253,12 @@ impl Worker {
         Wanted { data_room: !out.data.is_empty(), control_room: !out.control.is_empty() }
     }
 
-    /// Calls were sent: writes their arguments, and wakes the worker.
-    pub(super) fn nudge(&self) {
+    /// Calls were sent: wakes the worker, and writes their arguments where these are not in the page.
+    pub(super) fn nudge(&self, with_args: bool) {
         self.page.wake_worker();
-        self.flush_or_ring();
+        if with_args {
+            self.flush_or_ring();
+        }
     }
 }
 
@@ -267,8 +282,6 @@ struct Link<'a> {
     lane: usize,
     worker: &'a Arc<Worker>,
     frames: Frames,
-    /// Frames read so far.
-    read: u64,
     /// Calls that are done, in order, whose replies are not all there.
     finished: VecDeque<Finished>,
     proven: bool,
@@ -281,13 +294,13 @@ struct Link<'a> {
 
 /// Listens to one worker process until it has ended, and buries it.
 pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: Option<Logs>) {
+    let _works_for = pool.owner.map(owners::work_for);
     let wanted = pool.joined(lane, worker);
     let mut link = Link {
         pool,
         lane,
         worker,
         frames: Frames::new(),
-        read: 0,
         finished: VecDeque::new(),
         proven: false,
         refused: None,
@@ -381,7 +394,7 @@ impl Link<'_> {
     /// Whether the next reply is here, and frames that came before it are not.
     fn misses_frames(&self) -> bool {
         self.finished.front().is_some_and(|done| {
-            matches!(done.reply, ReplyAt::Slot { .. }) && done.after > self.read
+            matches!(done.reply, ReplyAt::Slot { .. }) && done.after > self.worker.frames_read()
         })
     }
 
@@ -400,7 +413,9 @@ impl Link<'_> {
         let result = loop {
             match frames.next::<ToParent<'_>>() {
                 Ok(Some(frame)) => match self.take_frame(frame) {
-                    Ok(()) => self.read += 1,
+                    Ok(()) => {
+                        self.worker.read.fetch_add(1, Ordering::Release);
+                    }
                     Err(broken) => break Err(broken),
                 },
                 Ok(None) => break Ok(()),
@@ -499,7 +514,7 @@ impl Link<'_> {
             let ReplyAt::Slot { ok, .. } = done.reply else {
                 return;
             };
-            if done.after > self.read {
+            if done.after > self.worker.frames_read() {
                 return;
             }
             if let Some(done) = self.finished.pop_front() {
@@ -509,17 +524,7 @@ impl Link<'_> {
     }
 
     fn settle(&self, done: Finished, ok: bool, reply: Option<&[u8]>) {
-        let Finished { sent, times, progress, inline, .. } = done;
-        let task = leave(sent, times.begun, progress);
-        let reply = reply.unwrap_or(&inline.bytes[..inline.len]);
-        if ok {
-            return guarded(|| task.reply(reply));
-        }
-        let error = errors::decode(reply).unwrap_or_else(|malformed| {
-            let cause = DeathCause::Other(malformed.to_string().into());
-            TaskError::WorkerDied(WorkerDeath::new(self.worker.pid, cause))
-        });
-        guarded(|| task.fail(error));
+        settle(self.worker, done, ok, reply);
     }
 
     /// The process has ended, or must: settles what is left.
@@ -587,11 +592,12 @@ impl Link<'_> {
         for (call, begun, sent) in half_written.chain(begun) {
             let task = leave(sent, begun, page.progress(call));
             let why = leavings.doomed.filter(|(doomed, _)| *doomed == call).map(|(_, why)| why);
-            guarded(|| match why {
-                Some(Why::Limit(limit)) => task.fail(TaskError::TimedOut { limit }),
+            let death = death.clone();
+            guarded(move || match why {
+                Some(Why::Limit(limit)) => task.fail(&task, TaskError::TimedOut { limit }),
                 Some(Why::Kill) => end(task, TaskError::Canceled),
                 Some(Why::Stop) => end(task, TaskError::SupervisorStopped),
-                None => task.fail(TaskError::WorkerDied(death.clone())),
+                None => task.fail(&task, TaskError::WorkerDied(death)),
             });
         }
     }
@@ -605,8 +611,24 @@ impl Link<'_> {
     }
 }
 
-/// Tells the pool that a link is through.
-struct Settled<'a>(&'a ProcessPool);
+/// Ends a task that has its reply: this one, or the one that stood in the page.
+pub(super) fn settle(worker: &Worker, done: Finished, ok: bool, reply: Option<&[u8]>) {
+    let Finished { sent, times, progress, inline, .. } = done;
+    let task = leave(sent, times.begun, progress);
+    let reply = reply.unwrap_or(&inline);
+    if ok {
+        // The task goes within the guard, too: this may be the last hold on it.
+        return guarded(move || task.reply(&task, reply));
+    }
+    let error = errors::decode(reply).unwrap_or_else(|malformed| {
+        let cause = DeathCause::Other(malformed.to_string().into());
+        TaskError::WorkerDied(WorkerDeath::new(worker.pid, cause))
+    });
+    guarded(move || task.fail(&task, error));
+}
+
+/// Tells the pool that what was taken out of it is ended.
+pub(super) struct Settled<'a>(pub(super) &'a ProcessPool);
 
 impl Drop for Settled<'_> {
     fn drop(&mut self) {
@@ -631,6 +653,6 @@ fn leave(sent: Sent, begun: u64, progress: Option<(u64, u64)>) -> Arc<dyn AnyTas
 /// Ends a task whatever attempts are left.
 fn end(task: Arc<dyn AnyTask>, error: TaskError) {
     if let Some(claim) = task.header().state.claim(Phase::Started) {
-        task.end(claim, error);
+        task.end(&task, claim.of_the_runner(), error);
     }
 }

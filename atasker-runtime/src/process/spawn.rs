@@ -105,7 +105,7 @@ fn start(request: Request) -> io::Result<()> {
     let process = reap::start_copy(&name, theirs, env, output)?;
     drop((their_control, page_fd));
 
-    let worker = Arc::new(Worker::new(number, process, page, data, control, bell));
+    let worker = Arc::new(Worker::new(number, process, page, data, control, bell, logs.is_some()));
     worker.post(hello);
     let name = format!("atasker link {number}");
     let thread = std::thread::Builder::new().name(name).spawn({

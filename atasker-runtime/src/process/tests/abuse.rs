@@ -13,6 +13,7 @@ use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
 use crate::task::remote::{Remote, RemoteBody};
+use crate::wire::encoded::seal;
 use crate::wire::frame::{Message, ToParent};
 
 remote!(spoil_entry, spoils, |_ctx: () => (), pattern: u64| -> u64 {
@@ -267,13 +268,13 @@ fn bare<R: Send + 'static>(
     let header = Header::new(crate::TaskType::Mp);
     header.note_queued();
     assert!(header.state.launch(false));
-    let args = to_bytes(args).unwrap();
+    let args = seal(to_bytes(args).unwrap());
     Cell::<R, _>::new(header, RemoteBody(decode), Remote::new(function, args, decode))
 }
 
 #[test]
 fn a_kill_that_comes_too_late_hits_nobody() {
-    let pool = ProcessPool::new("late", MpPoolConfig::new(1));
+    let pool = ProcessPool::new("late", None, MpPoolConfig::new(1));
     pool.open();
     let warm = bare(&add_entry::ENTRY, &(1u64, 2u64), from_bytes::<u64>);
     pool.start(Job::new(Arc::clone(&warm)), WhenFull::NoWait);

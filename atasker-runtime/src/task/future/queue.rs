@@ -65,7 +65,7 @@ impl Queue {
         if self.closing.load(Ordering::SeqCst) {
             // Perhaps nobody takes turns any more.
             let _context = self.handle.enter();
-            return Arc::clone(task).turn(true);
+            return task.turn(task, true);
         }
         self.push(Arc::clone(task));
     }
@@ -79,7 +79,7 @@ impl Queue {
     /// Takes a turn: true, unless nothing is ready.
     pub(crate) fn turn(&self) -> bool {
         let Some(task) = self.ready.pop() else { return false };
-        task.turn(self.is_closing());
+        task.turn(&task, self.is_closing());
         true
     }
 
@@ -138,7 +138,7 @@ impl Queue {
             kept.futures.iter().map(|(_, task)| Arc::clone(task)).collect()
         };
         for task in kept {
-            task.abort();
+            task.abort(&task);
         }
         while self.live() != 0 {
             self.drained.notified().await;

@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::error::WaitError;
+use crate::info::TaskType;
+use crate::spin;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
 
@@ -40,6 +42,13 @@ pub use waitable::{TaskHandle, WaitTime, Waitable};
 #[track_caller]
 pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
     let header = task.header();
+    let soon = match header.tt {
+        TaskType::Mp => !park::on_aloop_thread() && look(task),
+        _ => park::looks_first() && spin::until(|| header.state.read().is_ended()),
+    };
+    if soon {
+        return true;
+    }
     let key = WaiterKey::next();
     let ended = park::block_on_or_help(
         deadline,
@@ -53,6 +62,12 @@ pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bo
         header.unwatch(key);
     }
     ended.is_some()
+}
+
+/// Whether the task has ended, after a look at its place.
+fn look(task: &Arc<dyn AnyTask>) -> bool {
+    task.header().state.read().is_ended()
+        || task.header().owner().is_some_and(|owner| owner.look(&**task))
 }
 
 /// The last resort of a waiter in whose place no thread can be started: runs the task itself.
