@@ -70,7 +70,9 @@ fn a_wake_in_the_poll_brings_another_poll() {
                     left -= 1;
                     // Several wakes are one.
                     context.waker().wake_by_ref();
-                    context.waker().clone().wake();
+                    let waker = context.waker().clone();
+                    waker.wake_by_ref();
+                    waker.wake();
                     Poll::Pending
                 }))
             })
