@@ -173,7 +173,7 @@ mod remote {
     pub fn remote_with_context<R, I, O>(
         function: &'static Function,
         args: Result<Vec<u8>, TaskError>,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
+        decode: crate::wire::args::Reader<R>,
         inbox: MessagePort<I>,
         outbox: MessagePort<O>,
     ) -> TaskBuilder<R, I, O>
@@ -190,7 +190,7 @@ mod remote {
         function: &'static Function,
         args: Result<Vec<u8>, TaskError>,
         _: Arg<R>,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
+        decode: crate::wire::args::Reader<R>,
     ) -> TaskBuilder<R> {
         TaskBuilder::__remote(function, args, decode)
     }

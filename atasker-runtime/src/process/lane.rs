@@ -9,8 +9,10 @@ use crate::clock::{self, Stamp};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
+use crate::process::carry::{AT_ONCE, KEEP};
 use crate::process::link::Worker;
-use crate::process::page::{INLINE, Order, ReplyAt, SLOTS, Step, Times};
+use crate::process::page::{ArgsAt, INLINE, Order, ReplyAt, SLOTS, Step, Times};
+use crate::process::ring::Ring;
 use crate::registry;
 use crate::task::AnyTask;
 use crate::task::remote::AnyRemote;
@@ -78,6 +80,10 @@ pub(super) struct Lane {
     /// Its worker process is stopped (by SIGSTOP, by a debugger) and does not begin what it is sent:
     /// it gets no more until it has passed over what was taken back from it.
     pub(super) stalled: bool,
+    /// Who has which place in the area of arguments.
+    places: Ring,
+    /// The memory of that area is being given back.
+    forgetting: bool,
     /// Tasks sent to the present worker process, except revoked ones.
     pub(super) tasks: u64,
     /// Without calls since.
@@ -205,7 +211,6 @@ impl Lane {
 
     /// Sends a call. Arguments that do not fit into the page are left with the worker's link.
     pub(super) fn send(&mut self, job: Job, priority: Priority) -> Result<u64, Box<Unsendable>> {
-        let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
         let call = self.first + self.calls.len() as u64;
         let header = job.header();
         let (function, args) = match job.task().remote().map(|r| (r.function(), r.args())) {
@@ -223,6 +228,8 @@ impl Lane {
             return Err(Box::new(Unsendable(job, error)));
         };
         let name = if header.name() == function.name { "" } else { header.name() };
+        let at = self.place(call, name.len() + args.len());
+        let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
         let order = Order {
             function: index,
             id: header.id.to_parts(),
@@ -231,23 +238,80 @@ impl Lane {
             linked: header.links().is_some(),
             name_len: name.len(),
             args_len: args.len(),
+            at,
         };
-        if !order.is_inline() {
-            worker.post_args(call, name, args);
-            worker.page.send(call, &order, &[]);
-        } else if name.is_empty() {
-            worker.page.send(call, &order, &args);
-        } else {
-            let mut both = Vec::with_capacity(INLINE);
-            both.extend_from_slice(name.as_bytes());
-            both.extend_from_slice(&args);
-            worker.page.send(call, &order, &both);
+        match at {
+            ArgsAt::Slot if name.is_empty() => worker.page.send(call, &order, &args),
+            ArgsAt::Slot => {
+                let mut both = Vec::with_capacity(INLINE);
+                both.extend_from_slice(name.as_bytes());
+                both.extend_from_slice(&args);
+                worker.page.send(call, &order, &both);
+            }
+            ArgsAt::Area(at) => {
+                worker.put_args(at, name, &args);
+                worker.page.send(call, &order, &[]);
+            }
+            ArgsAt::Announced(_) | ArgsAt::Socket => {
+                worker.post_args(call, name, args, at);
+                worker.page.send(call, &order, &[]);
+            }
         }
         self.calls.push_back(Some(Sent { job, priority, limit: None }));
         self.live += 1;
         self.live_of[priority.index()] += 1;
         self.tasks += 1;
         Ok(call)
+    }
+
+    /// Where so many bytes of arguments go.
+    fn place(&mut self, call: u64, len: usize) -> ArgsAt {
+        if len <= INLINE {
+            return ArgsAt::Slot;
+        }
+        let Stage::Live(worker) = &self.stage else { return ArgsAt::Socket };
+        if self.forgetting {
+            return ArgsAt::Socket;
+        }
+        match self.places.take(call, len) {
+            Some(at) if !worker.reaches(at + len) => {
+                self.places.untake();
+                ArgsAt::Socket
+            }
+            Some(at) if len <= AT_ONCE => ArgsAt::Area(at),
+            Some(at) => ArgsAt::Announced(at),
+            None => ArgsAt::Socket,
+        }
+    }
+
+    /// A worker process is there.
+    pub(super) fn join(&mut self, worker: &Arc<Worker>) {
+        self.stage = Stage::Live(Arc::clone(worker));
+        self.places = worker.places();
+        self.idle_since = clock::now();
+    }
+
+    /// How much longer the memory of arguments that are not needed any more is kept, if there is some.
+    pub(super) fn keeps_for(&self) -> Option<Duration> {
+        let unused = self.live == 0 && self.places.is_free() && !self.forgetting && !self.dead;
+        (unused && self.places.used() > 0).then(|| {
+            let idle = Duration::from_nanos(clock::now().saturating_sub(self.idle_since));
+            KEEP.saturating_sub(idle)
+        })
+    }
+
+    /// Begins to give that memory back: so many bytes of it. No call gets a place there meanwhile.
+    pub(super) fn begin_to_forget(&mut self) -> Option<usize> {
+        if self.keeps_for() != Some(Duration::ZERO) {
+            return None;
+        }
+        self.forgetting = true;
+        Some(self.places.take_used())
+    }
+
+    /// It is given back.
+    pub(super) fn forgotten(&mut self) {
+        self.forgetting = false;
     }
 
     pub(super) fn get(&mut self, call: u64) -> Option<&mut Sent> {
@@ -362,6 +426,13 @@ impl Lane {
                     };
                     let times = page.times(call);
                     let (reply, after) = page.reply(call);
+                    if let ReplyAt::Area { len, at, .. } = reply
+                        && !worker.has_reply(at, len)
+                    {
+                        *front = Some(sent);
+                        sane = false;
+                        break;
+                    }
                     let mut inline = Inline { bytes: [0; INLINE], len: 0 };
                     if let ReplyAt::Slot { len, .. } = reply {
                         page.reply_bytes(call, len, &mut inline.bytes);
@@ -391,6 +462,7 @@ impl Lane {
                 }
             }
             self.calls.pop_front();
+            self.places.free(call);
             self.first += 1;
             // It moves.
             self.stalled = false;

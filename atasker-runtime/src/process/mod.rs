@@ -10,6 +10,7 @@
 //! | the parent's thread for one worker process | `link` |
 //! | the worker's side | `child` |
 //! | the page both share: who has a call | `page` |
+//! | what is too large for the page | `carry`, `ring` |
 //! | what crosses: frames (in `wire`), errors, tracing events | `errors`, `events` |
 //! | what workers print, line by line | `logs` |
 //!
@@ -32,6 +33,7 @@
 //! back), *begun* (the worker has turned its state), *done*. Only a begun call holds its worker to
 //! blame: when a worker dies, calls that were sent go back to the front of the backlog.
 
+mod carry;
 mod child;
 mod config;
 mod data;
@@ -44,6 +46,7 @@ mod logs;
 mod news;
 mod page;
 mod pool;
+mod ring;
 mod spawn;
 #[cfg(all(test, feature = "pre-main"))]
 mod tests;

@@ -401,7 +401,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "mp")]
-    fn reply(self: Arc<Self>, reply: &[u8]) {
+    fn reply(self: Arc<Self>, reply: std::borrow::Cow<'_, [u8]>) {
         let Some(remote) = B::remote(&self.seat) else {
             return;
         };

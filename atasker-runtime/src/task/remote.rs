@@ -8,21 +8,18 @@ use crate::error::TaskError;
 use crate::registry::{Call, Function};
 use crate::task::AnyTask;
 use crate::task::cell::Body;
+use crate::wire::args::Reader;
 
 /// What is sent, and how the answer is read.
 pub(crate) struct Remote<R> {
     function: &'static Function,
     /// Gone once the task has ended, or as soon as no further attempt can need them.
     args: Mutex<Option<Arc<Vec<u8>>>>,
-    pub(crate) decode: fn(&[u8]) -> Result<R, TaskError>,
+    pub(crate) decode: Reader<R>,
 }
 
 impl<R> Remote<R> {
-    pub(crate) fn new(
-        function: &'static Function,
-        args: Vec<u8>,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
-    ) -> Self {
+    pub(crate) fn new(function: &'static Function, args: Vec<u8>, decode: Reader<R>) -> Self {
         Remote { function, args: Mutex::new(Some(Arc::new(args))), decode }
     }
 }
@@ -50,7 +47,7 @@ impl<R> AnyRemote for Remote<R> {
 
 /// The body of such a task. It is run only inside a worker process, where a launch for a worker
 /// process becomes a task of that process's own pool; else the arguments are sent.
-pub(crate) struct RemoteBody<R>(pub(crate) fn(&[u8]) -> Result<R, TaskError>);
+pub(crate) struct RemoteBody<R>(pub(crate) Reader<R>);
 
 impl<R: Send + 'static> Body<R> for RemoteBody<R> {
     type Seat = Remote<R>;
@@ -60,7 +57,7 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
         let args = remote.args().ok_or_else(|| TaskError::not_started("the arguments are gone"))?;
         let mut call = Call::new(&args, task);
         (remote.function().call)(&mut call)?;
-        (self.0)(&call.into_reply())
+        (self.0)(call.into_reply().into_bytes().into())
     }
 
     fn repeats(&self) -> bool {

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | how a value becomes bytes: bincode, msgpack | `codec` |
 //! | which arguments are borrowed, owned, or one block of bytes | `args` |
+//! | a reply that is being made | `reply` |
 //! | messages and their framing | `frame` |
 
 pub(crate) mod args;
 pub(crate) mod codec;
 pub(crate) mod frame;
+pub(crate) mod reply;
