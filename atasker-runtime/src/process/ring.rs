@@ -26,7 +26,7 @@ impl Ring {
 
     /// A place for so many bytes of a call.
     pub(super) fn take(&mut self, call: u64, len: usize) -> Option<usize> {
-        let len = len.checked_next_multiple_of(ALIGN)?;
+        let len = len.max(1).checked_next_multiple_of(ALIGN)?;
         let at = match (self.taken.front(), self.taken.back()) {
             (Some((_, first)), Some((_, last))) => {
                 let (begin, end) = (first.start, last.end);
