@@ -1,18 +1,26 @@
 //! atasker beside its peers: every row with all contenders in the same run, interleaved.
 //!
 //! ```text
-//! cargo run --release -p atasker-benches -- [--only T1,P1] [--who NAME] [--reps 5] [--json FILE] [--list] [--no-probe]
+//! cargo run --release -p atasker-benches -- [--only T1,P1] [--who NAMES] [--reps 5] [--json FILE] [--plots [DIR]] [--list]
 //! ```
 //!
 //! | file | what |
 //! |---|---|
 //! | `rows` | what is measured |
-//! | `peers` | who is measured, behind common interfaces |
-//! | `measure`, `probe` | how |
-//! | `report` | the table and the JSON |
+//! | `pools` | what rows ask of those who are measured, and this project |
+//! | `peers` | the others |
+//! | `measure`, `probe`, `calm`, `memory` | how |
+//! | `report`, `plot` | the table and the JSON; figures |
+//!
+//! Without the feature `peers` it measures this project alone, and is built in less time.
 
+mod calm;
 mod measure;
+mod memory;
+#[cfg(feature = "peers")]
 mod peers;
+mod plot;
+mod pools;
 mod probe;
 mod report;
 mod rows;
@@ -25,43 +33,59 @@ use crate::report::Report;
 
 struct Options {
     only: Vec<String>,
-    who: String,
+    who: Vec<String>,
     probe: bool,
     reps: usize,
-    json: Option<PathBuf>,
+    json: PathBuf,
+    plots: Option<PathBuf>,
     list: bool,
 }
 
 const HELP: &str = "\
 Measures atasker beside its peers.
 
-    --only ROWS   these rows only: names or their beginnings, with commas (T1,P3)
-    --who NAME    those only whose name contains this, for a profiler
-    --reps N      repetitions of each figure (5)
-    --json FILE   writes the figures as JSON, too
-    --list        names the rows
-    --no-probe    leaves the probe out, which takes very long under valgrind";
+    --only ROWS    these rows only: names or their beginnings, with commas (T1,P3)
+    --who NAMES    those only whose name contains one of these, with commas
+    --reps N       repetitions of each figure (5)
+    --json FILE    where the figures go as JSON (benches.json in the target folder)
+    --plots [DIR]  makes the plots, too (docs/plots)
+    --list         names the rows
+    --no-probe     leaves the probes out, which take very long under valgrind";
+
+/// Beside the folder of the profile that this program was built with.
+fn in_target(name: &str) -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program.ancestors().nth(2).map_or_else(|| name.into(), |target| target.join(name))
+}
 
 fn options() -> Result<Options, lexopt::Error> {
     let mut options = Options {
         only: Vec::new(),
-        who: String::new(),
+        who: Vec::new(),
         probe: true,
         reps: 5,
-        json: None,
+        json: in_target("benches.json"),
+        plots: None,
         list: false,
     };
+    let parts = |list: String| list.split(',').map(|part| part.trim().to_owned()).collect();
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("only") => {
-                let rows = parser.value()?.string()?;
-                options.only = rows.split(',').map(|row| row.trim().to_uppercase()).collect();
-            }
-            Long("who") => options.who = parser.value()?.string()?,
+            Long("only") => options.only = parts(parser.value()?.string()?.to_uppercase()),
+            Long("who") => options.who = parts(parser.value()?.string()?),
             Long("no-probe") => options.probe = false,
             Long("reps") => options.reps = parser.value()?.parse()?,
-            Long("json") => options.json = Some(parser.value()?.into()),
+            Long("json") => options.json = parser.value()?.into(),
+            Long("plots") => {
+                let given = match parser.optional_value() {
+                    Some(folder) => Some(folder),
+                    None => parser.try_raw_args().and_then(|mut rest| {
+                        rest.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"))
+                    }),
+                };
+                options.plots = Some(given.map_or_else(|| "docs/plots".into(), PathBuf::from));
+            }
             Long("list") => options.list = true,
             Short('h') | Long("help") => {
                 println!("{HELP}");
@@ -79,43 +103,83 @@ fn options() -> Result<Options, lexopt::Error> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Copies of this program that peers start as their worker processes stay in here. Ours never
     // get to `main`.
+    #[cfg(feature = "peers")]
     peers::serve();
 
     let options = options()?;
     let wanted = |id: &str| {
         options.only.is_empty() || options.only.iter().any(|one| id.starts_with(one.as_str()))
     };
-    let rows: Vec<_> = rows::all().into_iter().filter(|row| wanted(row.id)).collect();
-    if rows.is_empty() {
-        return Err("no such row: --list names them".into());
-    }
+    let rows: Vec<_> = rows::all().into_iter().filter(|row| wanted(&row.id)).collect();
     if options.list {
-        for row in rows {
-            println!("{:<8} {}", row.id, row.title);
+        rows.iter().for_each(|row| println!("{:<8} {}", row.id, row.title));
+        for plot in rows::plotted::all().into_iter().filter(|plot| wanted(plot.id)) {
+            println!("{:<8} {} ({})", plot.id, plot.title, plot.file);
         }
         return Ok(());
     }
+    let began = std::time::Instant::now();
     let mut report = Report {
         command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         reps: options.reps,
         cpus: std::thread::available_parallelism().map_or(1, usize::from),
         cpu: report::cpu(),
         load: [report::load(); 2],
+        seconds: 0.0,
         rows: Vec::new(),
     };
-    report::print_head();
+    if rows.iter().any(|row| row.shown == measure::Shown::AsRows) {
+        report::print_head();
+    }
     for row in rows {
-        let measured = measure::measure(&row, &options.who, options.reps, options.probe);
-        measured.print();
-        report.rows.push(measured);
+        if let Some(row) = measure::measure(row, &options.who, options.reps, options.probe) {
+            row.print();
+            report.rows.push(row);
+        }
+    }
+    if let Some(folder) = &options.plots {
+        println!();
+        report::print_head();
+        plots(folder, &wanted, &options, &mut report)?;
+    }
+    if report.rows.is_empty() {
+        return Err("no such row, or nobody of that name in it: --list names the rows".into());
     }
     report.load[1] = report::load();
+    report.seconds = began.elapsed().as_secs_f64();
     println!(
-        "\n{} repetitions, {} CPUs ({}), load average {} before and {} after.",
-        report.reps, report.cpus, report.cpu, report.load[0], report.load[1]
+        "\n{} repetitions, {} CPUs ({}), load average {} before and {} after; took {:.0} s; JSON in {}",
+        report.reps,
+        report.cpus,
+        report.cpu,
+        report.load[0],
+        report.load[1],
+        report.seconds,
+        options.json.display(),
     );
-    if let Some(path) = &options.json {
-        report.write(path)?;
+    report.write(&options.json)?;
+    Ok(())
+}
+
+/// Measures what the plots show, and draws them.
+fn plots(
+    folder: &std::path::Path,
+    wanted: &dyn Fn(&str) -> bool,
+    options: &Options,
+    report: &mut Report,
+) -> Result<(), Box<dyn std::error::Error>> {
+    for mut plot in rows::plotted::all().into_iter().filter(|plot| wanted(plot.id)) {
+        let mut measured = Vec::new();
+        for (place, row) in std::mem::take(&mut plot.rows) {
+            if let Some(row) = measure::measure(row, &options.who, options.reps, options.probe) {
+                row.print();
+                measured.push((place, row));
+            }
+        }
+        if !measured.is_empty() {
+            plot::draw(folder, &plot, &measured)?;
+        }
+        report.rows.extend(measured.into_iter().map(|(_, row)| row));
     }
     Ok(())
 }

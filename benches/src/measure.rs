@@ -1,5 +1,6 @@
 //! Rows, contenders, and how they are measured: interleaved, with repetitions.
 
+use crate::calm::calm;
 use crate::probe::Probe;
 use crate::report::{Cell, RowReport};
 
@@ -61,6 +62,11 @@ impl Contender {
         Contender { name: Name { name, ours: false }, make: Box::new(|| Box::new(make())) }
     }
 
+    /// As in the table.
+    pub fn name(&self) -> &'static str {
+        self.name.name
+    }
+
     /// This project; the first of a row is the one that peers are compared with.
     pub fn ours<F>(name: &'static str, make: impl FnOnce() -> F + 'static) -> Contender
     where
@@ -70,16 +76,61 @@ impl Contender {
     }
 }
 
+/// How a row is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// A line for each figure of each contender.
+    AsRows,
+    /// One line; there is a plot of it.
+    AsPlot,
+    /// One line of a table of this project alone, which rows of the same beginning share.
+    AtSizes,
+}
+
 /// A row of the table, not yet measured.
 pub struct Row {
     /// Its short name, for `--only`.
-    pub id: &'static str,
+    pub id: String,
     /// What is done.
-    pub title: &'static str,
+    pub title: String,
     /// What a repetition gives.
     pub metrics: &'static [Metric],
-    /// Who takes part. Their pools live as long as the row is measured.
-    pub contenders: fn() -> Vec<Contender>,
+    contenders: Box<dyn FnOnce() -> Vec<Contender>>,
+    warm_up: bool,
+    most_reps: usize,
+    /// How it is printed.
+    pub shown: Shown,
+}
+
+impl Row {
+    /// `contenders`: who takes part. Their pools live as long as the row is measured.
+    pub fn new(
+        id: impl Into<String>,
+        title: impl Into<String>,
+        metrics: &'static [Metric],
+        contenders: impl FnOnce() -> Vec<Contender> + 'static,
+    ) -> Row {
+        Row {
+            id: id.into(),
+            title: title.into(),
+            metrics,
+            contenders: Box::new(contenders),
+            warm_up: true,
+            most_reps: usize::MAX,
+            shown: Shown::AsRows,
+        }
+    }
+
+    /// No unmeasured round, and no more repetitions than this: for what takes long, and begins
+    /// with a pool of its own each time.
+    pub fn at_most(self, reps: usize) -> Row {
+        Row { warm_up: false, most_reps: reps, ..self }
+    }
+
+    /// Other than as a row for each figure.
+    pub fn shown(self, shown: Shown) -> Row {
+        Row { shown, ..self }
+    }
 }
 
 /// One repetition of one contender, and how far apart the CPUs were just before.
@@ -93,15 +144,28 @@ pub struct Sample {
 
 /// Measures a row: one unmeasured round, then `reps` rounds. In each round every contender has its
 /// turn, beginning with another one each time, so that a slow moment of the machine hits all alike.
-/// Only those whose name contains `who`.
-pub fn measure(row: &Row, who: &str, reps: usize, probe: bool) -> RowReport {
-    let chosen = (row.contenders)().into_iter().filter(|one| one.name.name.contains(who));
+/// A turn begins when all others are idle. Only those whose name contains one of `who`. `None` if
+/// there is nobody.
+pub fn measure(row: Row, who: &[String], reps: usize, probe: bool) -> Option<RowReport> {
+    let wanted = |name: &str| who.is_empty() || who.iter().any(|part| name.contains(part.as_str()));
+    let all = (row.contenders)();
+    let chosen = all.into_iter().filter(|contender| wanted(contender.name.name));
     let (contenders, mut runs): (Vec<Name>, Vec<Run>) =
         chosen.map(|Contender { name, make }| (name, make())).unzip();
+    if contenders.is_empty() {
+        return None;
+    }
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); contenders.len()];
-    for round in 0..=reps {
+    let mut last = None;
+    let name = |who: usize| contenders[who].name;
+    let first = if row.warm_up { 0 } else { 1 };
+    for round in first..=reps.min(row.most_reps) {
         for turn in 0..contenders.len() {
             let who = (round + turn) % contenders.len();
+            if let (false, Some(last)) = (calm(), last) {
+                eprintln!("{}: {} does not come to rest after its turn", row.id, name(last));
+            }
+            last = Some(who);
             let probe = if probe { Probe::take() } else { None };
             let figures = runs[who]();
             assert_eq!(figures.len(), row.metrics.len(), "a figure per metric");
@@ -121,7 +185,7 @@ pub fn measure(row: &Row, who: &str, reps: usize, probe: bool) -> RowReport {
         }
     }
     let probes = samples.iter().flatten().filter_map(|sample| sample.probe).collect();
-    RowReport::new(row, probes, cells)
+    Some(RowReport::new(row.id, row.title, row.shown, probes, cells))
 }
 
 /// The median of the ratios of what was taken in the same round, with the CPUs as far apart from

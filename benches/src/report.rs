@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::measure::{Better, Metric, Name, Row, Sample, median};
-use crate::probe::Probe;
+use crate::measure::{Better, Metric, Name, Sample, Shown, median};
+use crate::probe::{Probe, word};
 
 /// Everything that a run of the program says.
 #[derive(Serialize)]
@@ -20,6 +20,8 @@ pub struct Report {
     pub cpu: String,
     /// Others at work on this machine, at the begin and at the end: the load average of one minute.
     pub load: [f64; 2],
+    /// How long it took.
+    pub seconds: f64,
     /// The rows, in order.
     pub rows: Vec<RowReport>,
 }
@@ -27,27 +29,38 @@ pub struct Report {
 /// A row that was measured.
 #[derive(Serialize)]
 pub struct RowReport {
-    id: &'static str,
-    title: &'static str,
-    /// There-and-back between the CPUs, in microseconds, before each figure.
+    /// As in `--only`.
+    pub id: String,
+    title: String,
+    #[serde(skip)]
+    shown: Shown,
+    /// There and back between the CPUs, in microseconds, before each figure.
     probe: Vec<f64>,
-    cells: Vec<Cell>,
+    /// To wake a sleeping thread, in microseconds, before each figure.
+    wake: Vec<f64>,
+    /// A figure of a contender each.
+    pub cells: Vec<Cell>,
 }
 
 /// One figure of one contender.
 #[derive(Serialize)]
 pub struct Cell {
-    contender: &'static str,
-    ours: bool,
+    /// Who it is of.
+    pub contender: &'static str,
+    /// Whether that is this project.
+    pub ours: bool,
     metric: &'static str,
     unit: &'static str,
     more_is_better: bool,
-    median: f64,
+    /// Of all repetitions.
+    pub median: f64,
     least: f64,
     most: f64,
     all: Vec<f64>,
-    /// There-and-back between the CPUs before each of them, in microseconds.
+    /// There and back between the CPUs before each of them, in microseconds.
     probes: Vec<Option<f64>>,
+    /// To wake a sleeping thread before each of them, in microseconds.
+    wakes: Vec<Option<f64>>,
     /// Ours over this one: the median of the ratios of the rounds.
     ours_to_this: Option<f64>,
 }
@@ -72,7 +85,8 @@ impl Cell {
             least: all.iter().copied().fold(f64::INFINITY, f64::min),
             most: all.iter().copied().fold(f64::NEG_INFINITY, f64::max),
             all,
-            probes: samples.iter().map(|sample| sample.probe.map(|probe| probe.0)).collect(),
+            probes: samples.iter().map(|sample| sample.probe.map(|it| it.distance)).collect(),
+            wakes: samples.iter().map(|sample| sample.probe.map(|it| it.wake)).collect(),
             ours_to_this: ratio,
         }
     }
@@ -85,37 +99,87 @@ impl Cell {
 
 impl RowReport {
     /// Puts a row together.
-    pub fn new(row: &Row, probes: Vec<Probe>, cells: Vec<Cell>) -> RowReport {
-        let probe = probes.into_iter().map(|probe| probe.0).collect();
-        RowReport { id: row.id, title: row.title, probe, cells }
+    pub fn new(
+        id: String,
+        title: String,
+        shown: Shown,
+        probes: Vec<Probe>,
+        cells: Vec<Cell>,
+    ) -> RowReport {
+        let probe = probes.iter().map(|probe| probe.distance).collect();
+        let wake = probes.iter().map(|probe| probe.wake).collect();
+        RowReport { id, title, shown, probe, wake, cells }
     }
 
     fn probe_text(&self) -> String {
         if self.probe.is_empty() {
             return "not probed".to_owned();
         }
-        let middle = Probe(median(self.probe.clone()));
-        let alike = self.probe.iter().filter(|one| Probe(**one).word() == middle.word()).count();
+        let middle = median(self.probe.clone());
+        let alike = self.probe.iter().filter(|one| word(**one) == word(middle)).count();
         match 100 * alike / self.probe.len() {
-            100 => format!("{} {:.2}", middle.word(), middle.0),
-            share => format!("{} {:.2} ({share}%)", middle.word(), middle.0),
+            100 => format!("{} {middle:.2}", word(middle)),
+            share => format!("{} {middle:.2} ({share}%)", word(middle)),
         }
+    }
+
+    fn wake_text(&self) -> String {
+        if self.wake.is_empty() {
+            return String::new();
+        }
+        let least = self.wake.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.wake.iter().copied().fold(0.0, f64::max);
+        format!("{:.1} ({least:.1} - {most:.1})", median(self.wake.clone()))
     }
 
     /// The row as lines of a Markdown table.
     pub fn print(&self) {
+        match self.shown {
+            Shown::AsRows => self.print_rows(),
+            Shown::AsPlot => {
+                let (probe, wake) = (self.probe_text(), self.wake_text());
+                line([&self.id, &self.title, &probe, &wake, "(plotted)", "", "", "", ""]);
+            }
+            Shown::AtSizes => self.print_size(),
+        }
+    }
+
+    /// One line of the table of its kind; the first prints the head.
+    fn print_size(&self) {
+        let (kind, size) = self.id.split_once('-').unwrap_or((&self.id, ""));
+        let first = LAST_KIND.with(|last| last.replace(kind.to_owned())) != kind;
+        if first {
+            println!("\n**{kind}** {}\n", self.title);
+            let names = self.cells.iter().map(|cell| format!("{}, {}", cell.metric, cell.unit));
+            let names: Vec<_> = names.collect();
+            println!("| {:>6} | {} | CPUs, us | wake-up, us |", "size", names.join(" | "));
+            println!("|-------:|{}---|---|", "--:|".repeat(names.len()));
+        }
+        let cell = |cell: &Cell| match cell.all.len() {
+            1 => figure(cell.median),
+            _ => {
+                format!("{} ({} - {})", figure(cell.median), figure(cell.least), figure(cell.most))
+            }
+        };
+        let cells: Vec<_> = self.cells.iter().map(cell).collect();
+        let (probe, wake) = (self.probe_text(), self.wake_text());
+        println!("| {size:>6} | {} | {probe} | {wake} |", cells.join(" | "));
+    }
+
+    fn print_rows(&self) {
         let mut metric = None;
         for cell in &self.cells {
             let first = metric != Some(cell.metric);
             metric = Some(cell.metric);
-            let (id, title, probe) = match first {
+            let (id, title, probe, wake) = match first {
                 true => {
                     let of = if cell.metric.is_empty() { "" } else { ", " };
                     let title = format!("{}{of}{}, {}", self.title, cell.metric, cell.unit);
-                    (self.id, title, self.probe_text())
+                    (self.id.as_str(), title, self.probe_text(), self.wake_text())
                 }
-                false => ("", String::new(), String::new()),
+                false => ("", String::new(), String::new(), String::new()),
             };
+            let middle = figure(cell.median);
             let range = format!("{} - {}", figure(cell.least), figure(cell.most));
             let ratio = cell.ours_to_this.map(|r| format!("{}x", figure(r))).unwrap_or_default();
             let ahead = match cell.behind_ours() {
@@ -123,27 +187,31 @@ impl RowReport {
                 Some(false) => "behind",
                 None => "",
             };
-            println!(
-                "| {id:<8} | {title:<72} | {probe:<15} | {:<36} | {:>8} | {range:>17} | {ratio:>7} | {ahead:<6} |",
-                cell.contender,
-                figure(cell.median),
-            );
+            line([id, &title, &probe, &wake, cell.contender, &middle, &range, &ratio, ahead]);
         }
     }
 }
 
+thread_local! {
+    static LAST_KIND: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+fn line([id, what, cpus, wake, who, median, range, ratio, ours]: [&str; 9]) {
+    println!(
+        "| {id:<16} | {what:<72} | {cpus:<15} | {wake:<18} | {who:<36} | {median:>8} | {range:>17} | {ratio:>7} | {ours:<6} |"
+    );
+}
+
 /// The head of the table.
 pub fn print_head() {
-    println!(
-        "| {:<8} | {:<72} | {:<15} | {:<36} | {:>8} | {:>17} | {:>7} | {:<6} |",
-        "row", "what", "CPUs, us", "who", "median", "range", "ours/it", "ours"
-    );
+    line(["row", "what", "CPUs, us", "wake-up, us", "who", "median", "range", "ours/it", "ours"]);
     let bar = |width: usize| "-".repeat(width);
     println!(
-        "|{}|{}|{}|{}|{}:|{}:|{}:|{}|",
-        bar(10),
+        "|{}|{}|{}|{}|{}|{}:|{}:|{}:|{}|",
+        bar(18),
         bar(74),
         bar(17),
+        bar(20),
         bar(38),
         bar(9),
         bar(18),
@@ -166,6 +234,9 @@ fn figure(value: f64) -> String {
 impl Report {
     /// Writes it as JSON.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         let file = std::fs::File::create(path)?;
         serde_json::to_writer_pretty(file, self)?;
         Ok(())

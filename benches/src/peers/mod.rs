@@ -1,12 +1,12 @@
-//! Who is measured.
+//! Who is measured beside this project. Built with the feature `peers`.
 //!
 //! | file | what |
 //! |---|---|
 //! | `threads` | pools that run closures on threads |
 //! | `futures` | loops that run futures |
-//! | `processes` | pools that run functions in worker processes |
-//! | `socketpair` | one of those, written by hand: the least that can be done |
-//! | `python` | those of Python's standard library |
+//! | `processes` | procspawn |
+//! | `socketpair` | a pool of worker processes by hand: the least that can be done |
+//! | `python` | the pools of Python's standard library |
 
 pub mod futures;
 pub mod processes;

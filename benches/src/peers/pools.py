@@ -1,4 +1,4 @@
-# The pools of Python's standard library. Reads commands, a line each, and answers with a figure.
+# The pools of Python's standard library. Reads commands, a line each, and answers with a figure, or several.
 import concurrent.futures
 import multiprocessing
 import os
@@ -63,6 +63,15 @@ def trips(pool, calls):
     for i in range(calls):
         assert pool.result(pool.submit(add, i, i + 1)) == 2 * i + 1
     return (time.perf_counter() - begin) * 1e6 / calls
+
+
+def latencies(pool, calls):
+    times = []
+    for i in range(calls):
+        begin = time.perf_counter()
+        assert pool.result(pool.submit(add, i, i + 1)) == 2 * i + 1
+        times.append(f"{(time.perf_counter() - begin) * 1e6:.3f}")
+    return " ".join(times)
 
 
 def echoes(pool, size, calls):

@@ -5,8 +5,26 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::measure::Contender;
+use crate::rows::latency;
+
+/// One of the pools (`kind`: `pool` or `executor`), if there is a Python. It does a command each
+/// time; what it says of each call is made a curve.
+pub fn contender(name: &'static str, kind: &'static str, command: &str) -> Option<Contender> {
+    let command = command.to_owned();
+    Python::is_there().then(|| {
+        Contender::peer(name, move || {
+            let mut python = Python::start(kind);
+            move || match python.figures(&command) {
+                calls if calls.len() > 1 => latency::figures(calls),
+                figure => figure,
+            }
+        })
+    })
+}
+
 /// A Python that waits for commands.
-pub struct Python {
+struct Python {
     process: Child,
     commands: Option<ChildStdin>,
     figures: BufReader<ChildStdout>,
@@ -14,14 +32,13 @@ pub struct Python {
 
 impl Python {
     /// Whether there is one.
-    pub fn is_there() -> bool {
+    fn is_there() -> bool {
         static THERE: OnceLock<bool> = OnceLock::new();
         let runs = || Command::new("python3").args(["-c", ""]).status().is_ok_and(|s| s.success());
         *THERE.get_or_init(runs)
     }
 
-    /// `kind`: `pool` or `executor`.
-    pub fn start(kind: &str) -> Python {
+    fn start(kind: &str) -> Python {
         let mut process = Command::new("python3")
             .args(["-c", include_str!("pools.py"), kind])
             .stdin(Stdio::piped())
@@ -33,13 +50,15 @@ impl Python {
         Python { process, commands, figures }
     }
 
-    /// Has a command done; its figure.
-    pub fn figure(&mut self, command: &str) -> f64 {
+    /// Has a command done; its figures.
+    fn figures(&mut self, command: &str) -> Vec<f64> {
         let commands = self.commands.as_mut().expect("open until the end");
         writeln!(commands, "{command}").unwrap();
         let mut line = String::new();
         self.figures.read_line(&mut line).unwrap();
-        line.trim().parse().unwrap_or_else(|_| panic!("Python failed at `{command}`"))
+        let numbers: Result<Vec<f64>, _> = line.split_whitespace().map(str::parse).collect();
+        let numbers = numbers.ok().filter(|numbers| !numbers.is_empty());
+        numbers.unwrap_or_else(|| panic!("Python failed at `{command}`"))
     }
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
-use super::processes::{Processes, check_echo};
+use crate::pools::processes::{Processes, check_echo};
 
 /// Says to a copy of this program that it is one of the workers.
 const MARK: &str = "ATASKER_BENCHES_SOCKETPAIR";

@@ -17,31 +17,22 @@ const CREATION: &[Metric] = &[
     Metric { name: "cancel", unit: "us", better: Better::Less },
 ];
 
+/// All rows of this part.
 pub fn rows() -> Vec<Row> {
     vec![
-        Row {
-            id: "J1",
-            title: "a job every 5 ms on an idle machine: how late it begins",
-            metrics: LATENESS,
-            contenders: || {
-                vec![
-                    Contender::ours("atasker, plain", || || ours(false)),
-                    Contender::ours("atasker, async", || || ours(true)),
-                    Contender::peer("tokio interval, current-thread", || tokio_interval),
-                ]
-            },
-        },
-        Row {
-            id: "J2",
-            title: "100k jobs in an hour: each made, each canceled",
-            metrics: CREATION,
-            contenders: || {
-                vec![
-                    Contender::ours("atasker", || || many_jobs(100_000)),
-                    Contender::peer("tokio interval, a task each", || || many_intervals(100_000)),
-                ]
-            },
-        },
+        Row::new("J1", "a job every 5 ms on an idle machine: how late it begins", LATENESS, || {
+            vec![
+                Contender::ours("atasker, plain", || || ours(false)),
+                Contender::ours("atasker, async", || || ours(true)),
+                Contender::peer("tokio interval, current-thread", || tokio_interval),
+            ]
+        }),
+        Row::new("J2", "100k jobs in an hour: each made, each canceled", CREATION, || {
+            vec![
+                Contender::ours("atasker", || || many_jobs(100_000)),
+                Contender::peer("tokio interval, a task each", || || many_intervals(100_000)),
+            ]
+        }),
     ]
 }
 

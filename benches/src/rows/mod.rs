@@ -1,8 +1,19 @@
 //! What is measured.
+//!
+//! | file | rows |
+//! |---|---|
+//! | `threads` | T1 to T5, A1, A2 |
+//! | `processes` | P1 to P4, PSS |
+//! | `jobs` | J1, J2 |
+//! | `scale` | S1 to S6: this project alone, at growing sizes |
+//! | `latency` | how long single calls take, as a curve |
 
-mod jobs;
-mod processes;
-mod threads;
+pub mod jobs;
+pub mod latency;
+pub mod plotted;
+pub mod processes;
+pub mod scale;
+pub mod threads;
 
 use crate::measure::Row;
 
@@ -11,5 +22,6 @@ pub fn all() -> Vec<Row> {
     let mut rows = threads::rows();
     rows.extend(processes::rows());
     rows.extend(jobs::rows());
+    rows.extend(scale::rows());
     rows
 }

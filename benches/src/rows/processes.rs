@@ -1,130 +1,143 @@
 //! Worker processes: two of them, unless the row says otherwise.
 
 use crate::measure::{Contender, Metric, Row};
-use crate::peers::processes::{
-    Ours, Processes, Procspawn, burst, echo_rate, first_result, idle_memory, round_trips,
+#[cfg(feature = "peers")]
+use crate::peers::{processes::Procspawn, python, socketpair::Socketpair};
+use crate::pools::processes::{
+    Ours, Processes, burst, echo_rate, first_result, idle_memory, round_trips, timed_round_trips,
 };
-use crate::peers::python::Python;
-use crate::peers::socketpair::Socketpair;
+use crate::rows::latency;
 
-const RATE: &[Metric] = &[Metric::rate("k calls/s")];
+pub const RATE: &[Metric] = &[Metric::rate("k calls/s")];
 const TRIP: &[Metric] = &[Metric::cost("us")];
-const BYTES: &[Metric] = &[Metric::rate("MB/s")];
+pub const BYTES: &[Metric] = &[Metric::rate("MB/s")];
 const START: &[Metric] = &[Metric::cost("ms")];
 const MEMORY: &[Metric] = &[Metric::cost("MiB")];
 
+/// A contender per pool, ours at the head: `$work` with a pool of two worker processes that is
+/// closed at the end of the row; the pools of Python by a command of their script.
+#[cfg(feature = "peers")]
+macro_rules! on_processes {
+    (|$pool:ident| $work:expr, $($name:literal $kind:literal $command:expr),* $(,)?) => {{
+        let mut all = vec![
+            Contender::ours("atasker", move || open::<Ours>(move |$pool| $work)),
+            Contender::peer("socketpair pool by hand", move || {
+                open::<Socketpair>(move |$pool| $work)
+            }),
+            Contender::peer("procspawn Pool", move || open::<Procspawn>(move |$pool| $work)),
+        ];
+        $(all.extend(python::contender($name, $kind, $command));)*
+        all
+    }};
+}
+
+#[cfg(not(feature = "peers"))]
+macro_rules! on_processes {
+    (|$pool:ident| $work:expr, $($name:literal $kind:literal $command:expr),* $(,)?) => {
+        vec![Contender::ours("atasker", move || open::<Ours>(move |$pool| $work))]
+    };
+}
+
+/// The same with a pool of one, which `$work` starts and closes itself.
+#[cfg(feature = "peers")]
+macro_rules! each_by_itself {
+    ($work:ident, $command:literal) => {{
+        let mut all = vec![
+            Contender::ours("atasker", || || vec![$work::<Ours>()]),
+            Contender::peer("socketpair pool by hand", || || vec![$work::<Socketpair>()]),
+            Contender::peer("procspawn Pool", || || vec![$work::<Procspawn>()]),
+        ];
+        all.extend(python::contender("multiprocessing.Pool", "pool", $command));
+        all.extend(python::contender("ProcessPoolExecutor", "executor", $command));
+        all
+    }};
+}
+
+#[cfg(not(feature = "peers"))]
+macro_rules! each_by_itself {
+    ($work:ident, $command:literal) => {
+        vec![Contender::ours("atasker", || || vec![$work::<Ours>()])]
+    };
+}
+
 /// All rows of this part.
 pub fn rows() -> Vec<Row> {
-    vec![
-        Row {
-            id: "P1",
-            title: "add(u64, u64): all submitted, then collected",
-            metrics: RATE,
-            contenders: || {
-                let mut all = vec![
-                    ours::<Ours>("atasker", |pool| burst(pool, 50_000)),
-                    peer::<Socketpair>("socketpair pool by hand", |pool| burst(pool, 200_000)),
-                    peer::<Procspawn>("procspawn Pool, 1000 at a time", |pool| burst(pool, 5_000)),
-                ];
-                all.extend(python("multiprocessing.Pool", "pool", "burst 10000"));
-                all.extend(python("ProcessPoolExecutor", "executor", "burst 5000"));
-                all.extend(python("Pool.starmap, 8 chunks", "pool", "starmap 400000"));
-                all
-            },
-        },
-        Row {
-            id: "P2",
-            title: "one call, wait, repeat",
-            metrics: TRIP,
-            contenders: || {
-                let mut all = vec![
-                    ours::<Ours>("atasker", |pool| round_trips(pool, 5_000)),
-                    peer::<Socketpair>("socketpair pool by hand", |pool| round_trips(pool, 5_000)),
-                    peer::<Procspawn>("procspawn Pool", |pool| round_trips(pool, 5_000)),
-                ];
-                all.extend(python("multiprocessing.Pool", "pool", "trips 2000"));
-                all.extend(python("ProcessPoolExecutor", "executor", "trips 1000"));
-                all
-            },
-        },
-        Row {
-            id: "P3-1K",
-            title: "echo of 1 KiB, two under way, bytes both ways",
-            metrics: BYTES,
-            contenders: || echoes::<{ 1 << 10 }, 8_000>(),
-        },
-        Row {
-            id: "P3-64K",
-            title: "echo of 64 KiB, two under way, bytes both ways",
-            metrics: BYTES,
-            contenders: || echoes::<{ 64 << 10 }, 2_000>(),
-        },
-        Row {
-            id: "P3-1M",
-            title: "echo of 1 MiB, two under way, bytes both ways",
-            metrics: BYTES,
-            contenders: || echoes::<{ 1 << 20 }, 200>(),
-        },
-        Row {
-            id: "P3-16M",
-            title: "echo of 16 MiB, two under way, bytes both ways",
-            metrics: BYTES,
-            contenders: || echoes::<{ 16 << 20 }, 16>(),
-        },
-        Row {
-            id: "P3-64M",
-            title: "echo of 64 MiB, two under way, bytes both ways",
-            metrics: BYTES,
-            contenders: || echoes::<{ 64 << 20 }, 6>(),
-        },
-        Row {
-            id: "P4",
-            title: "one worker: pool made to first result",
-            metrics: START,
-            contenders: || {
-                let mut all = vec![
-                    Contender::ours("atasker", || || vec![first_result::<Ours>()]),
-                    Contender::peer("socketpair pool by hand", || {
-                        || vec![first_result::<Socketpair>()]
-                    }),
-                    Contender::peer("procspawn Pool", || || vec![first_result::<Procspawn>()]),
-                ];
-                all.extend(python("multiprocessing.Pool", "pool", "first"));
-                all.extend(python("ProcessPoolExecutor", "executor", "first"));
-                all
-            },
-        },
-        Row {
-            id: "PSS",
-            title: "one worker, idle: proportional set size",
-            metrics: MEMORY,
-            contenders: || {
-                let mut all = vec![
-                    Contender::ours("atasker", || || vec![idle_memory::<Ours>()]),
-                    Contender::peer("socketpair pool by hand", || {
-                        || vec![idle_memory::<Socketpair>()]
-                    }),
-                    Contender::peer("procspawn Pool", || || vec![idle_memory::<Procspawn>()]),
-                ];
-                all.extend(python("multiprocessing.Pool", "pool", "memory"));
-                all.extend(python("ProcessPoolExecutor", "executor", "memory"));
-                all
-            },
-        },
-    ]
+    let mut rows = vec![
+        Row::new("P1", "add(u64, u64): 200k submitted, then collected", RATE, || {
+            bursts(200_000, 20_000)
+        }),
+        Row::new("P2", "one call, wait, repeat", TRIP, || {
+            on_processes!(
+                |pool| vec![round_trips(pool, TRIPS)],
+                "multiprocessing.Pool" "pool" "trips 2000",
+                "ProcessPoolExecutor" "executor" "trips 1000",
+            )
+        }),
+    ];
+    for (id, size) in [("1K", 1 << 10), ("64K", 1 << 16), ("1M", 1 << 20), ("16M", 1 << 24)] {
+        rows.push(echo_row(id, size));
+    }
+    rows.push(echo_row("64M", 1 << 26));
+    rows.push(Row::new("P4", "one worker: pool made to first result", START, || {
+        each_by_itself!(first_result, "first")
+    }));
+    rows.push(Row::new("PSS", "one worker, idle: proportional set size", MEMORY, || {
+        each_by_itself!(idle_memory, "memory")
+    }));
+    rows
+}
+
+const TRIPS: u64 = 5_000;
+
+fn echo_row(id: &str, size: usize) -> Row {
+    let title = format!("echo of {id}iB, two under way, bytes both ways");
+    Row::new(format!("P3-{id}"), title, BYTES, move || echoes(size))
+}
+
+/// P1 with so many calls; the slow ones, which take a hundred times as long, with so many.
+#[cfg_attr(not(feature = "peers"), allow(unused_variables))]
+pub fn bursts(calls: u64, of_slow: u64) -> Vec<Contender> {
+    on_processes!(
+        |pool| vec![burst(pool, calls, of_slow)],
+        "multiprocessing.Pool" "pool" &format!("burst {of_slow}"),
+        "ProcessPoolExecutor" "executor" &format!("burst {of_slow}"),
+        "Pool.starmap, 8 chunks" "pool" &format!("starmap {calls}"),
+    )
+}
+
+/// P1 with so many calls, without the slow ones.
+pub fn large_bursts(calls: u64) -> Vec<Contender> {
+    let slow = ["procspawn Pool", "multiprocessing.Pool", "ProcessPoolExecutor"];
+    let mut all = bursts(calls, calls);
+    all.retain(|contender| !slow.contains(&contender.name()));
+    all
+}
+
+/// P2, each round trip timed.
+pub fn latencies() -> Vec<Contender> {
+    on_processes!(
+        |pool| latency::figures(timed_round_trips(pool, TRIPS)),
+        "multiprocessing.Pool" "pool" "latencies 2000",
+        "ProcessPoolExecutor" "executor" "latencies 1000",
+    )
+}
+
+/// P3 with payloads of this size. Python, slower by far, gets a quarter of the calls.
+pub fn echoes(size: usize) -> Vec<Contender> {
+    // About as many bytes at each size, but not too many calls, nor too few.
+    let calls = ((400 << 20) / size).clamp(6, 8_000);
+    on_processes!(
+        |pool| vec![echo_rate(pool, size, calls)],
+        "multiprocessing.Pool" "pool" &format!("echoes {size} {}", (calls / 4).max(2)),
+        "ProcessPoolExecutor" "executor" &format!("echoes {size} {}", (calls / 4).max(2)),
+    )
 }
 
 /// Worker processes of a pool.
 const WORKERS: usize = 2;
 
-/// A pool that is closed at the end of the row.
+/// A pool that is closed when the row is done.
 struct Open<P: Processes>(Option<P>);
-
-impl<P: Processes> Open<P> {
-    fn pool(&mut self) -> &mut P {
-        self.0.as_mut().expect("open until the end of the row")
-    }
-}
 
 impl<P: Processes> Drop for Open<P> {
     fn drop(&mut self) {
@@ -134,42 +147,7 @@ impl<P: Processes> Drop for Open<P> {
     }
 }
 
-fn pool<P: Processes>(mut run: impl FnMut(&mut P) -> f64) -> impl FnMut() -> Vec<f64> {
+fn open<P: Processes>(mut run: impl FnMut(&mut P) -> Vec<f64>) -> impl FnMut() -> Vec<f64> {
     let mut open = Open(Some(P::new(WORKERS)));
-    move || vec![run(open.pool())]
-}
-
-fn ours<P: Processes>(name: &'static str, run: impl FnMut(&mut P) -> f64 + 'static) -> Contender {
-    Contender::ours(name, || pool(run))
-}
-
-fn peer<P: Processes>(name: &'static str, run: impl FnMut(&mut P) -> f64 + 'static) -> Contender {
-    Contender::peer(name, || pool(run))
-}
-
-fn python(name: &'static str, kind: &'static str, command: &str) -> Option<Contender> {
-    let command = command.to_owned();
-    Python::is_there().then(|| {
-        Contender::peer(name, move || {
-            let mut python = Python::start(kind);
-            move || vec![python.figure(&command)]
-        })
-    })
-}
-
-fn echoes<const SIZE: usize, const CALLS: usize>() -> Vec<Contender> {
-    fn rate<P: Processes>(size: usize, calls: usize) -> impl FnMut(&mut P) -> f64 {
-        let payload: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
-        move |pool| echo_rate(pool, &payload, calls)
-    }
-    let mut all = vec![
-        ours::<Ours>("atasker", rate(SIZE, CALLS)),
-        peer::<Socketpair>("socketpair pool by hand", rate(SIZE, CALLS)),
-        peer::<Procspawn>("procspawn Pool, bytes", rate(SIZE, CALLS)),
-    ];
-    // Slower by far: fewer calls.
-    let command = format!("echoes {SIZE} {}", (CALLS / 4).max(2));
-    all.extend(python("multiprocessing.Pool", "pool", &command));
-    all.extend(python("ProcessPoolExecutor", "executor", &command));
-    all
+    move || run(open.0.as_mut().expect("open until the row is done"))
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use atasker::{PoolConfig, Priority, Supervisor, background_task, wait_completed};
 
 use crate::measure::{Better, Contender, Metric, Row, percentile};
-use crate::peers::futures;
-use crate::peers::threads::{
-    Blocking, Channel, Ours, Pool, Rayon, Smol, Spawn, SpawnBlocking, THREADS, Threadpool, Urgent,
-};
+use crate::memory::heap;
+#[cfg(feature = "peers")]
+use crate::peers;
+use crate::pools::futures;
+use crate::pools::threads::{Ours, Pool, THREADS, Urgent};
+use crate::rows::latency;
 
-const RATE: &[Metric] = &[Metric::rate("M tasks/s")];
+pub const RATE: &[Metric] = &[Metric::rate("M tasks/s")];
 const TRIP: &[Metric] = &[Metric::cost("us")];
 const MEMORY: &[Metric] = &[Metric::cost("B")];
 const DELAYS: &[Metric] = &[
@@ -19,128 +21,121 @@ const DELAYS: &[Metric] = &[
     Metric { name: "p99", unit: "us", better: Better::Less },
 ];
 
-/// A contender per pool, each of which does `$work(&pool, ..)`.
-macro_rules! on {
+/// A contender per pool of the peers, each of which does `$work(&pool, ..)`.
+#[cfg(feature = "peers")]
+macro_rules! peers {
     ([$($pool:expr => $name:literal),* $(,)?] $work:ident($count:expr)) => {
-        vec![$(Contender::peer($name, || {
+        vec![$(Contender::peer($name, move || {
             let pool = $pool;
-            move || vec![$work(&pool, $count)]
+            move || $work(&pool, $count)
         })),*]
     };
 }
 
-/// The same with ours at the head, on two threads.
+#[cfg(not(feature = "peers"))]
+macro_rules! peers {
+    ($($ignored:tt)*) => {
+        Vec::<Contender>::new()
+    };
+}
+
+/// All pools on two threads, ours at the head.
 macro_rules! on_threads {
     ($work:ident($count:expr)) => {{
-        let mut all = vec![Contender::ours("atasker", || {
+        let mut all = vec![Contender::ours("atasker", move || {
             let pool = Ours::new();
-            move || vec![$work(&pool, $count)]
+            move || $work(&pool, $count)
         })];
-        all.extend(on!([
-            Channel::new() => "crossbeam-channel pool + oneshot",
-            Rayon::new() => "rayon::spawn + oneshot",
-            Threadpool::new() => "threadpool + oneshot",
-            SpawnBlocking::new() => "tokio spawn_blocking",
-            Spawn::new() => "tokio spawn",
-            Blocking::new() => "blocking",
-            Smol::new() => "async-executor (smol)",
+        all.extend(peers!([
+            peers::threads::Channel::new() => "crossbeam-channel pool + oneshot",
+            peers::threads::Rayon::new() => "rayon::spawn + oneshot",
+            peers::threads::Threadpool::new() => "threadpool + oneshot",
+            peers::threads::SpawnBlocking::new() => "tokio spawn_blocking",
+            peers::threads::Spawn::new() => "tokio spawn",
+            peers::threads::Blocking::new() => "blocking",
+            peers::threads::Smol::new() => "async-executor (smol)",
         ] $work($count)));
         all
     }};
 }
 
+/// Loops on one thread.
+macro_rules! peers_on_a_loop {
+    ($work:ident($count:expr)) => {
+        peers!([
+            peers::futures::CurrentThread::new() => "tokio spawn, current-thread",
+            peers::futures::OneThread::new() => "tokio spawn, one worker thread",
+            peers::threads::Smol::on(1) => "async-executor (smol), one thread",
+        ] $work($count))
+    };
+}
+
 /// All rows of this part.
 pub fn rows() -> Vec<Row> {
     vec![
-        Row {
-            id: "T1",
-            title: "200k empty tasks: submitted, then all waited for",
-            metrics: RATE,
-            contenders: || {
-                let mut all = on_threads!(burst(BURST));
-                all.insert(1, Contender::ours("atasker, attribute", || || vec![attribute(BURST)]));
-                all
-            },
-        },
-        Row {
-            id: "T2",
-            title: "submit one, wait, repeat",
-            metrics: TRIP,
-            contenders: || on_threads!(round_trips(20_000)),
-        },
-        Row {
-            id: "T3",
-            title: "4 x 50k empty tasks, from four threads",
-            metrics: RATE,
-            contenders: || on_threads!(four_submitters(BURST / 4)),
-        },
-        Row {
-            id: "T4",
-            title: "an urgent task behind 2400 sleeps of 1 ms: submit to start",
-            metrics: DELAYS,
-            contenders: urgent_behind_many,
-        },
-        Row {
-            id: "T5",
-            title: "a queued task and its handle",
-            metrics: MEMORY,
-            contenders: || on_threads!(memory(100_000)),
-        },
-        Row {
-            id: "A1",
-            title: "200k trivial async tasks from outside, then all waited for",
-            metrics: RATE,
-            contenders: || {
-                let mut all = vec![Contender::ours("atasker", || {
+        Row::new("T1", "200k empty tasks: submitted, then all waited for", RATE, || {
+            let mut all = bursts(BURST);
+            all.insert(1, Contender::ours("atasker, attribute", || || attribute(BURST)));
+            all
+        }),
+        Row::new("T2", "submit one, wait, repeat", TRIP, || on_threads!(round_trips(TRIPS))),
+        Row::new("T3", "4 x 50k empty tasks, from four threads", RATE, || {
+            on_threads!(four_submitters(BURST / 4))
+        }),
+        Row::new(
+            "T4",
+            "an urgent task behind 2400 sleeps of 1 ms: submit to start",
+            DELAYS,
+            urgent_behind_many,
+        ),
+        Row::new("T5", "a queued task and its handle", MEMORY, || on_threads!(memory(100_000))),
+        Row::new("A1", "200k trivial async tasks from outside, then all waited for", RATE, || {
+            let mut all = vec![Contender::ours("atasker", || {
+                let pool = futures::Ours::new();
+                move || burst(&pool, BURST)
+            })];
+            all.extend(peers_on_a_loop!(burst(BURST)));
+            all
+        }),
+        Row::new("A2", "run a coroutine on a loop and block for it", TRIP, || {
+            let mut all = vec![
+                Contender::ours("atasker, Aloop::run", || {
                     let pool = futures::Ours::new();
-                    move || vec![burst(&pool, BURST)]
-                })];
-                all.extend(on!([
-                    futures::CurrentThread::new() => "tokio spawn, current-thread",
-                    futures::OneThread::new() => "tokio spawn, one worker thread",
-                    Smol::on(1) => "async-executor (smol), one thread",
-                ] burst(BURST)));
-                all
-            },
-        },
-        Row {
-            id: "A2",
-            title: "run a coroutine on a loop and block for it",
-            metrics: TRIP,
-            contenders: || {
-                let mut all = vec![
-                    Contender::ours("atasker, Aloop::run", || {
-                        let pool = futures::Ours::new();
-                        move || vec![runs(&pool, TRIPS)]
-                    }),
-                    Contender::ours("atasker, task", || {
-                        let pool = futures::Ours::new();
-                        move || vec![round_trips(&pool, TRIPS)]
-                    }),
-                ];
-                all.extend(on!([
-                    futures::CurrentThread::new() => "tokio spawn, current-thread",
-                    futures::OneThread::new() => "tokio spawn, one worker thread",
-                    Smol::on(1) => "async-executor (smol), one thread",
-                ] round_trips(TRIPS)));
-                all
-            },
-        },
+                    move || runs(&pool, TRIPS)
+                }),
+                Contender::ours("atasker, task", || {
+                    let pool = futures::Ours::new();
+                    move || round_trips(&pool, TRIPS)
+                }),
+            ];
+            all.extend(peers_on_a_loop!(round_trips(TRIPS)));
+            all
+        }),
     ]
+}
+
+/// T1 with so many tasks.
+pub fn bursts(tasks: u64) -> Vec<Contender> {
+    on_threads!(burst(tasks))
+}
+
+/// T2, each round trip timed.
+pub fn latencies() -> Vec<Contender> {
+    on_threads!(timed_round_trips(TRIPS))
 }
 
 const BURST: u64 = 200_000;
 const TRIPS: u64 = 20_000;
 
 /// Millions of tasks per second, from the first submission to the last result.
-fn burst(pool: &impl Pool, tasks: u64) -> f64 {
+fn burst(pool: &impl Pool, tasks: u64) -> Vec<f64> {
     let begin = Instant::now();
     let handles: Vec<_> = (0..tasks).map(|i| pool.spawn(move || i)).collect();
     let mut sum = 0;
     pool.join_all(handles, |i| sum += i);
     let time = begin.elapsed();
     assert_eq!(sum, tasks * (tasks - 1) / 2);
-    tasks as f64 / time.as_secs_f64() / 1e6
+    vec![tasks as f64 / time.as_secs_f64() / 1e6]
 }
 
 static PAIR: LazyLock<Supervisor> = LazyLock::new(|| {
@@ -153,47 +148,57 @@ fn same(i: u64) -> u64 {
 }
 
 /// The same as users write it.
-fn attribute(tasks: u64) -> f64 {
+fn attribute(tasks: u64) -> Vec<f64> {
     let begin = Instant::now();
     let all: Vec<_> = (0..tasks).map(same).collect();
     let results = wait_completed!(all).unwrap();
     let time = begin.elapsed();
     assert!((0..tasks).eq(results));
-    tasks as f64 / time.as_secs_f64() / 1e6
+    vec![tasks as f64 / time.as_secs_f64() / 1e6]
 }
 
 /// Microseconds from a submission to its result.
-fn round_trips(pool: &impl Pool, trips: u64) -> f64 {
+fn round_trips(pool: &impl Pool, trips: u64) -> Vec<f64> {
     let begin = Instant::now();
     for i in 0..trips {
         assert_eq!(pool.join(pool.spawn(move || i)), i);
     }
-    begin.elapsed().as_secs_f64() * 1e6 / trips as f64
+    vec![begin.elapsed().as_secs_f64() * 1e6 / trips as f64]
 }
 
-/// The same with coroutines that are no tasks.
-fn runs(loops: &futures::Ours, trips: u64) -> f64 {
+/// The microseconds of each, as percentiles.
+fn timed_round_trips(pool: &impl Pool, trips: u64) -> Vec<f64> {
+    let timed = |i| {
+        let begin = Instant::now();
+        assert_eq!(pool.join(pool.spawn(move || i)), i);
+        begin.elapsed().as_secs_f64() * 1e6
+    };
+    latency::figures((0..trips).map(timed).collect())
+}
+
+/// The same as [`round_trips`] with coroutines that are no tasks.
+fn runs(loops: &futures::Ours, trips: u64) -> Vec<f64> {
     let aloop = loops.aloop();
     let begin = Instant::now();
     for i in 0..trips {
         assert_eq!(aloop.run(async move { i }), i);
     }
-    begin.elapsed().as_secs_f64() * 1e6 / trips as f64
+    vec![begin.elapsed().as_secs_f64() * 1e6 / trips as f64]
 }
 
 /// As [`burst`], from four threads at once.
-fn four_submitters(pool: &impl Pool, each: u64) -> f64 {
+fn four_submitters(pool: &impl Pool, each: u64) -> Vec<f64> {
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| burst(pool, each));
         }
     });
-    4.0 * each as f64 / begin.elapsed().as_secs_f64() / 1e6
+    vec![4.0 * each as f64 / begin.elapsed().as_secs_f64() / 1e6]
 }
 
 /// Bytes of the heap per task that waits behind a busy pool, with its handle.
-fn memory(pool: &impl Pool, tasks: u64) -> f64 {
+fn memory(pool: &impl Pool, tasks: u64) -> Vec<f64> {
     let gate = Arc::new(RwLock::new(()));
     let shut = gate.write().unwrap();
     let busy: Vec<_> = (0..THREADS)
@@ -202,23 +207,16 @@ fn memory(pool: &impl Pool, tasks: u64) -> f64 {
             pool.spawn(move || drop(gate.read().unwrap()))
         })
         .collect();
-    let before = heap_in_use();
+    let before = heap();
     let mut handles = Vec::with_capacity(tasks as usize);
     handles.extend((0..tasks).map(|i| pool.spawn(move || i)));
-    let used = heap_in_use() - before;
+    let used = heap() - before;
     drop(shut);
     pool.join_all(busy, drop);
     let mut sum = 0;
     pool.join_all(handles, |i| sum += i);
     assert_eq!(sum, tasks * (tasks - 1) / 2);
-    used / tasks as f64
-}
-
-/// With the allocator's own words beside each block.
-fn heap_in_use() -> f64 {
-    // SAFETY: no preconditions.
-    let info = unsafe { libc::mallinfo2() };
-    (info.uordblks + info.hblkhd) as f64
+    vec![used / tasks as f64]
 }
 
 fn urgent_behind_many() -> Vec<Contender> {
@@ -229,7 +227,7 @@ fn urgent_behind_many() -> Vec<Contender> {
         })
     }
     let plain = || PoolConfig::new(THREADS);
-    vec![
+    let mut all = vec![
         ours(
             "atasker, high, one slot in reserve",
             || PoolConfig::new(THREADS).reserve_high(1),
@@ -237,19 +235,26 @@ fn urgent_behind_many() -> Vec<Contender> {
         ),
         ours("atasker, high, no reserve", plain, Priority::High),
         ours("atasker, critical", plain, Priority::Critical),
-        Contender::peer("crossbeam-channel, a second pool", || {
-            let (slow, second) = (Channel::new(), Channel::new());
-            move || delays(&slow, &second)
-        }),
-        Contender::peer("rayon::spawn", || {
-            let pool = Rayon::new();
-            move || delays(&pool, &pool)
-        }),
-        Contender::peer("tokio spawn_blocking", || {
-            let pool = SpawnBlocking::new();
-            move || delays(&pool, &pool)
-        }),
-    ]
+    ];
+    all.extend(peers!([
+        (peers::threads::Channel::new(), peers::threads::Channel::new())
+            => "crossbeam-channel, a second pool",
+    ] urgent_on_second(())));
+    all.extend(peers!([
+        peers::threads::Rayon::new() => "rayon::spawn",
+        peers::threads::SpawnBlocking::new() => "tokio spawn_blocking",
+    ] urgent_on_same(())));
+    all
+}
+
+#[cfg(feature = "peers")]
+fn urgent_on_second<P: Pool>((slow, second): &(P, P), _: ()) -> Vec<f64> {
+    delays(slow, second)
+}
+
+#[cfg(feature = "peers")]
+fn urgent_on_same(pool: &impl Pool, _: ()) -> Vec<f64> {
+    delays(pool, pool)
 }
 
 /// Median and 99th percentile of the microseconds between the submission of an urgent task and its
