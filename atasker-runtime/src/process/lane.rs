@@ -270,7 +270,9 @@ impl Lane {
             return ArgsAt::Slot;
         }
         let Stage::Live(worker) = &self.stage else { return ArgsAt::Socket };
-        if self.forgetting {
+        // One large call at a time: what was taken back from a worker that is stopped stays there
+        // until that goes on, and shall not pile up.
+        if self.forgetting || len > AT_ONCE && !self.places.is_free() {
             return ArgsAt::Socket;
         }
         match self.places.take(call, len) {
