@@ -101,6 +101,13 @@ pub(crate) trait Place: Send + Sync {
         let _ = task;
     }
 
+    /// The caller is about to sleep until this task ends: looks for that a moment, where it may come
+    /// sooner than the caller would be awake again. True: it has ended.
+    fn look(&self, task: &dyn AnyTask) -> bool {
+        let _ = task;
+        false
+    }
+
     /// Starts what stands in advance.
     fn open(&self);
 

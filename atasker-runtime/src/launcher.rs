@@ -208,7 +208,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     #[cfg(feature = "mp")]
     pub fn __remote(
         function: &'static crate::registry::Function,
-        args: Result<Vec<u8>, TaskError>,
+        args: Result<crate::wire::encoded::Encoded, TaskError>,
         decode: crate::wire::args::Reader<R>,
     ) -> TaskBuilder<R> {
         remote(function, args, decode, None)
@@ -218,7 +218,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
 #[cfg(feature = "mp")]
 pub(crate) fn remote<R, I, O>(
     function: &'static crate::registry::Function,
-    args: Result<Vec<u8>, TaskError>,
+    args: Result<crate::wire::encoded::Encoded, TaskError>,
     decode: crate::wire::args::Reader<R>,
     ports: Option<(crate::task::channel::Port<I>, crate::task::channel::Port<O>)>,
 ) -> TaskBuilder<R, I, O>
@@ -229,10 +229,11 @@ where
 {
     use crate::task::channel::Channel;
     use crate::task::remote::{Remote, RemoteBody};
+    use crate::wire::encoded::Encoded;
 
     let (args, failed) = match args {
         Ok(args) => (args, None),
-        Err(error) => (Vec::new(), Some(error)),
+        Err(error) => (Encoded::zeroed(0), Some(error)),
     };
     let links = ports.map(|ports| Links::coded(Channel::new(), Channel::new(), ports));
     let seat = Remote::new(function, args, decode);

@@ -13,6 +13,8 @@ pub use crate::wire::args::{
 #[cfg(feature = "mp")]
 pub use crate::wire::codec::{Bincode, Format, Msgpack};
 #[cfg(feature = "mp")]
+pub use crate::wire::encoded::Encoded;
+#[cfg(feature = "mp")]
 pub use remote::*;
 
 pub use crate::collection::{Ask, COLLECTED, Collected, Collection, CollectionPriority, collected};
@@ -146,6 +148,7 @@ mod remote {
     use crate::task::context::TaskContext;
     use crate::wire::args::{read_message, write_message};
     use crate::wire::codec::Format;
+    use crate::wire::encoded::Encoded;
 
     /// How messages of one type travel.
     #[allow(missing_debug_implementations)]
@@ -172,7 +175,7 @@ mod remote {
     /// As [`TaskBuilder::__remote`], for a function that takes a context.
     pub fn remote_with_context<R, I, O>(
         function: &'static Function,
-        args: Result<Vec<u8>, TaskError>,
+        args: Result<Encoded, TaskError>,
         decode: crate::wire::args::Reader<R>,
         inbox: MessagePort<I>,
         outbox: MessagePort<O>,
@@ -188,7 +191,7 @@ mod remote {
     /// As [`TaskBuilder::__remote`], with the result's type taken from a function.
     pub fn remote<R: Send + 'static>(
         function: &'static Function,
-        args: Result<Vec<u8>, TaskError>,
+        args: Result<Encoded, TaskError>,
         _: Arg<R>,
         decode: crate::wire::args::Reader<R>,
     ) -> TaskBuilder<R> {

@@ -158,13 +158,13 @@ impl Entry<'_> {
             }
         });
         quote! {
-            (|| -> ::core::result::Result<::std::vec::Vec<u8>, ::atasker::TaskError> {
+            (|| -> ::core::result::Result<::atasker::__private::Encoded, ::atasker::TaskError> {
                 #[allow(unused_imports)]
                 use ::atasker::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
                 #[allow(unused_mut)]
                 let mut __output = ::atasker::__private::Output::<#format>::new();
                 #(#writes)*
-                ::core::result::Result::Ok(__output.into_bytes())
+                ::core::result::Result::Ok(__output.into_encoded())
             })()
         }
     }

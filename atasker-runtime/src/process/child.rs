@@ -17,10 +17,11 @@ use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::carry::{self, Carried};
+use crate::process::look::Look;
 use crate::process::page::{ArgsAt, INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
-use crate::sys::{entry, link, mapping::Mapping, overflow, tree, worker};
+use crate::sys::{cpus, entry, link, mapping::Mapping, overflow, tree, worker};
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::channel::{Bytes, Channel, Links, Port};
@@ -341,58 +342,69 @@ fn outbox(task: &dyn AnyTask) -> Option<&Arc<Channel<Bytes>>> {
 impl Child {
     fn run_calls(&'static self, first: u64, nice: Option<worker::Niceness>) {
         let mut scratch = Scratch { nice, ..Scratch::default() };
+        let mut look = Look::new(cpus::several());
         let mut call = first;
-        // Calls are done of which the parent has not been told.
-        let mut untold = false;
         loop {
-            match self.page.take(call) {
+            // A call that follows at once begins where the one before ended.
+            let begin = std::mem::take(&mut scratch.ended);
+            let now = || if begin == 0 { link::monotonic() } else { begin };
+            match self.page.take(call, now) {
                 Some(Turn::Run) => self.run(call, &mut scratch),
                 Some(Turn::PassOver { with_args }) => {
                     self.pass_over(call, with_args, &mut scratch);
                 }
                 None if self.shutdown.load(Ordering::Acquire) => return,
                 None => {
-                    if self.wait_a_little(call) {
-                        continue;
-                    }
-                    let quit = || self.shutdown.load(Ordering::Acquire);
-                    let announced = || {
-                        if untold && self.page.parent_waits_for(u64::MAX) {
-                            self.ring();
-                        }
-                    };
-                    let most = self.carried.is_warm().then_some(carry::KEEP);
-                    if !self.page.sleep(call, quit, announced, most) {
+                    if !self.rest(call, call > first, &mut look) {
                         self.carried.cool(&self.page);
                         scratch.cool();
                     }
-                    untold = false;
                     continue;
                 }
             }
-            untold = true;
-            if self.page.parent_waits_for(call) {
-                self.ring();
+            // If nothing is left to do, the parent may see by itself that the call is done: see `rest`.
+            if self.page.parent_waits_for(call) && self.page.is_there(call + 1) {
+                self.tell();
             }
             call += 1;
         }
     }
 
-    /// Wakes the parent's link.
-    fn ring(&self) {
-        if !link::ring(&self.bell) {
+    /// There is no call yet: looks for a moment, for another often follows at once, then sleeps.
+    ///
+    /// A thread of the parent that waits for the call before sees its end in the page, and takes
+    /// the reply in by itself; only if nobody does so for a moment, the link is woken. That moment is
+    /// over as soon as there is anything else to do. False: it slept for so long that memory which is
+    /// kept for the next call is to be given back.
+    fn rest(&self, call: u64, mut untold: bool, look: &mut Look) -> bool {
+        /// Long enough to take a reply in.
+        const MOMENT: u64 = 1_500;
+        let mut tell = || {
+            if std::mem::take(&mut untold) && self.page.parent_waits_for(call - 1) {
+                self.tell();
+            }
+        };
+        let found = look.look(|passed| {
+            if passed >= MOMENT {
+                tell();
+            }
+            self.page.is_there(call)
+        });
+        tell();
+        if !found {
+            let quit = || self.shutdown.load(Ordering::Acquire);
+            let most = self.carried.is_warm().then_some(carry::KEEP);
+            return self.page.sleep(call, quit, most);
+        }
+        true
+    }
+
+    /// Wakes the parent's link, if nobody else does.
+    fn tell(&self) {
+        if self.page.takes_waking() && !link::ring(&self.bell) {
             // A task has closed it: nobody would ever hear of what is done here.
             worker::end_group();
         }
-    }
-
-    /// Another call often follows at once: looks a few times before the thread sleeps.
-    fn wait_a_little(&self, call: u64) -> bool {
-        const LOOKS: u32 = 60;
-        (0..LOOKS).any(|_| {
-            std::hint::spin_loop();
-            self.page.is_there(call)
-        })
     }
 
     /// Skips a call that was taken back.
@@ -425,7 +437,8 @@ impl Child {
         };
         let (name, args) = bytes.split_at(order.name_len.min(bytes.len()));
         let function = FUNCTIONS.get(order.function as usize);
-        let task = self.local_task(call, &order, function, name);
+        let header = self.local_header(call, &order, function, name);
+        let task = local_task(&mut scratch.spare, header);
         self.begin(call, &task);
         if let Some(nice) = &mut scratch.nice {
             nice.be(if task.header().priority == Priority::Low { MORE_FOR_LOW } else { 0 });
@@ -452,12 +465,13 @@ impl Child {
         // What the task has printed is out when its result is: this process may be killed any time.
         let _ = std::io::stdout().flush();
         self.end(&task);
-        self.answer(call, ok, &reply);
+        scratch.ended = self.answer(call, ok, &reply);
         scratch.keep(reply.into_buffer());
+        scratch.spare = Some(task);
     }
 
-    /// Completes a call.
-    fn answer(&self, call: u64, ok: bool, reply: &Reply) {
+    /// Completes a call. Returns the time of its end.
+    fn answer(&self, call: u64, ok: bool, reply: &Reply) -> u64 {
         let len = reply.len();
         if len <= INLINE {
             let mut inline = [0; INLINE];
@@ -474,7 +488,7 @@ impl Child {
         let out = &mut *self.out.lock();
         // Done first, and then the frame: if this process dies in between, the parent sees that the
         // reply is missing, and knows whose it is.
-        self.page.finish(call, ReplyAt::Socket, &[], out.written);
+        let ended = self.page.finish(call, ReplyAt::Socket, &[], out.written);
         out.written += 1;
         let [block, rest] = reply.parts();
         for part in [&reply_head(call, ok, len)[..], block, rest] {
@@ -482,16 +496,17 @@ impl Child {
                 worker::end_group();
             }
         }
+        ended
     }
 
-    /// The task as this process sees it.
-    fn local_task(
+    /// What the task is, as this process sees it: it has begun.
+    fn local_header(
         &'static self,
         call: u64,
         order: &Order,
         function: Option<&Function>,
         name: &[u8],
-    ) -> Arc<dyn AnyTask> {
+    ) -> Header {
         let mut header = Header::new(TaskType::Mp);
         header.id = TaskId::from_parts(order.id.0, order.id.1);
         header.priority = Priority::from_index(order.priority).unwrap_or_default();
@@ -509,9 +524,9 @@ impl Child {
         }
         header.note_queued();
         header.set_attempt(order.attempt.saturating_sub(1));
-        let begun = header.state.launch(false) && header.begin();
+        let begun = header.state.launch(false) && header.begin_at(header.queued());
         debug_assert!(begun, "a new task can be started");
-        Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ())
+        header
     }
 
     fn begin(&self, call: u64, task: &Arc<dyn AnyTask>) {
@@ -544,11 +559,26 @@ impl Child {
     }
 }
 
-/// What the task thread keeps from one call to the next: buffers that are used again.
+/// A task with this header: the one of an earlier call, where nobody holds it any more.
+fn local_task(spare: &mut Option<Arc<dyn AnyTask>>, header: Header) -> Arc<dyn AnyTask> {
+    if let Some(mut task) = spare.take()
+        && let Some(alone) = Arc::get_mut(&mut task)
+    {
+        *alone.header_mut() = header;
+        return task;
+    }
+    Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ())
+}
+
+/// What the task thread keeps from one call to the next: what is used again.
 #[derive(Default)]
 struct Scratch {
     args: Vec<u8>,
     reply: Vec<u8>,
+    /// The task of the call before.
+    spare: Option<Arc<dyn AnyTask>>,
+    /// When the call before ended, unless time has passed since.
+    ended: u64,
     /// Where it follows the task's priority.
     nice: Option<worker::Niceness>,
 }

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::backlog::{Backlog, Ticket};
 use crate::clock;
 use crate::error::TaskError;
@@ -11,11 +13,14 @@ use crate::job::Job;
 use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
-use crate::process::lane::{Lane, MAX_LANES, Sent, Stage, Unsendable, Whereabouts, Why, bytes_of};
+use crate::process::lane::{
+    Lane, MAX_LANES, Sent, SentAt, Stage, Unsendable, Whereabouts, Why, bytes_of,
+};
 use crate::process::link::Worker;
 use crate::process::pool::ProcessPool;
 use crate::process::spawn;
 use crate::task::AnyTask;
+use crate::task::state::Phase;
 use crate::timer;
 
 /// What the pool's lock guards.
@@ -25,6 +30,8 @@ pub(super) struct Inner {
     /// Encoded arguments in the backlog, where they are counted.
     pub(super) bytes: u64,
     pub(super) lanes: Vec<Lane>,
+    /// Jobs up to this priority may be left in the inbox.
+    pub(super) inbox_open_to: Option<Priority>,
     pub(super) open: bool,
     /// How often, one time after the other, worker processes failed to start.
     pub(super) failures: u32,
@@ -57,15 +64,25 @@ fn back_off(failures: u32) -> Duration {
 #[derive(Default)]
 pub(super) struct Deeds {
     pub(super) kill: Vec<Arc<Worker>>,
-    pub(super) wake: Vec<Arc<Worker>>,
+    /// One most often.
+    wake: SmallVec<[Wake; 1]>,
     pub(super) start: Vec<spawn::Request>,
     pub(super) unsendable: Vec<Unsendable>,
+    /// Jobs whose tasks somebody else ends, or has ended.
+    pub(super) gone: Vec<Job>,
+}
+
+/// Calls were sent to this worker, some with arguments that its link must write.
+struct Wake {
+    worker: Arc<Worker>,
+    with_args: bool,
 }
 
 impl Deeds {
-    pub(super) fn wake(&mut self, worker: &Arc<Worker>) {
-        if !self.wake.iter().any(|known| Arc::ptr_eq(known, worker)) {
-            self.wake.push(Arc::clone(worker));
+    fn wake(&mut self, worker: &Arc<Worker>, with_args: bool) {
+        match self.wake.iter_mut().find(|known| Arc::ptr_eq(&known.worker, worker)) {
+            Some(known) => known.with_args |= with_args,
+            None => self.wake.push(Wake { worker: Arc::clone(worker), with_args }),
         }
     }
 
@@ -73,14 +90,17 @@ impl Deeds {
         for worker in self.kill.drain(..) {
             worker.kill();
         }
-        for worker in self.wake.drain(..) {
-            worker.nudge();
+        for Wake { worker, with_args } in self.wake.drain(..) {
+            worker.nudge(with_args);
         }
         for request in self.start.drain(..) {
             spawn::request(request);
         }
         for Unsendable(job, error) in self.unsendable.drain(..) {
             job.end(error);
+        }
+        for job in self.gone.drain(..) {
+            drop(job.into_task());
         }
     }
 }
@@ -92,6 +112,7 @@ impl Inner {
             config: Arc::new(config),
             bytes: 0,
             lanes: Vec::new(),
+            inbox_open_to: None,
             open: false,
             failures: 0,
             pausing: false,
@@ -154,18 +175,61 @@ impl Inner {
         worker.map_or(0, |worker| clock::from_monotonic(worker.page.begun(call)))
     }
 
-    /// What to do with a job of so many bytes that would have to wait, if the queue is full.
-    pub(super) fn overflow(&self, bytes: u64) -> Option<Overflow> {
+    /// What to do with a job that would have to wait, if the queue is full.
+    pub(super) fn overflow(&self, job: &Job) -> Option<Overflow> {
         let by_count =
             self.config.queue_limit.filter(|(limit, _)| self.backlog.waiting() >= *limit);
-        let by_bytes = self
-            .config
-            .queue_bytes
-            .filter(|(limit, _)| self.bytes > 0 && self.bytes.saturating_add(bytes) > *limit);
+        let by_bytes = self.config.queue_bytes.filter(|(limit, _)| {
+            self.bytes > 0 && self.bytes.saturating_add(bytes_of(job) as u64) > *limit
+        });
         // A job that would start at once does not wait.
         let starts = || self.backlog.waiting() == 0 && self.lanes.iter().any(Lane::is_idle);
         let hit = by_count.map(|(_, o)| o).or(by_bytes.map(|(_, o)| o))?;
         (!starts()).then_some(hit)
+    }
+
+    /// Whether its task was taken back before it came, or has ended.
+    pub(super) fn is_gone(&self, job: &Job) -> bool {
+        self.whereabouts(&**job.task()) == Whereabouts::Withdrawn
+            || job.header().state.read().phase() != Phase::Queued
+    }
+
+    /// Jobs that were left in the inbox.
+    pub(super) fn enqueue_all(&mut self, jobs: Vec<Job>, deeds: &mut Deeds) {
+        for job in jobs {
+            match self.is_gone(&job) {
+                true => deeds.gone.push(job),
+                false => self.enqueue(job.priority(), job),
+            }
+        }
+    }
+
+    /// Up to which priority one more job would only wait: see `inbox`.
+    pub(super) fn nothing_for(&self) -> Option<Priority> {
+        let first = self.backlog.first()?;
+        let limited = self.config.queue_limit.is_some() || self.config.queue_bytes.is_some();
+        if limited || !self.open || self.pausing {
+            return None;
+        }
+        // More that wait would have more worker processes started.
+        if self.backlog.waiting() < self.free_for(first) {
+            return None;
+        }
+        // Less urgent ones that were sent would be taken back.
+        let waits = |lane: &Lane| lane.has_waiting(|other| other < first);
+        (!self.lanes.iter().any(waits)).then_some(first)
+    }
+
+    /// How many more slots tasks of this priority may have.
+    fn free_for(&self, priority: Priority) -> usize {
+        let limits = self.backlog.limits();
+        match priority {
+            Priority::Critical => {
+                let held = self.backlog.held() + self.backlog.critical();
+                limits.critical_total.unwrap_or(usize::MAX).saturating_sub(held)
+            }
+            _ => limits.of(priority).saturating_sub(self.backlog.held()),
+        }
     }
 
     pub(super) fn enqueue(&mut self, priority: Priority, job: Job) {
@@ -306,32 +370,30 @@ impl Inner {
         pool: &ProcessPool,
     ) {
         let lane = &mut self.lanes[index];
-        let task = Arc::clone(job.task());
-        let call = match lane.send(job, priority) {
-            Ok(call) => call,
+        let SentAt { call, inline } = match lane.send(job, priority) {
+            Ok(at) => at,
             Err(unsendable) => return deeds.unsendable.push(*unsendable),
         };
+        let (worker, sent, live) = lane.just_sent();
+        let task = sent.job.task();
         let header = task.header();
-        let at = Whereabouts::Lane { lane: index, call };
-        let worker = Arc::clone(lane.worker().expect("only open lanes are sent to"));
-        if let Some(sent) = lane.get(call) {
-            at.note(&**sent.job.task());
-            if let Some(limit) = header.timeout() {
-                let task = Arc::downgrade(&task);
-                sent.limit = Some(pool.watch_limit(clock::after(limit), task, limit));
-            }
+        Whereabouts::Lane { lane: index, call }.note(&**task);
+        if let Some(limit) = header.timeout() {
+            let task = Arc::downgrade(task);
+            sent.limit = Some(pool.watch_limit(clock::after(limit), task, limit));
         }
+        let task = sent.job.task();
         if header.links().is_some() {
-            worker.post_messages(call, &*task);
+            worker.post_messages(call, &**task);
         }
         if header.state.read().stopped() {
             worker.post_stop(call);
         }
-        if lane.live() > 1 && lane.watched_since == 0 {
+        deeds.wake(worker, !inline || header.links().is_some());
+        if live > 1 && lane.watched_since == 0 {
             lane.watched_since = clock::now();
-            worker.ring_link();
+            lane.worker().expect("only open lanes are sent to").ring_link();
         }
-        deeds.wake(&worker);
         if !self.looking {
             self.looking = true;
             pool.look_later();
@@ -349,6 +411,9 @@ impl Inner {
         if !self.open || self.pausing {
             return;
         }
+        if self.backlog.waiting() == 0 && self.config.min_size == 0 {
+            return;
+        }
         let starting =
             self.lanes.iter().filter(|lane| matches!(lane.stage, Stage::Starting)).count();
         let there = self.lanes.iter().filter(|lane| lane.is_open()).count() + starting;
@@ -356,15 +421,7 @@ impl Inner {
         let mut wanted = in_advance.saturating_sub(there);
         if let Some(priority) = self.backlog.first() {
             let idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
-            let limits = self.backlog.limits();
-            let (limit, held) = match priority {
-                Priority::Critical => (
-                    limits.critical_total.unwrap_or(usize::MAX),
-                    self.backlog.held() + self.backlog.critical(),
-                ),
-                _ => (limits.of(priority), self.backlog.held()),
-            };
-            let free = limit.saturating_sub(held);
+            let free = self.free_for(priority);
             let useful = free.min(self.backlog.waiting()).saturating_sub(starting + idle);
             wanted = wanted.max(useful);
         }

@@ -15,8 +15,8 @@ use crate::process::page::{ArgsAt, INLINE, Order, ReplyAt, SLOTS, Step, Times};
 use crate::process::ring::Ring;
 use crate::registry;
 use crate::task::AnyTask;
-use crate::task::remote::AnyRemote;
 use crate::timer::TimerKey;
+use crate::wire::encoded::Encoded;
 
 /// So much work, in nanoseconds, is sent to a worker in advance.
 const AHEAD: u64 = 200_000;
@@ -104,15 +104,29 @@ pub(super) struct Finished {
     pub(super) times: Times,
     pub(super) progress: Option<(u64, u64)>,
     pub(super) reply: ReplyAt,
-    pub(super) inline: Inline,
+    /// The reply, where it stood in the slot.
+    pub(super) inline: Encoded,
     /// So many frames come before the reply.
     pub(super) after: u64,
 }
 
-/// Bytes out of a slot.
-pub(super) struct Inline {
-    pub(super) bytes: [u8; INLINE],
-    pub(super) len: usize,
+/// What has become of the first call of a lane.
+pub(super) enum First {
+    /// It is done.
+    Finished(Finished),
+    /// It was taken back, and the worker has passed over it.
+    Skipped,
+    /// It is under way, or there is none.
+    Stays,
+    /// What the page says makes no sense.
+    Nonsense,
+}
+
+/// A call that was sent.
+pub(super) struct SentAt {
+    pub(super) call: u64,
+    /// All of it is there for the worker.
+    pub(super) inline: bool,
 }
 
 /// A call that can't be sent, and why.
@@ -209,27 +223,33 @@ impl Lane {
             && self.worker().is_some_and(|worker| !worker.page.worker_sleeps())
     }
 
-    /// Sends a call. Arguments that do not fit into the page are left with the worker's link.
-    pub(super) fn send(&mut self, job: Job, priority: Priority) -> Result<u64, Box<Unsendable>> {
+    /// Sends a call. Arguments that do not fit into the page, and are many, are left with the worker's
+    /// link: it has to be told then.
+    pub(super) fn send(&mut self, job: Job, priority: Priority) -> Result<SentAt, Box<Unsendable>> {
         let call = self.first + self.calls.len() as u64;
-        let header = job.header();
-        let (function, args) = match job.task().remote().map(|r| (r.function(), r.args())) {
-            Some((function, Some(args))) => (function, args),
-            _ => {
-                let error = TaskError::not_started("its encoded arguments are gone");
-                return Err(Box::new(Unsendable(job, error)));
-            }
+        let task = &**job.task();
+        let header = task.header();
+        let Some((remote, args)) = task.remote().and_then(|r| Some((r, r.args().get()?))) else {
+            let error = TaskError::not_started("its encoded arguments are gone");
+            return Err(Box::new(Unsendable(job, error)));
         };
+        let function = remote.function();
         let Some(index) = registry::index_of(function) else {
             let error = TaskError::not_started(
                 "the function is not in the program's table: it belongs to a library that was \
                  loaded at run time",
             );
+            drop(args);
             return Err(Box::new(Unsendable(job, error)));
         };
-        let name = if header.name() == function.name { "" } else { header.name() };
-        let at = self.place(call, name.len() + args.len());
+        let name = header.name();
+        let name = if is_same(name, function.name) { "" } else { name };
         let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
+        let at = match name.len() + args.len() {
+            0..=INLINE => ArgsAt::Slot,
+            _ if self.forgetting => ArgsAt::Socket,
+            len => Self::place(worker, &mut self.places, call, len),
+        };
         let order = Order {
             function: index,
             id: header.id.to_parts(),
@@ -253,7 +273,7 @@ impl Lane {
                 worker.page.send(call, &order, &[]);
             }
             ArgsAt::Announced(_) | ArgsAt::Socket => {
-                worker.post_args(call, name, args, at);
+                worker.post_args(call, name, args.shared(), at);
                 worker.page.send(call, &order, &[]);
             }
         }
@@ -261,23 +281,31 @@ impl Lane {
         self.live += 1;
         self.live_of[priority.index()] += 1;
         self.tasks += 1;
-        Ok(call)
+        Ok(SentAt { call, inline: at.is_there() })
     }
 
-    /// Where so many bytes of arguments go.
-    fn place(&mut self, call: u64, len: usize) -> ArgsAt {
-        if len <= INLINE {
-            return ArgsAt::Slot;
+    /// The call that was sent last, the worker that has it, and how many live ones that has.
+    pub(super) fn just_sent(&mut self) -> (&Arc<Worker>, &mut Sent, usize) {
+        match (&self.stage, self.calls.back_mut()) {
+            (Stage::Live(worker), Some(Some(sent))) => (worker, sent, self.live),
+            _ => unreachable!("a call was sent just now"),
         }
-        let Stage::Live(worker) = &self.stage else { return ArgsAt::Socket };
+    }
+
+    /// Where so many bytes of arguments go that do not fit into the page.
+    fn place(worker: &Worker, places: &mut Ring, call: u64, len: usize) -> ArgsAt {
         // One large call at a time: what was taken back from a worker that is stopped stays there
         // until that goes on, and shall not pile up.
-        if self.forgetting || len > AT_ONCE && !self.places.is_free() {
+        if len > AT_ONCE && !places.is_free() {
             return ArgsAt::Socket;
         }
-        match self.places.take(call, len) {
+        if places.used() == 0 {
+            // It looks from time to time, from now on, whether the memory is still needed.
+            worker.ring_link();
+        }
+        match places.take(call, len) {
             Some(at) if !worker.reaches(at + len) => {
-                self.places.untake();
+                places.untake();
                 ArgsAt::Socket
             }
             Some(at) if len <= AT_ONCE => ArgsAt::Area(at),
@@ -293,10 +321,15 @@ impl Lane {
         self.idle_since = clock::now();
     }
 
-    /// How much longer the memory of arguments that are not needed any more is kept, if there is some.
+    /// When to look whether the memory of arguments is still needed, if there is some.
     pub(super) fn keeps_for(&self) -> Option<Duration> {
-        let unused = self.live == 0 && self.places.is_free() && !self.forgetting && !self.dead;
-        (unused && self.places.used() > 0).then(|| {
+        if self.places.used() == 0 || self.forgetting || self.dead {
+            return None;
+        }
+        let unused = self.live == 0 && self.places.is_free();
+        Some(if !unused {
+            KEEP
+        } else {
             let idle = Duration::from_nanos(clock::now().saturating_sub(self.idle_since));
             KEEP.saturating_sub(idle)
         })
@@ -408,72 +441,98 @@ impl Lane {
     /// Takes the calls out that are done or skipped. False: what the page says of the next one makes
     /// no sense.
     pub(super) fn reap(&mut self, finished: &mut VecDeque<Finished>) -> bool {
-        let Stage::Live(worker) = &self.stage else {
-            return true;
-        };
-        let mut sane = true;
-        let page = &worker.page;
-        let mut spent = 0u64;
-        let before = finished.len();
-        while let Some(front) = self.calls.front_mut() {
-            let call = self.first;
-            match page.step(call) {
-                // Killed for this call, which has come to its end all the same: perhaps because what
-                // it had started is dead. It has been decided what it ends with.
-                Some(Step::Done) if self.doomed.is_some_and(|(doomed, _)| doomed == call) => break,
-                Some(Step::Done) => {
-                    let Some(sent) = front.take() else {
-                        sane = false;
-                        break;
-                    };
-                    let times = page.times(call);
-                    let (reply, after) = page.reply(call);
-                    if let ReplyAt::Area { len, at, .. } = reply
-                        && !worker.has_reply(at, len)
-                    {
-                        *front = Some(sent);
-                        sane = false;
-                        break;
-                    }
-                    let mut inline = Inline { bytes: [0; INLINE], len: 0 };
-                    if let ReplyAt::Slot { len, .. } = reply {
-                        page.reply_bytes(call, len, &mut inline.bytes);
-                        inline.len = len;
-                    }
-                    self.live -= 1;
-                    self.live_of[sent.priority.index()] -= 1;
-                    spent = spent.saturating_add(times.ended.saturating_sub(times.begun));
-                    let progress = page.progress(call);
-                    self.replying = (reply == ReplyAt::Socket).then_some(call);
-                    finished.push_back(Finished {
-                        call,
-                        sent,
-                        times,
-                        progress,
-                        reply,
-                        inline,
-                        after,
-                    });
+        let (mut spent, mut count) = (0u64, 0);
+        let sane = loop {
+            match self.reap_first(|_, _| true) {
+                First::Finished(done) => {
+                    spent = spent.saturating_add(done.times.ended.saturating_sub(done.times.begun));
+                    count += 1;
+                    finished.push_back(done);
                 }
-                Some(Step::Skipped) if front.is_none() => {}
-                Some(Step::Sent | Step::Begun) if front.is_some() => break,
-                Some(Step::Revoked | Step::Withdrawn) if front.is_none() => break,
-                _ => {
-                    sane = false;
-                    break;
-                }
+                First::Skipped => {}
+                First::Stays => break true,
+                First::Nonsense => break false,
             }
-            self.calls.pop_front();
-            self.places.free(call);
-            self.first += 1;
-            // It moves.
-            self.stalled = false;
-        }
-        let count = (finished.len() - before) as u64;
+        };
         if let Some(each) = spent.checked_div(count) {
             self.note_usual(each, count);
         }
         sane
+    }
+
+    /// Takes this call out if it is the first one, is done, and nothing is missing of its reply, nor
+    /// of what came before: for whoever waits for it.
+    pub(super) fn reap_own(&mut self, call: u64) -> Option<Finished> {
+        let worker = self.worker()?;
+        if self.first != call || !self.is_open() || worker.has_logs {
+            return None;
+        }
+        let read = worker.frames_read();
+        match self.reap_first(|reply, after| reply != ReplyAt::Socket && after <= read) {
+            First::Finished(done) => {
+                self.note_usual(done.times.ended.saturating_sub(done.times.begun), 1);
+                Some(done)
+            }
+            // Its link finds the same.
+            First::Skipped | First::Stays | First::Nonsense => None,
+        }
+    }
+
+    /// Takes the first call out if it is skipped, or done with such a reply as is wanted: where it
+    /// stands, and how many frames come before.
+    fn reap_first(&mut self, wanted: impl Fn(ReplyAt, u64) -> bool) -> First {
+        let Stage::Live(worker) = &self.stage else {
+            return First::Stays;
+        };
+        let Some(front) = self.calls.front_mut() else {
+            return First::Stays;
+        };
+        let (call, page) = (self.first, &worker.page);
+        let out = match page.step(call) {
+            // Killed for this call, which has come to its end all the same: perhaps because what
+            // it had started is dead. It has been decided what it ends with.
+            Some(Step::Done) if self.doomed.is_some_and(|(doomed, _)| doomed == call) => {
+                return First::Stays;
+            }
+            Some(Step::Done) => {
+                // Read once: whatever the worker writes there meanwhile.
+                let (reply, after) = page.reply(call);
+                if !wanted(reply, after) {
+                    return First::Stays;
+                }
+                if let ReplyAt::Area { len, at, .. } = reply
+                    && !worker.has_reply(at, len)
+                {
+                    return First::Nonsense;
+                }
+                let Some(sent) = front.take() else {
+                    return First::Nonsense;
+                };
+                let inline = match reply {
+                    ReplyAt::Slot { len, .. } => page.reply_bytes(call, len),
+                    ReplyAt::Area { .. } => {
+                        worker.expect_reply(call);
+                        Encoded::zeroed(0)
+                    }
+                    ReplyAt::Socket => Encoded::zeroed(0),
+                };
+                self.live -= 1;
+                self.live_of[sent.priority.index()] -= 1;
+                self.replying = (reply == ReplyAt::Socket).then_some(call);
+                let (times, progress) = (page.times(call), page.progress(call));
+                First::Finished(Finished { call, sent, times, progress, reply, inline, after })
+            }
+            Some(Step::Skipped) if front.is_none() => First::Skipped,
+            Some(Step::Sent | Step::Begun) if front.is_some() => return First::Stays,
+            Some(Step::Revoked | Step::Withdrawn) if front.is_none() => return First::Stays,
+            _ => return First::Nonsense,
+        };
+        self.calls.pop_front();
+        self.places.free(call);
+        self.first += 1;
+        // It moves.
+        self.stalled = false;
+        out
     }
 
     fn note_usual(&mut self, each: u64, count: u64) {
@@ -536,7 +595,12 @@ impl Lane {
 
 /// The encoded arguments of a job, in bytes.
 pub(super) fn bytes_of(job: &Job) -> usize {
-    job.task().remote().and_then(|remote: &dyn AnyRemote| remote.args()).map_or(0, |a| a.len())
+    job.task().remote().map_or(0, |remote| remote.args().len())
+}
+
+/// Whether two names are equal; most often they are one and the same.
+fn is_same(a: &str, b: &str) -> bool {
+    std::ptr::eq(a, b) || a == b
 }
 
 /// Where a task is, as it stands in its header's mark: in the backlog by a ticket, or in a lane.

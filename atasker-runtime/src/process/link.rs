@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -41,11 +41,17 @@ pub(super) struct Worker {
     file: OwnedFd,
     spared: usize,
     replies: Mutex<Area>,
+    /// Replies that stand in their area, in order, and whether they are copied.
+    expected: Mutex<VecDeque<(u64, bool)>>,
     data: OwnedFd,
     control: OwnedFd,
     bell: OwnedFd,
     pidfd: Arc<OwnedFd>,
     args: Mutex<Area>,
+    /// What it prints comes to its link.
+    pub(super) has_logs: bool,
+    /// Frames that its link has read, and done what they say.
+    read: AtomicU64,
     out: Mutex<Out>,
     /// Until it is buried.
     process: Mutex<Option<Process>>,
@@ -147,6 +153,7 @@ impl Worker {
         data: OwnedFd,
         control: OwnedFd,
         bell: OwnedFd,
+        has_logs: bool,
     ) -> Self {
         let Shared { page, file, spared } = shared;
         let (args, replies) = carry::areas(spared, false);
@@ -158,10 +165,13 @@ impl Worker {
             spared,
             args: Mutex::new(args),
             replies: Mutex::new(replies),
+            expected: Mutex::default(),
             data,
             control,
             bell,
             pidfd: Arc::clone(process.pidfd()),
+            has_logs,
+            read: AtomicU64::new(0),
             out: Mutex::default(),
             process: Mutex::new(Some(process)),
         }
@@ -195,6 +205,11 @@ impl Worker {
         let mut process = self.process.lock();
         let overflow = || self.page.overflow.load(Ordering::Acquire) != 0;
         process.take().map_or(DeathCause::Other("it is gone".into()), |p| p.bury(overflow))
+    }
+
+    /// How many frames its link has read.
+    pub(super) fn frames_read(&self) -> u64 {
+        self.read.load(Ordering::Acquire)
     }
 
     /// Has its link thread look around.
@@ -250,12 +265,26 @@ impl Worker {
         at.checked_add(len).is_some_and(|end| end <= self.spared / 2)
     }
 
-    /// Copies a reply out of its area: the next one that stands there.
-    fn copy_reply(&self, at: usize, len: usize) -> std::io::Result<Vec<u8>> {
-        let mut replies = self.replies.lock();
-        replies.reach(&self.file, at + len)?;
-        let bytes = replies.copy(at, len);
-        self.page.note_copied();
+    /// A reply stands in its area, the next one there, and will be copied by whoever settles it.
+    pub(super) fn expect_reply(&self, call: u64) {
+        self.expected.lock().push_back((call, false));
+    }
+
+    /// Copies a reply out of its area.
+    fn copy_reply(&self, call: u64, at: usize, len: usize) -> std::io::Result<Vec<u8>> {
+        let bytes = {
+            let mut replies = self.replies.lock();
+            replies.reach(&self.file, at + len)?;
+            replies.copy(at, len)
+        };
+        // Others may have copied later ones; the worker hears of them in order.
+        let mut expected = self.expected.lock();
+        if let Some((_, copied)) = expected.iter_mut().find(|(of, _)| *of == call) {
+            *copied = true;
+        }
+        while expected.pop_front_if(|(_, copied)| *copied).is_some() {
+            self.page.note_copied();
+        }
         Ok(bytes)
     }
 
@@ -336,10 +365,12 @@ impl Worker {
         }
     }
 
-    /// Calls were sent: writes their arguments, and wakes the worker.
-    pub(super) fn nudge(&self) {
+    /// Calls were sent: wakes the worker, and writes their arguments where these are not in the page.
+    pub(super) fn nudge(&self, with_args: bool) {
         self.page.wake_worker();
-        self.flush_or_ring();
+        if with_args {
+            self.flush_or_ring();
+        }
     }
 }
 
@@ -363,8 +394,6 @@ struct Link<'a> {
     lane: usize,
     worker: &'a Arc<Worker>,
     frames: Frames,
-    /// Frames read so far.
-    read: u64,
     /// Calls that are done, in order, whose replies are not all there.
     finished: VecDeque<Finished>,
     proven: bool,
@@ -383,7 +412,6 @@ pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: O
         lane,
         worker,
         frames: Frames::new(),
-        read: 0,
         finished: VecDeque::new(),
         proven: false,
         refused: None,
@@ -476,9 +504,9 @@ impl Link<'_> {
 
     /// Whether the next reply is here, and frames that came before it are not.
     fn misses_frames(&self) -> bool {
-        self.finished
-            .front()
-            .is_some_and(|done| done.reply != ReplyAt::Socket && done.after > self.read)
+        self.finished.front().is_some_and(|done| {
+            done.reply != ReplyAt::Socket && done.after > self.worker.frames_read()
+        })
     }
 
     /// Reads what is there.
@@ -496,7 +524,9 @@ impl Link<'_> {
         let result = loop {
             match frames.next::<ToParent<'_>>() {
                 Ok(Some(frame)) => match self.take_frame(frame) {
-                    Ok(()) => self.read += 1,
+                    Ok(()) => {
+                        self.worker.read.fetch_add(1, Ordering::Release);
+                    }
                     Err(broken) => break Err(broken),
                 },
                 Ok(None) => break Ok(()),
@@ -595,7 +625,7 @@ impl Link<'_> {
             let (ReplyAt::Slot { ok, .. } | ReplyAt::Area { ok, .. }) = done.reply else {
                 return;
             };
-            if done.after > self.read {
+            if done.after > self.worker.frames_read() {
                 return;
             }
             if let Some(done) = self.finished.pop_front() {
@@ -605,29 +635,7 @@ impl Link<'_> {
     }
 
     fn settle(&self, done: Finished, ok: bool, reply: Option<&[u8]>) {
-        let Finished { sent, times, progress, inline, reply: at, .. } = done;
-        let task = leave(sent, times.begun, progress);
-        let reply: Cow<'_, [u8]> = match (reply, at) {
-            (Some(reply), _) => reply.into(),
-            (None, ReplyAt::Area { len, at, .. }) => match self.worker.copy_reply(at, len) {
-                Ok(reply) => reply.into(),
-                Err(error) => {
-                    let why = format!("its reply can't be read: {}", with_advice(&error));
-                    return guarded(|| task.fail(self.died(why)));
-                }
-            },
-            (None, _) => inline.bytes[..inline.len].into(),
-        };
-        if ok {
-            return guarded(|| task.reply(reply));
-        }
-        let error = errors::decode(&reply).unwrap_or_else(|bad| self.died(bad.to_string()));
-        guarded(|| task.fail(error));
-    }
-
-    /// What a task ends with whose reply is of no use.
-    fn died(&self, why: String) -> TaskError {
-        TaskError::WorkerDied(WorkerDeath::new(self.worker.pid, DeathCause::Other(why.into())))
+        settle(self.worker, done, ok, reply);
     }
 
     /// The process has ended, or must: settles what is left.
@@ -713,8 +721,33 @@ impl Link<'_> {
     }
 }
 
-/// Tells the pool that a link is through.
-struct Settled<'a>(&'a ProcessPool);
+/// Ends a task that has its reply: this one, or the one that stood in the page.
+pub(super) fn settle(worker: &Worker, done: Finished, ok: bool, reply: Option<&[u8]>) {
+    let Finished { call, sent, times, progress, inline, reply: at, .. } = done;
+    let task = leave(sent, times.begun, progress);
+    let died = |why: String| {
+        TaskError::WorkerDied(WorkerDeath::new(worker.pid, DeathCause::Other(why.into())))
+    };
+    let reply: Cow<'_, [u8]> = match (reply, at) {
+        (Some(reply), _) => reply.into(),
+        (None, ReplyAt::Area { len, at, .. }) => match worker.copy_reply(call, at, len) {
+            Ok(reply) => reply.into(),
+            Err(error) => {
+                let why = format!("its reply can't be read: {}", with_advice(&error));
+                return guarded(|| task.fail(died(why)));
+            }
+        },
+        (None, _) => (&*inline).into(),
+    };
+    if ok {
+        return guarded(|| task.reply(reply));
+    }
+    let error = errors::decode(&reply).unwrap_or_else(|bad| died(bad.to_string()));
+    guarded(|| task.fail(error));
+}
+
+/// Tells the pool that what was taken out of it is ended.
+pub(super) struct Settled<'a>(pub(super) &'a ProcessPool);
 
 impl Drop for Settled<'_> {
     fn drop(&mut self) {

@@ -5,12 +5,14 @@
 //! | what the user says | `config`, `data` |
 //! | the pool's life, and what the supervisor asks of it | `pool` |
 //! | who gets which call | `deal`; of one worker process: `lane` |
+//! | launches that would only have to wait | `inbox` |
 //! | what a worker process has done, or how it ended | `news` |
 //! | making a worker process | `spawn` |
 //! | the parent's thread for one worker process | `link` |
 //! | the worker's side | `child` |
 //! | the page both share: who has a call | `page` |
 //! | what is too large for the page | `carry`, `ring` |
+//! | how long either side looks there before it sleeps | `look` |
 //! | what crosses: frames (in `wire`), errors, tracing events | `errors`, `events` |
 //! | what workers print, line by line | `logs` |
 //!
@@ -25,9 +27,17 @@
 //! ```
 //!
 //! **Who owns what.** The pool's lock guards the backlog, the lanes and the parent's half of every
-//! page: only its holder sends a call or takes one back. The link thread of a worker process is the
-//! only one that reads from it, settles its tasks, and buries it. The spawner thread starts
-//! processes and never ends: the kernel ends a worker when the thread that started it ends.
+//! page: only its holder sends a call, takes one back, or takes out what is done. The link thread of a
+//! worker process is the only one that reads from its sockets, settles its tasks, and buries it, but
+//! for one thing: a thread that is about to sleep until a call is done looks at the page for some
+//! microseconds, and if the call is done, was the first of its lane, and has its whole reply in the
+//! page, that thread takes it out and settles it itself. Nobody else has to be woken for it then: the
+//! worker tells the link only of what nobody has taken out for a moment, or when it goes on. The
+//! spawner thread starts processes and never ends: the kernel ends a worker when the thread that
+//! started it ends.
+//!
+//! **A launch that would only wait** does not take the pool's lock: it leaves its job in the inbox,
+//! which whoever takes the lock next empties into the backlog before anything else.
 //!
 //! **A call** is *queued* (in the backlog), *sent* (in a lane's page, and it can still be taken
 //! back), *begun* (the worker has turned its state), *done*. Only a begun call holds its worker to
@@ -40,9 +50,11 @@ mod data;
 mod deal;
 mod errors;
 mod events;
+mod inbox;
 mod lane;
 mod link;
 mod logs;
+mod look;
 mod news;
 mod page;
 mod pool;

@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock;
 use crate::error::TaskError;
 use crate::job::Job;
-use crate::process::lane::{Finished, Sent, Stage, Why};
-use crate::process::link::Worker;
+use crate::process::deal::Inner;
+use crate::process::lane::{Finished, Sent, Stage, Whereabouts, Why};
+use crate::process::link::{Settled, Worker, settle};
+use crate::process::look::{look_for, next as next_window};
+use crate::process::page::{ReplyAt, Step};
 use crate::process::pool::ProcessPool;
 use crate::task::AnyTask;
 use crate::task::panic::guarded;
@@ -24,12 +28,35 @@ pub(super) struct Leavings {
     pub(super) was_closing: bool,
 }
 
+/// Where worker processes may be idle for less than this, no other thread than its link takes a
+/// reply in: only links see to it in time that idle ones end.
+const OWN: Duration = Duration::from_secs(1);
+
 /// See [`ProcessPool::rest`].
 pub(super) enum Rest {
     /// There is something to take in already.
     Not,
     /// So many nanoseconds at most.
     Until(Option<u64>),
+}
+
+impl Inner {
+    /// So many calls of a lane are done.
+    fn note_done(&mut self, index: usize, count: u64) {
+        self.tasks_run += count;
+        self.early_deaths = 0;
+        self.settle_slot(index);
+        let lane = &mut self.lanes[index];
+        if lane.live() == 0
+            && !lane.is_closing()
+            && self.config.max_tasks_per_worker.is_some_and(|most| lane.tasks >= most)
+        {
+            lane.close();
+            if let Some(worker) = lane.worker() {
+                worker.post_shutdown();
+            }
+        }
+    }
 }
 
 impl ProcessPool {
@@ -97,22 +124,70 @@ impl ProcessPool {
                 }
                 return sane;
             }
-            inner.tasks_run += done as u64;
-            inner.early_deaths = 0;
-            inner.settle_slot(index);
-            let lane = &mut inner.lanes[index];
-            if lane.live() == 0
-                && !lane.is_closing()
-                && inner.config.max_tasks_per_worker.is_some_and(|most| lane.tasks >= most)
-            {
-                lane.close();
-                if let Some(worker) = lane.worker() {
-                    worker.post_shutdown();
-                }
-            }
+            inner.note_done(index, done as u64);
             inner.fill(deeds, self);
             sane
         })
+    }
+
+    /// Looks for a moment whether a task ends that was sent to a worker process, and takes its reply
+    /// in, so that neither the link's thread nor the caller has to be woken. False: it has not ended.
+    pub(super) fn look_for(&self, task: &dyn AnyTask) -> bool {
+        let state = &task.header().state;
+        let (lane, call, worker) = {
+            let inner = self.inner.lock();
+            if inner.config.idle_timeout < OWN {
+                return false;
+            }
+            let Whereabouts::Lane { lane, call } = inner.whereabouts(task) else {
+                return state.read().is_ended();
+            };
+            let Some(worker) = inner.worker_of(lane, call) else {
+                return state.read().is_ended();
+            };
+            (lane, call, worker)
+        };
+        let window = self.look.load(Ordering::Relaxed);
+        let mut ours = true;
+        let ended = look_for(window, |_| {
+            if state.read().is_ended() {
+                return true;
+            }
+            // Its link may be faster, and has to do what we can't.
+            if ours && worker.page.step(call) == Some(Step::Done) {
+                ours = self.take_own(lane, call, &worker);
+            }
+            state.read().is_ended()
+        });
+        self.look.store(next_window(window, ended), Ordering::Relaxed);
+        ended
+    }
+
+    /// Takes a call in that is done, and settles it. False: that is for the link.
+    fn take_own(&self, index: usize, call: u64, worker: &Arc<Worker>) -> bool {
+        let done = self.with(|inner, deeds| {
+            let done = inner.lanes[index].reap_own(call)?;
+            inner.note_done(index, 1);
+            inner.fill(deeds, self);
+            let lane = &inner.lanes[index];
+            let page = &worker.page;
+            // The link sleeps until this call is done: it is for the next one now.
+            let sleeps = page.wakes_at().is_some_and(|at| at <= call);
+            let first = lane.first_call();
+            let wanted = first + lane.live() as u64 / 2;
+            if lane.is_closing() || sleeps && !page.sleep_until(wanted, first) {
+                worker.ring_link();
+            }
+            inner.settling += 1;
+            Some(done)
+        });
+        let Some(done) = done else { return false };
+        // A stop returns when this task has ended, too.
+        let _settled = Settled(self);
+        if let ReplyAt::Slot { ok, .. } = done.reply {
+            settle(worker, done, ok, None);
+        }
+        true
     }
 
     /// What a link waits for next, and how long at most.
@@ -144,6 +219,9 @@ impl ProcessPool {
         } else if live == 0 && !lane.is_closing() && spare && lane.proven {
             let idle = Duration::from_nanos(clock::now().saturating_sub(lane.idle_since));
             Some(idle_timeout.saturating_sub(idle).as_nanos().try_into().unwrap_or(u64::MAX))
+        } else if live == 1 && spare && lane.proven && lane.doomed.is_none() {
+            // Whoever waits for the call may take its reply in, and the lane is idle from then on.
+            Some(idle_timeout.max(OWN).as_nanos().try_into().unwrap_or(u64::MAX))
         } else {
             None
         };

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use crate::sys::link;
 use crate::sys::mapping::Shared;
+use crate::wire::encoded::Encoded;
 
 /// Calls under way at once, tombstones of revoked ones included.
 pub(super) const SLOTS: usize = 256;
@@ -166,6 +167,13 @@ impl ArgsAt {
     }
 }
 
+impl ArgsAt {
+    /// They are there when the call is.
+    pub(super) fn is_there(self) -> bool {
+        matches!(self, ArgsAt::Slot | ArgsAt::Area(_))
+    }
+}
+
 /// Where the reply to a call is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ReplyAt {
@@ -227,13 +235,19 @@ impl Slot {
         }
     }
 
-    fn get<'b>(&self, len: usize, to: &'b mut [u8; INLINE]) -> &'b [u8] {
-        let len = len.min(INLINE);
-        for (chunk, word) in to.as_chunks_mut::<8>().0.iter_mut().zip(&self.data[..len.div_ceil(8)])
-        {
+    /// Copies the first bytes out, as many as `to` holds.
+    fn get(&self, to: &mut [u8]) {
+        debug_assert!(to.len() <= INLINE);
+        let (chunks, rest) = to.as_chunks_mut::<8>();
+        let mut words = self.data.iter();
+        for (chunk, word) in chunks.iter_mut().zip(words.by_ref()) {
             *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
         }
-        &to[..len]
+        if !rest.is_empty()
+            && let Some(word) = words.next()
+        {
+            rest.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes()[..rest.len()]);
+        }
     }
 }
 
@@ -343,13 +357,10 @@ impl Page {
     }
 
     /// Copies a reply out of the slot.
-    pub(super) fn reply_bytes<'b>(
-        &self,
-        call: u64,
-        len: usize,
-        to: &'b mut [u8; INLINE],
-    ) -> &'b [u8] {
-        self.slot(call).get(len, to)
+    pub(super) fn reply_bytes(&self, call: u64, len: usize) -> Encoded {
+        let mut bytes = Encoded::zeroed(len);
+        self.slot(call).get(bytes.as_mut());
+        bytes
     }
 
     /// One more reply, the next one, has been copied out of the area: the worker may use its place.
@@ -381,6 +392,11 @@ impl Page {
         !(ready(call) || self.worker_sleeps() && ready(first))
     }
 
+    /// The call at which the parent wants to be woken, if it sleeps.
+    pub(super) fn wakes_at(&self) -> Option<u64> {
+        Some(self.wake_at.load(Ordering::Relaxed)).filter(|call| *call != AWAKE)
+    }
+
     /// The parent is awake.
     pub(super) fn awake(&self) {
         self.wake_at.store(AWAKE, Ordering::Relaxed);
@@ -389,14 +405,15 @@ impl Page {
 
 /// The worker's part.
 impl Page {
-    /// What is there to do about this call; `None`: nothing yet. One to run has begun.
-    pub(super) fn take(&self, call: u64) -> Option<Turn> {
+    /// What is there to do about this call; `None`: nothing yet. One to run has begun, at the
+    /// time that `now` tells.
+    pub(super) fn take(&self, call: u64, now: impl Fn() -> u64) -> Option<Turn> {
         loop {
             match self.step(call)? {
                 Step::Sent => {
                     let line = &self.slot(call).line;
                     line.progress_version.store(0, Ordering::Relaxed);
-                    line.begun.store(link::monotonic(), Ordering::Relaxed);
+                    line.begun.store(now(), Ordering::Relaxed);
                     if self.turn(call, Step::Sent, Step::Begun) {
                         return Some(Turn::Run);
                     }
@@ -430,7 +447,9 @@ impl Page {
 
     /// Copies name and arguments out of the slot.
     pub(super) fn inline<'b>(&self, call: u64, len: usize, to: &'b mut [u8; INLINE]) -> &'b [u8] {
-        self.slot(call).get(len, to)
+        let to = &mut to[..len.min(INLINE)];
+        self.slot(call).get(to);
+        to
     }
 
     /// Tells progress. One thread at a time.
@@ -444,17 +463,20 @@ impl Page {
         line.progress_version.store(version + 2, Ordering::Release);
     }
 
-    /// The call is done. `inline` is the reply where it stands in the slot; `after` is how many
-    /// frames were written before.
-    pub(super) fn finish(&self, call: u64, at: ReplyAt, inline: &[u8], after: u64) {
+    /// The call is done, at the time that is returned. `inline` is the reply where it stands in the
+    /// slot; `after` is how many frames were written before.
+    pub(super) fn finish(&self, call: u64, at: ReplyAt, inline: &[u8], after: u64) -> u64 {
         let slot = self.slot(call);
         slot.put(0, inline);
         let (reply, reply_at) = at.encode();
         slot.line.reply.store(reply, Ordering::Relaxed);
         slot.line.reply_at.store(reply_at, Ordering::Relaxed);
         slot.line.after.store(after, Ordering::Relaxed);
-        slot.line.ended.store(link::monotonic(), Ordering::Relaxed);
-        slot.state.store(word(call, Step::Done), Ordering::Release);
+        let now = link::monotonic();
+        slot.line.ended.store(now, Ordering::Relaxed);
+        // A swap, for what follows (see `parent_waits_for`) must not be seen before it.
+        slot.state.swap(word(call, Step::Done), Ordering::SeqCst);
+        now
     }
 
     /// How many replies the parent has copied out of their area.
@@ -464,32 +486,28 @@ impl Page {
 
     /// A revoked call is passed over.
     pub(super) fn skip(&self, call: u64) {
-        self.slot(call).state.store(word(call, Step::Skipped), Ordering::Release);
+        self.slot(call).state.swap(word(call, Step::Skipped), Ordering::SeqCst);
     }
 
-    /// Whether the parent must be woken now that `call` is done or skipped. True once.
-    #[must_use]
+    /// Whether the parent must be woken now that `call` is done or skipped.
     pub(super) fn parent_waits_for(&self, call: u64) -> bool {
-        fence(Ordering::SeqCst);
-        self.wake_at.load(Ordering::Relaxed) <= call
-            && self.wake_at.swap(AWAKE, Ordering::AcqRel) != AWAKE
+        self.wake_at.load(Ordering::SeqCst) <= call
     }
 
-    /// Sleeps until woken, unless `call` is there already or `quit` says so. `before` is called
-    /// when the sleep is certain to be announced. False: it slept for so long.
-    pub(super) fn sleep(
-        &self,
-        call: u64,
-        quit: impl Fn() -> bool,
-        before: impl FnOnce(),
-        most: Option<Duration>,
-    ) -> bool {
+    /// The parent is about to be woken. False: somebody else does it.
+    #[must_use]
+    pub(super) fn takes_waking(&self) -> bool {
+        self.wake_at.swap(AWAKE, Ordering::AcqRel) != AWAKE
+    }
+
+    /// Sleeps until woken, unless `call` is there already or `quit` says so. False: it slept for so
+    /// long.
+    pub(super) fn sleep(&self, call: u64, quit: impl Fn() -> bool, most: Option<Duration>) -> bool {
         let mut woken = true;
         let rung = self.bell.load(Ordering::Acquire);
         self.asleep.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !self.is_there(call) && !quit() {
-            before();
             woken = link::sleep_on(&self.bell, rung, most);
         }
         self.asleep.store(0, Ordering::Relaxed);

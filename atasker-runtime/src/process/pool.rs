@@ -1,6 +1,6 @@
 //! The pool: its life, and what the supervisor asks of it.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,9 +15,10 @@ use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
 use crate::process::deal::{Deeds, Inner};
-use crate::process::lane::{GRACE, Lane, Stage, Whereabouts, Why, bytes_of};
-use crate::process::{child, data};
-use crate::sys::{entry, worker};
+use crate::process::inbox::Inbox;
+use crate::process::lane::{GRACE, Lane, Stage, Unsendable, Whereabouts, Why, bytes_of};
+use crate::process::{child, data, look};
+use crate::sys::{cpus, entry, worker};
 use crate::task::AnyTask;
 use crate::task::state::Phase;
 use crate::timer;
@@ -30,6 +31,9 @@ pub(crate) struct ProcessPool {
     pub(super) id: String,
     pub(super) me: Weak<ProcessPool>,
     pub(super) inner: Mutex<Inner>,
+    inbox: Inbox,
+    /// How long whoever waits for a call looks for its end, in nanoseconds.
+    pub(super) look: AtomicU64,
     /// There may be room in the queue.
     pub(super) room: Condvar,
     /// A worker process has ended, or what one has left is ended.
@@ -46,6 +50,8 @@ impl ProcessPool {
             id: supervisor_id.to_owned(),
             me: Weak::clone(me),
             inner: Mutex::new(Inner::new(config)),
+            inbox: Inbox::default(),
+            look: AtomicU64::new(look::MOST),
             room: Condvar::new(),
             ended: Condvar::new(),
         })
@@ -70,7 +76,10 @@ impl ProcessPool {
     }
 
     pub(crate) fn info(&self) -> MpPoolInfo {
-        let inner = self.inner.lock();
+        self.with(|inner, _| Self::info_of(inner))
+    }
+
+    fn info_of(inner: &Inner) -> MpPoolInfo {
         let mut waiting = [0; 4];
         for priority in Priority::ALL {
             waiting[priority.index()] = inner.backlog.waiting_of(priority);
@@ -106,9 +115,39 @@ impl ProcessPool {
     /// Does something under the lock, and what follows from it after the lock.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Inner, &mut Deeds) -> T) -> T {
         let mut deeds = Deeds::default();
-        let result = f(&mut self.inner.lock(), &mut deeds);
+        let mut inner = self.inner.lock();
+        self.take_in(&mut inner, &mut deeds);
+        let result = f(&mut inner, &mut deeds);
+        self.tell_inbox(&mut inner, &mut deeds);
+        drop(inner);
         deeds.do_them();
         result
+    }
+
+    /// Takes in what was left in the inbox: before anything else under the lock.
+    fn take_in(&self, inner: &mut Inner, deeds: &mut Deeds) {
+        if inner.inbox_open_to.is_some() {
+            inner.enqueue_all(self.inbox.empty(), deeds);
+        }
+    }
+
+    /// Tells the inbox what may be left there: after anything else under the lock.
+    fn tell_inbox(&self, inner: &mut Inner, deeds: &mut Deeds) {
+        loop {
+            let most = inner.nothing_for();
+            if most == inner.inbox_open_to {
+                return;
+            }
+            inner.inbox_open_to = most;
+            let left = self.inbox.open_to(most);
+            if left.is_empty() {
+                return;
+            }
+            inner.enqueue_all(left, deeds);
+            // Nobody else will end the pause then.
+            inner.pausing &= timer::is_running();
+            inner.fill(deeds, self);
+        }
     }
 
     /// Makes a launcher wait until there is room in the queue, or says why the job can't wait; the
@@ -119,18 +158,15 @@ impl ProcessPool {
         job: &Job,
         when_full: WhenFull,
     ) -> Result<(), Option<TaskError>> {
-        let bytes = bytes_of(job) as u64;
         loop {
             // Whoever took it back ends it.
-            if inner.whereabouts(&**job.task()) == Whereabouts::Withdrawn
-                || job.header().state.read().phase() != Phase::Queued
-            {
+            if inner.is_gone(job) {
                 return Err(None);
             }
             if !inner.open {
                 return Err(Some(TaskError::SupervisorStopped));
             }
-            match inner.overflow(bytes) {
+            match inner.overflow(job) {
                 None => return Ok(()),
                 Some(_) if when_full == WhenFull::Pass => return Ok(()),
                 Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
@@ -141,6 +177,24 @@ impl ProcessPool {
                     inner.blocked -= 1;
                 }
             }
+        }
+    }
+
+    /// Sends a new job or lets it wait.
+    fn deal(&self, inner: &mut Inner, priority: Priority, job: Job, deeds: &mut Deeds) {
+        // Nobody else will end the pause then.
+        inner.pausing &= timer::is_running();
+        if inner.backlog.waiting() == 0
+            && let Some(lane) = inner.choose(priority, bytes_of(&job))
+        {
+            return inner.send(lane, priority, job, deeds, self);
+        }
+        inner.enqueue(priority, job);
+        inner.fill(deeds, self);
+        // It waits, and less urgent ones were sent ahead of it: these come back.
+        if inner.backlog.first() == Some(priority) && priority != Priority::Low {
+            inner.revoke_where(|other| other < priority);
+            inner.fill(deeds, self);
         }
     }
 
@@ -244,25 +298,19 @@ impl Place for ProcessPool {
         if let Some(what) = unprepared() {
             return job.end(TaskError::not_started(what));
         }
-        let mut inner = self.inner.lock();
-        if let Err(refusal) = self.admit(&mut inner, &job, when_full) {
-            drop(inner);
-            return match refusal {
-                Some(error) => job.end(error),
-                None => drop(job.into_task()),
-            };
-        }
-        let mut deeds = Deeds::default();
         let priority = job.priority();
-        // Nobody else will end the pause then.
-        inner.pausing &= timer::is_running();
-        inner.enqueue(priority, job);
-        inner.fill(&mut deeds, self);
-        // It waits, and less urgent ones were sent ahead of it: these come back.
-        if inner.backlog.first() == Some(priority) && priority != Priority::Low {
-            inner.revoke_where(|other| other < priority);
-            inner.fill(&mut deeds, self);
+        let Some(job) = self.inbox.leave(priority, job) else {
+            return;
+        };
+        let mut deeds = Deeds::default();
+        let mut inner = self.inner.lock();
+        self.take_in(&mut inner, &mut deeds);
+        match self.admit(&mut inner, &job, when_full) {
+            Ok(()) => self.deal(&mut inner, priority, job, &mut deeds),
+            Err(Some(error)) => deeds.unsendable.push(Unsendable(job, error)),
+            Err(None) => deeds.gone.push(job),
         }
+        self.tell_inbox(&mut inner, &mut deeds);
         drop(inner);
         deeds.do_them();
     }
@@ -369,6 +417,10 @@ impl Place for ProcessPool {
         note_progress(task, worker.page.progress(call));
     }
 
+    fn look(&self, task: &dyn AnyTask) -> bool {
+        cpus::several() && self.look_for(task)
+    }
+
     fn open(&self) {
         if unprepared().is_some() {
             return;
@@ -382,7 +434,9 @@ impl Place for ProcessPool {
     fn close(&self) {
         let mut deeds = Deeds::default();
         let mut inner = self.inner.lock();
+        self.take_in(&mut inner, &mut deeds);
         inner.open = false;
+        self.tell_inbox(&mut inner, &mut deeds);
         self.room.notify_all();
         let waiting = inner.backlog.drain();
         inner.bytes = 0;

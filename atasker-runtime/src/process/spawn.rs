@@ -108,7 +108,8 @@ fn start(request: Request) -> io::Result<()> {
     drop(their_control);
 
     let shared = link::Shared::new(page, page_fd, spared);
-    let worker = Arc::new(Worker::new(number, process, shared, data, control, bell));
+    let has_logs = logs.is_some();
+    let worker = Arc::new(Worker::new(number, process, shared, data, control, bell, has_logs));
     worker.post(hello);
     let name = format!("atasker link {number}");
     let thread = std::thread::Builder::new().name(name).spawn({

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{CodecStage, DeathCause, TaskError};
 use crate::registry::{Call, FUNCTIONS, Function};
 use crate::task::channel::Port;
+use crate::wire::encoded::seal;
 use crate::{
     MpPoolConfig, Overflow, Priority, StopOptions, Supervisor, Task, TaskBuilder, TaskContext,
     TaskStatus,
@@ -67,7 +68,7 @@ macro_rules! remote {
         fn $builder(args: $a) -> TaskBuilder<$r, $i, $o> {
             crate::launcher::remote(
                 &$name::ENTRY,
-                to_bytes(&args),
+                to_bytes(&args).map(seal),
                 read::<$r>,
                 Some((port(), port())),
             )
@@ -118,6 +119,7 @@ remote!(spin_entry, spins, |_ctx: () => (), _args: ()| -> () {
         std::hint::spin_loop();
     }
 });
+remote!(tells_entry, tells, |ctx: () => u32, n: u32| -> () { ctx.send(n).unwrap() });
 remote!(until_stop_entry, until_stop, |ctx: () => u32, _args: ()| -> String {
     ctx.send(std::process::id()).unwrap();
     while !ctx.wait_stop(Duration::from_secs(60)) {}
@@ -323,6 +325,80 @@ fn kill_ends_the_worker_and_nothing_else() {
     assert_eq!(task.status(), TaskStatus::Canceled);
     assert_eq!(within(next).unwrap(), 2);
     assert!(is_gone(there));
+}
+
+#[test]
+fn what_waits_in_the_inbox_is_in_the_queue() {
+    let sup = pool(MpPoolConfig::new(1));
+    let running = until_stop(()).supervisor(&sup).start();
+    running.recv().unwrap();
+    // From the second one on, these go to the inbox.
+    let mut queued: Vec<_> = (0..200).map(|n| Some(add((n, n)).supervisor(&sup).start())).collect();
+    for task in queued.iter_mut().step_by(3) {
+        assert!(task.take().unwrap().cancel());
+    }
+    assert_eq!(sup.info().mp_pool.unwrap().waiting.normal, 200 - 67);
+    // A more urgent one passes all of them, a less urgent one passes none.
+    let urgent = sleeps(150).priority(Priority::High).supervisor(&sup).start();
+    let last = sleeps(0).priority(Priority::Low).supervisor(&sup).start();
+    running.stop();
+    assert!(within(running).is_ok());
+    last.wait().unwrap();
+    let queued: Vec<_> = queued.into_iter().flatten().collect();
+    let begun: Vec<_> = queued.iter().map(Task::time_started).collect();
+    assert!(begun.is_sorted() && urgent.time_started() <= begun[0]);
+    assert!(begun.last().unwrap() <= &last.time_started());
+    assert!(within(urgent).is_ok());
+    for (n, task) in (0..200u64).filter(|n| n % 3 != 0).zip(queued) {
+        assert_eq!(within(task).unwrap(), 2 * n);
+    }
+}
+
+#[test]
+fn launchers_meet_at_the_inbox() {
+    let sup = pool(MpPoolConfig::new(2));
+    std::thread::scope(|scope| {
+        for at in 0..4u64 {
+            let sup = &sup;
+            scope.spawn(move || {
+                for round in 0..20u64 {
+                    let priority = Priority::ALL[(at + round) as usize % 3 + 1];
+                    let tasks: Vec<_> = (0..100u64)
+                        .map(|n| add((n, round)).priority(priority).supervisor(sup).start())
+                        .collect();
+                    let canceled = tasks[50 + at as usize].cancel();
+                    for (n, task) in tasks.into_iter().enumerate() {
+                        match within(task) {
+                            Ok(sum) => assert_eq!(sum, n as u64 + round),
+                            Err(error) => assert!(canceled && error.is_canceled(), "{error}"),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let info = sup.info().mp_pool.unwrap();
+    assert_eq!(info.waiting.normal + info.waiting.high + info.waiting.critical, 0);
+}
+
+#[test]
+fn a_stop_ends_what_is_in_the_inbox() {
+    let sup = pool(MpPoolConfig::new(1));
+    let running = until_stop(()).supervisor(&sup).start();
+    running.recv().unwrap();
+    let queued: Vec<_> = (0..200).map(|n| add((n, n)).supervisor(&sup).start()).collect();
+    sup.stop(StopOptions::new().wait(Duration::ZERO));
+    assert!(queued.iter().all(Task::is_completed));
+}
+
+#[test]
+fn what_a_task_has_sent_is_there_before_its_end() {
+    let sup = pool(MpPoolConfig::new(1));
+    for n in 0..500 {
+        let task = tells(n).supervisor(&sup).start();
+        task.wait().unwrap();
+        assert_eq!(task.try_recv().unwrap(), n);
+    }
 }
 
 #[test]

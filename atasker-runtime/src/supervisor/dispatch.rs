@@ -178,7 +178,7 @@ impl Owner for Core {
     fn ended(&self, task: &dyn AnyTask, ending: Ending) {
         #[cfg(feature = "mp")]
         if let Some(remote) = task.remote() {
-            remote.drop_args();
+            remote.args().drop_them();
         }
         self.unbook(task.header().id, Some(ending));
     }
@@ -217,6 +217,10 @@ impl Owner for Core {
 
     fn refresh(&self, task: &dyn AnyTask) {
         self.place_of(task).refresh(task);
+    }
+
+    fn look(&self, task: &dyn AnyTask) -> bool {
+        self.place_of(task).look(task)
     }
 
     fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {

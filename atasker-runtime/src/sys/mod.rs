@@ -2,6 +2,7 @@
 //!
 //! | file | gives |
 //! |---|---|
+//! | `cpus` | whether two threads can run at once |
 //! | `entry` | the hook that runs before `main`, and whether this code is the program itself |
 //! | `mapping` | memory that a process and its worker both see |
 //! | `link` | sockets, descriptors sent over them, bells |
@@ -17,6 +18,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("the feature `mp` of atasker (worker processes) is for Linux only");
 
+pub(crate) mod cpus;
 pub(crate) mod entry;
 pub(crate) mod link;
 pub(crate) mod mapping;

@@ -123,6 +123,13 @@ pub(crate) trait Owner: Send + Sync {
     /// Brings the header up to date with what only the place knows.
     fn refresh(&self, task: &dyn AnyTask);
 
+    /// The caller is about to sleep until this task ends: looks for that a moment, where it may come
+    /// sooner than the caller would be awake again. True: it has ended.
+    fn look(&self, task: &dyn AnyTask) -> bool {
+        let _ = task;
+        false
+    }
+
     /// Runs a queued task on this very thread, if it is still queued for a thread: the last resort
     /// of a waiter when no thread can be started.
     fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool;

@@ -9,39 +9,102 @@ use crate::registry::{Call, Function};
 use crate::task::AnyTask;
 use crate::task::cell::Body;
 use crate::wire::args::Reader;
+use crate::wire::encoded::{Encoded, Form, SHORT};
 
 /// What is sent, and how the answer is read.
 pub(crate) struct Remote<R> {
     function: &'static Function,
-    /// Gone once the task has ended, or as soon as no further attempt can need them.
-    args: Mutex<Option<Arc<Vec<u8>>>>,
+    args: Args,
     pub(crate) decode: Reader<R>,
 }
 
+/// Encoded arguments.
+pub(crate) enum Args {
+    /// A few bytes: these stay with the task.
+    Short { len: u8, bytes: [u8; SHORT] },
+    /// Shared with whoever sends them; gone once the task has ended.
+    Long { len: usize, bytes: Mutex<Option<Arc<Vec<u8>>>> },
+}
+
+impl Args {
+    pub(crate) fn new(encoded: Encoded) -> Self {
+        match encoded.0 {
+            Form::Short { len, bytes } => Args::Short { len, bytes },
+            Form::Long(bytes) => {
+                Args::Long { len: bytes.len(), bytes: Mutex::new(Some(Arc::new(bytes))) }
+            }
+        }
+    }
+
+    /// How many bytes they are, or were.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Args::Short { len, .. } => usize::from(*len),
+            Args::Long { len, .. } => *len,
+        }
+    }
+
+    /// The arguments; `None` once they were dropped.
+    pub(crate) fn get(&self) -> Option<Given<'_>> {
+        match self {
+            Args::Short { len, bytes } => Some(Given::Short(&bytes[..usize::from(*len)])),
+            Args::Long { bytes, .. } => bytes.lock().clone().map(Given::Long),
+        }
+    }
+
+    /// Drops them: the task has ended.
+    pub(crate) fn drop_them(&self) {
+        if let Args::Long { bytes, .. } = self {
+            let bytes = bytes.lock().take();
+            drop(bytes);
+        }
+    }
+}
+
+/// Encoded arguments, held.
+pub(crate) enum Given<'a> {
+    Short(&'a [u8]),
+    Long(Arc<Vec<u8>>),
+}
+
+impl Given<'_> {
+    /// The same for whoever sends them later.
+    pub(crate) fn shared(self) -> Arc<Vec<u8>> {
+        match self {
+            Given::Short(bytes) => Arc::new(bytes.to_vec()),
+            Given::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl std::ops::Deref for Given<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Given::Short(bytes) => bytes,
+            Given::Long(bytes) => bytes,
+        }
+    }
+}
+
 impl<R> Remote<R> {
-    pub(crate) fn new(function: &'static Function, args: Vec<u8>, decode: Reader<R>) -> Self {
-        Remote { function, args: Mutex::new(Some(Arc::new(args))), decode }
+    pub(crate) fn new(function: &'static Function, args: Encoded, decode: Reader<R>) -> Self {
+        Remote { function, args: Args::new(args), decode }
     }
 }
 
 /// The same without its type.
 pub(crate) trait AnyRemote {
     fn function(&self) -> &'static Function;
-    /// The encoded arguments; `None` once they were dropped.
-    fn args(&self) -> Option<Arc<Vec<u8>>>;
-    /// Drops the arguments: the task has ended.
-    fn drop_args(&self);
+    fn args(&self) -> &Args;
 }
 
 impl<R> AnyRemote for Remote<R> {
     fn function(&self) -> &'static Function {
         self.function
     }
-    fn args(&self) -> Option<Arc<Vec<u8>>> {
-        self.args.lock().clone()
-    }
-    fn drop_args(&self) {
-        *self.args.lock() = None;
+    fn args(&self) -> &Args {
+        &self.args
     }
 }
 
@@ -54,7 +117,8 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         let remote = task.remote().expect("a remote body stands in a remote task");
-        let args = remote.args().ok_or_else(|| TaskError::not_started("the arguments are gone"))?;
+        let args =
+            remote.args().get().ok_or_else(|| TaskError::not_started("the arguments are gone"))?;
         let mut call = Call::new(&args, task);
         (remote.function().call)(&mut call)?;
         (self.0)(call.into_reply().into_bytes().into())

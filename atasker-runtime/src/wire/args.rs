@@ -29,6 +29,7 @@ use crate::error::{CodecStage, TaskError};
 use crate::params::Arg;
 use crate::task::panic;
 use crate::wire::codec::{Format, read_block, write_block};
+use crate::wire::encoded::{Encoded, buffer, seal};
 use crate::wire::reply::Reply;
 
 fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
@@ -47,7 +48,7 @@ impl<F: Format> Output<F> {
     /// For the arguments of a call.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        Output { bytes: Vec::new(), stage: CodecStage::EncodeArguments, _format: PhantomData }
+        Output { bytes: buffer(), stage: CodecStage::EncodeArguments, _format: PhantomData }
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TaskError> {
@@ -57,8 +58,8 @@ impl<F: Format> Output<F> {
     }
 
     /// What was written.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_encoded(self) -> Encoded {
+        seal(self.bytes)
     }
 }
 
@@ -452,7 +453,7 @@ mod tests {
         (&&&Arg::<&[String]>::new()).write(&&["a".to_owned()][..], &mut output).unwrap();
         (&&&Arg::<&Option<u64>>::new()).write(&&Some(6), &mut output).unwrap();
         (&&&Arg::<u64>::new()).write(&7, &mut output).unwrap();
-        output.into_bytes()
+        output.into_encoded().to_vec()
     }
 
     fn read<F: Format>(bytes: &[u8]) -> Result<(), TaskError> {
@@ -496,7 +497,7 @@ mod tests {
     fn bytes_are_no_text_by_force() {
         let mut output = Output::<Bincode>::new();
         (&&&Arg::<&[u8]>::new()).write(&&[0xff, 0xfe][..], &mut output).unwrap();
-        let bytes = output.into_bytes();
+        let bytes = output.into_encoded();
         let read = (&&&&Arg::<&str>::new()).read(&mut Input::<Bincode>::arguments(&bytes));
         assert!(read.unwrap_err().to_string().contains("utf-8"));
     }

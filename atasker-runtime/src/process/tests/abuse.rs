@@ -13,6 +13,7 @@ use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
 use crate::task::remote::{Remote, RemoteBody};
+use crate::wire::encoded::seal;
 use crate::wire::frame::{Message, ToParent};
 
 remote!(spoil_entry, spoils, |_ctx: () => (), pattern: u64| -> u64 {
@@ -267,7 +268,7 @@ fn bare<R: Send + 'static>(
     let header = Header::new(crate::TaskType::Mp);
     header.note_queued();
     assert!(header.state.launch(false));
-    let args = to_bytes(args).unwrap();
+    let args = seal(to_bytes(args).unwrap());
     Cell::<R, _>::new(header, RemoteBody(decode), Remote::new(function, args, decode))
 }
 

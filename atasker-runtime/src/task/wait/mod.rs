@@ -40,6 +40,9 @@ pub use waitable::{TaskHandle, WaitTime, Waitable};
 #[track_caller]
 pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
     let header = task.header();
+    if !park::on_aloop_thread() && look(task) {
+        return true;
+    }
     let key = WaiterKey::next();
     let ended = park::block_on_or_help(
         deadline,
@@ -53,6 +56,12 @@ pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bo
         header.unwatch(key);
     }
     ended.is_some()
+}
+
+/// Whether the task has ended, after a look at its place.
+fn look(task: &Arc<dyn AnyTask>) -> bool {
+    task.header().state.read().is_ended()
+        || task.header().owner().is_some_and(|owner| owner.look(&**task))
 }
 
 /// The last resort of a waiter in whose place no thread can be started: runs the task itself.
