@@ -282,7 +282,8 @@ impl Worker {
         if let Some((_, copied)) = expected.iter_mut().find(|(of, _)| *of == call) {
             *copied = true;
         }
-        while expected.pop_front_if(|(_, copied)| *copied).is_some() {
+        while expected.front().is_some_and(|(_, copied)| *copied) {
+            expected.pop_front();
             self.page.note_copied();
         }
         Ok(bytes)
