@@ -184,7 +184,7 @@ impl ProcessPool {
         let Some(done) = done else { return false };
         // A stop returns when this task has ended, too.
         let _settled = Settled(self);
-        if let ReplyAt::Slot { ok, .. } = done.reply {
+        if let ReplyAt::Slot { ok, .. } | ReplyAt::Area { ok, .. } = done.reply {
             settle(worker, done, ok, None);
         }
         true
