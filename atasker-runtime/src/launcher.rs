@@ -209,7 +209,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     pub fn __remote(
         function: &'static crate::registry::Function,
         args: Result<crate::wire::encoded::Encoded, TaskError>,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
+        decode: crate::wire::args::Reader<R>,
     ) -> TaskBuilder<R> {
         remote(function, args, decode, None)
     }
@@ -219,7 +219,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
 pub(crate) fn remote<R, I, O>(
     function: &'static crate::registry::Function,
     args: Result<crate::wire::encoded::Encoded, TaskError>,
-    decode: fn(&[u8]) -> Result<R, TaskError>,
+    decode: crate::wire::args::Reader<R>,
     ports: Option<(crate::task::channel::Port<I>, crate::task::channel::Port<O>)>,
 ) -> TaskBuilder<R, I, O>
 where

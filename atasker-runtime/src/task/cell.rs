@@ -431,7 +431,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "mp")]
-    fn reply(&self, this: &Arc<dyn AnyTask>, reply: &[u8]) {
+    fn reply(&self, this: &Arc<dyn AnyTask>, reply: std::borrow::Cow<'_, [u8]>) {
         let Some(remote) = B::remote(&self.seat) else {
             return;
         };

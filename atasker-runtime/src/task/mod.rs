@@ -94,7 +94,7 @@ pub(crate) trait AnyTask: Send + Sync {
 
     /// A worker process has answered with an encoded result: decodes and settles it.
     #[cfg(feature = "mp")]
-    fn reply(&self, this: &Arc<dyn AnyTask>, reply: &[u8]);
+    fn reply(&self, this: &Arc<dyn AnyTask>, reply: std::borrow::Cow<'_, [u8]>);
 }
 
 /// Who looks after a launched task: its supervisor.
