@@ -76,6 +76,13 @@ impl Carried {
         Ok(Carried { args, replies: Mutex::new(replies), is_warm: AtomicBool::new(false) })
     }
 
+    /// No areas: nothing is shared.
+    pub(super) fn nothing() -> Self {
+        let (args, replies) = areas(0, true);
+        let replies = Replies { area: replies, ring: ring(0), copied: 0 };
+        Carried { args, replies: Mutex::new(replies), is_warm: AtomicBool::new(false) }
+    }
+
     /// Arguments in their place.
     pub(super) fn args(&self, at: usize, len: usize) -> &[u8] {
         self.is_warm.store(true, Ordering::Relaxed);

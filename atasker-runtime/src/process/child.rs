@@ -18,6 +18,7 @@ use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::carry::{self, Carried};
 use crate::process::look::Look;
+use crate::process::over_sockets;
 use crate::process::page::{ArgsAt, INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
@@ -33,7 +34,7 @@ use crate::thread_start;
 use crate::wire::frame::{Frames, Message, Setup, ToParent, ToWorker, reply_head};
 use crate::wire::reply::Reply;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
 /// So much nicer are tasks of low priority, where niceness follows the priority.
 const MORE_FOR_LOW: i32 = 10;
@@ -41,6 +42,8 @@ const MORE_FOR_LOW: i32 = 10;
 /// What both threads share.
 pub(super) struct Child {
     page: Mapping<Page>,
+    /// The page is this process's own: see `over_sockets`.
+    over_sockets: bool,
     carried: Carried,
     data: OwnedFd,
     control: OwnedFd,
@@ -106,12 +109,14 @@ pub(super) fn take_over() {
         Ok(data) => data,
         Err(error) => could_not_start(std::io::stdin(), &error),
     };
-    let Parts { parent, control, page, carried, bell } = match Parts::receive(parent, &data) {
-        Ok(parts) => parts,
-        Err(error) => could_not_start(data, &error),
-    };
+    let Parts { parent, control, page, over_sockets, carried, bell } =
+        match Parts::receive(parent, &data) {
+            Ok(parts) => parts,
+            Err(error) => could_not_start(data, &error),
+        };
     let child = CHILD.get_or_init(|| Child {
         page,
+        over_sockets,
         carried,
         data,
         control,
@@ -131,6 +136,7 @@ struct Parts {
     parent: Option<OwnedFd>,
     control: OwnedFd,
     page: Mapping<Page>,
+    over_sockets: bool,
     carried: Carried,
     bell: OwnedFd,
 }
@@ -138,10 +144,21 @@ struct Parts {
 impl Parts {
     fn receive(parent: u32, data: &OwnedFd) -> std::io::Result<Parts> {
         let parent = worker::follow_parent(parent)?;
-        let [control, file, bell] = link::recv_fds(data)?;
-        let (page, spared) = Mapping::open(&file)?;
-        let carried = Carried::open(&file, spared)?;
-        Ok(Parts { parent, control, page, carried, bell })
+        let mut fds = link::recv_fds(data)?.into_iter();
+        let (Some(control), Some(bell)) = (fds.next(), fds.next()) else {
+            return Err(std::io::Error::other("the descriptors did not arrive"));
+        };
+        let file = fds.next();
+        let over_sockets = file.is_none();
+        let (page, carried) = match file {
+            Some(file) => {
+                let (page, spared) = Mapping::<Page>::open(&file)?;
+                (page, Carried::open(&file, spared)?)
+            }
+            None => (Mapping::own()?, Carried::nothing()),
+        };
+        page.keep_from_forks()?;
+        Ok(Parts { parent, control, page, over_sockets, carried, bell })
     }
 }
 
@@ -190,7 +207,10 @@ fn serve(child: &'static Child, mut frames: Frames) -> ! {
                 "tasks of low priority can't be nicer: the others after them would have to stay so"
             );
         }
-        child.run_calls(first, nice);
+        match child.over_sockets {
+            true => child.run_calls_over_sockets(nice),
+            false => child.run_calls(first, nice),
+        }
         if let Some(offset) = exit_hook
             && let Err(error) = panic::catch(|| run_hook(offset))
         {
@@ -227,7 +247,8 @@ impl Child {
             }));
         }
         let _ = HOOKS.set((setup.init, setup.exit));
-        overflow::install(&self.page.overflow);
+        let told = self.over_sockets.then(|| self.control.as_raw_fd());
+        overflow::install(&self.page.overflow, told);
         thread_start::set(overflow::watch_this_thread);
         report_aborting_panics(self);
         events::install(setup.level);
@@ -303,10 +324,13 @@ impl Child {
                 }
                 Ok(Some(ToWorker::Shutdown)) => {
                     self.shutdown.store(true, Ordering::Release);
-                    self.page.rouse();
+                    match self.over_sockets {
+                        true => link::stop_reading(&self.data),
+                        false => self.page.rouse(),
+                    }
                 }
                 Ok(None) => self.read_control(&mut frames),
-                Ok(Some(ToWorker::Setup(_))) | Err(_) => worker::end_group(),
+                Ok(Some(ToWorker::Setup(_) | ToWorker::Call(_))) | Err(_) => worker::end_group(),
             }
         }
     }
@@ -369,6 +393,41 @@ impl Child {
                 self.tell();
             }
             call += 1;
+        }
+    }
+
+    /// The same where no page is shared.
+    fn run_calls_over_sockets(&'static self, nice: Option<worker::Niceness>) {
+        let mut scratch = Scratch { nice, ..Scratch::default() };
+        while let Some(call) = self.await_call(&mut scratch) {
+            self.run(call, &mut scratch);
+        }
+    }
+
+    /// The next call, which has begun; its arguments are still to be received.
+    fn await_call(&self, scratch: &mut Scratch) -> Option<u64> {
+        loop {
+            match scratch.came.next() {
+                Ok(Some(ToWorker::Call(head))) => {
+                    let begun = over_sockets::begin(&self.page, &head, link::monotonic);
+                    if begun.is_none() {
+                        worker::end_group();
+                    }
+                    let (call, at) = (head.call, self.page.begun(head.call));
+                    self.write(&ToParent::Begun { call, at });
+                    return Some(call);
+                }
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => worker::end_group(),
+            }
+            if scratch.is_warm && !link::has_bytes(&self.data, carry::KEEP) {
+                scratch.cool();
+            }
+            match link::read_into(&self.data, scratch.came.room(), true) {
+                Ok(link::Got::Bytes(_)) => {}
+                Ok(link::Got::End) if self.shutdown.load(Ordering::Acquire) => return None,
+                _ => worker::end_group(),
+            }
         }
     }
 
@@ -475,6 +534,9 @@ impl Child {
     /// Completes a call. Returns the time of its end.
     fn answer(&self, call: u64, ok: bool, reply: &Reply) -> u64 {
         let len = reply.len();
+        if self.over_sockets {
+            return self.answer_over_sockets(call, ok, reply);
+        }
         if len <= INLINE {
             let mut inline = [0; INLINE];
             let [block, rest] = reply.parts();
@@ -499,6 +561,32 @@ impl Child {
             }
         }
         ended
+    }
+
+    /// The same where no page is shared.
+    fn answer_over_sockets(&self, call: u64, ok: bool, reply: &Reply) -> u64 {
+        /// Replies up to here are copied, and written together with the rest.
+        const SMALL: usize = 4096;
+        let Out { buffer, written } = &mut *self.out.lock();
+        let at = self.page.finish(call, ReplyAt::Socket, &[], *written);
+        buffer.clear();
+        ToParent::Ended { call, at }.write(buffer);
+        buffer.extend_from_slice(&reply_head(call, ok, reply.len()));
+        *written += 2;
+        let [block, rest] = reply.parts();
+        let mut parts = [&[][..], block, rest];
+        if reply.len() <= SMALL {
+            buffer.extend_from_slice(block);
+            buffer.extend_from_slice(rest);
+            parts = [&[]; 3];
+        }
+        parts[0] = buffer;
+        for part in parts {
+            if link::write_all(&self.data, part).is_err() {
+                worker::end_group();
+            }
+        }
+        at
     }
 
     /// What the task is, as this process sees it: it has begun.
@@ -590,28 +678,39 @@ struct Scratch {
     ended: u64,
     /// Where it follows the task's priority.
     nice: Option<worker::Niceness>,
+    /// What came over the data socket and is not used, where calls come there.
+    came: Frames,
+    /// Memory was in use that nobody needs in between.
+    is_warm: bool,
 }
 
 impl Scratch {
     /// Larger ones are given back.
     const KEEP: usize = 1 << 20;
+    /// Less is not worth to be given back.
+    const COLD: usize = 64 << 10;
 
     fn receive(&mut self, from: &OwnedFd, count: usize) {
         if self.args.capacity() > Self::KEEP {
             self.args = Vec::new();
         }
         self.args.clear();
-        if !link::read_exactly(from, &mut self.args, count).unwrap_or(false) {
+        self.args.extend_from_slice(self.came.raw(count));
+        let missing = count - self.args.len();
+        if !link::read_exactly(from, &mut self.args, missing).unwrap_or(false) {
             worker::end_group();
         }
+        self.is_warm |= count > Self::COLD;
     }
 
     /// Nothing is done for a while.
     fn cool(&mut self) {
+        self.is_warm = false;
         worker::trim_memory();
     }
 
     fn keep(&mut self, reply: Vec<u8>) {
+        self.is_warm |= reply.capacity() > Self::COLD;
         if reply.capacity() <= Self::KEEP {
             self.reply = reply;
         }
@@ -763,7 +862,11 @@ impl Owner for ChildOwner {
         let told = (progress.done, progress.total);
         if now.told != told {
             now.told = told;
-            self.0.page.tell_progress(now.call, told.0, told.1);
+            let (call, done, total) = (now.call, told.0, told.1);
+            match self.0.over_sockets {
+                true => self.0.write(&ToParent::Progress { call, done, total }),
+                false => self.0.page.tell_progress(call, done, total),
+            }
         }
         if now.said != progress.message
             && let Some(text) = &progress.message

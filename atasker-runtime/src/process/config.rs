@@ -65,6 +65,7 @@ pub struct MpPoolConfig {
     pub(crate) worker_data: Option<Arc<WorkerData>>,
     pub(crate) queue_limit: Option<(usize, Overflow)>,
     pub(crate) queue_bytes: Option<(u64, Overflow)>,
+    pub(crate) over_sockets: bool,
 }
 
 impl MpPoolConfig {
@@ -88,6 +89,7 @@ impl MpPoolConfig {
             worker_data: None,
             queue_limit: None,
             queue_bytes: None,
+            over_sockets: false,
         }
     }
 
@@ -214,6 +216,13 @@ impl MpPoolConfig {
     /// are kept in memory.
     pub fn queue_bytes(mut self, bytes: u64, overflow: Overflow) -> Self {
         self.queue_bytes = Some((bytes, overflow));
+        self
+    }
+
+    /// Worker processes share no memory with the program: for tests of what is done where they can't.
+    #[doc(hidden)]
+    pub fn __over_sockets(mut self, yes: bool) -> Self {
+        self.over_sockets = yes;
         self
     }
 

@@ -498,6 +498,12 @@ impl Inner {
         }
         // If it has begun the first of them after all, it is none of those.
         self.lanes[index].stalled = count > 0 && self.lanes[index].live() == 0;
+        if self.lanes[index].one_by_one && self.lanes[index].has_unbegun() {
+            // It is the only way to take a call back that has set out.
+            self.lanes[index].dead = true;
+            deeds.kill.push(Arc::clone(worker));
+            return 1;
+        }
         // It leaves if it stays so for as long as an idle one may stay.
         worker.ring_link();
         self.fill(deeds, pool);
@@ -526,7 +532,7 @@ impl Inner {
         };
         // What has not begun was taken back, so the last call is the one that runs, if one does;
         // those before it are done.
-        let last = lane.last_call().filter(|last| lane.has_begun(*last));
+        let last = lane.last_call().filter(|last| lane.is_under_way(*last));
         match last.or(lane.replying()) {
             None => worker.post_shutdown(),
             Some(call) if lane.doomed.is_none() => {

@@ -14,6 +14,7 @@ use crate::process::link::Worker;
 use crate::process::page::{ArgsAt, INLINE, Order, ReplyAt, SLOTS, Step, Times};
 use crate::process::ring::Ring;
 use crate::registry;
+use crate::sys::link::monotonic;
 use crate::task::AnyTask;
 use crate::timer::TimerKey;
 use crate::wire::encoded::Encoded;
@@ -84,6 +85,8 @@ pub(super) struct Lane {
     places: Ring,
     /// The memory of that area is being given back.
     forgetting: bool,
+    /// Its worker process shares no page: see `over_sockets`.
+    pub(super) one_by_one: bool,
     /// Tasks sent to the present worker process, except revoked ones.
     pub(super) tasks: u64,
     /// Without calls since.
@@ -209,6 +212,9 @@ impl Lane {
 
     /// Whether one more call may wait behind the ones it has.
     pub(super) fn takes_more(&self, bytes: usize) -> bool {
+        if self.one_by_one {
+            return false;
+        }
         let Some(usual) = self.usual else {
             return false;
         };
@@ -246,6 +252,7 @@ impl Lane {
         let name = if is_same(name, function.name) { "" } else { name };
         let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
         let at = match name.len() + args.len() {
+            _ if self.one_by_one => ArgsAt::Socket,
             0..=INLINE => ArgsAt::Slot,
             _ if self.forgetting => ArgsAt::Socket,
             len => Self::place(worker, &mut self.places, call, len),
@@ -271,6 +278,11 @@ impl Lane {
             ArgsAt::Area(at) => {
                 worker.put_args(at, name, &args);
                 worker.page.send(call, &order, &[]);
+            }
+            ArgsAt::Socket if self.one_by_one => {
+                // First, for its link may hear at once that it has begun.
+                worker.page.send(call, &order, &[]);
+                worker.post_call(call, &order, name, args);
             }
             ArgsAt::Announced(_) | ArgsAt::Socket => {
                 worker.post_args(call, name, args.shared(), at);
@@ -318,6 +330,7 @@ impl Lane {
     pub(super) fn join(&mut self, worker: &Arc<Worker>) {
         self.stage = Stage::Live(Arc::clone(worker));
         self.places = worker.places();
+        self.one_by_one = worker.is_over_sockets();
         self.idle_since = clock::now();
     }
 
@@ -371,8 +384,7 @@ impl Lane {
             return false;
         };
         let begun = |step| matches!(step, Some(Step::Begun | Step::Done));
-        !later.into_iter().any(|later| begun(worker.page.step(later)))
-            && (self.replying == Some(call) || self.has_begun(call))
+        !later.into_iter().any(|later| begun(worker.page.step(later))) && self.is_under_way(call)
     }
 
     /// Whether this call has begun and its reply is not there. One of which the page speaks nonsense
@@ -383,6 +395,20 @@ impl Lane {
                 Some(Step::Begun) | None => true,
                 Some(Step::Done) => worker.page.reply(call).0 == ReplyAt::Socket,
                 _ => false,
+            })
+    }
+
+    /// Whether the worker is at this call, or can't be kept from it, and its reply is not there.
+    pub(super) fn is_under_way(&mut self, call: u64) -> bool {
+        self.replying == Some(call) || self.has_begun(call) || self.has_set_out(call)
+    }
+
+    /// Whether this call is on its way to a worker that can't be told that it was taken back.
+    fn has_set_out(&mut self, call: u64) -> bool {
+        self.one_by_one
+            && self.get(call).is_some()
+            && self.worker().is_some_and(|worker| {
+                worker.page.step(call) == Some(Step::Sent) && !worker.keeps(call)
             })
     }
 
@@ -400,6 +426,11 @@ impl Lane {
         self.live -= 1;
         self.live_of[sent.priority.index()] -= 1;
         self.tasks -= 1;
+        if self.one_by_one {
+            // The worker has never heard of it.
+            self.first = self.next_call();
+            self.calls.clear();
+        }
         Some(sent)
     }
 
@@ -518,7 +549,8 @@ impl Lane {
                 };
                 self.live -= 1;
                 self.live_of[sent.priority.index()] -= 1;
-                self.replying = (reply == ReplyAt::Socket).then_some(call);
+                let is_missing = reply == ReplyAt::Socket && !self.one_by_one;
+                self.replying = is_missing.then_some(call);
                 let (times, progress) = (page.times(call), page.progress(call));
                 First::Finished(Finished { call, sent, times, progress, reply, inline, after })
             }
@@ -551,10 +583,19 @@ impl Lane {
         self.usual = Some(self.usual.unwrap_or(0).max(nanos));
     }
 
-    /// All calls that are left after the worker's death, with what became of each.
-    pub(super) fn wreck(&mut self) -> Vec<(u64, Sent, bool)> {
+    /// All calls that are left after the worker's death, with what became of each. `all_read`: all
+    /// that it had said.
+    pub(super) fn wreck(&mut self, all_read: bool) -> Vec<(u64, Sent, bool)> {
         let mut left = Vec::new();
         for call in self.first..self.next_call() {
+            let doomed = self.doomed.is_some_and(|(doomed, _)| doomed == call);
+            if (doomed || !all_read)
+                && self.has_set_out(call)
+                && let Some(worker) = self.worker()
+            {
+                // Nobody will ever know whether it has begun: now it has.
+                let _ = worker.page.take(call, monotonic);
+            }
             let begun = self.worker().is_some_and(|worker| {
                 let step = worker.page.step(call);
                 !matches!(step, Some(Step::Sent | Step::Revoked | Step::Withdrawn))

@@ -15,7 +15,8 @@ use crate::process::carry;
 use crate::process::lane::{Finished, Sent, Why};
 use crate::process::logs::Logs;
 use crate::process::news::Rest;
-use crate::process::page::{ArgsAt, Page, ReplyAt};
+use crate::process::over_sockets::{self, Steps};
+use crate::process::page::{ArgsAt, Order, Page, ReplyAt};
 use crate::process::pool::{ProcessPool, note_progress, promote};
 use crate::process::ring::Ring;
 use crate::process::{errors, events};
@@ -26,6 +27,7 @@ use crate::task::AnyTask;
 use crate::task::channel::CAPACITY;
 use crate::task::owners;
 use crate::task::panic::{self, guarded};
+use crate::task::remote::Given;
 use crate::task::state::Phase;
 use crate::timer;
 use crate::wire::frame::{Frames, Message, ToParent, ToWorker};
@@ -38,8 +40,9 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     pub(super) number: u64,
     pub(super) page: Mapping<Page>,
-    /// The page's file, with the areas behind it.
-    file: OwnedFd,
+    /// The page's file, with the areas behind it. None where the page is this process's own: see
+    /// `over_sockets`.
+    file: Option<OwnedFd>,
     spared: usize,
     replies: Mutex<Area>,
     /// Replies that stand in their area, in order, and whether they are copied.
@@ -61,13 +64,24 @@ pub(super) struct Worker {
 /// What a worker process shares with its parent: the page, and the areas behind it.
 pub(super) struct Shared {
     page: Mapping<Page>,
-    file: OwnedFd,
+    file: Option<OwnedFd>,
     spared: usize,
 }
 
 impl Shared {
-    pub(super) fn new(page: Mapping<Page>, file: OwnedFd, spared: usize) -> Self {
-        Shared { page, file, spared }
+    pub(super) fn new() -> std::io::Result<Self> {
+        let spared = carry::spared();
+        let (page, file) = Mapping::create(spared)?;
+        Ok(Shared { page, file: Some(file), spared })
+    }
+
+    /// The page is this process's own.
+    pub(super) fn nothing() -> std::io::Result<Self> {
+        Ok(Shared { page: Mapping::own()?, file: None, spared: 0 })
+    }
+
+    pub(super) fn file(&self) -> Option<&OwnedFd> {
+        self.file.as_ref()
     }
 }
 
@@ -78,6 +92,8 @@ struct Out {
     data: Queue,
     /// Frames.
     control: Queue,
+    /// The worker isn't ready for calls that can't be taken back once they have set out.
+    holds_data: bool,
 }
 
 #[derive(Default)]
@@ -157,6 +173,7 @@ impl Worker {
         has_logs: bool,
     ) -> Self {
         let Shared { page, file, spared } = shared;
+        let holds_data = file.is_none();
         let (args, replies) = carry::areas(spared, false);
         Worker {
             pid: process.id(),
@@ -173,7 +190,7 @@ impl Worker {
             pidfd: Arc::clone(process.pidfd()),
             has_logs,
             read: AtomicU64::new(0),
-            out: Mutex::default(),
+            out: Mutex::new(Out { holds_data, ..Out::default() }),
             process: Mutex::new(Some(process)),
         }
     }
@@ -204,7 +221,14 @@ impl Worker {
         Process::has_ended(&self.pidfd, true);
         // Under the lock: nobody may signal a number that is given anew.
         let mut process = self.process.lock();
-        let overflow = || self.page.overflow.load(Ordering::Acquire) != 0;
+        let overflow = || match self.file {
+            Some(_) => self.page.overflow.load(Ordering::Acquire) != 0,
+            // It writes nothing else there.
+            None => {
+                let read = link::read_into(&self.control, &mut Vec::with_capacity(1), false);
+                matches!(read, Ok(Got::Bytes(_)))
+            }
+        };
         process.take().map_or(DeathCause::Other("it is gone".into()), |p| p.bury(overflow))
     }
 
@@ -225,7 +249,7 @@ impl Worker {
 
     /// Whether the area of arguments can be used up to `end`.
     pub(super) fn reaches(&self, end: usize) -> bool {
-        self.args.lock().reach(&self.file, end).is_ok()
+        self.file.as_ref().is_some_and(|file| self.args.lock().reach(file, end).is_ok())
     }
 
     /// Puts arguments into their area.
@@ -256,6 +280,44 @@ impl Worker {
         }
     }
 
+    /// Whether it shares no page, and calls go over the data socket.
+    pub(super) fn is_over_sockets(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Leaves a call for the data socket; see [`nudge`](Self::nudge).
+    pub(super) fn post_call(&self, call: u64, order: &Order, name: &str, args: Given<'_>) {
+        /// Arguments up to here are copied, and written together with the rest.
+        const SMALL: usize = 4096;
+        let mut bytes = Vec::new();
+        over_sockets::frame_of(call, order).write(&mut bytes);
+        bytes.extend_from_slice(name.as_bytes());
+        let more = if args.len() <= SMALL {
+            bytes.extend_from_slice(&args);
+            None
+        } else {
+            Some(args.shared())
+        };
+        let pieces = std::iter::once(Arc::new(bytes)).chain(more).enumerate();
+        self.out.lock().data.pieces.extend(pieces.map(|(index, bytes)| Piece {
+            bytes,
+            to: None,
+            of: call,
+            begins: index == 0,
+        }));
+    }
+
+    /// Whether nothing of a call left for the data socket has set out.
+    pub(super) fn keeps(&self, call: u64) -> bool {
+        self.out.lock().data.is_whole(call)
+    }
+
+    /// The worker is ready: calls set out.
+    fn release(&self) {
+        self.out.lock().holds_data = false;
+        self.flush_or_ring();
+    }
+
     /// Gives the memory of arguments back, of which so much was used.
     pub(super) fn forget_args(&self, used: usize) {
         self.args.lock().forget(used);
@@ -275,7 +337,8 @@ impl Worker {
     fn copy_reply(&self, call: u64, at: usize, len: usize) -> std::io::Result<Vec<u8>> {
         let bytes = {
             let mut replies = self.replies.lock();
-            replies.reach(&self.file, at + len)?;
+            let file = self.file.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
+            replies.reach(file, at + len)?;
             replies.copy(at, len)
         };
         // Others may have copied later ones; the worker hears of them in order.
@@ -296,7 +359,7 @@ impl Worker {
         // Under the lock: nobody writes meanwhile.
         let mut out = self.out.lock();
         if !out.data.is_whole(call) {
-            return self.page.revoke(call);
+            return !self.is_over_sockets() && self.page.revoke(call);
         }
         let withdrawn = self.page.withdraw(call);
         if withdrawn {
@@ -357,13 +420,15 @@ impl Worker {
             if !out.control.is_empty() {
                 out.control.write(&self.control, &self.args);
             }
-            if !out.data.is_empty() && out.data.write(&self.data, &self.args) {
+            let sends = !out.holds_data;
+            if sends && !out.data.is_empty() && out.data.write(&self.data, &self.args) {
                 MutexGuard::bump(&mut out);
                 continue;
             }
-            let wanted =
-                Wanted { data_room: !out.data.is_empty(), control_room: !out.control.is_empty() };
-            return wanted;
+            return Wanted {
+                data_room: sends && !out.data.is_empty(),
+                control_room: !out.control.is_empty(),
+            };
         }
     }
 
@@ -389,6 +454,7 @@ enum Broken {
 }
 
 const UNASKED: Broken = Broken::Rubbish("a reply that no call asked for");
+const OUT_OF_TURN: Broken = Broken::Rubbish("a step of a call that is not at it");
 
 /// One worker process, from its link thread.
 struct Link<'a> {
@@ -404,6 +470,10 @@ struct Link<'a> {
     logs: Option<Logs>,
     /// The page makes no sense.
     spoiled: bool,
+    /// Where the page is our own: what keeps it in step.
+    steps: Option<Steps>,
+    /// What the worker says after something was not understood is not read.
+    deaf: bool,
 }
 
 /// Listens to one worker process until it has ended, and buries it.
@@ -420,6 +490,8 @@ pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: O
         refused: None,
         logs,
         spoiled: false,
+        steps: worker.is_over_sockets().then(Steps::default),
+        deaf: false,
     };
     if !wanted {
         worker.kill();
@@ -542,8 +614,17 @@ impl Link<'_> {
             _ => Ok(()),
         });
         self.frames = frames;
+        self.deaf |= result.is_err();
         self.settle_ready();
         result
+    }
+
+    /// Does what the worker says of a call in our own page.
+    fn step(&mut self, does: impl FnOnce(&mut Steps, &Page) -> bool) -> Result<(), Broken> {
+        let Some(steps) = self.steps.as_mut().filter(|_| self.proven) else {
+            return Err(OUT_OF_TURN);
+        };
+        if does(steps, &self.worker.page) { Ok(()) } else { Err(OUT_OF_TURN) }
     }
 
     fn take_frame(&mut self, frame: ToParent<'_>) -> Result<(), Broken> {
@@ -554,9 +635,24 @@ impl Link<'_> {
             ToParent::Ready { .. } => {
                 self.proven = true;
                 self.pool.proven(self.lane);
+                self.worker.release();
             }
             ToParent::Refused { reason } => self.refused = Some(reason.to_owned()),
+            ToParent::Begun { call, at } => {
+                self.step(|steps, page| steps.begun(page, call, at))?;
+            }
+            ToParent::Progress { call, done, total } => {
+                self.step(|steps, page| steps.progressed(page, call, done, total))?;
+            }
+            ToParent::Ended { call, at } => {
+                self.step(|steps, page| steps.ended(page, call, at))?;
+            }
             ToParent::Reply { call, ok, bytes } => {
+                if let Some(steps) = &mut self.steps
+                    && !steps.replied(&self.worker.page, call)
+                {
+                    return Err(UNASKED);
+                }
                 // Else it stays, and ends with the worker.
                 match if self.is_asked(call) { self.finished.pop_front() } else { None } {
                     Some(done) => {
@@ -602,6 +698,9 @@ impl Link<'_> {
 
     /// Whether the next reply on the socket is this call's.
     fn is_asked(&mut self, call: u64) -> bool {
+        if self.steps.as_ref().is_some_and(|steps| steps.awaits(call)) {
+            return true;
+        }
         let asked = |link: &Self| {
             let next = link.finished.front();
             next.is_some_and(|done| done.call == call && done.reply == ReplyAt::Socket)
@@ -660,6 +759,7 @@ impl Link<'_> {
         if let Some(logs) = &mut self.logs {
             logs.end(self.worker.pid);
         }
+        let all_read = matches!(why, Broken::Gone) && !self.deaf;
         match why {
             Broken::Gone => {}
             Broken::Rubbish(what) => {
@@ -681,7 +781,7 @@ impl Link<'_> {
             Some(reason) => reason.clone(),
             None => format!("it ended before it was ready: {cause}"),
         });
-        let leavings = self.pool.lost(self.lane, never_served.as_deref());
+        let leavings = self.pool.lost(self.lane, never_served.as_deref(), all_read);
         // A stop returns when these tasks have ended, too.
         let _settled = Settled(self.pool);
         let in_order = cause == DeathCause::Exit(0) && leavings.was_closing;

@@ -12,6 +12,7 @@
 //! | the worker's side | `child` |
 //! | the page both share: who has a call | `page` |
 //! | what is too large for the page | `carry`, `ring` |
+//! | without a shared page, where the system has none | `over_sockets` |
 //! | how long either side looks there before it sleeps | `look` |
 //! | what crosses: frames (in `wire`), errors, tracing events | `errors`, `events` |
 //! | what workers print, line by line | `logs` |
@@ -56,6 +57,7 @@ mod link;
 mod logs;
 mod look;
 mod news;
+mod over_sockets;
 mod page;
 mod pool;
 mod ring;

@@ -145,6 +145,10 @@ impl ProcessPool {
             let Some(worker) = inner.worker_of(lane, call) else {
                 return state.read().is_ended();
             };
+            if worker.is_over_sockets() {
+                // Only its link sees what becomes of the call.
+                return false;
+            }
             (lane, call, worker)
         };
         let window = self.look.load(Ordering::Relaxed);
@@ -290,11 +294,16 @@ impl ProcessPool {
     }
 
     /// A worker process has ended. What it leaves: calls that had begun, and for what it was killed.
-    /// `never_served` says why, if it had not come to serve.
-    pub(super) fn lost(&self, index: usize, never_served: Option<&str>) -> Leavings {
+    /// `never_served` says why, if it had not come to serve; `all_read`: all that it had said.
+    pub(super) fn lost(
+        &self,
+        index: usize,
+        never_served: Option<&str>,
+        all_read: bool,
+    ) -> Leavings {
         let (leavings, failures, told) = self.with(|inner, deeds| {
             inner.settling += 1;
-            let left = inner.lanes[index].wreck();
+            let left = inner.lanes[index].wreck(all_read);
             inner.settle_slot(index);
             let lane = &mut inner.lanes[index];
             let doomed = lane.doomed.take();

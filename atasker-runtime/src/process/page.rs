@@ -466,13 +466,25 @@ impl Page {
     /// The call is done, at the time that is returned. `inline` is the reply where it stands in the
     /// slot; `after` is how many frames were written before.
     pub(super) fn finish(&self, call: u64, at: ReplyAt, inline: &[u8], after: u64) -> u64 {
+        self.finish_at(call, at, inline, after, link::monotonic)
+    }
+
+    /// The same, at a time that `now` tells.
+    pub(super) fn finish_at(
+        &self,
+        call: u64,
+        at: ReplyAt,
+        inline: &[u8],
+        after: u64,
+        now: impl FnOnce() -> u64,
+    ) -> u64 {
         let slot = self.slot(call);
         slot.put(0, inline);
         let (reply, reply_at) = at.encode();
         slot.line.reply.store(reply, Ordering::Relaxed);
         slot.line.reply_at.store(reply_at, Ordering::Relaxed);
         slot.line.after.store(after, Ordering::Relaxed);
-        let now = link::monotonic();
+        let now = now();
         slot.line.ended.store(now, Ordering::Relaxed);
         // A swap, for what follows (see `parent_waits_for`) must not be seen before it.
         slot.state.swap(word(call, Step::Done), Ordering::SeqCst);

@@ -394,10 +394,12 @@ impl Place for ProcessPool {
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
         task.header().state.ask_kill();
         self.with(|inner, deeds| {
-            if let Some((lane, call)) = inner.under_way(&**task) {
+            let there = inner.lane_of(&**task);
+            let sent = there.filter(|(lane, call)| inner.lanes[*lane].is_under_way(*call));
+            if let Some((lane, call)) = inner.under_way(&**task).or(sent) {
                 inner.doom(lane, call, Why::Kill, deeds);
                 inner.fill(deeds, self);
-            } else if let Some((lane, _)) = inner.lane_of(&**task)
+            } else if let Some((lane, _)) = there
                 && let Some(worker) = inner.lanes[lane].worker()
             {
                 // It is over, or never will be, should the worker have spoiled what both share.

@@ -8,15 +8,15 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use parking_lot::Mutex;
 
 use crate::error::with_advice;
-use crate::process::carry;
 use crate::process::config::{MpPoolConfig, WorkerStdio};
 use crate::process::events;
-use crate::process::link::{self, Worker};
+use crate::process::link::{self, Shared, Worker};
 use crate::process::logs::Logs;
+use crate::process::over_sockets;
 use crate::process::pool::ProcessPool;
 use crate::registry::fingerprint;
 use crate::sys::reap::{self, Output};
-use crate::sys::{entry, link as sys_link, mapping::Mapping, worker};
+use crate::sys::{entry, link as sys_link, worker};
 use crate::task::panic::{self, guarded};
 use crate::wire::frame::{Message, Setup, ToWorker};
 
@@ -72,10 +72,10 @@ fn start(request: Request) -> io::Result<()> {
     let (data, theirs) = sys_link::pair()?;
     let (control, their_control) = sys_link::pair()?;
     let bell = sys_link::bell()?;
-    let spared = carry::spared();
-    let (page, page_fd) = Mapping::create(spared)?;
+    let shared = if over_sockets::is_wanted(&config) { Shared::nothing() } else { Shared::new() }?;
     // Before the process is there: the kernel keeps it for the worker, who need not be waited for.
-    sys_link::send_fds(&data, [&their_control, &page_fd, &bell])?;
+    let fds = [&their_control, &bell].into_iter().chain(shared.file());
+    sys_link::send_fds(&data, &fds.collect::<Vec<_>>())?;
     let (output, logs) = match config.stdio {
         WorkerStdio::Inherit => (Output::Inherit, None),
         WorkerStdio::Null => (Output::Null, None),
@@ -107,7 +107,6 @@ fn start(request: Request) -> io::Result<()> {
     let process = reap::start_copy(&name, theirs, env, output)?;
     drop(their_control);
 
-    let shared = link::Shared::new(page, page_fd, spared);
     let has_logs = logs.is_some();
     let worker = Arc::new(Worker::new(number, process, shared, data, control, bell, has_logs));
     worker.post(hello);

@@ -66,12 +66,18 @@ pub(crate) fn write_pipe(pipe: impl AsFd, bytes: &[u8]) {
     let _ = retry(|| rustix::io::write(&pipe, bytes));
 }
 
-/// How many descriptors a new worker is sent.
-pub(crate) const PARCEL: usize = 3;
+/// Ends the reading here, of what has not come yet: whoever waits for it goes on.
+pub(crate) fn stop_reading(socket: impl AsFd) {
+    // It may be closed already.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Read);
+}
+
+/// The most descriptors that a new worker is sent.
+const PARCEL: usize = 3;
 
 /// Sends descriptors, with one byte to carry them.
-pub(crate) fn send_fds(socket: impl AsFd, fds: [&OwnedFd; PARCEL]) -> io::Result<()> {
-    let fds = fds.map(AsFd::as_fd);
+pub(crate) fn send_fds(socket: impl AsFd, fds: &[&OwnedFd]) -> io::Result<()> {
+    let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PARCEL))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
@@ -80,7 +86,7 @@ pub(crate) fn send_fds(socket: impl AsFd, fds: [&OwnedFd; PARCEL]) -> io::Result
 }
 
 /// Receives them.
-pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<[OwnedFd; PARCEL]> {
+pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0u8; 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PARCEL))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -99,7 +105,7 @@ pub(crate) fn recv_fds(socket: impl AsFd) -> io::Result<[OwnedFd; PARCEL]> {
     if got.flags.contains(ReturnFlags::CTRUNC) {
         return Err(Errno::MFILE.into());
     }
-    fds.try_into().map_err(|_| io::Error::other("the descriptors did not arrive"))
+    Ok(fds)
 }
 
 fn retry<T>(mut f: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
@@ -163,6 +169,13 @@ pub(crate) fn wait_for_bytes(socket: &OwnedFd, ends: Option<&OwnedFd>) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN), ends];
     // On an error, which is an interruption or a lack of memory, the reader waits by itself.
     rustix::event::poll(&mut fds, None).is_err() || !fds[1].revents().contains(PollFlags::IN)
+}
+
+/// Whether there is something to read within such a time.
+pub(crate) fn has_bytes(socket: impl AsFd, within: Duration) -> bool {
+    let within = Timespec { tv_sec: within.as_secs() as _, tv_nsec: within.subsec_nanos() as _ };
+    let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+    rustix::event::poll(&mut fds, Some(&within)).is_ok_and(|count| count > 0)
 }
 
 /// Appends exactly `count` bytes to `buffer`, waiting for them. False: the other end is gone.
@@ -271,6 +284,17 @@ pub(crate) fn sleep_on(word: &AtomicU32, value: u32, most: Option<Duration>) -> 
 /// Wakes who sleeps on `word`.
 pub(crate) fn wake_on(word: &AtomicU32) {
     let _ = futex::wake(word, futex::Flags::empty(), 1);
+}
+
+/// Whether one can sleep on words in shared memory here.
+pub(crate) fn try_sleep(word: &AtomicU32, other_value: u32) -> io::Result<()> {
+    let flags = futex::Flags::empty();
+    futex::wake(word, flags, 1)?;
+    match futex::wait(word, flags, other_value, None) {
+        // It has another value: nobody sleeps.
+        Ok(()) | Err(Errno::AGAIN) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Nanoseconds of the monotonic clock, which all processes of a machine share.

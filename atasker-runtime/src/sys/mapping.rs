@@ -6,10 +6,13 @@ use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::process::Resource;
+
+use crate::sys::link;
 
 /// A layout that both processes may read and write at any time.
 ///
@@ -43,9 +46,17 @@ impl<T: Shared> Mapping<T> {
         let Some(more) = length.checked_sub(Self::LENGTH) else {
             return Err(io::Error::other("the shared page has another size"));
         };
-        let mapping = Self::map(fd)?;
-        mapping.bytes.keep_from_forks()?;
-        Ok((mapping, more))
+        Ok((Self::map(fd)?, more))
+    }
+
+    /// A `T` in memory of this process alone.
+    pub(crate) fn own() -> io::Result<Self> {
+        Ok(Mapping { bytes: Pages::own(Self::LENGTH)?, _maps: PhantomData })
+    }
+
+    /// The copies of this process that a fork makes don't have it.
+    pub(crate) fn keep_from_forks(&self) -> io::Result<()> {
+        self.bytes.keep_from_forks()
     }
 
     /// Of the file, so much; the areas begin behind it.
@@ -83,6 +94,17 @@ impl Pages {
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
         let address = unsafe {
             rustix::mm::mmap(std::ptr::null_mut(), length, access, MapFlags::SHARED, fd, offset)?
+        };
+        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Pages { address, length })
+    }
+
+    /// Memory that is no file's.
+    fn own(length: usize) -> io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        let address = unsafe {
+            rustix::mm::mmap_anonymous(std::ptr::null_mut(), length, access, MapFlags::PRIVATE)?
         };
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Pages { address, length })
@@ -210,4 +232,35 @@ impl Area {
 pub(crate) fn is_unlimited(bytes: u64) -> bool {
     let limit = |resource| rustix::process::getrlimit(resource).current;
     limit(Resource::As).is_none() && limit(Resource::Fsize).is_none_or(|most| most > bytes)
+}
+
+/// Whether a file of so many bytes can be made: to try it where it can't would end the program.
+pub(crate) fn is_allowed(bytes: u64) -> bool {
+    let limit = rustix::process::getrlimit(Resource::Fsize).current;
+    limit.is_none_or(|most| most >= bytes)
+}
+
+/// What [`try_sharing`] shares.
+#[repr(C)]
+struct Trial(AtomicU32);
+
+// SAFETY: only an atomic, by repr(C); all zero is a value.
+unsafe impl Shared for Trial {}
+
+/// Tries all that a page shared with another process needs; the error says what is denied.
+pub(crate) fn try_sharing() -> io::Result<()> {
+    let (ours, fd) = Mapping::<Trial>::create(0)?;
+    let (theirs, _) = Mapping::<Trial>::open(&fd)?;
+    ours.0.store(1, Ordering::SeqCst);
+    if theirs.0.load(Ordering::SeqCst) != 1 {
+        return Err(io::Error::other("two mappings of a file differ"));
+    }
+    link::try_sleep(&theirs.0, 0)
+}
+
+/// Whether there was too little of something, which says nothing about what is possible.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR))
 }

@@ -6,11 +6,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 /// Where the handler leaves its mark.
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// A socket that it writes a byte to, where nobody else sees its mark; -1 for none.
+static TOLD: AtomicI32 = AtomicI32::new(-1);
 
 thread_local! {
     /// The addresses that mean an overflow of this thread's stack. Constant and without a
@@ -44,8 +48,9 @@ impl Drop for Alternate {
     }
 }
 
-/// Installs the handler. `mark` becomes 1 at an overflow.
-pub(crate) fn install(mark: &'static AtomicU32) {
+/// Installs the handler. At an overflow `mark` becomes 1, and a byte is written to `told`.
+pub(crate) fn install(mark: &'static AtomicU32, told: Option<RawFd>) {
+    TOLD.store(told.unwrap_or(-1), Ordering::Relaxed);
     MARK.store(ptr::from_ref(mark).cast_mut(), Ordering::Release);
     for signal in [libc::SIGSEGV, libc::SIGBUS] {
         // SAFETY: all zero is a valid `sigaction`; the handler keeps to what handlers may do.
@@ -108,6 +113,12 @@ unsafe extern "C" fn handler(
     if !mark.is_null() {
         // SAFETY: it came from a reference that is valid for ever.
         unsafe { (*mark).store(1, Ordering::Release) };
+    }
+    let told = TOLD.load(Ordering::Relaxed);
+    if told >= 0 {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `send` may be called in a handler, on any number; the byte is static.
+        unsafe { libc::send(told, b"O".as_ptr().cast(), 1, flags) };
     }
     let words = b"\natasker: a task has overflowed its stack\n";
     // SAFETY: `write`, `signal` and `abort` may be called in a handler; the text is static.

@@ -45,9 +45,15 @@ pub(crate) enum ToParent<'a> {
         file: &'a str,
         line: u32,
     },
+    /// A call has begun: where no page is shared.
+    Begun { call: u64, at: u64 },
+    /// How far a task is: where no page is shared.
+    Progress { call: u64, done: u64, total: u64 },
+    /// A call has ended, and its reply follows: where no page is shared.
+    Ended { call: u64, at: u64 },
 }
 
-/// From the parent to its worker, apart from the calls themselves.
+/// From the parent to its worker, apart from the calls themselves where a page is shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToWorker<'a> {
     /// The first frame: who the worker is.
@@ -60,6 +66,21 @@ pub(crate) enum ToWorker<'a> {
     Taken { call: u64, count: u64 },
     /// Nothing more will come: end.
     Shutdown,
+    /// A call, whose name and arguments follow as they are: on the data socket.
+    Call(Head),
+}
+
+/// What a call is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) call: u64,
+    pub(crate) function: u32,
+    pub(crate) id: (u64, u64),
+    pub(crate) attempt: u32,
+    pub(crate) priority: u8,
+    pub(crate) linked: bool,
+    pub(crate) name_len: u64,
+    pub(crate) args_len: u64,
 }
 
 /// What a worker is told at its start.
@@ -219,6 +240,11 @@ impl<'a> Message<'a> for ToParent<'a> {
                     .text_of(file, TEXT)
                     .u32(*line)
             }
+            ToParent::Begun { call, at } => Writer::new(to, 8).u64(*call).u64(*at),
+            ToParent::Progress { call, done, total } => {
+                Writer::new(to, 9).u64(*call).u64(*done).u64(*total)
+            }
+            ToParent::Ended { call, at } => Writer::new(to, 10).u64(*call).u64(*at),
         }
         .end();
     }
@@ -251,6 +277,13 @@ impl<'a> Message<'a> for ToParent<'a> {
                 file: fields.text()?,
                 line: fields.u32()?,
             },
+            8 => ToParent::Begun { call: fields.u64()?, at: fields.u64()? },
+            9 => ToParent::Progress {
+                call: fields.u64()?,
+                done: fields.u64()?,
+                total: fields.u64()?,
+            },
+            10 => ToParent::Ended { call: fields.u64()?, at: fields.u64()? },
             _ => return Err(Malformed("an unknown kind of frame")),
         })
     }
@@ -279,6 +312,16 @@ impl<'a> Message<'a> for ToWorker<'a> {
             ToWorker::Message { call, bytes } => Writer::new(to, 3).u64(*call).bytes(bytes),
             ToWorker::Taken { call, count } => Writer::new(to, 4).u64(*call).u64(*count),
             ToWorker::Shutdown => Writer::new(to, 5),
+            ToWorker::Call(head) => Writer::new(to, 6)
+                .u64(head.call)
+                .u32(head.function)
+                .u64(head.id.0)
+                .u64(head.id.1)
+                .u32(head.attempt)
+                .u8(head.priority)
+                .u8(u8::from(head.linked))
+                .u64(head.name_len)
+                .u64(head.args_len),
         }
         .end();
     }
@@ -311,6 +354,16 @@ impl<'a> Message<'a> for ToWorker<'a> {
             3 => ToWorker::Message { call: fields.u64()?, bytes: fields.bytes()? },
             4 => ToWorker::Taken { call: fields.u64()?, count: fields.u64()? },
             5 => ToWorker::Shutdown,
+            6 => ToWorker::Call(Head {
+                call: fields.u64()?,
+                function: fields.u32()?,
+                id: (fields.u64()?, fields.u64()?),
+                attempt: fields.u32()?,
+                priority: fields.u8()?,
+                linked: fields.u8()? == 1,
+                name_len: fields.u64()?,
+                args_len: fields.u64()?,
+            }),
             _ => return Err(Malformed("an unknown kind of frame")),
         })
     }
@@ -392,6 +445,13 @@ impl Frames {
 }
 
 impl Frames {
+    /// Takes bytes out that follow a frame and are none: `count` at most, of those that are here.
+    pub(crate) fn raw(&mut self, count: usize) -> &[u8] {
+        let start = self.start;
+        self.start = start.saturating_add(count).min(self.buffer.len());
+        &self.buffer[start..self.start]
+    }
+
     /// The call of the [`ToParent::Reply`] that comes next, if it has begun to come.
     pub(crate) fn reply_coming(&self) -> Option<u64> {
         let head = self.buffer.get(self.start + PREFIX..)?;
@@ -529,6 +589,19 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_frame_is_taken_out_as_it_is() {
+        let mut frames = Frames::new();
+        ToWorker::Shutdown.write(frames.room());
+        feed(&mut frames, b"argu");
+        assert_eq!(frames.next::<ToWorker<'_>>(), Ok(Some(ToWorker::Shutdown)));
+        assert_eq!(frames.raw(3), b"arg");
+        assert_eq!(frames.raw(usize::MAX), b"u");
+        assert_eq!(frames.raw(1), b"");
+        ToWorker::Stop { call: 1 }.write(frames.room());
+        assert_eq!(frames.next::<ToWorker<'_>>(), Ok(Some(ToWorker::Stop { call: 1 })));
+    }
+
+    #[test]
     fn a_text_that_is_too_long_is_cut_off() {
         let text = "é".repeat(TEXT);
         let mut frames = Frames::new();
@@ -586,7 +659,7 @@ mod tests {
 
     /// A frame to the parent, or to a worker.
     fn frame(to_parent: bool) -> impl Strategy<Value = Vec<u8>> {
-        let fields = (any::<(u64, u64, u32, u8)>(), text(), text(), bulk(), 0..7u8);
+        let fields = (any::<(u64, u64, u32, u8)>(), text(), text(), bulk(), 0..10u8);
         fields.prop_map(move |((call, count, line, level), text, other, bulk, kind)| {
             let mut bytes = Vec::new();
             let some = (level & 1 != 0).then_some(count);
@@ -599,6 +672,11 @@ mod tests {
                 (true, 3) => ToParent::Message { call, bytes: &bulk }.write(&mut bytes),
                 (true, 4) => ToParent::Taken { call, count }.write(&mut bytes),
                 (true, 5) => ToParent::Said { call, text: &text }.write(&mut bytes),
+                (true, 6) => ToParent::Begun { call, at: count }.write(&mut bytes),
+                (true, 7) => ToParent::Ended { call, at: count }.write(&mut bytes),
+                (true, 8) => {
+                    ToParent::Progress { call, done: count, total: call }.write(&mut bytes)
+                }
                 (true, _) => {
                     let (target, message, fields, file) = (&*text, &*other, &*text, &*other);
                     ToParent::Event { call, level, target, message, fields, file, line }
@@ -620,7 +698,18 @@ mod tests {
                 (false, 2) => ToWorker::Stop { call }.write(&mut bytes),
                 (false, 3) => ToWorker::Message { call, bytes: &bulk }.write(&mut bytes),
                 (false, 4) => ToWorker::Taken { call, count }.write(&mut bytes),
-                (false, _) => ToWorker::Shutdown.write(&mut bytes),
+                (false, 5) => ToWorker::Shutdown.write(&mut bytes),
+                (false, _) => ToWorker::Call(Head {
+                    call,
+                    function: line,
+                    id: (count, call),
+                    attempt: line,
+                    priority: level,
+                    linked: some.is_some(),
+                    name_len: count,
+                    args_len: call,
+                })
+                .write(&mut bytes),
             }
             bytes
         })
@@ -653,7 +742,7 @@ mod tests {
         /// A length and a kind that make sense, and any bytes after them.
         #[test]
         fn any_fields_give_an_answer(
-            kind in 0..9u8,
+            kind in 0..12u8,
             fields in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..200),
             pieces in pieces(),
         ) {
@@ -705,7 +794,7 @@ mod tests {
 
         #[test]
         fn a_length_beyond_reason_is_an_error_or_waits(
-            length: u64, kind in 0..9u8, bytes in prop::collection::vec(any::<u8>(), 0..100),
+            length: u64, kind in 0..12u8, bytes in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let mut wire = length.to_le_bytes().to_vec();
             wire.push(kind);
