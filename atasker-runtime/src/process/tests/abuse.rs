@@ -73,6 +73,33 @@ remote!(close_entry, closes, |_ctx: () => (), which: Option<usize>| -> u32 {
     }
     7
 });
+remote!(turn_entry, out_of_turn, |_ctx: () => (), what: String| -> () {
+    let call = crate::process::child::current_call();
+    let (begun, ended) = (|call| ToParent::Begun { call, at: 1 }, ToParent::Ended { call, at: 1 });
+    let progress = |call| ToParent::Progress { call, done: 1, total: 1 };
+    let reply = |call| ToParent::Reply { call, ok: true, bytes: &[0; 3000] };
+    let frames = match &*what {
+        "begun again" => vec![begun(call)],
+        "the next begun" => vec![begun(call + 1)],
+        "ended twice" => vec![ended.clone(), ended],
+        "another ended" => vec![ToParent::Ended { call: call + 256, at: 1 }],
+        "progress after the end" => vec![ended, progress(call)],
+        "another's progress" => vec![progress(call + 1)],
+        "a reply before the end" | "half of a reply" => vec![reply(call)],
+        _ => vec![ended, reply(call + 1)],
+    };
+    let mut bytes = Vec::new();
+    frames.iter().for_each(|frame| frame.write(&mut bytes));
+    if what == "half of a reply" {
+        let end = written(&ToParent::Ended { call, at: 1 });
+        crate::process::child::tell_raw(&[&end[..], &bytes[..bytes.len() / 2]].concat());
+        std::process::abort();
+    }
+    crate::process::child::tell_raw(&bytes);
+    loop {
+        std::thread::park();
+    }
+});
 remote!(bomb_entry, bombs, |_ctx: () => (), n: u64| -> Bomb { Bomb(n) });
 
 /// Its destructor panics, in the parent only.
@@ -153,20 +180,22 @@ fn rubbish_on_the_data_socket_costs_its_worker() {
     let there = other.recv().unwrap();
     const NONE: u64 = 1 << 40;
     let number = |n: u64| n.to_le_bytes();
-    let cases: [(&str, Vec<u8>, Vec<u8>); 15] = [
+    let cases: [(&str, Vec<u8>, Vec<u8>); 16] = [
         ("an empty frame", vec![0; 8], vec![]),
         ("an empty frame", vec![], vec![0; 4096]),
         ("length of a frame", vec![0xff; 64], vec![]),
         ("length of a frame", framed(1 << 41, 3, &[]), vec![]),
         ("length of a frame", framed(1 << 21, 5, &[]), vec![]),
         ("length of a frame", framed(1 << 30, 7, &[]), vec![]),
-        ("unknown kind", framed(1, 9, &[]), vec![]),
+        ("unknown kind", framed(1, 99, &[]), vec![]),
         ("cut off", framed(9, 5, &[&number(1)]), vec![]),
         ("cut off", framed(18, 4, &[&number(1), &number(2), &[1]]), vec![]),
         ("too long", framed(18, 5, &[&number(1), &number(2), &[1]]), vec![]),
         ("not UTF-8", framed(18, 6, &[&number(1), &number(1), &[0xff]]), vec![]),
         ("at the start, once more", written(&ToParent::Ready { pid: 1 }), vec![]),
         ("at the start, once more", written(&ToParent::Refused { reason: "no" }), vec![]),
+        // These are for where no page is shared.
+        ("a step of a call", written(&ToParent::Begun { call: NONE, at: 1 }), vec![]),
         (
             "a reply that no call asked for",
             written(&ToParent::Reply { call: NONE, ok: true, bytes: b"x" }),
@@ -193,6 +222,33 @@ fn rubbish_on_the_data_socket_costs_its_worker() {
     assert!(!is_gone(there));
     other.stop();
     assert_eq!(within(other).unwrap(), "stopped");
+}
+
+/// Where no page is shared, the worker says by frames how far a call is.
+#[test]
+fn steps_out_of_turn_cost_the_worker() {
+    let sup = pool(MpPoolConfig::new(1).__over_sockets(true));
+    let cases = [
+        ("begun again", "a step of a call that is not at it"),
+        ("the next begun", "a step of a call that is not at it"),
+        ("ended twice", "a step of a call that is not at it"),
+        ("another ended", "a step of a call that is not at it"),
+        ("progress after the end", "a step of a call that is not at it"),
+        ("another's progress", "a step of a call that is not at it"),
+        ("a reply before the end", "a reply that no call asked for"),
+        ("another's reply", "a reply that no call asked for"),
+        ("half of a reply", "SIGABRT (6)"),
+    ];
+    let count = cases.len() as u64;
+    for (what, wanted) in cases {
+        let task = out_of_turn(what.into()).supervisor(&sup).start();
+        let next = add((1, 1)).supervisor(&sup).start();
+        let error = within(task).unwrap_err();
+        assert!(error.is_worker_died(), "{what}: {error}");
+        assert!(error.to_string().contains(wanted), "{what}: {error}");
+        assert_eq!(within(next).unwrap(), 2, "{what}");
+    }
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, count);
 }
 
 /// Frames that are as they should be, and no end of them.

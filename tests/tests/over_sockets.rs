@@ -1,0 +1,803 @@
+//! Does all hold for worker processes that share no memory with the program, as it does for those that
+//! do? What differs is said in `process/over_sockets.rs` of the runtime.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use atasker::{
+    MpPoolConfig, Overflow, Priority, StopOptions, Supervisor, Task, TaskContext, TaskError,
+    TaskStatus, WorkerStdio, background_task, worker_data,
+};
+use atasker_tests::processes::{Process, cpu_time, descriptors, mappings, rerun, signal, stop};
+use atasker_tests::{FAR, Watchdog, eventually};
+
+fn config(workers: usize) -> MpPoolConfig {
+    MpPoolConfig::new(workers).__over_sockets(true)
+}
+
+fn with(config: MpPoolConfig) -> Supervisor {
+    Supervisor::builder().id("sockets").mp_pool(config).build()
+}
+
+fn workers(sup: &Supervisor) -> Vec<u32> {
+    sup.info().mp_pool.unwrap().workers.iter().map(|worker| worker.pid).collect()
+}
+
+fn restarts(sup: &Supervisor) -> u64 {
+    sup.info().mp_pool.unwrap().restarts
+}
+
+#[background_task(tt = "mp")]
+fn pid() -> u32 {
+    std::process::id()
+}
+
+#[background_task(tt = "mp")]
+fn echo(bytes: Vec<u8>) -> Vec<u8> {
+    bytes
+}
+
+#[background_task(tt = "mp")]
+fn length(bytes: &[u8]) -> (usize, u32) {
+    (bytes.len(), std::process::id())
+}
+
+#[background_task(tt = "mp")]
+fn until_stopped(ctx: &TaskContext<(), u32>) -> u32 {
+    ctx.send(std::process::id()).unwrap();
+    while !ctx.wait_stop(FAR) {}
+    std::process::id()
+}
+
+#[background_task(tt = "mp")]
+fn spins(ctx: &TaskContext<(), u32>) {
+    ctx.send(std::process::id()).unwrap();
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[background_task(tt = "mp")]
+fn fails(how: &str) -> Result<u32, String> {
+    match how {
+        "exit" => std::process::exit(3),
+        "abort" => std::process::abort(),
+        // SAFETY: none; the point is that this process ends here.
+        "segv" => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
+        "overflow" => {
+            std::hint::black_box(down(std::hint::black_box(0)));
+        }
+        "kill" => signal(std::process::id(), libc::SIGKILL),
+        "panic" => panic!("asked to panic"),
+        _ => return Err(how.to_owned()),
+    }
+    Ok(0)
+}
+
+/// Uses the stack up.
+fn down(n: u64) -> u64 {
+    let room = std::hint::black_box([n; 512]);
+    if n == u64::MAX { 0 } else { down(n + 1) + room[(n % 512) as usize] }
+}
+
+/// Has begun when this returns: where it runs.
+fn occupy(sup: &Supervisor) -> (Task<u32, (), u32>, u32) {
+    let task = until_stopped::builder().supervisor(sup).start();
+    let pid = task.recv().unwrap();
+    (task, pid)
+}
+
+fn run_pid(sup: &Supervisor) -> u32 {
+    pid::builder().supervisor(sup).start().join().unwrap()
+}
+
+/// A file of this test's own.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("atasker-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        Scratch(path)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn note(path: &Path, what: &str) {
+    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+    file.write_all(format!("{what}\n").as_bytes()).unwrap();
+}
+
+#[background_task(tt = "mp")]
+fn notes(path: &Path, what: &str) -> u32 {
+    note(path, what);
+    std::process::id()
+}
+
+/// Whether this process shares memory with a worker process.
+fn shares(maps: &[String]) -> bool {
+    maps.iter().any(|line| line.contains("memfd:atasker"))
+}
+
+#[background_task(tt = "mp")]
+fn shares_there() -> bool {
+    shares(&mappings())
+}
+
+#[test]
+fn results_of_all_sizes_come_back() {
+    let _watchdog = Watchdog::new("results of all sizes", FAR);
+    let sup = with(config(2));
+    let sizes = [0, 1, 30, 250, 255, 256, 257, 4000, 4096, 5000, 1 << 16, (1 << 16) + 1, 1 << 20];
+    for size in sizes.into_iter().chain([9 << 20]) {
+        let bytes: Vec<u8> = (0..size).map(|n: usize| (n * 7 % 251) as u8).collect();
+        let back = echo::builder(bytes.clone()).supervisor(&sup).start().join().unwrap();
+        assert!(back == bytes, "{size}");
+    }
+    // Several at once, and a name beside the arguments.
+    let name = "n".repeat(3000);
+    let echoes: Vec<_> = (0..40u8)
+        .map(|n| {
+            let bytes = vec![n; usize::from(n) * 20_000];
+            (n, echo::builder(bytes).name(name.clone()).supervisor(&sup).start())
+        })
+        .collect();
+    for (n, task) in echoes {
+        let back = task.join().unwrap();
+        assert!(back.len() == usize::from(n) * 20_000 && back.iter().all(|byte| *byte == n));
+    }
+    assert_eq!(restarts(&sup), 0);
+}
+
+#[test]
+fn errors_and_panics_come_back() {
+    let sup = with(config(1));
+    let there = run_pid(&sup);
+    let task = fails::builder("an error").supervisor(&sup).start();
+    assert_eq!(task.join().unwrap(), Err("an error".into()));
+    let task = fails::builder("panic").supervisor(&sup).start();
+    let error = task.join().unwrap_err();
+    assert!(error.is_panic() && error.to_string().contains("asked to panic"), "{error}");
+    assert_eq!(run_pid(&sup), there);
+}
+
+#[background_task(tt = "mp")]
+fn sums(ctx: &TaskContext<u64, String>) -> u64 {
+    let mut sum = 0;
+    loop {
+        let n = ctx.recv().unwrap();
+        if n == 0 {
+            return sum;
+        }
+        sum += n;
+        ctx.progress(n, 1000);
+        if n % 100 == 0 {
+            ctx.message(&format!("at {n}"));
+            ctx.send(format!("so far {sum}")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn messages_progress_and_stops_cross() {
+    let _watchdog = Watchdog::new("a context", FAR);
+    let sup = with(config(1));
+    let task = sums::builder().supervisor(&sup).start();
+    let mut sum = 0;
+    for n in 1..=1000u64 {
+        task.send(n).unwrap();
+        sum += n;
+        if n % 100 == 0 {
+            assert_eq!(task.recv().unwrap(), format!("so far {sum}"));
+            // All that was told before is known.
+            let progress = task.info().progress.unwrap();
+            assert_eq!((progress.done, progress.total), (n, 1000));
+            assert_eq!(progress.message, Some(format!("at {n}")));
+        }
+    }
+    assert_eq!(task.info().status, TaskStatus::Started);
+    task.send(0).unwrap();
+    assert_eq!(task.join().unwrap(), sum);
+
+    let (task, there) = occupy(&sup);
+    let info = task.info();
+    assert_eq!((info.status, info.worker_pid), (TaskStatus::Started, Some(there)));
+    task.stop();
+    assert_eq!(task.join().unwrap(), there);
+    let pool = sup.info().mp_pool.unwrap();
+    assert_eq!((pool.running, pool.tasks_run, pool.restarts), (0, 2, 0));
+}
+
+#[test]
+fn a_time_limit_and_a_kill_end_what_runs() {
+    let _watchdog = Watchdog::new("limits and kills", FAR);
+    let sup = with(config(1));
+    let limit = Duration::from_millis(100);
+    let task = spins::builder().supervisor(&sup).timeout(limit).start();
+    let (there, next) = (task.recv().unwrap(), pid::builder().supervisor(&sup).start());
+    assert!(task.join().unwrap_err().is_timeout());
+    assert_ne!(next.join().unwrap(), there);
+
+    let task = spins::builder().supervisor(&sup).start();
+    let there = task.recv().unwrap();
+    let next = pid::builder().supervisor(&sup).start();
+    task.kill().unwrap();
+    assert!(task.join().unwrap_err().is_canceled());
+    assert!(Process::is_gone(there));
+    assert_ne!(next.join().unwrap(), there);
+    assert_eq!(restarts(&sup), 2);
+}
+
+#[test]
+fn what_waits_is_canceled_and_what_runs_is_not() {
+    let _watchdog = Watchdog::new("cancel", FAR);
+    let file = Scratch::new("cancel");
+    let sup = with(config(1));
+    let (busy, _) = occupy(&sup);
+    let waiting = notes::builder(&file.0, "waiting").supervisor(&sup).start();
+    assert!(waiting.cancel());
+    assert!(!busy.cancel());
+    busy.stop();
+    assert!(busy.join().is_ok());
+    run_pid(&sup);
+    assert_eq!(file.lines().len(), 0);
+}
+
+#[test]
+fn a_death_costs_the_task_that_ran_and_no_other() {
+    let _watchdog = Watchdog::new("deaths", 2 * FAR);
+    let sup = with(config(2));
+    let (other, there) = occupy(&sup);
+    let ways = [
+        ("exit", "exit code 3"),
+        ("abort", "SIGABRT (6)"),
+        ("segv", "SIGSEGV (11)"),
+        ("overflow", "stack overflow, SIGABRT (6)"),
+        ("kill", "SIGKILL (9)"),
+    ];
+    for (how, cause) in ways {
+        let task = fails::builder(how).supervisor(&sup).start();
+        let behind: Vec<_> = (0..5).map(|_| pid::builder().supervisor(&sup).start()).collect();
+        let error = task.join().unwrap_err();
+        assert!(error.is_worker_died(), "{how}: {error}");
+        assert!(error.to_string().contains(cause), "{how}: {error}");
+        for task in behind {
+            assert_ne!(task.join().unwrap(), there);
+        }
+    }
+    assert_eq!(restarts(&sup), ways.len() as u64);
+    assert!(!Process::is_gone(there));
+    other.stop();
+    assert_eq!(other.join().unwrap(), there);
+}
+
+/// The worker is killed when the call is on its way, and has not begun: another one runs it, once.
+#[test]
+fn what_has_not_begun_when_its_worker_dies_runs_elsewhere() {
+    let _watchdog = Watchdog::new("killed before the begin", FAR);
+    for size in [0, 3000, 4 << 20] {
+        let file = Scratch::new("unbegun");
+        let sup = with(config(1));
+        let there = run_pid(&sup);
+        stop(there);
+        let what = "x".repeat(size);
+        let task = notes::builder(&file.0, &what).supervisor(&sup).start();
+        signal(there, libc::SIGKILL);
+        assert_ne!(task.join().unwrap(), there);
+        assert_eq!(file.lines(), [what], "{size}");
+        assert_eq!(restarts(&sup), 1);
+    }
+}
+
+/// The worker dies after it has begun, at any moment: the task has failed and has not run again.
+#[test]
+fn what_had_begun_is_to_blame_however_late_that_is_read() {
+    let _watchdog = Watchdog::new("killed behind the begin", FAR);
+    for _ in 0..20 {
+        let file = Scratch::new("begun");
+        let sup = with(config(1));
+        let there = run_pid(&sup);
+        let task = notes_and_dies::builder(&file.0).supervisor(&sup).start();
+        let next = notes::builder(&file.0, "next").supervisor(&sup).start();
+        assert!(task.join().unwrap_err().is_worker_died());
+        assert_ne!(next.join().unwrap(), there);
+        assert_eq!(file.lines(), ["begun", "next"]);
+    }
+}
+
+#[background_task(tt = "mp")]
+fn notes_and_dies(path: &Path) {
+    note(path, "begun");
+    signal(std::process::id(), libc::SIGKILL);
+}
+
+/// Where the call can't be taken back, the worker has to go.
+#[test]
+fn calls_for_a_worker_that_is_stopped_run_elsewhere() {
+    let _watchdog = Watchdog::new("a stopped worker", FAR);
+    let sup = with(config(1));
+    let there = run_pid(&sup);
+    stop(there);
+    let tasks: Vec<_> = (0..20).map(|_| pid::builder().supervisor(&sup).start()).collect();
+    for task in tasks {
+        assert_ne!(task.join().unwrap(), there);
+    }
+    assert!(Process::is_gone(there));
+}
+
+#[test]
+fn one_that_runs_in_a_stopped_worker_stays_there() {
+    let _watchdog = Watchdog::new("a task of a stopped worker", FAR);
+    let sup = with(config(2));
+    let (busy, there) = occupy(&sup);
+    stop(there);
+    // Longer than it takes to look for those that do not begin.
+    let end = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < end {
+        assert_ne!(run_pid(&sup), there);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(there, libc::SIGCONT);
+    busy.stop();
+    assert_eq!(busy.join().unwrap(), there);
+    assert_eq!(restarts(&sup), 0);
+}
+
+#[test]
+fn what_was_sent_and_has_not_begun_can_be_killed() {
+    let _watchdog = Watchdog::new("a kill before the begin", FAR);
+    let file = Scratch::new("kill-unbegun");
+    let sup = with(config(1));
+    let there = run_pid(&sup);
+    stop(there);
+    let task = notes::builder(&file.0, "unwanted").supervisor(&sup).start();
+    task.kill().unwrap();
+    assert!(task.join().unwrap_err().is_canceled());
+    assert!(Process::is_gone(there));
+    assert_ne!(run_pid(&sup), there);
+    assert_eq!(file.lines().len(), 0);
+}
+
+#[test]
+fn a_stop_of_the_supervisor_ends_all() {
+    let _watchdog = Watchdog::new("a stop", FAR);
+    let sup = with(config(3));
+    let (one, first) = occupy(&sup);
+    let (two, second) = occupy(&sup);
+    stop(second);
+    let third = run_pid(&sup);
+    stop(third);
+    let sent = pid::builder().supervisor(&sup).start();
+    let report = sup.stop(StopOptions::new().cancel_tasks(true).wait(Duration::from_secs(1)));
+    assert!(one.join().is_ok(), "it was asked to stop, and did");
+    for error in [two.join().unwrap_err(), sent.join().unwrap_err()] {
+        assert!(matches!(error, TaskError::SupervisorStopped), "{error}");
+    }
+    // What has not begun is left to the pool, and is none of those.
+    assert_eq!(report.abandoned, 1, "{report:?}");
+    assert!([first, second, third].into_iter().all(Process::is_gone));
+    assert!(sup.start());
+    run_pid(&sup);
+    drop(sup);
+}
+
+#[background_task(tt = "mp")]
+fn dies_twice(path: &Path) -> usize {
+    note(path, "run");
+    let runs = std::fs::read_to_string(path).unwrap().lines().count();
+    if runs < 3 {
+        std::process::abort();
+    }
+    runs
+}
+
+#[test]
+fn a_task_is_tried_again() {
+    let _watchdog = Watchdog::new("retries", FAR);
+    let file = Scratch::new("retries");
+    let sup = with(config(1));
+    let task = dies_twice::builder(&file.0).retries(5).supervisor(&sup).start();
+    assert_eq!(task.wait().unwrap(), &3);
+    assert_eq!(task.info().attempt, 3);
+    assert_eq!(task.join().unwrap(), 3);
+}
+
+fn note_init() {
+    note(worker_data::<PathBuf>().unwrap(), "init");
+}
+
+fn note_exit() {
+    note(worker_data::<PathBuf>().unwrap(), "exit");
+}
+
+#[background_task(tt = "mp")]
+fn data() -> PathBuf {
+    worker_data::<PathBuf>().unwrap().clone()
+}
+
+#[test]
+fn hooks_and_worker_data_are_there() {
+    let _watchdog = Watchdog::new("hooks", FAR);
+    let file = Scratch::new("hooks");
+    let config = config(1).worker_data(&file.0).worker_init(note_init).worker_exit(note_exit);
+    let sup = with(config.max_tasks_per_worker(2));
+    for _ in 0..5 {
+        assert_eq!(data::builder().supervisor(&sup).start().join().unwrap(), file.0);
+    }
+    sup.stop(StopOptions::new());
+    assert_eq!(file.lines(), ["init", "exit", "init", "exit", "init", "exit"]);
+    assert_eq!(restarts(&sup), 0);
+}
+
+#[test]
+fn one_that_is_idle_leaves() {
+    let _watchdog = Watchdog::new("idle ones", FAR);
+    let sup = with(config(1).idle_timeout(Duration::from_millis(20)));
+    let there = run_pid(&sup);
+    eventually(|| Process::is_gone(there));
+    eventually(|| workers(&sup).is_empty());
+    assert_ne!(run_pid(&sup), there);
+    assert_eq!(restarts(&sup), 0);
+}
+
+fn slow_init() {
+    std::thread::sleep(Duration::from_millis(500));
+}
+
+/// Calls for a worker that is not ready are still here.
+#[test]
+fn a_call_for_a_worker_that_starts_can_be_taken_back() {
+    let _watchdog = Watchdog::new("a worker that takes long to start", FAR);
+    let file = Scratch::new("held");
+    let sup = with(config(1).worker_init(slow_init));
+    let bulk = "x".repeat(1 << 20);
+    // More than the page has slots.
+    for n in 0..300 {
+        let what = if n % 10 == 0 { &*bulk } else { "unwanted" };
+        let task = notes::builder(&file.0, what).supervisor(&sup).start();
+        if n == 0 {
+            eventually(|| !workers(&sup).is_empty());
+        }
+        assert!(task.cancel(), "{n}");
+    }
+    let killed = notes::builder(&file.0, "unwanted").supervisor(&sup).start();
+    killed.kill().unwrap();
+    assert!(killed.join().unwrap_err().is_canceled());
+    let started = workers(&sup);
+    let wanted = notes::builder(&file.0, "wanted").supervisor(&sup).start();
+    assert_eq!(vec![wanted.join().unwrap()], started);
+    assert_eq!(file.lines(), ["wanted"]);
+    assert_eq!(restarts(&sup), 0);
+
+    // And a stop ends one that has only just started.
+    let sup = with(config(1).worker_init(slow_init));
+    let task = notes::builder(&file.0, "unwanted").supervisor(&sup).start();
+    eventually(|| !workers(&sup).is_empty());
+    sup.stop(StopOptions::new().wait(Duration::ZERO));
+    assert!(task.join().is_err());
+    assert_eq!(file.lines(), ["wanted"]);
+}
+
+#[background_task(tt = "mp")]
+fn adds(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+#[test]
+fn many_tasks_from_several_threads() {
+    let _watchdog = Watchdog::new("many tasks", 2 * FAR);
+    let sup = with(config(3));
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let sup = &sup;
+            scope.spawn(move || {
+                for round in 0..20 {
+                    let tasks: Vec<_> = (0..25u64)
+                        .map(|n| adds::builder(thread * round, n).supervisor(sup).start())
+                        .collect();
+                    for (n, task) in (0..).zip(tasks) {
+                        assert_eq!(task.join().unwrap(), thread * round + n);
+                    }
+                }
+            });
+        }
+    });
+    let pool = sup.info().mp_pool.unwrap();
+    assert_eq!((pool.tasks_run, pool.restarts), (2000, 0));
+    assert!(workers(&sup).len() <= 3);
+}
+
+#[test]
+fn urgent_ones_go_first() {
+    let _watchdog = Watchdog::new("priorities", FAR);
+    let file = Scratch::new("priorities");
+    let sup = with(config(1));
+    let (busy, _) = occupy(&sup);
+    let tasks: Vec<_> = [Priority::Low, Priority::Normal, Priority::High]
+        .into_iter()
+        .cycle()
+        .take(9)
+        .map(|priority| {
+            let name = format!("{priority:?}");
+            notes::builder(&file.0, &name).priority(priority).supervisor(&sup).start()
+        })
+        .collect();
+    busy.stop();
+    for task in tasks {
+        task.join().unwrap();
+    }
+    let lines = file.lines();
+    let count = |of: &[String], what: &str| of.iter().filter(|line| *line == what).count();
+    assert_eq!(count(&lines[..3], "High"), 3, "{lines:?}");
+    assert_eq!(count(&lines[3..6], "Normal"), 3, "{lines:?}");
+    assert_eq!(count(&lines[6..], "Low"), 3, "{lines:?}");
+}
+
+#[test]
+fn the_bytes_that_wait_are_limited() {
+    let _watchdog = Watchdog::new("queue_bytes", FAR);
+    let sup = with(config(1).queue_bytes(10_000, Overflow::Reject));
+    let (busy, _) = occupy(&sup);
+    let bytes = vec![1; 4000];
+    let tasks: Vec<_> = (0..5).map(|_| length::builder(&bytes).supervisor(&sup).start()).collect();
+    busy.stop();
+    let outcomes: Vec<_> = tasks.into_iter().map(|task| task.join().is_ok()).collect();
+    assert_eq!(outcomes, [true, true, false, false, false]);
+    assert!(length::builder(&bytes).supervisor(&sup).start().join().is_ok());
+}
+
+/// What the lines of worker processes and the ends of tasks were, as they came.
+static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Collect;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Collect {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Line(String);
+        impl tracing::field::Visit for Line {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                if field.name() == "message" {
+                    self.0 = format!("{value:?}");
+                }
+            }
+        }
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        if line.0.starts_with("line ") || line.0.starts_with("event ") {
+            SEEN.lock().unwrap().push(line.0);
+        }
+    }
+}
+
+#[background_task(tt = "mp")]
+fn prints(n: u32) {
+    println!("line {n}");
+    tracing::info!("event {n}");
+}
+
+#[test]
+fn lines_and_events_come_before_the_end_of_their_task() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let _watchdog = Watchdog::new("what workers print", FAR);
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Collect)).unwrap();
+    let sup = with(config(1).stdio(WorkerStdio::Log));
+    for n in 0..50 {
+        prints::builder(n).supervisor(&sup).start().join().unwrap();
+        let mut seen = std::mem::take(&mut *SEEN.lock().unwrap());
+        seen.sort();
+        assert_eq!(seen, [format!("event {n}"), format!("line {n}")]);
+    }
+}
+
+#[test]
+fn nothing_is_shared() {
+    let sup = with(config(1));
+    let there = run_pid(&sup);
+    assert!(!shares_there::builder().supervisor(&sup).start().join().unwrap());
+    let open = std::fs::read_dir(format!("/proc/{there}/fd")).unwrap();
+    for fd in open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok()) {
+        assert!(!fd.to_string_lossy().contains("memfd"), "{fd:?}");
+    }
+}
+
+#[track_caller]
+fn passes(command: &mut Command) {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{errors}");
+}
+
+/// Pools that were told nothing of it.
+fn is_the_fall_back() {
+    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    assert!(!shares_there::builder().supervisor(&sup).start().join().unwrap());
+    let bytes = vec![3; 1 << 20];
+    assert!(echo::builder(bytes.clone()).supervisor(&sup).start().join().unwrap() == bytes);
+    assert!(!shares(&mappings()));
+}
+
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn asked_for() {
+    is_the_fall_back();
+}
+
+#[test]
+fn the_environment_asks_for_it() {
+    passes(rerun("asked_for").env("ATASKER_WORKERS", "sockets"));
+}
+
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn with_small_files() {
+    let small = libc::rlimit { rlim_cur: 4096, rlim_max: 4096 };
+    // SAFETY: it reads the limits from a valid place.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &small) }, 0);
+    is_the_fall_back();
+}
+
+#[test]
+fn it_is_used_where_files_are_limited() {
+    passes(&mut rerun("with_small_files"));
+}
+
+/// Has a system call fail, in this thread and in those that it starts, and their processes: where `op`
+/// is given, only with this second argument.
+fn deny(call: libc::c_long, op: Option<u32>, errno: i32) {
+    let code = |code: u32| u16::try_from(code).unwrap();
+    let load = |offset| libc::sock_filter {
+        code: code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS),
+        jt: 0,
+        jf: 0,
+        k: offset,
+    };
+    // Whatever is something else goes to the last instruction but one.
+    let is = |k, jf| libc::sock_filter {
+        code: code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
+        jt: 0,
+        jf,
+        k,
+    };
+    let give = |k| libc::sock_filter { code: code(libc::BPF_RET | libc::BPF_K), jt: 0, jf: 0, k };
+    let call = u32::try_from(call).unwrap();
+    let deny = give(libc::SECCOMP_RET_ERRNO | errno.unsigned_abs());
+    let mut filter = match op {
+        None => vec![load(0), is(call, 1), deny, give(libc::SECCOMP_RET_ALLOW)],
+        // The number of the call, then the lower half of its second argument.
+        Some(op) => vec![
+            load(0),
+            is(call, 3),
+            load(if cfg!(target_endian = "little") { 24 } else { 28 }),
+            is(op, 1),
+            deny,
+            give(libc::SECCOMP_RET_ALLOW),
+        ],
+    };
+    let program =
+        libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: the program is valid while this call lasts; the kernel copies it.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let filtered = libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program);
+        assert_eq!(filtered, 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn without_memfd() {
+    deny(libc::SYS_memfd_create, None, libc::EPERM);
+    is_the_fall_back();
+}
+
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn without_memfd_at_all() {
+    deny(libc::SYS_memfd_create, None, libc::ENOSYS);
+    is_the_fall_back();
+}
+
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn without_seals() {
+    deny(libc::SYS_fcntl, Some(1033), libc::EINVAL);
+    is_the_fall_back();
+}
+
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn without_futex() {
+    // To wake by a futex that is not private to the process.
+    deny(libc::SYS_futex, Some(1), libc::ENOSYS);
+    is_the_fall_back();
+}
+
+#[test]
+fn it_is_used_where_memory_cannot_be_shared() {
+    for what in ["without_memfd", "without_memfd_at_all", "without_seals", "without_futex"] {
+        passes(&mut rerun(what));
+    }
+}
+
+/// Too few descriptors are no reason for it.
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn with_a_shortage() {
+    deny(libc::SYS_memfd_create, None, libc::EMFILE);
+    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    let error = pid::builder().supervisor(&sup).start().join().unwrap_err();
+    assert!(matches!(&error, TaskError::NotStarted { .. }), "{error}");
+}
+
+#[test]
+fn a_shortage_is_told_as_such() {
+    passes(&mut rerun("with_a_shortage"));
+}
+
+#[test]
+#[ignore = "is run by another test, in a process of its own"]
+fn alone() {
+    let _watchdog = Watchdog::new("alone in its process", 2 * FAR);
+    let sup = with(config(2));
+    let crash = || {
+        let tasks: Vec<_> =
+            (0..4).map(|_| fails::builder("abort").supervisor(&sup).start()).collect();
+        for task in tasks {
+            assert!(task.join().unwrap_err().is_worker_died());
+        }
+    };
+    let rest = || {
+        sup.set_mp_pool(config(2).idle_timeout(Duration::ZERO));
+        eventually(|| workers(&sup).is_empty());
+        sup.set_mp_pool(config(2));
+    };
+    crash();
+    rest();
+    // A worker that is just buried has gone from the pool before its descriptors are closed.
+    let before = descriptors();
+    for _ in 0..10 {
+        crash();
+    }
+    rest();
+    eventually(|| descriptors() <= before);
+
+    // Idle: neither here nor there.
+    let (first, second) = (occupy(&sup), occupy(&sup));
+    for (task, _) in [first, second] {
+        task.stop();
+        task.join().unwrap();
+    }
+    // The pool looks a last time whether what it has sent has begun.
+    std::thread::sleep(Duration::from_millis(2100));
+    let ticks = || -> u64 {
+        let ticks = |pid: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+            fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+        };
+        workers(&sup).into_iter().map(ticks).sum()
+    };
+    let (here, there) = (cpu_time(), ticks());
+    std::thread::sleep(Duration::from_secs(1));
+    let (busy, ticked) = (cpu_time() - here, ticks() - there);
+    assert!(busy < Duration::from_millis(20) && ticked <= 1, "{busy:?}, {ticked} ticks");
+}
+
+#[test]
+fn crashes_leave_no_descriptors_and_idle_ones_use_no_cpu() {
+    passes(&mut rerun("alone"));
+}
