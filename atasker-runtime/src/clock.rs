@@ -1,5 +1,6 @@
 //! Moments on the monotonic clock, small enough to keep in atomics.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,9 +22,27 @@ pub(crate) fn now() -> Stamp {
 
 /// The stamp of an instant; instants before the base count as the base.
 pub(crate) fn stamp(instant: Instant) -> Stamp {
-    let nanos = instant.saturating_duration_since(base()).as_nanos();
-    // One more, so that no stamp is ever 0.
-    u64::try_from(nanos).unwrap_or(u64::MAX - 1) + 1
+    let since = instant.saturating_duration_since(base());
+    // One more, so that no stamp is ever 0. It reaches for 584 years.
+    since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos()) + 1
+}
+
+thread_local! {
+    static NOTED: Cell<Stamp> = const { Cell::new(0) };
+}
+
+/// Now, which this thread notes.
+pub(crate) fn now_noted() -> Stamp {
+    let now = now();
+    NOTED.set(now);
+    now
+}
+
+/// The moment that this thread noted since it was last asked. Where one task begins as the other
+/// ends, one reading of the clock is enough for both.
+pub(crate) fn take_noted() -> Option<Stamp> {
+    let noted = NOTED.replace(0);
+    (noted != 0).then_some(noted)
 }
 
 /// The wall-clock time of a stamp, by the wall clock as it is set now: devices start in 1970 and

@@ -1,5 +1,6 @@
 //! Who a task is: a number that no other task of any process has.
 
+use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -11,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The identity of a task, unique over all supervisors and processes of a program.
 ///
-/// 128 bits: a random number for the process that launched the task, and a counter. It prints as
-/// two hexadecimal numbers with a dash, and is read back from the same text.
+/// 128 bits: a random number for the process that launched the task, and one of its own. It prints
+/// as two hexadecimal numbers with a dash, and is read back from the same text.
 ///
 /// ```
 /// use atasker_runtime::{Supervisor, TaskId};
@@ -27,28 +28,76 @@ pub struct TaskId {
     number: u64,
 }
 
-/// The random half of this process's ids.
-fn origin() -> u64 {
+/// Bits of a number that say where in the books its task stands.
+const PLACE_BITS: u32 = 28;
+
+/// The place of a task that stands in no books.
+const NO_PLACE: u32 = (1 << PLACE_BITS) - 1;
+
+/// Numbers of one origin; after that another one is taken, so that ids never come twice.
+const NUMBERS: u64 = 1 << (64 - PLACE_BITS);
+
+/// The random half of this process's ids, for numbers of this era.
+fn origin(era: u64) -> u64 {
     static ORIGIN: OnceLock<u64> = OnceLock::new();
-    *ORIGIN.get_or_init(|| {
+    let first = *ORIGIN.get_or_init(|| {
         // RandomState is seeded by the operating system; the process id keeps apart copies that
         // share a seed (a fork of a process that had drawn it already).
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u32(std::process::id());
         hasher.finish() | 1
-    })
+    });
+    first.wrapping_add(era << 1)
+}
+
+/// Numbers that one thread may give: threads that launch share no counter for each task.
+#[derive(Clone, Copy)]
+struct Block {
+    origin: u64,
+    next: u64,
+    end: u64,
+}
+
+impl Block {
+    const LENGTH: u64 = 1024;
+
+    fn new() -> Block {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let start = NEXT.fetch_add(Block::LENGTH, Ordering::Relaxed);
+        let next = start % NUMBERS;
+        Block { origin: origin(start / NUMBERS), next, end: next + Block::LENGTH }
+    }
 }
 
 impl TaskId {
-    /// A new id of this process.
+    /// A new id of this process, for a task that stands in no books.
     pub(crate) fn next() -> TaskId {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        TaskId::local(NEXT.fetch_add(1, Ordering::Relaxed))
+        TaskId::at(NO_PLACE)
     }
 
-    /// The id that this process gave as its `number`th.
-    pub(crate) fn local(number: u64) -> TaskId {
-        TaskId { origin: origin(), number }
+    /// A new id of this process, for the task that stands at this place in the books.
+    pub(crate) fn at(place: u32) -> TaskId {
+        thread_local! {
+            static BLOCK: Cell<Block> = const { Cell::new(Block { origin: 0, next: 0, end: 0 }) };
+        }
+        debug_assert!(place <= NO_PLACE);
+        let mut block = BLOCK.get();
+        if block.next == block.end {
+            block = Block::new();
+        }
+        BLOCK.set(Block { next: block.next + 1, ..block });
+        TaskId { origin: block.origin, number: block.next << PLACE_BITS | u64::from(place) }
+    }
+
+    /// Where in the books the task stands, if it does and is one of this process.
+    pub(crate) fn place(self) -> Option<u32> {
+        let place = self.number as u32 & NO_PLACE;
+        (place != NO_PLACE).then_some(place)
+    }
+
+    /// The number without the place. Not unique by itself, nor ever 0.
+    pub(crate) fn serial(self) -> u64 {
+        (self.number >> PLACE_BITS) + 1
     }
 
     /// The id as one number, for the wire.
@@ -117,6 +166,19 @@ mod tests {
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(json, format!("\"{id}\""));
         assert_eq!(serde_json::from_str::<TaskId>(&json).unwrap(), id);
+    }
+
+    #[test]
+    fn all_differ_whoever_draws_them() {
+        let draw = || (0..5_000).map(TaskId::at).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
+        let drawn: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        for (i, id) in drawn.iter().enumerate() {
+            assert_eq!(id.place(), Some(i as u32 % 5_000));
+        }
+        let different: std::collections::HashSet<_> = drawn.iter().collect();
+        assert_eq!(different.len(), drawn.len());
+        assert_eq!(TaskId::next().place(), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{KillError, TaskError};
 use crate::priority::Priority;
 use crate::task::state::Phase;
-use crate::task::{AnyTask, header::Header};
+use crate::task::{AnyTask, current, header::Header, park};
 
 /// The right to run a task. Dropped unrun, it ends the task with an error, so that nobody waits for
 /// a task that a place has lost.
@@ -53,7 +53,7 @@ pub(crate) fn end_waiting(task: Arc<dyn AnyTask>, error: TaskError) {
         .into_iter()
         .find_map(|phase| task.header().state.claim(phase));
     if let Some(claim) = claim {
-        task.end(claim, error);
+        task.end(&task, claim, error);
     }
 }
 
@@ -66,6 +66,13 @@ pub(crate) enum WhenFull {
     NoWait,
     /// It is let in: there is at most one such task of each background worker.
     Pass,
+}
+
+impl WhenFull {
+    /// Whether the thread that launches may be made to wait: not in a task, nor on an aloop.
+    pub(crate) fn may_wait(self) -> bool {
+        self == WhenFull::Wait && !park::on_aloop_thread() && current::with(|task| task.is_none())
+    }
 }
 
 /// A place where tasks run: the thread pool, the pool of worker processes, the aloops. Nothing

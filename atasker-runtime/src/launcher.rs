@@ -16,7 +16,7 @@ use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
 use crate::task::AnyTask;
 use crate::task::body::{Once, Repeat};
-use crate::task::cell::{Body, Cell, Typed};
+use crate::task::cell::{Body, Cell, Fresh};
 use crate::task::channel::Links;
 use crate::task::context::TaskContext;
 use crate::task::handle::Task;
@@ -36,7 +36,7 @@ use crate::task::header::Header;
 /// ```
 #[must_use = "a builder does nothing until `start()` is called"]
 pub struct TaskBuilder<R, I = (), O = ()> {
-    cell: Arc<dyn Typed<R>>,
+    cell: Fresh<R>,
     links: Option<Arc<Links<I, O>>>,
     supervisor: Option<Arc<Core>>,
     /// Why it can't run at all: its arguments could not be encoded.
@@ -70,7 +70,7 @@ where
         header.extras_mut().links = Some(links.clone());
     }
     TaskBuilder {
-        cell: Cell::new(header, body, seat),
+        cell: Cell::fresh(header, body, seat),
         links,
         supervisor: None,
         failed: None,
@@ -244,7 +244,7 @@ where
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     fn header_mut(&mut self) -> &mut Header {
-        Arc::get_mut(&mut self.cell).expect("only the builder has the task").header_mut()
+        self.cell.get_mut().header_mut()
     }
 
     /// What the task is called in logs and in `info()`.
@@ -292,20 +292,18 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     }
 
     /// Which results call for another run, while `retries` last.
-    pub fn retry_if(self, wanted: impl Fn(&R) -> bool + Send + 'static) -> Self {
-        let mut wanted: Option<crate::task::cell::RetryIf<R>> = Some(Box::new(wanted));
-        self.cell.with_hooks(&mut |hooks| hooks.retry_if = wanted.take());
+    pub fn retry_if(mut self, wanted: impl Fn(&R) -> bool + Send + 'static) -> Self {
+        self.cell.get_mut().hooks_mut().retry_if = Some(Box::new(wanted));
         self
     }
 
     /// Called with the outcome after the last run, on a pool thread, before anybody else sees it.
     /// Several may be set; they run in that order. One that panics is logged and harms nothing.
     pub fn on_complete(
-        self,
+        mut self,
         callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
     ) -> Self {
-        let mut callback: Option<crate::task::cell::OnComplete<R>> = Some(Box::new(callback));
-        self.cell.with_hooks(&mut |hooks| hooks.on_complete.extend(callback.take()));
+        self.cell.get_mut().hooks_mut().on_complete.push(Box::new(callback));
         self
     }
 
@@ -323,8 +321,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
 
     /// Tells a returned `Err` from a result.
     #[doc(hidden)]
-    pub fn __returned_err(self, is_err: fn(&R) -> bool) -> Self {
-        self.cell.with_hooks(&mut |hooks| hooks.returned_err = Some(is_err));
+    pub fn __returned_err(mut self, is_err: fn(&R) -> bool) -> Self {
+        self.cell.get_mut().hooks_mut().returned_err = Some(is_err);
         self
     }
 
@@ -333,44 +331,62 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// This never fails: what goes wrong (a stopped supervisor, a full queue, arguments that can't
     /// be encoded) is the task's error.
     pub fn start(mut self) -> Task<R, I, O> {
-        let core = self.supervisor.take().unwrap_or_else(|| Arc::clone(supervisor().core()));
+        match self.supervisor.take() {
+            Some(core) => self.launch(Some(&core), WhenFull::Wait),
+            None => self.launch(Some(supervisor().core()), WhenFull::Wait),
+        }
+    }
+
+    /// The same on this supervisor.
+    pub(crate) fn start_at(self, core: &Core) -> Task<R, I, O> {
         self.launch(Some(core), WhenFull::Wait)
     }
 
     /// The same on the supervisor of an aloop, if that still exists.
     #[cfg(feature = "async")]
     pub(crate) fn start_on(self, core: &std::sync::Weak<Core>) -> Task<R, I, O> {
-        self.launch(core.upgrade(), WhenFull::Wait)
+        self.launch(core.upgrade().as_deref(), WhenFull::Wait)
     }
 
     /// The same for a run of a background worker: it never waits for room in a queue.
     pub(crate) fn start_run(self, core: &std::sync::Weak<Core>) -> Task<R, I, O> {
-        self.launch(core.upgrade(), WhenFull::Pass)
+        self.launch(core.upgrade().as_deref(), WhenFull::Pass)
     }
 
-    fn launch(self, core: Option<Arc<Core>>, when_full: WhenFull) -> Task<R, I, O> {
-        let TaskBuilder { mut cell, links, mut failed, .. } = self;
-        let once = !cell.repeats();
-        let header = Arc::get_mut(&mut cell).expect("only the builder has the task").header_mut();
+    fn launch(self, core: Option<&Core>, when_full: WhenFull) -> Task<R, I, O> {
+        let TaskBuilder { mut cell, links, failed, .. } = self;
+        let once = !cell.get_mut().repeats();
+        let header = cell.get_mut().header_mut();
         if once && header.extras().is_some_and(|extras| extras.retries > 0) {
             tracing::warn!(
-                target: "atasker", task = %header.id, name = header.name(),
+                target: "atasker", name = header.name(),
                 "`retries` has no effect: this function can run only once; \
                  use `TaskBuilder::repeatable`"
             );
             header.extras_mut().retries = 0;
         }
-        match &core {
-            Some(core) => core.prepare(header),
-            None => failed = Some(TaskError::SupervisorStopped),
+        let refused = match (core, failed) {
+            (Some(core), None) => {
+                core.prepare(header);
+                None
+            }
+            (Some(core), failed) => {
+                core.own(header);
+                failed
+            }
+            (None, failed) => Some(failed.unwrap_or(TaskError::SupervisorStopped)),
+        };
+        let cell = cell.share();
+        let task = cell.clone().erase();
+        match (core, refused) {
+            (Some(core), None) => core.launch(task, when_full),
+            (_, error) => {
+                task.header().note_queued();
+                let held = task.header().state.hold();
+                debug_assert!(held, "a new task has no handle yet");
+                end_waiting(task, error.unwrap_or(TaskError::SupervisorStopped));
+            }
         }
-        let held = header.state.hold();
-        debug_assert!(held, "a new task has no handle yet");
-        let task = Task::new(cell, links);
-        match (core, failed) {
-            (Some(core), None) => core.launch(task.erased(), when_full),
-            (_, error) => end_waiting(task.erased(), error.unwrap_or(TaskError::SupervisorStopped)),
-        }
-        task
+        Task::new(cell, links)
     }
 }

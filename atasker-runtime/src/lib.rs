@@ -15,6 +15,7 @@ mod info;
 mod options;
 mod params;
 mod priority;
+mod spin;
 mod sync;
 
 // 1: the task

@@ -7,7 +7,16 @@ pub(crate) use real::*;
 #[cfg(not(atasker_loom))]
 mod real {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-    pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// Lets some time pass, the `looks`th time that something is not there yet.
+    pub(crate) fn spin(looks: u32) {
+        if looks.is_multiple_of(64) {
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
+    }
 
     /// Waits until notified (true), or until the deadline (false).
     pub(crate) fn wait_until<T>(
@@ -49,7 +58,12 @@ pub(crate) use model::*;
 #[cfg(atasker_loom)]
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicU32, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    /// Lets the others go on.
+    pub(crate) fn spin(_looks: u32) {
+        loom::thread::yield_now();
+    }
     pub(crate) use loom::sync::{Condvar, MutexGuard};
 
     /// loom's mutex with parking_lot's interface: no poison.

@@ -44,7 +44,7 @@ where
         let Some(make) = self.0 else { return };
         match panic::catch(|| make(&task.clone().erase())) {
             Ok(future) => drive(future, task, on, seat),
-            Err(error) => task.settle(Err(error)),
+            Err(error) => task.settle(&task.clone().erase(), Err(error)),
         }
     }
 
@@ -60,13 +60,10 @@ where
     Fut: Future<Output = R> + Send + 'static,
 {
     type Seat = Seat;
+    const REPEATS: bool = true;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         not_here()
-    }
-
-    fn repeats(&self) -> bool {
-        true
     }
 
     fn spawn(mut self, task: Arc<dyn Typed<R>>, on: &Handle, seat: &Seat, keep: impl FnOnce(Self)) {
@@ -74,7 +71,7 @@ where
         keep(self);
         match made {
             Ok(future) => drive(future, task, on, seat),
-            Err(error) => task.settle(Err(error)),
+            Err(error) => task.settle(&task.clone().erase(), Err(error)),
         }
     }
 
@@ -99,33 +96,35 @@ where
 {
     let erased = task.clone().erase();
     let dropped = Dropped(Some(task));
+    let task_of_poll = Arc::clone(&erased);
     let driver = async move {
         // In this order: what was captured first is dropped first where this is never polled, what
         // was declared last where it is. Either way the future goes before the guard, and what it
         // held is free when the end is seen.
         let (future, mut dropped) = (future, dropped);
-        let erased = dropped.0.clone().map(Typed::erase);
+        let erased = task_of_poll;
         let mut future = pin!(Some(future));
         let result = poll_fn(|context| {
-            let _current = erased.clone().map(current::enter);
             let _on_aloop = park::drive_aloop();
-            let polled = panic::catch(|| match future.as_mut().as_pin_mut() {
-                Some(future) => future.poll(context),
-                None => unreachable!("not polled again after its end"),
-            });
-            let result = match polled {
-                Ok(Poll::Pending) => return Poll::Pending,
-                Ok(Poll::Ready(value)) => Ok(value),
-                Err(error) => Err(error),
-            };
-            // What the future held is free before the end is seen; a destructor that panics
-            // changes nothing about the result.
-            drop(panic::catch(|| future.set(None)));
-            Poll::Ready(result)
+            current::during(&erased, || {
+                let polled = panic::catch(|| match future.as_mut().as_pin_mut() {
+                    Some(future) => future.poll(context),
+                    None => unreachable!("not polled again after its end"),
+                });
+                let result = match polled {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(value)) => Ok(value),
+                    Err(error) => Err(error),
+                };
+                // What the future held is free before the end is seen; a destructor that panics
+                // changes nothing about the result.
+                drop(panic::catch(|| future.set(None)));
+                Poll::Ready(result)
+            })
         })
         .await;
         if let Some(task) = dropped.0.take() {
-            task.settle(result);
+            task.settle(&task.clone().erase(), result);
         }
     };
     let attempt = erased.header().attempt();
@@ -153,12 +152,12 @@ impl<R: Send + 'static> Drop for Dropped<R> {
         let now = task.header().state.read();
         if now.limit_over() && !now.kill_asked() {
             let limit = task.header().timeout().unwrap_or_default();
-            return task.settle(Err(TaskError::TimedOut { limit }));
+            return task.settle(&task.clone().erase(), Err(TaskError::TimedOut { limit }));
         }
         let error =
             if now.kill_asked() { TaskError::Canceled } else { TaskError::SupervisorStopped };
         if let Some(claim) = task.header().state.claim(Phase::Started) {
-            task.erase().end(claim, error);
+            task.end(&task.clone().erase(), claim.of_the_runner(), error);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::launcher::TaskBuilder;
 use crate::supervisor::Core;
 use crate::task::handle::Task;
 use crate::task::wait::ended;
-use crate::task::{AnyTask, park};
+use crate::task::{AnyTask, owners, park};
 use crate::thread_start;
 
 pub(crate) use body::{Once, Repeat, Seat};
@@ -70,6 +70,7 @@ impl Inner {
         let thread_name = format!("supervisor_{supervisor_id}_aloop_{name}");
         let runtime = runtime(&thread_name, threads)?;
         let shutdown = Arc::new(Notify::new());
+        let owner = supervisor.upgrade().map(|core| core.key());
         let inner = Arc::new(Inner {
             name: name.to_owned(),
             threads,
@@ -81,6 +82,7 @@ impl Inner {
         std::thread::Builder::new().name(thread_name).spawn(move || {
             thread_start::thread_starts();
             park::mark_aloop_thread();
+            let _works_for = owner.map(owners::work_for);
             runtime.block_on(shutdown.notified());
             // Futures that still run are dropped here, each at the await where it stands.
             drop(runtime);

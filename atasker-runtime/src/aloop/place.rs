@@ -117,12 +117,12 @@ impl Place for Aloops {
             let key = timer::at(clock::after(limit), move || {
                 let task = weak.upgrade().filter(|task| task.header().attempt() == attempt);
                 if let Some(task) = task {
-                    task.overrun();
+                    task.overrun(&task);
                 }
             });
             *task.header().extras_or_new().limit_timer.lock() = Some(key);
         }
-        task.spawn(&inner.handle);
+        task.spawn(&task, &inner.handle);
     }
 
     fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {

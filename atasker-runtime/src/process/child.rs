@@ -25,6 +25,7 @@ use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::channel::{Bytes, Channel, Links, Port};
 use crate::task::header::Header;
+use crate::task::owners::{self, OwnerKey};
 use crate::task::state::Ending;
 use crate::task::{AnyTask, Owner, current, panic};
 use crate::thread_start;
@@ -49,7 +50,8 @@ pub(super) struct Child {
     shutdown: AtomicBool,
     /// Marks off tasks in what this process prints.
     marker: OnceLock<logs::Marker>,
-    owner: OnceLock<Arc<ChildOwner>>,
+    /// Looks after the tasks that run here; what they know it by, and what keeps it.
+    owner: OnceLock<(OwnerKey, Arc<dyn Owner>)>,
 }
 
 /// Frames on their way to the parent.
@@ -430,8 +432,8 @@ impl Child {
         let mut under_way = Call::with_reply(args, reply, &task);
         let outcome = match function {
             Some(function) => {
-                let _current = current::enter(Arc::clone(&task));
-                panic::catch(|| (function.call)(&mut under_way)).and_then(|result| result)
+                let call = || panic::catch(|| (function.call)(&mut under_way));
+                current::during(&task, call).and_then(|result| result)
             }
             None => Err(TaskError::not_started("the worker process does not know the function")),
         };
@@ -486,7 +488,14 @@ impl Child {
             header.set_name(function.name.into());
         }
         header.mark.store(call, Ordering::Relaxed);
-        header.set_owner(Arc::clone(self.owner.get_or_init(|| Arc::new(ChildOwner(self)))) as _);
+        header.owner = Some(
+            self.owner
+                .get_or_init(|| {
+                    let owner: Arc<dyn Owner> = Arc::new(ChildOwner(self));
+                    (owners::register(Arc::downgrade(&owner)), owner)
+                })
+                .0,
+        );
         if order.linked {
             let ports = (as_they_are(), as_they_are());
             header.extras_mut().links =
@@ -669,7 +678,7 @@ impl ChildOwner {
 }
 
 impl Owner for ChildOwner {
-    fn ended(&self, _task: &dyn AnyTask, _ending: Ending) {}
+    fn ended(&self, _id: TaskId, _ending: Ending) {}
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();

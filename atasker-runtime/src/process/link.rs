@@ -21,6 +21,7 @@ use crate::sys::mapping::Mapping;
 use crate::sys::reap::Process;
 use crate::task::AnyTask;
 use crate::task::channel::CAPACITY;
+use crate::task::owners;
 use crate::task::panic::{self, guarded};
 use crate::task::state::Phase;
 use crate::timer;
@@ -293,6 +294,7 @@ struct Link<'a> {
 
 /// Listens to one worker process until it has ended, and buries it.
 pub(super) fn run(pool: &ProcessPool, lane: usize, worker: &Arc<Worker>, logs: Option<Logs>) {
+    let _works_for = pool.owner.map(owners::work_for);
     let wanted = pool.joined(lane, worker);
     let mut link = Link {
         pool,
@@ -590,11 +592,12 @@ impl Link<'_> {
         for (call, begun, sent) in half_written.chain(begun) {
             let task = leave(sent, begun, page.progress(call));
             let why = leavings.doomed.filter(|(doomed, _)| *doomed == call).map(|(_, why)| why);
-            guarded(|| match why {
-                Some(Why::Limit(limit)) => task.fail(TaskError::TimedOut { limit }),
+            let death = death.clone();
+            guarded(move || match why {
+                Some(Why::Limit(limit)) => task.fail(&task, TaskError::TimedOut { limit }),
                 Some(Why::Kill) => end(task, TaskError::Canceled),
                 Some(Why::Stop) => end(task, TaskError::SupervisorStopped),
-                None => task.fail(TaskError::WorkerDied(death.clone())),
+                None => task.fail(&task, TaskError::WorkerDied(death)),
             });
         }
     }
@@ -614,13 +617,14 @@ pub(super) fn settle(worker: &Worker, done: Finished, ok: bool, reply: Option<&[
     let task = leave(sent, times.begun, progress);
     let reply = reply.unwrap_or(&inline);
     if ok {
-        return guarded(|| task.reply(reply));
+        // The task goes within the guard, too: this may be the last hold on it.
+        return guarded(move || task.reply(&task, reply));
     }
     let error = errors::decode(reply).unwrap_or_else(|malformed| {
         let cause = DeathCause::Other(malformed.to_string().into());
         TaskError::WorkerDied(WorkerDeath::new(worker.pid, cause))
     });
-    guarded(|| task.fail(error));
+    guarded(move || task.fail(&task, error));
 }
 
 /// Tells the pool that what was taken out of it is ended.
@@ -649,6 +653,6 @@ fn leave(sent: Sent, begun: u64, progress: Option<(u64, u64)>) -> Arc<dyn AnyTas
 /// Ends a task whatever attempts are left.
 fn end(task: Arc<dyn AnyTask>, error: TaskError) {
     if let Some(claim) = task.header().state.claim(Phase::Started) {
-        task.end(claim, error);
+        task.end(&task, claim.of_the_runner(), error);
     }
 }

@@ -20,6 +20,7 @@ use crate::process::lane::{GRACE, Lane, Stage, Unsendable, Whereabouts, Why, byt
 use crate::process::{child, data, look};
 use crate::sys::{cpus, entry, worker};
 use crate::task::AnyTask;
+use crate::task::owners::OwnerKey;
 use crate::task::state::Phase;
 use crate::timer;
 
@@ -29,6 +30,8 @@ const STALLED: Duration = Duration::from_secs(1);
 /// A pool of worker processes. See the module's documentation.
 pub(crate) struct ProcessPool {
     pub(super) id: String,
+    /// Whose tasks these are, mostly.
+    pub(super) owner: Option<OwnerKey>,
     pub(super) me: Weak<ProcessPool>,
     pub(super) inner: Mutex<Inner>,
     inbox: Inbox,
@@ -42,12 +45,17 @@ pub(crate) struct ProcessPool {
 
 impl ProcessPool {
     /// A pool that has started nothing.
-    pub(crate) fn new(supervisor_id: &str, config: MpPoolConfig) -> Arc<Self> {
+    pub(crate) fn new(
+        supervisor_id: &str,
+        owner: Option<OwnerKey>,
+        config: MpPoolConfig,
+    ) -> Arc<Self> {
         if let Some(data) = &config.worker_data {
             data::set(Arc::clone(data));
         }
         Arc::new_cyclic(|me| ProcessPool {
             id: supervisor_id.to_owned(),
+            owner,
             me: Weak::clone(me),
             inner: Mutex::new(Inner::new(config)),
             inbox: Inbox::default(),
@@ -170,7 +178,7 @@ impl ProcessPool {
                 None => return Ok(()),
                 Some(_) if when_full == WhenFull::Pass => return Ok(()),
                 Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
-                Some(Overflow::Block) if when_full != WhenFull::Wait => return Ok(()),
+                Some(Overflow::Block) if !when_full.may_wait() => return Ok(()),
                 Some(Overflow::Block) => {
                     inner.blocked += 1;
                     self.room.wait(inner);

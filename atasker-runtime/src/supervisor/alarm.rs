@@ -64,10 +64,8 @@ impl Waiting {
     fn tidy(&mut self, core: &Core) {
         const LEAST: usize = 1024;
         if self.list.len() >= LEAST {
-            self.list.retain(|entry| {
-                // Looked at within the books: the last hold on a task must not be dropped here.
-                core.live.get(&entry.id).is_some_and(|task| entry.still_waits(task.value()))
-            });
+            self.list
+                .retain(|entry| core.booked(entry.id).is_some_and(|task| entry.still_waits(&task)));
         }
         self.tidy_at = LEAST.max(self.list.len() * 2);
         self.list.shrink_to(self.tidy_at);
@@ -125,7 +123,7 @@ impl Alarms {
         while let Some(entry) = waiting.list.pop_front() {
             if entry.due <= now {
                 due.push(entry);
-            } else if core.live.contains_key(&entry.id) {
+            } else if core.booked(entry.id).is_some() {
                 waiting.timer_set = true;
                 self.set(alarm, entry.due);
                 waiting.list.push_front(entry);

@@ -1,34 +1,33 @@
 //! What the handles of a supervisor, its tasks and its threads share.
 
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
-use dashmap::DashMap;
 use parking_lot::Mutex;
 
 use super::alarm::Alarms;
 use super::recurring::Recurrings;
+use super::tally::{Left, Tally};
 use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo};
 use crate::job::Place;
 use crate::options::PoolConfig;
 use crate::task::header::{Header, refresh};
-use crate::task::state::Ending;
+use crate::task::owners::{self, OwnerKey};
 use crate::task::waiters::{WaiterKey, Waiters};
-use crate::task::{AnyTask, park};
+use crate::task::{AnyTask, Owner, books, park};
 use crate::thread::ThreadPool;
 
 /// See the module's documentation of `supervisor`.
 pub(crate) struct Core {
     pub(super) me: Weak<Core>,
     id: String,
-    /// The books: every task from its launch to its end.
-    pub(super) live: DashMap<TaskId, Arc<dyn AnyTask>, BuildHasherDefault<IdHasher>>,
-    /// Written under the lock of `life`. Launches and ends read it without: they change the books
-    /// before they look, a stop looks at the books after it has written, and the books' own locks
-    /// order the two.
+    /// What its tasks know it by.
+    pub(super) key: OwnerKey,
+    /// How many of the tasks in the books are its own.
+    pub(super) tally: Tally,
+    /// Written under the lock of `life`. Launches and ends read it without: see `tally`.
     phase: AtomicU8,
     pub(super) life: Mutex<Life>,
     pub(super) threads: ThreadPool,
@@ -38,9 +37,6 @@ pub(crate) struct Core {
     pub(super) aloops: crate::aloop::Aloops,
     pub(super) alarms: Alarms,
     pub(super) recurring: Recurrings,
-    /// Tasks that ended, for the reports of a stop.
-    pub(super) ended: AtomicU64,
-    pub(super) canceled: AtomicU64,
 }
 
 /// What is known of stops, under one lock.
@@ -68,22 +64,9 @@ pub(super) enum Phase {
     Stopped = 3,
 }
 
-/// Ids are counters: one multiplication spreads them well enough.
-#[derive(Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-    fn write_u64(&mut self, word: u64) {
-        // The golden ratio as a fraction of 2^64 (Knuth, TAOCP 3, 6.4).
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+impl Drop for Core {
+    fn drop(&mut self) {
+        owners::forget(self.key);
     }
 }
 
@@ -93,22 +76,31 @@ impl Core {
         threads: PoolConfig,
         #[cfg(feature = "mp")] processes: crate::process::MpPoolConfig,
     ) -> Arc<Core> {
-        Arc::new_cyclic(|me: &Weak<Core>| Core {
+        let core = |me: &Weak<Core>, key: OwnerKey| Core {
             me: me.clone(),
-            live: DashMap::with_hasher(BuildHasherDefault::default()),
+            key,
+            tally: Tally::default(),
             phase: AtomicU8::new(Phase::Idle as u8),
             life: Mutex::new(Life::default()),
-            threads: ThreadPool::new(&id, threads),
+            threads: ThreadPool::new(&id, key, threads),
             #[cfg(feature = "mp")]
-            processes: crate::process::ProcessPool::new(&id, processes),
+            processes: crate::process::ProcessPool::new(&id, Some(key), processes),
             #[cfg(feature = "async")]
             aloops: crate::aloop::Aloops::new(&id, me.clone()),
             alarms: Alarms::new(me.clone()),
             recurring: Recurrings::default(),
-            ended: AtomicU64::new(0),
-            canceled: AtomicU64::new(0),
             id,
+        };
+        Arc::new_cyclic(|me: &Weak<Core>| {
+            let owner: Weak<dyn Owner> = me.clone();
+            core(me, owners::register(owner))
         })
+    }
+
+    /// What its tasks know it by.
+    #[cfg(feature = "async")]
+    pub(crate) fn key(&self) -> OwnerKey {
+        self.key
     }
 
     pub(super) fn id(&self) -> &str {
@@ -116,7 +108,7 @@ impl Core {
     }
 
     pub(super) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
+        match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Idle,
             1 => Phase::Active,
             2 => Phase::Draining,
@@ -126,7 +118,7 @@ impl Core {
 
     /// Only under the lock of `life`.
     pub(super) fn set_phase(&self, _life: &mut Life, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
+        self.phase.store(phase as u8, Ordering::SeqCst);
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -217,15 +209,27 @@ impl Core {
         if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     }
 
+    /// A task of its own in the books, whether or not it has just ended.
+    pub(super) fn booked(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
+        books::get(id).filter(|task| task.header().owner == Some(self.key))
+    }
+
     pub(super) fn find(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
-        let found = self.live.get(&id).map(|found| Arc::clone(found.value()));
-        found.filter(|task| !task.header().state.read().is_ended())
+        self.booked(id).filter(|task| !task.header().state.read().is_ended())
     }
 
     /// The live tasks, in the order of their launch.
     pub(super) fn live_tasks(&self) -> Vec<Arc<dyn AnyTask>> {
-        let mut tasks: Vec<_> = self.live.iter().map(|entry| Arc::clone(entry.value())).collect();
-        tasks.sort_by_key(|task| task.header().id);
+        let mut tasks = Vec::new();
+        // Counted first: whatever is counted by then is seen below.
+        if self.tally.live() > 0 {
+            books::for_each(|task| {
+                if task.header().owner == Some(self.key) {
+                    tasks.push(task);
+                }
+            });
+        }
+        tasks.sort_by_key(|task| (task.header().queued(), task.header().id.serial()));
         tasks
     }
 
@@ -245,7 +249,7 @@ impl Core {
         let mut info = SupervisorInfo {
             id: self.id.clone(),
             active: self.is_active(),
-            tasks: self.live.iter().filter(|task| !task.header().state.read().is_ended()).count(),
+            tasks: self.live_tasks().iter().filter(|t| !t.header().state.read().is_ended()).count(),
             thread_pool: self.threads.info(),
             #[cfg(feature = "mp")]
             mp_pool: Some(self.processes.info()),
@@ -280,18 +284,11 @@ impl Core {
         self.aloops.create(name, threads)
     }
 
-    /// Takes a task out of the books; `ending` is for the reports. Wakes a stop that waits for that.
-    pub(super) fn unbook(&self, id: TaskId, ending: Option<Ending>) {
-        // Counted before it can be missed: a stop that finds the books empty reads the counts. The
-        // entry is dropped outside the map's lock: it may be the last hold on the task.
-        let entry = self.live.remove_if(&id, |_, _| {
-            if let Some(ending) = ending {
-                self.ended.fetch_add(1, Ordering::Relaxed);
-                self.canceled.fetch_add(u64::from(ending.canceled), Ordering::Release);
-            }
-            true
-        });
-        drop(entry);
+    /// Takes a task out of the books. Wakes a stop that waits for that.
+    pub(super) fn unbook(&self, id: TaskId, how: Left) {
+        // Dropped last: it may be the last hold on the task.
+        let Some(_entry) = books::remove(id) else { return };
+        self.tally.leave(how);
         if self.phase() == Phase::Draining {
             let waiters = std::mem::take(&mut self.life.lock().waiters);
             waiters.wake();

@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::{Core, Phase};
+use super::tally::Left;
 use crate::clock;
 use crate::error::{KillError, TaskError};
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::{Job, Place, WhenFull, end_waiting};
 use crate::priority::Priority;
@@ -14,44 +16,42 @@ use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::state::{Ending, Phase as TaskPhase};
-use crate::task::{AnyTask, Owner, current, park};
+use crate::task::{AnyTask, Owner, books, current};
 use crate::timer;
 
 impl Core {
-    /// The last word before a launch: who owns the task, and where it can run.
+    /// The last word before a launch, while the task is still the launcher's alone: where it can run,
+    /// its id, and that it is queued from now on.
     pub(crate) fn prepare(&self, header: &mut Header) {
         #[cfg(feature = "mp")]
         if header.tt == TaskType::Mp && crate::process::in_worker() {
             // Inside a worker process everything runs on its own threads: processes never multiply.
             header.tt = TaskType::Thread;
         }
-        if let Some(me) = self.me.upgrade() {
-            header.set_owner(me);
-        }
+        self.own(header);
+        header.id = books::reserve();
+        header.note_queued();
+        header.state.set_launched(delay_of(header).is_some());
     }
 
-    /// Takes a new task in.
+    /// The task is this supervisor's.
+    pub(crate) fn own(&self, header: &mut Header) {
+        header.owner = Some(self.key);
+    }
+
+    /// Takes a new task in, which was prepared.
     pub(crate) fn launch(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         let header = task.header();
-        header.note_queued();
-        self.live.insert(header.id, Arc::clone(&task));
+        books::insert(header.id, Arc::clone(&task));
+        self.tally.book();
         if !self.admits() {
             // Not one of those that a stop reports on.
-            self.unbook(header.id, None);
+            self.unbook(header.id, Left::Refused);
             return end_waiting(task, TaskError::SupervisorStopped);
         }
-        let delay = header.extras().and_then(|extras| extras.delay);
-        match delay {
-            Some(delay) if !delay.is_zero() => {
-                if header.state.launch(true) {
-                    self.later(task, delay);
-                }
-            }
-            _ => {
-                if header.state.launch(false) {
-                    self.enqueue(task, when_full);
-                }
-            }
+        match delay_of(header) {
+            Some(delay) => self.later(task, delay),
+            None => self.enqueue(task, when_full),
         }
     }
 
@@ -71,12 +71,7 @@ impl Core {
 
     /// Whether this code runs in a task of this supervisor.
     pub(super) fn inside(&self) -> bool {
-        current::with(|header| {
-            let owner = header.and_then(Header::owner);
-            owner.is_some_and(|owner| {
-                std::ptr::addr_eq(Arc::as_ptr(owner), std::ptr::from_ref(self))
-            })
-        })
+        current::with(|header| header.is_some_and(|header| header.owner == Some(self.key)))
     }
 
     /// Queues the task after `delay`.
@@ -115,12 +110,6 @@ impl Core {
     /// Gives a queued task to its place.
     fn enqueue(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         self.alarms.watch(&task);
-        let when_full = match when_full {
-            WhenFull::Wait if park::on_aloop_thread() || current::with(|h| h.is_some()) => {
-                WhenFull::NoWait
-            }
-            other => other,
-        };
         self.place(task.header().tt).start(Job::new(task), when_full);
     }
 
@@ -174,13 +163,14 @@ impl Core {
     }
 }
 
+/// How long a new task is to wait before it is queued.
+fn delay_of(header: &Header) -> Option<Duration> {
+    header.extras().and_then(|extras| extras.delay).filter(|delay| !delay.is_zero())
+}
+
 impl Owner for Core {
-    fn ended(&self, task: &dyn AnyTask, ending: Ending) {
-        #[cfg(feature = "mp")]
-        if let Some(remote) = task.remote() {
-            remote.args().drop_them();
-        }
-        self.unbook(task.header().id, Some(ending));
+    fn ended(&self, id: TaskId, ending: Ending) {
+        self.unbook(id, if ending.canceled { Left::Canceled } else { Left::Ended });
     }
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {

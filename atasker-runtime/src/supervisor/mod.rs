@@ -3,7 +3,8 @@
 //! | file | what |
 //! |---|---|
 //! | here | the public handle, the default supervisor |
-//! | `core` | what the handles share: places, books, phases of life |
+//! | `core` | what the handles share: places, phases of life |
+//! | `tally` | how many tasks are live |
 //! | `dispatch` | a launched task goes to its place; what tasks ask of their supervisor |
 //! | `shutdown` | stop, drain, deadline, restart |
 //! | `recurring` | the background workers and jobs that are active |
@@ -20,6 +21,7 @@ mod core;
 mod dispatch;
 mod recurring;
 mod shutdown;
+mod tally;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -54,8 +56,8 @@ pub struct Supervisor {
     shared: Arc<LastHandle>,
 }
 
-/// Stops the supervisor when the last public handle is gone. Tasks and threads hold the core, not
-/// this.
+/// Stops the supervisor when the last public handle is gone. Its threads, and the stop until it is
+/// through, hold the core; tasks know it by a key.
 struct LastHandle(Arc<Core>);
 
 impl Drop for LastHandle {
@@ -116,7 +118,7 @@ impl Supervisor {
 
     /// Runs `f` on a pool thread.
     pub fn spawn<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> Task<R> {
-        TaskBuilder::new(f).supervisor(self).start()
+        TaskBuilder::new(f).start_at(self.core())
     }
 
     /// Runs a future on the default aloop.
@@ -130,7 +132,7 @@ impl Supervisor {
         &self,
         future: impl Future<Output = R> + Send + 'static,
     ) -> Task<R> {
-        TaskBuilder::future(future).supervisor(self).start()
+        TaskBuilder::future(future).start_at(self.core())
     }
 
     /// Finds a task that is delayed, queued or running. Once it has ended, the supervisor keeps

@@ -1,11 +1,11 @@
 //! Stop: drain, deadline, the end of the places.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::core::{Core, Phase};
+use super::tally::Ends;
 use crate::clock;
 use crate::error::TaskError;
 use crate::info::TaskType;
@@ -20,8 +20,7 @@ use crate::timer;
 /// that is through with waiting ends the places.
 struct Stop<'a> {
     core: &'a Arc<Core>,
-    ended_before: u64,
-    canceled_before: u64,
+    before: Ends,
     /// The number of stops that were over before this one.
     stops_before: u64,
     deadline: Option<Instant>,
@@ -132,8 +131,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     life.inside.extend(own);
     let stop = Stop {
         core,
-        ended_before: core.ended.load(Ordering::Relaxed),
-        canceled_before: core.canceled.load(Ordering::Relaxed),
+        before: core.tally.ends(),
         stops_before: life.stops,
         deadline: options.wait.map(clock::after),
         key: WaiterKey::next(),
@@ -164,11 +162,12 @@ impl Stop<'_> {
     /// Is ready when no task is left but those that asked for the stop, and when another stop has
     /// come to its end.
     fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
-        let live = &self.core.live;
-        self.core.poll_life(self.key, context, |life| {
-            let drained = || {
-                live.len() <= life.inside.len()
-                    && live.iter().all(|task| life.inside.contains(task.key()))
+        let core = self.core;
+        core.poll_life(self.key, context, |life| {
+            let drained = || match core.tally.live() {
+                0 => true,
+                some if some > life.inside.len() as u64 => false,
+                _ => core.live_tasks().iter().all(|task| life.inside.contains(&task.header().id)),
             };
             life.stops != self.stops_before || !life.closing && drained()
         })
@@ -208,8 +207,9 @@ impl Stop<'_> {
 
     /// What has become of the tasks so far.
     fn report(&self, abandoned: u64) -> StopReport {
-        let canceled = self.core.canceled.load(Ordering::Acquire) - self.canceled_before;
-        let ended = self.core.ended.load(Ordering::Relaxed) - self.ended_before;
+        let now = self.core.tally.ends();
+        let canceled = now.canceled - self.before.canceled;
+        let ended = now.ended - self.before.ended;
         StopReport { canceled, completed: ended.saturating_sub(canceled), abandoned }
     }
 }
@@ -241,7 +241,7 @@ fn abandon(task: &Arc<dyn AnyTask>) -> bool {
             "a task still runs past the deadline of the stop: its thread is abandoned"
         );
     }
-    Arc::clone(task).end(claim, TaskError::SupervisorStopped);
+    task.end(task, claim, TaskError::SupervisorStopped);
     task.abort();
     true
 }

@@ -31,12 +31,9 @@ where
     F: FnMut(&Arc<dyn AnyTask>) -> R + Send + 'static,
 {
     type Seat = ();
+    const REPEATS: bool = true;
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         Ok((self.0)(task))
-    }
-
-    fn repeats(&self) -> bool {
-        true
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! Who may touch what, and when:
 //!
-//! * `body`: whoever runs the task, between `begin` and the end of the run; it is taken out, and put
-//!   back only for another attempt.
+//! * `body`: in a phase of waiting, whoever takes the task out of it: by `begin` to run it, or by a
+//!   [`Claim`] to end it. While it runs, whoever runs it, until he has settled the run; a claim that
+//!   somebody else gets meanwhile (a time limit, a shutdown) gives no right to it.
 //! * `outcome`: written once by the owner of the [`Claim`], before the state is published; read by
 //!   anybody afterwards. [`Typed::take`] moves the value out: only the one typed handle calls it,
 //!   by value, so that no reference it lent is left.
+//! * `hooks`: made by the builder, locked afterwards.
 //! * everything else is atomic or locked.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use crate::error::TaskError;
@@ -17,7 +19,7 @@ use crate::info::Outcome;
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase};
-use crate::task::{AnyTask, current, panic};
+use crate::task::{AnyTask, books, current, owners, panic};
 
 /// What a task does when it runs. The kinds of body are in `task::body`, `aloop` and `process`.
 pub(crate) trait Body<R>: Send + 'static {
@@ -31,9 +33,7 @@ pub(crate) trait Body<R>: Send + 'static {
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError>;
 
     /// Whether it can run again.
-    fn repeats(&self) -> bool {
-        false
-    }
+    const REPEATS: bool = false;
 
     /// Starts it as a future on a loop. A body that can run again gives itself to `keep` before
     /// the future is on its way: its run may be over, and the next one begin, at any moment then.
@@ -88,21 +88,34 @@ fn discard<T>(value: T) {
 
 enum Slot<R> {
     Empty,
-    Full(Result<R, TaskError>),
+    Value(R),
+    /// Boxed: rare, and larger than most results.
+    Error(Box<TaskError>),
     /// The result was moved out; an error never is, so that references to it stay good.
     Taken,
+}
+
+impl<R> From<Result<R, TaskError>> for Slot<R> {
+    fn from(result: Result<R, TaskError>) -> Self {
+        match result {
+            Ok(value) => Slot::Value(value),
+            Err(error) => Slot::Error(Box::new(error)),
+        }
+    }
 }
 
 /// See the module's documentation.
 pub(crate) struct Cell<R, B: Body<R>> {
     header: Header,
     seat: B::Seat,
-    body: Mutex<Option<B>>,
-    hooks: Mutex<Option<Box<Hooks<R>>>>,
+    body: UnsafeCell<Option<B>>,
+    hooks: Option<Box<Mutex<Hooks<R>>>>,
     outcome: UnsafeCell<Slot<R>>,
 }
 
-// SAFETY: all fields but `outcome` are Sync by themselves (`B` and `R` are Send, and behind locks).
+// SAFETY: all fields but `body` and `outcome` are Sync by themselves (hooks are behind a lock).
+// `body` is touched by one thread at a time, as the module's documentation says; transitions of the
+// state, which hand it on, are AcqRel. It is Send, and never shared.
 // `outcome` is written by the one owner of the claim before the state is published with Release,
 // and read after an Acquire reading of the state. References to the `R` in it are lent only through
 // `Typed`, to `Task<R>`, which is Sync only where `R` is, and to `result_cloned`, which asks for
@@ -112,17 +125,42 @@ unsafe impl<R: Send, B: Body<R>> Sync for Cell<R, B> {}
 /// A task whose result type is known.
 pub(crate) trait Typed<R>: AnyTask {
     /// The outcome, once it is published; `None` also after the result was taken.
-    fn outcome(&self) -> Option<&Result<R, TaskError>>;
+    fn outcome(&self) -> Option<Result<&R, &TaskError>>;
     /// Moves the outcome out.
     ///
     /// Only for the one typed handle, and by its owner: see the module's documentation.
     fn take(&self) -> Option<Result<R, TaskError>>;
-    /// Changes the hooks; for the builder.
-    fn with_hooks(&self, f: &mut dyn FnMut(&mut Hooks<R>));
-    /// A run is over: another attempt, or the end.
-    fn settle(self: Arc<Self>, result: Result<R, TaskError>);
+    /// The hooks, for the builder.
+    fn hooks_mut(&mut self) -> &mut Hooks<R>;
+    /// A run is over: another attempt, or the end. `this` is the task itself.
+    fn settle(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>);
+    /// Shows a stored outcome to the callbacks.
+    fn call_back(&self, callbacks: Vec<OnComplete<R>>);
+    /// The outcome is stored, and the callbacks have seen it.
+    fn publish(&self, claim: Claim, ending: Ending);
     /// This task without its type.
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask>;
+}
+
+/// A task that its builder has alone.
+pub(crate) struct Fresh<R>(Arc<dyn Typed<R>>);
+
+impl<R> Fresh<R> {
+    pub(crate) fn header(&self) -> &Header {
+        self.0.header()
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut dyn Typed<R> {
+        // SAFETY: this is the only reference to the cell: `Cell::fresh` made it, and nobody gets
+        // the `Arc`, or a copy of it, before `share` gives it away. (`Arc::get_mut` would say the
+        // same, at the price of two locked instructions for each option that is set.)
+        unsafe { &mut *Arc::as_ptr(&self.0).cast_mut() }
+    }
+
+    /// The task as all may have it.
+    pub(crate) fn share(self) -> Arc<dyn Typed<R>> {
+        self.0
+    }
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
@@ -130,26 +168,32 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         Arc::new(Cell {
             header,
             seat,
-            body: Mutex::new(Some(body)),
-            hooks: Mutex::new(None),
+            body: UnsafeCell::new(Some(body)),
+            hooks: None,
             outcome: UnsafeCell::new(Slot::Empty),
         })
     }
 
+    /// For a builder.
+    pub(crate) fn fresh(header: Header, body: B, seat: B::Seat) -> Fresh<R> {
+        Fresh(Cell::new(header, body, seat))
+    }
+
     /// Whether this end of a run is one to run again after.
     fn wants_retry(&self, result: &Result<R, TaskError>) -> bool {
-        if !self.header.attempts_left() {
+        if !B::REPEATS || !self.header.attempts_left() {
             return false;
         }
         match result {
             Err(TaskError::Canceled | TaskError::SupervisorStopped | TaskError::QueueFull) => false,
             Err(_) => true,
             Ok(value) => {
+                let Some(hooks) = &self.hooks else { return false };
                 // The user's predicate runs outside the lock: whoever ends the task meanwhile (a
                 // deadline) must not wait for it.
-                let (returned_err, wanted) = match &mut *self.hooks.lock() {
-                    Some(hooks) => (hooks.returned_err, hooks.retry_if.take()),
-                    None => (None, None),
+                let (returned_err, wanted) = {
+                    let mut hooks = hooks.lock();
+                    (hooks.returned_err, hooks.retry_if.take())
                 };
                 let again = returned_err.is_some_and(|is_err| is_err(value))
                     || wanted.as_ref().is_some_and(|wanted| {
@@ -157,9 +201,9 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
                         panic::catch(|| wanted(value)).unwrap_or(false)
                     });
                 // Dropped outside the lock, too.
-                let unwanted = match &mut *self.hooks.lock() {
-                    Some(hooks) if again => std::mem::replace(&mut hooks.retry_if, wanted),
-                    _ => wanted,
+                let unwanted = match again {
+                    true => std::mem::replace(&mut hooks.lock().retry_if, wanted),
+                    false => wanted,
                 };
                 discard(unwanted);
                 again
@@ -167,8 +211,9 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         }
     }
 
-    /// A run is over, and it is decided whether another one is wanted: that, or the end.
-    fn settle_as(self: Arc<Self>, result: Result<R, TaskError>, again: bool) {
+    /// A run is over, by whoever ran it, and it is decided whether another one is wanted: that, or
+    /// the end.
+    fn settle_as(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>, again: bool) {
         self.header.disarm_limit();
         let state = &self.header.state;
         if again && state.retry() {
@@ -176,12 +221,16 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
                 links.run_again();
             }
             if let Some(owner) = self.header.owner() {
-                let owner = Arc::clone(owner);
-                return owner.again(self);
+                return owner.again(Arc::clone(this));
             }
+            // Nobody is left who could run it again.
+            if let Some(claim) = state.claim(Phase::Retrying) {
+                self.finish(this, claim, result);
+            }
+            return;
         }
         match state.claim(Phase::Started) {
-            Some(claim) => self.finish(claim, result),
+            Some(claim) => self.finish(this, claim.of_the_runner(), result),
             // Its time was over, or it was abandoned: the outcome is published already.
             None => {
                 self.drop_body();
@@ -190,19 +239,40 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         }
     }
 
-    /// What the function holds goes before the outcome is seen. A run under way has taken the body
-    /// for itself.
+    /// Takes the body out.
+    ///
+    /// Only for whoever it belongs to at the moment: see the module's documentation.
+    fn take_body(&self) -> Option<B> {
+        self.body.with_mut(|body| {
+            // SAFETY: the caller is the only one who touches it until he hands it on.
+            unsafe { (*body).take() }
+        })
+    }
+
+    /// Puts the body back, for another attempt; under the same condition.
+    fn keep_body(&self, body: B) {
+        let before = self.body.with_mut(|slot| {
+            // SAFETY: as above.
+            unsafe { (*slot).replace(body) }
+        });
+        debug_assert!(before.is_none());
+    }
+
+    /// What the function holds goes before the outcome is seen; under the same condition.
     fn drop_body(&self) {
-        let body = self.body.lock().take();
-        if body.is_some() {
+        if std::mem::needs_drop::<B>()
+            && let Some(body) = self.take_body()
+        {
             discard(body);
         }
     }
 
     /// Stores the outcome, lets callbacks see it, publishes it.
-    fn finish(self: Arc<Self>, claim: Claim, result: Result<R, TaskError>) {
-        self.drop_body();
-        let hooks = self.hooks.lock().take().map(|hooks| *hooks);
+    fn finish(&self, this: &Arc<dyn AnyTask>, claim: Claim, result: Result<R, TaskError>) {
+        if claim.has_body() {
+            self.drop_body();
+        }
+        let hooks = self.hooks.as_ref().map(|hooks| std::mem::take(&mut *hooks.lock()));
         let Hooks { on_complete: callbacks, retry_if, returned_err } = hooks.unwrap_or_default();
         if retry_if.is_some() {
             discard(retry_if);
@@ -220,84 +290,45 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         self.outcome.with_mut(|slot| {
             // SAFETY: we own the claim, so nobody else writes; the state is not published yet, so
             // nobody reads.
-            unsafe { *slot = Slot::Full(result) }
+            unsafe { *slot = result.into() }
         });
         if callbacks.is_empty() {
             return self.publish(claim, ending);
         }
-        let owner = self.header.owner().cloned();
+        let typed = Arc::clone(this).typed_any().downcast::<Arc<dyn Typed<R>>>();
+        let Ok(task) = typed else { unreachable!("`this` is this very task") };
         // Published when it is dropped: even if no thread can be had for the callbacks, the end of
         // the task is seen.
-        let publish = Publish { cell: self, claim: Some(claim), ending };
+        let publish = Publish { task: *task, claim: Some(claim), ending };
         let run: Box<dyn FnOnce() + Send> = Box::new(move || publish.after(callbacks));
-        match owner {
+        match self.header.owner() {
             Some(owner) => owner.run_callbacks(run),
             None => run(),
-        }
-    }
-
-    fn publish(self: Arc<Self>, claim: Claim, ending: Ending) {
-        let header = &self.header;
-        header.note_ended();
-        let failed_unseen =
-            ending.outcome == Outcome::Failed && !ending.canceled && !header.state.read().is_held();
-        let wake = header.state.publish(claim, ending);
-        // Out of the supervisor's books only now: a stop that finds them empty may say that all
-        // tasks have ended. Look-ups pass over those that have.
-        if let Some(owner) = header.owner() {
-            owner.ended(&*self, ending);
-        }
-        if wake {
-            header.wake();
-        }
-        if let Some(links) = header.links() {
-            links.close();
-        }
-        if failed_unseen && let Some(error) = self.error() {
-            tracing::error!(
-                target: "atasker", task = %header.id, name = header.name(), %error,
-                "a task failed, and nobody holds its handle"
-            );
         }
     }
 }
 
 /// A task whose outcome is stored and not published yet.
-struct Publish<R: Send + 'static, B: Body<R>> {
-    cell: Arc<Cell<R, B>>,
+struct Publish<R: Send + 'static> {
+    task: Arc<dyn Typed<R>>,
     claim: Option<Claim>,
     ending: Ending,
 }
 
-impl<R: Send + 'static, B: Body<R>> Publish<R, B> {
+impl<R: Send + 'static> Publish<R> {
     /// Runs the callbacks, then publishes.
     fn after(self, callbacks: Vec<OnComplete<R>>) {
-        let header = &self.cell.header;
         // On whichever thread this is: a callback is the task's code. What it launches is launched
         // by this task, and a stop that it asks for does not wait for it.
-        let _current = current::enter(self.cell.clone());
-        let slot = self.cell.outcome.with(|slot| {
-            // SAFETY: we own the claim, so nobody writes while we read.
-            unsafe { &*slot }
-        });
-        let Slot::Full(result) = slot else { return };
-        for callback in callbacks {
-            if panic::catch(|| callback(result)).is_err() {
-                panic::guarded(|| {
-                    tracing::error!(
-                        target: "atasker", task = %header.id, name = header.name(),
-                        "a callback of the task panicked"
-                    );
-                });
-            }
-        }
+        let task = Arc::clone(&self.task).erase();
+        current::during(&task, || self.task.call_back(callbacks));
     }
 }
 
-impl<R: Send + 'static, B: Body<R>> Drop for Publish<R, B> {
+impl<R: Send + 'static> Drop for Publish<R> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
-            Arc::clone(&self.cell).publish(claim, self.ending);
+            self.task.publish(claim, self.ending);
         }
     }
 }
@@ -312,56 +343,51 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn repeats(&self) -> bool {
-        self.body.lock().as_ref().is_some_and(|body| body.repeats())
+        B::REPEATS
     }
 
-    fn run(self: Arc<Self>, returned: &mut dyn FnMut()) {
-        let Some(mut body) = self.body.lock().take() else {
+    fn run(&self, this: &Arc<dyn AnyTask>, returned: &mut dyn FnMut()) {
+        let Some(mut body) = self.take_body() else { return returned() };
+        if !self.header.state.read().is_running() {
             // Ended (by a limit of next to nothing, say) before it came to run.
+            discard(body);
             return returned();
-        };
-        let this: Arc<dyn AnyTask> = self.clone();
-        let result = panic::catch(|| body.run(&this)).unwrap_or_else(Err);
+        }
+        let result = panic::catch(|| body.run(this)).unwrap_or_else(Err);
         returned();
         let result = self.limited(result);
-        let again = body.repeats() && self.wants_retry(&result);
+        let again = self.wants_retry(&result);
         if again {
-            *self.body.lock() = Some(body);
-        } else {
+            self.keep_body(body);
+        } else if std::mem::needs_drop::<B>() {
             discard(body);
         }
-        self.settle_as(result, again);
+        self.settle_as(this, result, again);
     }
 
     #[cfg(feature = "async")]
-    fn spawn(self: Arc<Self>, on: &tokio::runtime::Handle) {
-        let Some(body) = self.body.lock().take() else {
-            return;
-        };
-        body.spawn(self.clone(), on, &self.seat, |body| {
-            *self.body.lock() = Some(body);
-            // Ended meanwhile: whoever did that found no body to drop.
-            if matches!(self.header.state.read().phase(), Phase::Ending | Phase::Ended) {
-                self.drop_body();
-            }
-        });
+    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &tokio::runtime::Handle) {
+        let typed = Arc::clone(this).typed_any().downcast::<Arc<dyn Typed<R>>>();
+        let (Some(body), Ok(task)) = (self.take_body(), typed) else { return };
+        // Kept before the future is on its way: until then the run is ours.
+        body.spawn(*task, on, &self.seat, |body| self.keep_body(body));
     }
 
     fn abort(&self) {
         B::abort(&self.seat);
     }
 
-    fn fail(self: Arc<Self>, error: TaskError) {
+    fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError) {
         let result = self.limited(Err(error));
-        self.settle(result);
+        self.settle(this, result);
     }
 
-    fn end(self: Arc<Self>, claim: Claim, error: TaskError) {
+    fn end(&self, this: &Arc<dyn AnyTask>, claim: Claim, error: TaskError) {
         self.header.disarm_limit();
-        self.finish(claim, Err(error));
+        self.finish(this, claim, Err(error));
     }
 
-    fn overrun(self: Arc<Self>) {
+    fn overrun(&self, this: &Arc<dyn AnyTask>) {
         let Some(limit) = self.header.timeout() else {
             return;
         };
@@ -371,7 +397,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         };
         // Told last: what the task does when it hears of it must not come before the outcome.
         if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
-            Arc::clone(&self).finish(claim, Err(TaskError::TimedOut { limit }));
+            self.finish(this, claim, Err(TaskError::TimedOut { limit }));
         }
         self.abort();
         self.header.tell_stop(somebody_waits);
@@ -383,11 +409,15 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if self.header.state.read().outcome() != Some(Outcome::Failed) {
             return None;
         }
-        self.outcome()?.as_ref().err()
+        self.outcome()?.err()
     }
 
-    fn outcome_any(&self) -> Option<&dyn Any> {
-        self.outcome().map(|outcome| outcome as &dyn Any)
+    fn returns(&self, result: TypeId) -> bool {
+        result == TypeId::of::<R>()
+    }
+
+    fn value_any(&self) -> Option<&dyn Any> {
+        self.outcome()?.ok().map(|value| value as &dyn Any)
     }
 
     fn typed_any(self: Arc<Self>) -> Box<dyn Any> {
@@ -401,12 +431,12 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "mp")]
-    fn reply(self: Arc<Self>, reply: &[u8]) {
+    fn reply(&self, this: &Arc<dyn AnyTask>, reply: &[u8]) {
         let Some(remote) = B::remote(&self.seat) else {
             return;
         };
         let result = panic::catch(|| (remote.decode)(reply)).unwrap_or_else(Err);
-        self.settle(result);
+        self.settle(this, result);
     }
 }
 
@@ -423,7 +453,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 }
 
 impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
-    fn outcome(&self) -> Option<&Result<R, TaskError>> {
+    fn outcome(&self) -> Option<Result<&R, &TaskError>> {
         if !self.header.state.read().is_ended() {
             return None;
         }
@@ -432,7 +462,8 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             unsafe { &*slot }
         });
         match slot {
-            Slot::Full(result) => Some(result),
+            Slot::Value(value) => Some(Ok(value)),
+            Slot::Error(error) => Some(Err(error)),
             Slot::Empty | Slot::Taken => None,
         }
     }
@@ -453,19 +484,78 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             // under the lock that we hold.
             let slot = unsafe { &mut *slot };
             match std::mem::replace(slot, Slot::Taken) {
-                Slot::Full(result) => Some(result),
+                Slot::Value(value) => Some(Ok(value)),
+                Slot::Error(error) => Some(Err(*error)),
                 Slot::Empty | Slot::Taken => None,
             }
         })
     }
 
-    fn with_hooks(&self, f: &mut dyn FnMut(&mut Hooks<R>)) {
-        f(self.hooks.lock().get_or_insert_with(Box::default));
+    fn hooks_mut(&mut self) -> &mut Hooks<R> {
+        self.hooks.get_or_insert_with(Box::default).get_mut()
     }
 
-    fn settle(self: Arc<Self>, result: Result<R, TaskError>) {
-        let again = self.wants_retry(&result) && self.repeats();
-        self.settle_as(result, again);
+    fn settle(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>) {
+        let again = self.wants_retry(&result);
+        self.settle_as(this, result, again);
+    }
+
+    fn call_back(&self, callbacks: Vec<OnComplete<R>>) {
+        let replace = |with| {
+            self.outcome.with_mut(|slot| {
+                // SAFETY: the caller owns the claim, and the state is not published yet: nobody
+                // else reads or writes.
+                std::mem::replace(unsafe { &mut *slot }, with)
+            })
+        };
+        let result = match replace(Slot::Empty) {
+            Slot::Value(value) => Ok(value),
+            Slot::Error(error) => Err(*error),
+            Slot::Empty | Slot::Taken => return,
+        };
+        for callback in callbacks {
+            if panic::catch(|| callback(&result)).is_err() {
+                panic::guarded(|| {
+                    tracing::error!(
+                        target: "atasker", task = %self.header.id, name = self.header.name(),
+                        "a callback of the task panicked"
+                    );
+                });
+            }
+        }
+        replace(result.into());
+    }
+
+    fn publish(&self, claim: Claim, ending: Ending) {
+        let header = &self.header;
+        header.note_ended();
+        let failed_unseen =
+            ending.outcome == Outcome::Failed && !ending.canceled && !header.state.read().is_held();
+        let wake = header.state.publish(claim, ending);
+        #[cfg(feature = "mp")]
+        if let Some(remote) = self.remote() {
+            remote.args().drop_them();
+        }
+        // Out of the supervisor's books only now: a stop that finds them empty may say that all
+        // tasks have ended. Look-ups pass over those that have.
+        if let Some(key) = header.owner {
+            let told = owners::with(key, |owner| owner.ended(header.id, ending));
+            if told.is_none() {
+                drop(books::remove(header.id));
+            }
+        }
+        if wake {
+            header.wake();
+        }
+        if let Some(links) = header.links() {
+            links.close();
+        }
+        if failed_unseen && let Some(error) = self.error() {
+            tracing::error!(
+                target: "atasker", task = %header.id, name = header.name(), %error,
+                "a task failed, and nobody holds its handle"
+            );
+        }
     }
 
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {

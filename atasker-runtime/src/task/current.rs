@@ -1,6 +1,7 @@
 //! The task that this thread runs at the moment.
 
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::id::TaskId;
@@ -8,7 +9,7 @@ use crate::task::AnyTask;
 use crate::task::header::Header;
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<dyn AnyTask>>> = const { RefCell::new(None) };
+    static CURRENT: Cell<Option<NonNull<Arc<dyn AnyTask>>>> = const { Cell::new(None) };
 }
 
 /// The task that runs the code that asks. See [`current`].
@@ -54,31 +55,34 @@ pub fn current() -> Option<CurrentTask> {
 
 /// The task that this thread runs.
 pub(crate) fn get() -> Option<Arc<dyn AnyTask>> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    look(|task| task.cloned())
 }
 
 /// Looks at the task that this thread runs.
 pub(crate) fn with<T>(f: impl FnOnce(Option<&Header>) -> T) -> T {
-    match get() {
-        Some(task) => f(Some(task.header())),
-        None => f(None),
+    look(|task| f(task.map(|task| task.header())))
+}
+
+fn look<T>(f: impl FnOnce(Option<&Arc<dyn AnyTask>>) -> T) -> T {
+    let task = CURRENT.get();
+    f(task.map(|task| {
+        // SAFETY: it is this thread's own word, set by `during`, which holds a borrow of the
+        // pointer's target until it has set the word back. What we lend ends with this call, on
+        // this thread, within that of `during`.
+        unsafe { task.as_ref() }
+    }))
+}
+
+/// Makes `task` the current one while `f` runs.
+///
+/// Not a copy of it: that would cost two locked instructions for each task that runs.
+pub(crate) fn during<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {
+    struct Before(Option<NonNull<Arc<dyn AnyTask>>>);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
     }
-}
-
-/// Makes `task` the current one until the guard is dropped.
-pub(crate) fn enter(task: Arc<dyn AnyTask>) -> Entered {
-    Entered { before: CURRENT.with(|current| current.replace(Some(task))) }
-}
-
-/// See [`enter`].
-pub(crate) struct Entered {
-    before: Option<Arc<dyn AnyTask>>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let before = self.before.take();
-        let entered = CURRENT.try_with(|current| current.replace(before));
-        drop(entered);
-    }
+    let _before = Before(CURRENT.replace(Some(NonNull::from(task))));
+    f()
 }

@@ -38,8 +38,8 @@ use crate::task::{AnyTask, verbs};
 pub struct Task<R, I = (), O = ()> {
     cell: Arc<dyn Typed<R>>,
     links: Option<Arc<Links<I, O>>>,
-    /// Of this handle as a waiter, once it was polled.
-    key: Option<WaiterKey>,
+    /// It was polled: it may have left its waker.
+    polled: bool,
     on_drop: OnDrop,
     /// Lends `&R`, so it may be shared between threads only where `R` may.
     _lends: PhantomData<R>,
@@ -55,7 +55,7 @@ enum OnDrop {
 impl<R, I, O> Task<R, I, O> {
     /// The caller has taken the one hold on the typed task.
     pub(crate) fn new(cell: Arc<dyn Typed<R>>, links: Option<Arc<Links<I, O>>>) -> Self {
-        Task { cell, links, key: None, on_drop: OnDrop::Nothing, _lends: PhantomData }
+        Task { cell, links, polled: false, on_drop: OnDrop::Nothing, _lends: PhantomData }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -121,11 +121,11 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
     /// The result, once it has ended with one.
     pub fn result(&self) -> Option<&R> {
-        self.cell.outcome()?.as_ref().ok()
+        self.cell.outcome()?.ok()
     }
     /// The error, once it has ended with one.
     pub fn error(&self) -> Option<&TaskError> {
-        self.cell.outcome()?.as_ref().err()
+        self.cell.outcome()?.err()
     }
     /// What it says about its progress.
     pub fn progress(&self) -> Option<Progress> {
@@ -410,8 +410,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for Task<R,
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.is_completed() {
-            let key = *self.key.get_or_insert_with(WaiterKey::next);
-            if self.header().watch(key, context.waker()) {
+            self.polled = true;
+            if self.header().watch(WaiterKey::HANDLE, context.waker()) {
                 return Poll::Pending;
             }
         }
@@ -422,8 +422,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for Task<R,
 impl<R, I, O> Drop for Task<R, I, O> {
     fn drop(&mut self) {
         let header = self.cell.header();
-        if let Some(key) = self.key {
-            header.unwatch(key);
+        if self.polled {
+            header.unwatch(WaiterKey::HANDLE);
         }
         header.state.let_go();
         if self.on_drop != OnDrop::Nothing && !header.state.read().is_ended() {

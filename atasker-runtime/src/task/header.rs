@@ -12,6 +12,7 @@ use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::priority::Priority;
 use crate::sync::Mutex;
 use crate::task::channel::AnyLinks;
+use crate::task::owners::{self, OwnerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{WaiterKey, Waiters};
 use crate::task::{AnyTask, Owner};
@@ -24,12 +25,14 @@ pub(crate) struct Header {
     pub(crate) id: TaskId,
     pub(crate) tt: TaskType,
     pub(crate) priority: Priority,
-    name: Cow<'static, str>,
+    /// Unless the extras have one.
+    name: &'static str,
     queued: AtomicU64,
     started: AtomicU64,
     ended: AtomicU64,
     waiters: Mutex<Waiters>,
-    owner: Option<Arc<dyn Owner>>,
+    /// Who looks after it; see `task::owners`.
+    pub(crate) owner: Option<OwnerKey>,
     /// The place's own note about the task: its ticket in a backlog, or where it was sent. The
     /// place reads and writes it under its own lock.
     pub(crate) mark: AtomicU64,
@@ -39,6 +42,8 @@ pub(crate) struct Header {
 /// What only some tasks have.
 #[derive(Default)]
 pub(crate) struct Extras {
+    /// A name that was made at run time.
+    pub(crate) name: Option<Box<str>>,
     pub(crate) delay: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
@@ -62,7 +67,7 @@ impl Header {
             id: TaskId::next(),
             tt,
             priority: Priority::Normal,
-            name: Cow::Borrowed("task"),
+            name: "task",
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -74,20 +79,24 @@ impl Header {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.extras().and_then(|extras| extras.name.as_deref()).unwrap_or(self.name)
     }
 
     pub(crate) fn set_name(&mut self, name: Cow<'static, str>) {
-        self.name = name;
+        match name {
+            Cow::Borrowed(name) => {
+                self.name = name;
+                if let Some(extras) = self.extras.get_mut() {
+                    extras.name = None;
+                }
+            }
+            Cow::Owned(name) => self.extras_mut().name = Some(name.into()),
+        }
     }
 
-    pub(crate) fn set_owner(&mut self, owner: Arc<dyn Owner>) {
-        self.owner = Some(owner);
-    }
-
-    /// Who looks after the task; `None` for a detached one.
-    pub(crate) fn owner(&self) -> Option<&Arc<dyn Owner>> {
-        self.owner.as_ref()
+    /// Who looks after the task; `None` for a detached one, and once its supervisor is gone.
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
+        owners::get(self.owner?)
     }
 
     /// What the task has of the rarer things, if anything.
@@ -172,7 +181,7 @@ impl Header {
     /// Notes the time of the end, before it is published.
     pub(crate) fn note_ended(&self) {
         let last = self.started().max(self.queued());
-        self.ended.store(clock::now().max(last), Ordering::Relaxed);
+        self.ended.store(clock::now_noted().max(last), Ordering::Relaxed);
     }
 
     /// Adds a waker for the next change (the end, or a request to stop). False if the task has
@@ -262,7 +271,7 @@ impl Header {
         let pid = extras.map_or(0, |extras| extras.worker_pid.load(Ordering::Relaxed));
         TaskInfo {
             id: self.id,
-            name: self.name.clone().into_owned(),
+            name: self.name().to_owned(),
             tt: self.tt,
             priority: self.priority,
             status: self.status_of(snapshot),

@@ -90,15 +90,20 @@ fn started(limit: Option<Duration>) -> Arc<dyn Typed<String>> {
     cell
 }
 
+fn run(cell: &Arc<dyn Typed<String>>) {
+    cell.run(&cell.clone().erase(), &mut || ());
+}
+
 /// A task that has ended with its result.
 fn ended() -> Arc<dyn Typed<String>> {
     let cell = started(None);
-    cell.clone().erase().run(&mut || ());
+    run(&cell);
     cell
 }
 
 fn outcome(cell: &Arc<dyn Typed<String>>) -> Outcome {
-    cell.outcome().expect("it has ended").clone()
+    let outcome = cell.outcome().expect("it has ended");
+    outcome.cloned().map_err(TaskError::clone)
 }
 
 fn handle(cell: &Arc<dyn Typed<String>>) -> Task<String> {
@@ -114,7 +119,7 @@ fn loom_a_canceller_and_a_runner_make_one_outcome() {
             let task = cell.clone().erase();
             thread::spawn(move || {
                 if task.header().begin() {
-                    task.run(&mut || ());
+                    task.run(&task, &mut || ());
                 }
             })
         };
@@ -145,11 +150,11 @@ fn loom_a_time_limit_and_a_runner_make_one_outcome() {
         let cell = started(Some(limit));
         let runner = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.run(&mut || ()))
+            thread::spawn(move || task.run(&task, &mut || ()))
         };
         let timer = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.overrun())
+            thread::spawn(move || task.overrun(&task))
         };
         wait_end(cell.header());
         let first = outcome(&cell);
@@ -177,7 +182,7 @@ fn loom_every_waiter_is_woken() {
                 })
             })
             .collect();
-        cell.clone().erase().run(&mut || ());
+        run(&cell);
         for waiter in waiters {
             waiter.join().unwrap();
         }
@@ -194,7 +199,7 @@ fn loom_a_request_to_stop_uses_no_wake_up_of_the_end_up() {
         };
         let runner = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.run(&mut || ()))
+            thread::spawn(move || task.run(&task, &mut || ()))
         };
         wait_end(cell.header());
         assert_eq!(outcome(&cell).unwrap(), "done");
@@ -234,7 +239,7 @@ fn loom_a_waiter_that_gives_up_is_left_alone() {
         let cell = started(None);
         let runner = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.run(&mut || ()))
+            thread::spawn(move || task.run(&task, &mut || ()))
         };
         let signal = Signal::new();
         let key = WaiterKey::next();
@@ -271,7 +276,7 @@ fn loom_a_runner_ends_while_a_reference_looks() {
         let reference = TaskRef::new(cell.clone().erase());
         let runner = {
             let task = cell.erase();
-            thread::spawn(move || task.run(&mut || ()))
+            thread::spawn(move || task.run(&task, &mut || ()))
         };
         assert!(reference.error().is_none());
         if let Some(outcome) = reference.result_cloned::<String>() {
@@ -330,9 +335,9 @@ fn loom_each_of_many_arrives_once() {
             [
                 thread::spawn(move || {
                     first.header().ask_stop();
-                    first.run(&mut || ());
+                    first.run(&first, &mut || ());
                 }),
-                thread::spawn(move || second.run(&mut || ())),
+                thread::spawn(move || second.run(&second, &mut || ())),
             ]
         };
         arrivals.add(1, cells[1].header());
@@ -351,5 +356,33 @@ fn loom_each_of_many_arrives_once() {
         for thread in threads {
             thread.join().unwrap();
         }
+    });
+}
+
+#[test]
+fn loom_a_booked_task_is_removed_once_while_others_look() {
+    use crate::task::books::Slot;
+
+    model(|| {
+        let slot = Arc::new(Slot::new());
+        slot.insert(7, Arc::new(1));
+        let removed = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.remove(7))
+        };
+        let looker = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.look(7, Arc::clone))
+        };
+        let ours = slot.remove(7);
+        let theirs = removed.join().unwrap();
+        assert!(ours.is_some() != theirs.is_some());
+        if let Some(seen) = looker.join().unwrap() {
+            assert_eq!(*seen, 1);
+        }
+        // The slot is free, and used again.
+        slot.insert(8, Arc::new(2));
+        assert!(slot.look(7, |_| ()).is_none());
+        assert_eq!(slot.remove(8).as_deref(), Some(&2));
     });
 }

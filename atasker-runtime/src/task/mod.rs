@@ -5,6 +5,7 @@
 //! | phases, and who may turn one into another | `state` |
 //! | identity, times, waiters: what all tasks have | `header` |
 //! | function, outcome, their owners | `cell`, `body` |
+//! | who looks after it, and where it is found by its id | `owners`, `books` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
 //! | the task's own view | `context`, `channel`, `current` |
 //! | blocking and waiting | `park`, `wait` |
@@ -14,6 +15,7 @@
 //! loses a task can't leave its waiters behind.
 
 pub(crate) mod body;
+pub(crate) mod books;
 pub(crate) mod cell;
 pub(crate) mod channel;
 pub(crate) mod context;
@@ -22,6 +24,7 @@ pub(crate) mod handle;
 pub(crate) mod header;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
+pub(crate) mod owners;
 pub(crate) mod panic;
 pub(crate) mod park;
 pub(crate) mod reference;
@@ -32,14 +35,19 @@ pub(crate) mod verbs;
 pub(crate) mod wait;
 pub(crate) mod waiters;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use crate::error::{KillError, TaskError};
+use crate::id::TaskId;
 use header::Header;
 use state::{Claim, Ending};
 
 /// A task without its types: what places, registries and untyped handles know of it.
+///
+/// Methods that end a run take the task once more, as `this`: the caller's own hold on it, so that
+/// what goes on with it (a callback, a further attempt) can have one of its own, and what does not
+/// costs none.
 pub(crate) trait AnyTask: Send + Sync {
     fn header(&self) -> &Header;
     fn header_mut(&mut self) -> &mut Header;
@@ -49,30 +57,33 @@ pub(crate) trait AnyTask: Send + Sync {
 
     /// Runs the body on this thread and settles what comes of it. The caller has turned the state
     /// to `Started`; it is told when the body has returned, before anything comes of that.
-    fn run(self: Arc<Self>, returned: &mut dyn FnMut());
+    fn run(&self, this: &Arc<dyn AnyTask>, returned: &mut dyn FnMut());
 
     /// Starts the body as a future on a loop. The caller has turned the state to `Started`.
     #[cfg(feature = "async")]
-    fn spawn(self: Arc<Self>, on: &tokio::runtime::Handle);
+    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &tokio::runtime::Handle);
 
     /// Has a future dropped at its next await; nothing for other bodies.
     fn abort(&self);
 
     /// A run is over with this error: another attempt, or the end.
-    fn fail(self: Arc<Self>, error: TaskError);
+    fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError);
 
     /// Ends the task with this error, whatever attempts are left.
-    fn end(self: Arc<Self>, claim: Claim, error: TaskError);
+    fn end(&self, this: &Arc<dyn AnyTask>, claim: Claim, error: TaskError);
 
     /// The present run's time is over: asks it to stop, and ends the task unless another attempt
     /// will follow.
-    fn overrun(self: Arc<Self>);
+    fn overrun(&self, this: &Arc<dyn AnyTask>);
 
     /// The error, once it has ended with one.
     fn error(&self) -> Option<&TaskError>;
 
-    /// The outcome as `Result<R, TaskError>`, once it is there.
-    fn outcome_any(&self) -> Option<&dyn Any>;
+    /// Whether its results are of this type.
+    fn returns(&self, result: TypeId) -> bool;
+
+    /// The result, once it is there; `None` also once it was moved out.
+    fn value_any(&self) -> Option<&dyn Any>;
 
     /// This task as `Arc<dyn Typed<R>>`.
     fn typed_any(self: Arc<Self>) -> Box<dyn Any>;
@@ -83,13 +94,13 @@ pub(crate) trait AnyTask: Send + Sync {
 
     /// A worker process has answered with an encoded result: decodes and settles it.
     #[cfg(feature = "mp")]
-    fn reply(self: Arc<Self>, reply: &[u8]);
+    fn reply(&self, this: &Arc<dyn AnyTask>, reply: &[u8]);
 }
 
 /// Who looks after a launched task: its supervisor.
 pub(crate) trait Owner: Send + Sync {
     /// The task has just been published as ended: it leaves the books.
-    fn ended(&self, task: &dyn AnyTask, ending: Ending);
+    fn ended(&self, id: TaskId, ending: Ending);
 
     /// Runs callbacks on a pool thread.
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>);

@@ -6,10 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use crossbeam_utils::sync::{Parker, Unparker};
+
+use crate::spin;
 
 /// What a pool thread does around a wait.
 pub(crate) trait Seat {
@@ -25,27 +28,60 @@ thread_local! {
     static PARKER: RefCell<Option<ThreadParker>> = const { RefCell::new(None) };
 }
 
+/// How a thread waits for its waker: it looks for a moment, then it sleeps.
 struct ThreadParker {
-    parker: Parker,
+    token: Arc<Token>,
     waker: Waker,
+    /// Not `std::thread::park`: that would swallow a call to the user's own.
+    parker: Parker,
 }
 
-struct Unpark(Unparker);
+/// What the waker and its thread share.
+struct Token {
+    word: AtomicU32,
+    sleeper: Unparker,
+}
 
-impl Wake for Unpark {
+const EMPTY: u32 = 0;
+const WOKEN: u32 = 1;
+/// The thread sleeps, or is about to.
+const ASLEEP: u32 = 2;
+
+impl Wake for Token {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        if self.word.swap(WOKEN, Ordering::AcqRel) == ASLEEP {
+            self.sleeper.unpark();
+        }
     }
 }
 
 impl ThreadParker {
     fn new() -> Self {
         let parker = Parker::new();
-        let waker = Waker::from(Arc::new(Unpark(parker.unparker().clone())));
-        ThreadParker { parker, waker }
+        let sleeper = parker.unparker().clone();
+        let token = Arc::new(Token { word: AtomicU32::new(EMPTY), sleeper });
+        ThreadParker { waker: Waker::from(Arc::clone(&token)), token, parker }
+    }
+
+    /// Returns when the waker was used since the last return, or at the deadline.
+    fn park(&self, deadline: Option<Instant>, looks: bool) {
+        let word = &self.token.word;
+        if looks {
+            spin::until(|| word.load(Ordering::Relaxed) == WOKEN);
+        }
+        if word.compare_exchange(EMPTY, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            while word.load(Ordering::Acquire) == ASLEEP {
+                match deadline {
+                    None => self.parker.park(),
+                    Some(deadline) if deadline <= Instant::now() => break,
+                    Some(deadline) => self.parker.park_deadline(deadline),
+                }
+            }
+        }
+        word.swap(EMPTY, Ordering::AcqRel);
     }
 }
 
@@ -75,6 +111,13 @@ pub(crate) fn drive_aloop() -> impl Drop {
 /// Whether this thread drives an aloop.
 pub(crate) fn on_aloop_thread() -> bool {
     ON_ALOOP.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Whether a wait may begin with a look: not on an aloop, which must not wait at all, nor with a
+/// slot, for whatever the wait is for may need that.
+pub(crate) fn looks_first() -> bool {
+    let seated = SEAT.try_with(|seat| seat.borrow().is_some()).unwrap_or(true);
+    !seated && !on_aloop_thread()
 }
 
 const ON_ALOOP_MESSAGE: &str = "a blocking wait on an aloop's own thread would stop all of its \
@@ -110,7 +153,7 @@ pub(crate) fn block_on_or_help<T>(
         return None;
     }
     let _left = Left::leave(&mut help);
-    park_until(deadline, poll)
+    park_until(deadline, true, poll)
 }
 
 /// The same without giving the slot up: a sleep, not a wait for others.
@@ -122,12 +165,13 @@ pub(crate) fn sleep_on<T>(
     poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
     assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
-    park_until(Some(deadline), poll)
+    park_until(Some(deadline), false, poll)
 }
 
-/// Parks this thread between polls.
+/// Parks this thread between polls. `looks`: it looks for a moment before it sleeps.
 fn park_until<T>(
     deadline: Option<Instant>,
+    looks: bool,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
     // Taken out while it is in use: a nested call (a waker that blocks) makes its own.
@@ -141,11 +185,10 @@ fn park_until<T>(
         if let Poll::Ready(value) = poll(&mut context) {
             break Some(value);
         }
-        match deadline {
-            None => parker.parker.park(),
-            Some(deadline) if deadline <= Instant::now() => break None,
-            Some(deadline) => parker.parker.park_deadline(deadline),
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            break None;
         }
+        parker.park(deadline, looks);
     };
     let _ = PARKER.try_with(|cell| *cell.borrow_mut() = Some(parker));
     outcome

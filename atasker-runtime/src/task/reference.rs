@@ -1,6 +1,6 @@
 //! The untyped handle of a task: found by id, cloned at will.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -112,8 +112,13 @@ impl TaskRef {
     {
         // Whoever moves the result out takes this lock.
         let _lock = self.task.header().lock_result();
-        let outcome: &dyn Any = self.task.outcome_any()?;
-        outcome.downcast_ref::<Result<R, TaskError>>().cloned()
+        if !self.task.returns(TypeId::of::<R>()) {
+            return None;
+        }
+        match self.task.error() {
+            Some(error) => Some(Err(error.clone())),
+            None => Some(Ok(self.task.value_any()?.downcast_ref::<R>()?.clone())),
+        }
     }
 
     /// The typed handle, if nobody else holds it and the types are right.

@@ -117,6 +117,7 @@ pub(crate) struct RemoteBody<R>(pub(crate) fn(&[u8]) -> Result<R, TaskError>);
 
 impl<R: Send + 'static> Body<R> for RemoteBody<R> {
     type Seat = Remote<R>;
+    const REPEATS: bool = true;
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         let remote = task.remote().expect("a remote body stands in a remote task");
@@ -125,10 +126,6 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
         let mut call = Call::new(&args, task);
         (remote.function().call)(&mut call)?;
         (self.0)(&call.into_reply())
-    }
-
-    fn repeats(&self) -> bool {
-        true
     }
 
     fn remote(seat: &Self::Seat) -> Option<&Remote<R>> {

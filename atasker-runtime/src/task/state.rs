@@ -55,7 +55,22 @@ const KILL: u32 = 1 << 10;
 /// The right to end a task.
 #[derive(Debug)]
 #[must_use = "a claimed task must be ended, or its waiters wait for ever"]
-pub(crate) struct Claim(());
+pub(crate) struct Claim {
+    /// The body is the owner's, too: nobody runs it, or he is the one who does.
+    body: bool,
+}
+
+impl Claim {
+    /// The one who ran the task has claimed it.
+    pub(crate) fn of_the_runner(self) -> Claim {
+        Claim { body: true }
+    }
+
+    /// Whether the owner of the claim may touch the task's body.
+    pub(crate) fn has_body(&self) -> bool {
+        self.body
+    }
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -76,6 +91,10 @@ impl Snapshot {
             5 => Phase::Ending,
             _ => Phase::Ended,
         }
+    }
+    /// Begun, and neither ended nor about to be.
+    pub(crate) fn is_running(self) -> bool {
+        self.phase() == Phase::Started
     }
     pub(crate) fn is_ended(self) -> bool {
         self.phase() == Phase::Ended
@@ -148,6 +167,13 @@ impl State {
         self.step(Phase::New, if delayed { Phase::Delayed } else { Phase::Queued })
     }
 
+    /// The same for a task that its launcher still has alone, together with its typed handle.
+    pub(crate) fn set_launched(&mut self, delayed: bool) {
+        debug_assert_eq!(self.0.load(Ordering::Relaxed), Phase::New as u32);
+        let phase = if delayed { Phase::Delayed } else { Phase::Queued };
+        *self = State(AtomicU32::new(phase as u32 | HELD));
+    }
+
     /// The delay is over: into the queue. False if the task was ended meanwhile.
     #[must_use]
     pub(crate) fn queue(&self) -> bool {
@@ -178,13 +204,13 @@ impl State {
     /// Claims the task in this phase, and in no other.
     pub(crate) fn claim(&self, from: Phase) -> Option<Claim> {
         debug_assert!(!matches!(from, Phase::Ending | Phase::Ended));
-        self.step(from, Phase::Ending).then_some(Claim(()))
+        self.step(from, Phase::Ending).then_some(Claim { body: from != Phase::Started })
     }
 
     /// The outcome is stored: everybody may read it. True if somebody waits.
     #[must_use = "the waiters must be woken"]
     pub(crate) fn publish(&self, claim: Claim, ending: Ending) -> bool {
-        let Claim(()) = claim;
+        let Claim { .. } = claim;
         let outcome = match ending.outcome {
             Outcome::Ok => 1,
             Outcome::ReturnedErr => 2,

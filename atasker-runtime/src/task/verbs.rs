@@ -32,7 +32,7 @@ pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError, even_with_s
                     if let Some(key) = timer {
                         crate::timer::cancel(key);
                     }
-                    task.clone().end(claim, error);
+                    task.end(task, claim, error);
                     return true;
                 }
             }
@@ -44,7 +44,7 @@ pub(crate) fn end_unbegun(task: &Arc<dyn AnyTask>, error: TaskError, even_with_s
                     return false;
                 }
                 if let Some(claim) = header.state.claim(Phase::Queued) {
-                    task.clone().end(claim, error);
+                    task.end(task, claim, error);
                     return true;
                 }
             }

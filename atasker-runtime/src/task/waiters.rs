@@ -10,8 +10,11 @@ use crate::task::panic;
 pub(crate) struct WaiterKey(u64);
 
 impl WaiterKey {
+    /// The typed handle, of which each task has one at a time.
+    pub(crate) const HANDLE: WaiterKey = WaiterKey(0);
+
     pub(crate) fn next() -> WaiterKey {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         WaiterKey(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }

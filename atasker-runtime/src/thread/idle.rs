@@ -37,22 +37,17 @@ impl<T> Idler<T> {
         }
     }
 
-    fn take(&self) -> Option<T> {
+    /// Takes the order that is there.
+    pub(crate) fn take(&self) -> Option<T> {
         let mut slot = self.order.lock();
         let order = slot.take()?;
         self.word.store(EMPTY, Ordering::Release);
         Some(order)
     }
 
-    /// Looks for an order `rounds` times without sleeping.
-    pub(crate) fn spin(&self, rounds: u32) -> Option<T> {
-        for _ in 0..rounds {
-            if self.word.load(Ordering::Acquire) == FULL {
-                return self.take();
-            }
-            std::hint::spin_loop();
-        }
-        None
+    /// Whether an order is there: for a thread that looks without sleeping.
+    pub(crate) fn is_called(&self) -> bool {
+        self.word.load(Ordering::Acquire) == FULL
     }
 
     /// Sleeps until there is an order, or until the deadline.

@@ -24,7 +24,10 @@ fn loom_a_spinner_finds_it_or_sleeps_on_it() {
         let idler = Arc::new(Idler::new());
         let sleeper = {
             let idler = Arc::clone(&idler);
-            thread::spawn(move || idler.spin(1).or_else(|| idler.sleep(None)))
+            thread::spawn(move || match idler.is_called() {
+                true => idler.take(),
+                false => idler.sleep(None),
+            })
         };
         idler.hand(7);
         assert_eq!(sleeper.join().unwrap(), Some(7));

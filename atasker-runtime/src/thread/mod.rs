@@ -1,5 +1,12 @@
 //! The thread pool: a place for functions.
 //!
+//! | what | file |
+//! |---|---|
+//! | launches that need no lock | `inbox` |
+//! | the state, the rules, the place's interface | `pool` |
+//! | how an idle thread sleeps and is called | `idle` |
+//! | the life of a thread, and the run of one job | `run` |
+//!
 //! One lock guards the pool's state: the backlog, the idle threads, the counts. Whoever changes
 //! something under it — a launch, a wait that gives its slot up, new limits — *calls* a thread when
 //! something may start and none is coming. The one that comes takes a job and calls the next, so
@@ -7,6 +14,9 @@
 //!
 //! > No job waits that may have a slot; and if a job has a slot and no thread, a thread is coming
 //! > for it, or the system gives none and the timer will try again.
+//!
+//! A launch that finds all slots held which it might take leaves its job in the inbox, without the
+//! lock. "No job waits" includes those: whoever gives a slot up looks there, too.
 //!
 //! | a thread is | and leaves this state by |
 //! |---|---|
@@ -19,6 +29,7 @@
 //! that sleeps is woken.
 
 mod idle;
+mod inbox;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
 mod pool;

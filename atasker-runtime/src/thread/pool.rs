@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::idle::Idler;
+use super::inbox::{self, Inbox};
 use super::run;
 use crate::backlog::{Backlog, Limits, Ticket};
 use crate::clock;
@@ -18,6 +20,8 @@ use crate::info::{ThreadPoolInfo, Waiting};
 use crate::job::{Job, Place, WhenFull};
 use crate::options::{Overflow, PoolConfig};
 use crate::priority::Priority;
+use crate::spin;
+use crate::task::owners::OwnerKey;
 use crate::task::panic::guarded;
 use crate::task::state::Phase;
 use crate::task::waiters::{WaiterKey, Waiters};
@@ -32,9 +36,6 @@ pub(super) enum Order {
     Leave,
 }
 
-/// How often an idle thread looks before it sleeps: about as long as a wake-up takes.
-const SPIN_ROUNDS: u32 = 200;
-
 /// The threads of a supervisor.
 pub(crate) struct ThreadPool {
     pub(super) shared: Arc<Shared>,
@@ -44,10 +45,12 @@ pub(crate) struct ThreadPool {
 pub(super) struct Shared {
     /// The supervisor's id, for the threads' names.
     name: String,
-    pub(super) state: Mutex<PoolState>,
+    pub(super) owner: OwnerKey,
+    pub(super) inbox: Inbox,
+    pub(super) state: CachePadded<Mutex<PoolState>>,
     /// Threads that look for work without sleeping: at most one, so that the rest of the machine
     /// is left to the work.
-    pub(super) spinning: AtomicBool,
+    pub(super) spinning: CachePadded<AtomicBool>,
 }
 
 pub(super) struct PoolState {
@@ -71,6 +74,8 @@ pub(super) struct PoolState {
     /// The system gave no thread: a pause, and then the next try.
     starved: Option<Duration>,
     last_pause: Option<Duration>,
+    /// How the inbox's gate stands.
+    gate: u8,
 }
 
 /// Who is to come and look, after the lock is released.
@@ -89,12 +94,14 @@ struct NewThread {
 }
 
 impl ThreadPool {
-    pub(crate) fn new(supervisor_id: &str, config: PoolConfig) -> Self {
+    pub(crate) fn new(supervisor_id: &str, owner: OwnerKey, config: PoolConfig) -> Self {
         ThreadPool {
             shared: Arc::new(Shared {
                 name: supervisor_id.to_owned(),
-                spinning: AtomicBool::new(false),
-                state: Mutex::new(PoolState {
+                owner,
+                spinning: CachePadded::new(AtomicBool::new(false)),
+                inbox: Inbox::new(),
+                state: CachePadded::new(Mutex::new(PoolState {
                     backlog: Backlog::new(limits(&config)),
                     ready: Default::default(),
                     config,
@@ -109,7 +116,8 @@ impl ThreadPool {
                     room: Waiters::None,
                     starved: None,
                     last_pause: None,
-                }),
+                    gate: u8::MAX,
+                })),
             }),
         }
     }
@@ -134,7 +142,8 @@ impl ThreadPool {
 
     pub(crate) fn info(&self) -> ThreadPoolInfo {
         let state = self.shared.state.lock();
-        let of = |priority| state.backlog.waiting_of(priority);
+        let inbox = &self.shared.inbox;
+        let of = |priority| state.backlog.waiting_of(priority) + inbox.len(priority);
         ThreadPoolInfo {
             pool_size: state.config.pool_size,
             reserve_normal: state.config.reserve_normal,
@@ -165,7 +174,7 @@ impl ThreadPool {
         let queued = task.header().state.read().phase() == Phase::Queued;
         let ours = queued && self.is_own_thread() && self.revoke(&**task, true);
         if ours {
-            run::execute(Job::new(Arc::clone(task)), &self.shared);
+            run::execute(Job::new(Arc::clone(task)), &self.shared, false);
         }
         ours
     }
@@ -189,10 +198,73 @@ fn limits(config: &PoolConfig) -> Limits {
 impl PoolState {
     /// Gives a slot to every job that may have one. From here on the task counts as one that runs:
     /// a stop asks it.
-    fn admit(&mut self) {
-        while let Some((priority, job)) = self.backlog.next() {
-            self.ready[priority.index()].push_back(job);
+    fn admit(&mut self, inbox: &Inbox) {
+        loop {
+            self.admit_once(inbox);
+            let gate = self.gate_now();
+            let opens = gate & !self.gate != 0;
+            if gate != self.gate {
+                self.gate = gate;
+                inbox.set_gate(gate);
+            }
+            if !opens {
+                return;
+            }
+            // Somebody may have found it closed just now.
         }
+    }
+
+    fn admit_once(&mut self, inbox: &Inbox) {
+        loop {
+            self.refill(inbox);
+            match self.backlog.next() {
+                Some((priority, job)) => self.ready[priority.index()].push_back(job),
+                None => return,
+            }
+        }
+    }
+
+    /// Sees to it that the backlog has the job that is next in order: the inbox holds later ones of
+    /// each priority only.
+    fn refill(&mut self, inbox: &Inbox) {
+        /// A few at a time, so that a long queue holds nobody up.
+        const SOME: usize = 32;
+        let first = self.backlog.first();
+        let urgent = Priority::ALL.into_iter().take_while(|p| first.is_none_or(|first| *p > first));
+        for priority in urgent {
+            if self.take_in(inbox, priority, SOME) > 0 {
+                return;
+            }
+        }
+    }
+
+    /// Moves jobs of one priority from the inbox to the backlog.
+    fn take_in(&mut self, inbox: &Inbox, priority: Priority, most: usize) -> usize {
+        let mut count = 0;
+        while count < most
+            && !inbox.is_empty(priority)
+            && let Some(job) = inbox.pop(priority)
+        {
+            let mark = mark(self.backlog.next_ticket(priority));
+            job.header().mark.store(mark, Ordering::Relaxed);
+            self.backlog.push(priority, job);
+            count += 1;
+        }
+        count
+    }
+
+    /// For which priorities a launch must look whether its job may start.
+    fn gate_now(&self) -> u8 {
+        let mut gate = 0;
+        if !self.open || self.config.queue_limit.is_some() {
+            gate |= inbox::CHECK;
+        }
+        for priority in Priority::ALL {
+            if self.backlog.may_start(priority) {
+                gate |= inbox::bit(priority);
+            }
+        }
+        gate
     }
 
     /// The most urgent job that has a slot and no thread.
@@ -213,8 +285,8 @@ impl PoolState {
     /// Calls a thread if a job has a slot and nobody is coming. One at a time will do: whoever comes
     /// calls the next, and threads that are through with their work look by themselves. So a burst
     /// of short tasks costs few wake-ups.
-    fn call(&mut self) -> Call {
-        self.admit();
+    fn call(&mut self, inbox: &Inbox) -> Call {
+        self.admit(inbox);
         if self.coming || self.ready.iter().all(VecDeque::is_empty) {
             return Call::Nobody;
         }
@@ -230,8 +302,11 @@ impl PoolState {
     }
 
     /// Takes all jobs out that no thread has.
-    fn take_all(&mut self) -> Vec<Job> {
+    fn take_all(&mut self, inbox: &Inbox) -> Vec<Job> {
         let mut all = Vec::new();
+        for priority in Priority::ALL {
+            self.take_in(inbox, priority, usize::MAX);
+        }
         while let Some(job) = self.take_ready() {
             self.backlog.release(job.priority());
             all.push(job);
@@ -248,8 +323,12 @@ impl PoolState {
 
     /// Whether one more of this priority would have to wait in a queue that is full. One that may
     /// start does not wait: no job waits that may have a slot, so it would overtake nobody.
-    fn is_full(&self, priority: Priority) -> bool {
-        self.config.queue_limit.is_some_and(|(limit, _)| self.backlog.waiting() >= limit)
+    fn is_full(&self, inbox: &Inbox, priority: Priority) -> bool {
+        let waiting = || {
+            let inbox = Priority::ALL.into_iter().map(|priority| inbox.len(priority));
+            self.backlog.waiting() + inbox.sum::<usize>()
+        };
+        self.config.queue_limit.is_some_and(|(limit, _)| waiting() >= limit)
             && !self.backlog.may_start(priority)
     }
 }
@@ -258,7 +337,10 @@ impl Shared {
     /// Has a thread come if there is something to start, and lets the lock go. False: the system
     /// gives no thread.
     fn dispatch(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>) -> bool {
-        let call = state.call();
+        if !state.open {
+            self.turn_away(&mut state);
+        }
+        let call = state.call(&self.inbox);
         let fed = state.starved.is_none();
         drop(state);
         match call {
@@ -277,6 +359,20 @@ impl Shared {
                     }
                 }
             }
+        }
+    }
+
+    /// Ends jobs that have come since the pool was closed. What the library itself has to run
+    /// (callbacks) is no task of the user's: it still runs.
+    fn turn_away(&self, state: &mut MutexGuard<'_, PoolState>) {
+        let (late, ours): (Vec<Job>, Vec<Job>) =
+            state.take_all(&self.inbox).into_iter().partition(|job| job.header().owner.is_some());
+        for job in ours {
+            state.backlog.push(job.priority(), job);
+        }
+        if !late.is_empty() {
+            // Each ends with `SupervisorStopped`.
+            MutexGuard::unlocked(state, || drop(late));
         }
     }
 
@@ -330,7 +426,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.starved = None;
         if state.threads == 0 {
-            let lost = state.take_all();
+            let lost = state.take_all(&self.inbox);
             drop(state);
             for job in lost {
                 let detail = format!("the system gives no thread: {}", with_advice(error));
@@ -355,16 +451,17 @@ impl Shared {
         }
     }
 
-    /// A run is over, its slot free: what this thread does next. `None`: leave.
+    /// A run is over, its slot free: what this thread does next (`None`: leave), and whether it was
+    /// idle in between.
     pub(super) fn next_job(
         self: &Arc<Self>,
         idler: &Arc<Idler<Order>>,
         done: Priority,
-    ) -> Option<Job> {
+    ) -> (Option<Job>, bool) {
         let mut state = self.state.lock();
         state.backlog.release(done);
         state.tasks_run += 1;
-        state.admit();
+        state.admit(&self.inbox);
         // A free slot is room, too, for one that need not wait then.
         let mut room = std::mem::take(&mut state.room);
         loop {
@@ -374,9 +471,9 @@ impl Shared {
                     // somebody is coming for it.
                     drop(state);
                     room.wake();
-                    return Some(job);
+                    return (Some(job), false);
                 }
-                None if room.is_empty() => return self.be_idle(state, idler),
+                None if room.is_empty() => return (self.be_idle(state, idler), true),
                 None => {
                     let room = std::mem::take(&mut room);
                     MutexGuard::unlocked(&mut state, || room.wake());
@@ -404,9 +501,9 @@ impl Shared {
         let order = if spins {
             None
         } else {
-            let order = idler.spin(SPIN_ROUNDS);
+            let called = spin::until(|| idler.is_called());
             self.spinning.store(false, Ordering::Relaxed);
-            order
+            if called { idler.take() } else { None }
         };
         let order = order.or_else(|| idler.sleep(Some(clock::after(stay))));
         match order.or_else(|| self.still_wanted(idler))? {
@@ -454,6 +551,7 @@ impl Shared {
         let mut state = self.state.lock();
         state.backlog.acquire(priority);
         state.blocked -= 1;
+        state.admit(&self.inbox);
     }
 }
 
@@ -472,40 +570,21 @@ fn ticket(mark: u64) -> Option<Ticket> {
 impl Place for ThreadPool {
     fn start(&self, job: Job, when_full: WhenFull) {
         let shared = &self.shared;
-        let mut state = shared.state.lock();
-        let priority = job.priority();
-        while state.open && state.is_full(priority) {
-            match state.config.queue_limit {
-                Some((_, Overflow::Reject)) if when_full != WhenFull::Pass => {
-                    drop(state);
-                    return job.end(TaskError::QueueFull);
-                }
-                Some((_, Overflow::Block)) if when_full == WhenFull::Wait => {
-                    drop(state);
-                    shared.wait_for_room(&job);
-                    if job.header().state.read().phase() != Phase::Queued {
-                        // Canceled meanwhile.
-                        return drop(job.into_task());
-                    }
-                    // Of several that were woken, one finds room.
-                    state = shared.state.lock();
-                }
-                _ => break,
-            }
+        if shared.inbox.must_check() {
+            return shared.start_checked(job, when_full);
         }
-        if !state.open {
-            drop(state);
-            return job.end(TaskError::SupervisorStopped);
+        if shared.inbox.push(job) {
+            shared.dispatch(shared.state.lock());
         }
-        let task = Arc::clone(job.task());
-        let ticket = state.backlog.push(priority, job);
-        task.header().mark.store(mark(ticket), Ordering::Relaxed);
-        shared.dispatch(state);
     }
 
     fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
-        let header = task.header();
-        let mut state = self.shared.state.lock();
+        let (shared, header) = (&self.shared, task.header());
+        let mut state = shared.state.lock();
+        if header.mark.load(Ordering::Relaxed) == NOT_HERE {
+            // Where it can be found, and leaves no gap behind.
+            state.take_in(&shared.inbox, header.priority, usize::MAX);
+        }
         let Some(ticket) = ticket(header.mark.load(Ordering::Relaxed)) else {
             // Its launcher waits for room, or is just about to bring it: nothing to take back. If it
             // comes and begins after all, the caller sees that.
@@ -518,7 +597,7 @@ impl Place for ThreadPool {
         let Some(job) = job else { return false };
         let room = std::mem::take(&mut state.room);
         // Its slot, if it had one, is for another.
-        self.shared.dispatch(state);
+        shared.dispatch(state);
         room.wake();
         // The caller ends the task; the job only held it.
         drop(job.into_task());
@@ -550,18 +629,11 @@ impl Place for ThreadPool {
     fn close(&self) {
         let mut state = self.shared.state.lock();
         state.open = false;
-        // What the library itself has to run (callbacks) is no task of the user's: it still runs.
-        let (left, ours): (Vec<Job>, Vec<Job>) =
-            state.take_all().into_iter().partition(|job| job.header().owner().is_some());
-        for job in ours {
-            state.backlog.push(job.priority(), job);
-        }
         let room = std::mem::take(&mut state.room);
         let idle = std::mem::take(&mut state.idle);
         state.threads -= idle.len();
         self.shared.dispatch(state);
         room.wake();
-        drop(left);
         for idler in idle {
             idler.hand(Order::Leave);
         }
@@ -569,6 +641,38 @@ impl Place for ThreadPool {
 }
 
 impl Shared {
+    /// A launch where a limit of the queue, or the end of the pool, is to be looked at first.
+    fn start_checked(self: &Arc<Self>, job: Job, when_full: WhenFull) {
+        let priority = job.priority();
+        let mut state = self.state.lock();
+        while state.open && state.is_full(&self.inbox, priority) {
+            match state.config.queue_limit {
+                Some((_, Overflow::Reject)) if when_full != WhenFull::Pass => {
+                    drop(state);
+                    return job.end(TaskError::QueueFull);
+                }
+                Some((_, Overflow::Block)) if when_full.may_wait() => {
+                    drop(state);
+                    self.wait_for_room(&job);
+                    if job.header().state.read().phase() != Phase::Queued {
+                        // Canceled meanwhile.
+                        return drop(job.into_task());
+                    }
+                    // Of several that were woken, one finds room.
+                    state = self.state.lock();
+                }
+                _ => break,
+            }
+        }
+        if !state.open {
+            drop(state);
+            return job.end(TaskError::SupervisorStopped);
+        }
+        // Under the lock, so that the limit holds; behind all that came before.
+        let _ = self.inbox.push(job);
+        self.dispatch(state);
+    }
+
     /// Blocks the launcher until there seems to be room in the queue, or its task has ended.
     fn wait_for_room(&self, job: &Job) {
         let (key, task) = (WaiterKey::next(), job.header());
@@ -576,7 +680,7 @@ impl Shared {
             // The task first: its end wakes us, too.
             let ended = !task.watch(key, context.waker());
             let mut state = self.state.lock();
-            let ready = ended || !state.open || !state.is_full(job.priority());
+            let ready = ended || !state.open || !state.is_full(&self.inbox, job.priority());
             let old = match ready {
                 true => state.room.remove(key),
                 false => state.room.add(key, context.waker()),

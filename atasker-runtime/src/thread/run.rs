@@ -11,7 +11,7 @@ use super::pool::{NOT_HERE, Shared};
 use crate::clock;
 use crate::job::Job;
 use crate::priority::Priority;
-use crate::task::{AnyTask, current, panic, park};
+use crate::task::{AnyTask, current, owners, panic, park};
 use crate::thread_start;
 use crate::timer::{self, TimerKey};
 
@@ -28,6 +28,7 @@ pub(super) fn is_thread_of(shared: &Arc<Shared>) -> bool {
 /// Runs job after job until there is nothing to do for too long. `called`: to look at once.
 pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
     thread_start::thread_starts();
+    let _works_for = owners::work_for(shared.owner);
     POOL.with(|pool| *pool.borrow_mut() = Some(Arc::clone(shared)));
     let seat = Arc::new(Seat {
         shared: Arc::clone(shared),
@@ -36,37 +37,39 @@ pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
     park::take_seat(Some(seat.clone()));
     let idler = Arc::new(Idler::new());
     let mut next = if called { shared.first_job(&idler) } else { shared.idle_from_start(&idler) };
+    let mut at_once = false;
     while let Some(job) = next {
         let priority = job.priority();
         seat.priority.store(priority.index(), Ordering::Relaxed);
         // A run catches its panics; what can still panic is a destructor of the user's.
-        if panic::catch(|| execute(job, shared)).is_err() {
+        if panic::catch(|| execute(job, shared, at_once)).is_err() {
             panic::guarded(|| {
                 tracing::error!(target: "atasker", "a destructor panicked on a pool thread");
             });
         }
-        next = shared.next_job(&idler, priority);
+        let (job, idle) = shared.next_job(&idler, priority);
+        (next, at_once) = (job, !idle);
     }
     park::take_seat(None);
     POOL.with(|pool| *pool.borrow_mut() = None);
 }
 
-/// Runs one job on this thread, which holds a slot for it.
-pub(super) fn execute(job: Job, shared: &Arc<Shared>) {
+/// Runs one job on this thread, which holds a slot for it; `at_once`: right after another one.
+pub(super) fn execute(job: Job, shared: &Arc<Shared>, at_once: bool) {
     let task = job.into_task();
-    if !task.header().begin() {
+    let noted = clock::take_noted().filter(|_| at_once);
+    if !task.header().begin_at(noted.unwrap_or_else(clock::now)) {
         return;
     }
     // Should there be another attempt: it is not here until it is queued again.
     task.header().mark.store(NOT_HERE, Ordering::Relaxed);
     let mut limit = Limit::arm(&task, shared);
-    let _current = current::enter(Arc::clone(&task));
     let mut disarm = || {
         if let Some(limit) = limit.take() {
             limit.disarm(shared);
         }
     };
-    task.run(&mut disarm);
+    current::during(&task, || task.run(&task, &mut disarm));
     // If the limit was over before the function could begin, there was nothing to return from.
     disarm();
 }
@@ -119,7 +122,7 @@ impl Limit {
                             "a task overstays its time limit; its slot stays taken"
                         );
                     });
-                    task.overrun();
+                    task.overrun(&task);
                 }
             }
         });

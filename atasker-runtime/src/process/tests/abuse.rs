@@ -274,7 +274,7 @@ fn bare<R: Send + 'static>(
 
 #[test]
 fn a_kill_that_comes_too_late_hits_nobody() {
-    let pool = ProcessPool::new("late", MpPoolConfig::new(1));
+    let pool = ProcessPool::new("late", None, MpPoolConfig::new(1));
     pool.open();
     let warm = bare(&add_entry::ENTRY, &(1u64, 2u64), from_bytes::<u64>);
     pool.start(Job::new(Arc::clone(&warm)), WhenFull::NoWait);

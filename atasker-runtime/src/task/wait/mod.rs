@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::error::WaitError;
+use crate::info::TaskType;
+use crate::spin;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
 
@@ -40,7 +42,11 @@ pub use waitable::{TaskHandle, WaitTime, Waitable};
 #[track_caller]
 pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
     let header = task.header();
-    if !park::on_aloop_thread() && look(task) {
+    let soon = match header.tt {
+        TaskType::Mp => !park::on_aloop_thread() && look(task),
+        _ => park::looks_first() && spin::until(|| header.state.read().is_ended()),
+    };
+    if soon {
         return true;
     }
     let key = WaiterKey::next();

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::as_completed;
 use crate::error::{KillError, WaitError};
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::task::body::Once;
 use crate::task::cell::{Cell, Typed};
@@ -15,7 +16,7 @@ use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::task::park::{self, Seat};
 use crate::task::state::Ending;
-use crate::task::{AnyTask, Owner};
+use crate::task::{AnyTask, Owner, owners};
 use crate::{wait_any, wait_completed};
 
 /// Runs nothing by itself, and a queued task where a waiter asks for it.
@@ -28,13 +29,12 @@ impl Owner for Stuck {
     fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
         let begun = task.header().begin();
         if begun {
-            Arc::clone(task).run(&mut || ());
+            self.helped.lock().push(task.header().name().parse().unwrap());
+            task.run(task, &mut || ());
         }
         begun
     }
-    fn ended(&self, task: &dyn AnyTask, _: Ending) {
-        self.helped.lock().push(task.header().name().parse().unwrap());
-    }
+    fn ended(&self, _: TaskId, _: Ending) {}
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();
     }
@@ -62,7 +62,8 @@ impl Seat for LastThread {
 
 fn queued(owner: &Arc<Stuck>, n: usize) -> Task<usize> {
     let mut header = Header::new(TaskType::Thread);
-    header.set_owner(owner.clone());
+    let known: Arc<dyn Owner> = owner.clone();
+    header.owner = Some(owners::register(Arc::downgrade(&known)));
     header.set_name(n.to_string().into());
     let cell = Cell::new(header, Once(Some(move |_: &Arc<dyn AnyTask>| n)), ());
     cell.header().note_queued();
