@@ -108,7 +108,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let options = options()?;
     let wanted = |id: &str| {
-        options.only.is_empty() || options.only.iter().any(|one| id.starts_with(one.as_str()))
+        options.only.is_empty() || {
+            let id = id.to_uppercase();
+            options.only.iter().any(|one| id.starts_with(one.as_str()))
+        }
     };
     let rows: Vec<_> = rows::all().into_iter().filter(|row| wanted(&row.id)).collect();
     if options.list {

@@ -1,0 +1,154 @@
+//! What is counted. In each case one thread, loop or worker process is held busy while tasks pile
+//! up behind it, runs them all, and then they are joined: so nobody waits or looks for work within
+//! a part, and its count is the same each time.
+
+use std::ffi::CStr;
+use std::path::PathBuf;
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use atasker::{MpPoolConfig, PoolConfig, Supervisor, Task, background_task};
+
+use crate::steps::{mark, wait_for_counter};
+use crate::valgrind::dump;
+
+/// Those that run under valgrind.
+pub const BY_VALGRIND: [&str; 2] = ["thread", "async"];
+/// The one that is counted step by step; its parts, and what lies between the rounds.
+pub const BY_STEPS: (&str, [&str; 4]) = ("mp", ["launch", "replies", "join", BETWEEN]);
+
+const BETWEEN: &str = "";
+
+/// Tasks of a part.
+pub const TASKS: u32 = 5_000;
+/// Of a part that is counted step by step.
+pub const CALLS: u32 = 32;
+/// Each part is counted so often, and the least counts: what disturbs it can only add.
+pub const ROUNDS: usize = 3;
+
+/// The name of what is not counted: all that is no part.
+pub const BEGIN: &CStr = c"begin";
+
+/// Runs one.
+pub fn run(case: &str) {
+    one_cpu();
+    match case {
+        "thread" => thread(),
+        "async" => aloop(),
+        "mp" => {
+            wait_for_counter();
+            mp();
+        }
+        other => panic!("no case `{other}`"),
+    }
+}
+
+/// Where there is one CPU, nothing spins.
+pub fn one_cpu() {
+    // SAFETY: plain data, valid when zeroed; the pointers and sizes are those of `set` and `one`.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
+        let mut cpus = 0..libc::CPU_SETSIZE as usize;
+        let first = cpus.find(|cpu| libc::CPU_ISSET(*cpu, &set)).expect("it runs on one");
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(first, &mut one);
+        assert_eq!(libc::sched_setaffinity(0, size_of_val(&one), &one), 0);
+    }
+}
+
+fn thread() {
+    let sup = Supervisor::builder().id("guard").thread_pool(PoolConfig::new(1)).build();
+    in_order(|i| sup.spawn(move || i), |barrier| sup.spawn(move || meet(&barrier)));
+}
+
+fn aloop() {
+    let sup = Supervisor::builder().id("guard").build();
+    in_order(
+        |i| sup.spawn_async(async move { i }),
+        |barrier| sup.spawn_async(async move { meet(&barrier) }),
+    );
+}
+
+fn meet(barrier: &Barrier) {
+    barrier.wait();
+}
+
+/// `spawn` a task, or one that waits at a barrier: they run in this order, one after the other.
+fn in_order(spawn: impl Fn(u32) -> Task<u32>, spawn_wait: impl Fn(Arc<Barrier>) -> Task<()>) {
+    let launch = || (0..TASKS).map(&spawn).collect();
+    let join = |tasks: Vec<Task<u32>>| {
+        for (i, task) in (0..).zip(tasks) {
+            assert_eq!(task.join().unwrap(), i);
+        }
+    };
+    let barrier = || Arc::new(Barrier::new(2));
+    // Everything has its size after the first time.
+    let first = [BEGIN; 4];
+    let counted = [BEGIN, c"launch", c"run", c"join"];
+    for [begin, launched, ran, joined] in [first].into_iter().chain([counted; ROUNDS]) {
+        let (inside, open, done) = (barrier(), barrier(), barrier());
+        let first = spawn_wait(Arc::clone(&inside));
+        let held = spawn_wait(Arc::clone(&open));
+        inside.wait();
+        first.join().unwrap();
+        dump(begin);
+        let tasks = launch();
+        dump(launched);
+        let last = spawn_wait(Arc::clone(&done));
+        open.wait();
+        done.wait();
+        dump(ran);
+        join(tasks);
+        dump(joined);
+        held.join().unwrap();
+        last.join().unwrap();
+    }
+}
+
+#[background_task(tt = "mp")]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+/// Busy until a file is there.
+#[background_task(tt = "mp")]
+fn hold(file: PathBuf) {
+    while !file.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The parent's side. The worker process does its work meanwhile, much faster than its parent
+/// can follow.
+fn mp() {
+    let sup = Supervisor::builder().id("guard").mp_pool(MpPoolConfig::new(1)).build();
+    let gate = std::env::temp_dir().join(format!("atasker-guard-{}", std::process::id()));
+    let round = |calls: u32, mark: fn()| {
+        let held = hold::builder(gate.clone()).supervisor(&sup).start();
+        until(|| held.is_started());
+        let add = |i| add::builder(i, 1).supervisor(&sup).start();
+        mark();
+        let tasks: Vec<Task<u64>> = (0..u64::from(calls)).map(add).collect();
+        mark();
+        std::fs::write(&gate, "").unwrap();
+        until(|| tasks.last().is_some_and(Task::is_completed));
+        mark();
+        for (i, task) in (1..).zip(tasks) {
+            assert_eq!(task.join().unwrap(), i);
+        }
+        mark();
+        held.join().unwrap();
+        std::fs::remove_file(&gate).unwrap();
+    };
+    // Everything has its size after the first time.
+    round(100 * CALLS, || ());
+    (0..ROUNDS).for_each(|_| round(CALLS, mark));
+}
+
+/// Looks now and then, so seldom that it costs nothing.
+fn until(done: impl Fn() -> bool) {
+    while !done() {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
