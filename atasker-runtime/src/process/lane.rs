@@ -12,6 +12,7 @@ use crate::priority::Priority;
 use crate::process::link::Worker;
 use crate::process::page::{INLINE, Order, ReplyAt, SLOTS, Step, Times};
 use crate::registry;
+use crate::sys::cpus::prefetch;
 use crate::task::AnyTask;
 use crate::timer::TimerKey;
 use crate::wire::encoded::Encoded;
@@ -369,6 +370,10 @@ impl Lane {
     pub(super) fn reap(&mut self, finished: &mut VecDeque<Finished>) -> bool {
         let (mut spent, mut count) = (0u64, 0);
         let sane = loop {
+            // Whoever launched the tasks has had them last.
+            if let Some(Some(ahead)) = self.calls.get(4) {
+                prefetch(Arc::as_ptr(ahead.job.task()));
+            }
             match self.reap_first(|_, _| true) {
                 First::Finished(done) => {
                     spent = spent.saturating_add(done.times.ended.saturating_sub(done.times.begun));

@@ -24,6 +24,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use crate::sys::cpus::prefetch;
 use crate::sys::link;
 use crate::sys::mapping::Shared;
 use crate::wire::encoded::Encoded;
@@ -365,6 +366,11 @@ impl Page {
                 _ => return None,
             }
         }
+    }
+
+    /// This call will be looked at soon.
+    pub(super) fn expect(&self, call: u64) {
+        prefetch(self.slot(call));
     }
 
     /// Whether a call has been sent or taken back.
