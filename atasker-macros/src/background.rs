@@ -237,7 +237,7 @@ fn remote(
     let at = path.span().resolved_at(Span::call_site());
     let reader = quote_spanned!(at=> (&&__result).reader::<#format>());
     let writer = quote_spanned! {at=>
-        (&&__result).write_result::<#format>(&__returned, __call.reply_mut())
+        (&&__result).write_result::<#format>(__returned, __call.reply_mut())
     };
     let call = quote!(__function(#(#values.lend()),*));
     let (finish, finished) = match called_by {

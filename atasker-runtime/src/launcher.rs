@@ -19,6 +19,8 @@ use crate::task::body::{Once, Repeat};
 use crate::task::cell::{Body, Cell, Fresh};
 use crate::task::channel::Links;
 use crate::task::context::TaskContext;
+#[cfg(feature = "async")]
+use crate::task::future::Seat;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 
@@ -137,8 +139,8 @@ impl<R: Send + 'static> TaskBuilder<R> {
     /// ```
     #[cfg(feature = "async")]
     pub fn future(future: impl Future<Output = R> + Send + 'static) -> TaskBuilder<R> {
-        let body = crate::aloop::Once(Some(move |_: &Arc<dyn AnyTask>| future));
-        build(TaskType::Async, body, crate::aloop::Seat::default(), None)
+        let body = crate::aloop::Made(future);
+        build(TaskType::Async, body, Seat::default(), None)
     }
 }
 
@@ -166,7 +168,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
         F: Future<Output = R> + Send + 'static,
     {
         let body = crate::aloop::Repeat(move |_: &Arc<dyn AnyTask>| f());
-        build(TaskType::Async, body, crate::aloop::Seat::default(), None)
+        build(TaskType::Async, body, Seat::default(), None)
     }
 
     #[cfg(feature = "async")]
@@ -180,10 +182,10 @@ impl<R: Send + 'static> TaskBuilder<R> {
     {
         let links = Links::local();
         let ends = Arc::clone(&links);
-        let body = crate::aloop::Once(Some(move |task: &Arc<dyn AnyTask>| {
+        let body = crate::aloop::Once(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), ends))
-        }));
-        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
+        });
+        build(TaskType::Async, body, Seat::default(), Some(links))
     }
 
     #[cfg(feature = "async")]
@@ -200,7 +202,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
         let body = crate::aloop::Repeat(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), Arc::clone(&ends)))
         });
-        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
+        build(TaskType::Async, body, Seat::default(), Some(links))
     }
 
     /// `args`: the encoded arguments, or why they could not be encoded (the task then ends with
@@ -209,7 +211,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     pub fn __remote(
         function: &'static crate::registry::Function,
         args: Result<crate::wire::encoded::Encoded, TaskError>,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
+        decode: crate::wire::args::Reader<R>,
     ) -> TaskBuilder<R> {
         remote(function, args, decode, None)
     }
@@ -219,7 +221,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
 pub(crate) fn remote<R, I, O>(
     function: &'static crate::registry::Function,
     args: Result<crate::wire::encoded::Encoded, TaskError>,
-    decode: fn(&[u8]) -> Result<R, TaskError>,
+    decode: crate::wire::args::Reader<R>,
     ports: Option<(crate::task::channel::Port<I>, crate::task::channel::Port<O>)>,
 ) -> TaskBuilder<R, I, O>
 where

@@ -176,7 +176,7 @@ mod remote {
     pub fn remote_with_context<R, I, O>(
         function: &'static Function,
         args: Result<Encoded, TaskError>,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
+        decode: crate::wire::args::Reader<R>,
         inbox: MessagePort<I>,
         outbox: MessagePort<O>,
     ) -> TaskBuilder<R, I, O>
@@ -193,7 +193,7 @@ mod remote {
         function: &'static Function,
         args: Result<Encoded, TaskError>,
         _: Arg<R>,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
+        decode: crate::wire::args::Reader<R>,
     ) -> TaskBuilder<R> {
         TaskBuilder::__remote(function, args, decode)
     }

@@ -9,6 +9,7 @@ use crate::error::TaskError;
 use crate::task::AnyTask;
 use crate::task::channel::{Links, Port};
 use crate::task::context::TaskContext;
+use crate::wire::reply::Reply;
 
 /// A function that was registered by the attribute or by `background!`.
 ///
@@ -33,18 +34,18 @@ pub struct Function {
 #[allow(missing_debug_implementations)]
 pub struct Call<'a> {
     args: &'a [u8],
-    reply: Vec<u8>,
+    reply: Reply,
     task: &'a Arc<dyn AnyTask>,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn new(args: &'a [u8], task: &'a Arc<dyn AnyTask>) -> Self {
-        Call { args, reply: Vec::new(), task }
+        Call { args, reply: Reply::default(), task }
     }
 
-    /// The same with a buffer to append the encoded result to.
+    /// The same with a reply to write the encoded result into.
     #[allow(dead_code)]
-    pub(crate) fn with_reply(args: &'a [u8], reply: Vec<u8>, task: &'a Arc<dyn AnyTask>) -> Self {
+    pub(crate) fn with_reply(args: &'a [u8], reply: Reply, task: &'a Arc<dyn AnyTask>) -> Self {
         Call { args, reply, task }
     }
 
@@ -53,12 +54,12 @@ impl<'a> Call<'a> {
         self.args
     }
 
-    /// Where the encoded result is appended.
-    pub fn reply_mut(&mut self) -> &mut Vec<u8> {
+    /// Where the encoded result is written.
+    pub fn reply_mut(&mut self) -> &mut Reply {
         &mut self.reply
     }
 
-    pub(crate) fn into_reply(self) -> Vec<u8> {
+    pub(crate) fn into_reply(self) -> Reply {
         self.reply
     }
 

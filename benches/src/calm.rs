@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(3);
 /// Of one CPU, over one look: less than a thread that is at work, more than the look itself.
 const IDLE: f64 = 0.3;
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(600);
 
 /// Sleeps until this process and all that it has started are idle. False if they never were.
 pub fn calm() -> bool {

@@ -307,6 +307,31 @@ fn unread(sup: &Supervisor) -> (Task<Slow>, Gate) {
     (slow, gate)
 }
 
+/// Workers that are started meanwhile have no shared memory for large payloads, as where files may be
+/// only so long (`ulimit -f`): such results go through a socket.
+struct BySocket(libc::rlimit);
+
+impl BySocket {
+    fn new() -> Self {
+        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a valid place for the limit.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut before) }, 0);
+        Self::set(&libc::rlimit { rlim_cur: 64 << 20, ..before });
+        BySocket(before)
+    }
+
+    fn set(limit: &libc::rlimit) {
+        // SAFETY: a valid limit.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, limit) }, 0);
+    }
+}
+
+impl Drop for BySocket {
+    fn drop(&mut self) {
+        Self::set(&self.0);
+    }
+}
+
 /// Gives a result that is more than a socket holds; as soon as its reply is half written, because
 /// nobody reads it, another thread of the process does `f`.
 fn while_written<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Vec<u8> {
@@ -342,6 +367,7 @@ fn pid() -> u32 {
 #[test]
 fn half_a_result_written() {
     let _turn = turn("half a result");
+    let _by_socket = BySocket::new();
     let sup = supervisor(config(1));
     for way in WAYS.into_iter().filter(|way| way.cause().is_some()) {
         let at = format!("half a result written, {way:?}");
@@ -363,6 +389,7 @@ fn half_a_result_written() {
 #[test]
 fn a_worker_that_is_stopped_in_its_reply_is_killed() {
     let _turn = turn("stopped in its reply");
+    let _by_socket = BySocket::new();
     let sup = supervisor(config(1));
     for limit in [None, Some(Duration::from_secs(2))] {
         let worker = pid::builder().supervisor(&sup).start().join().unwrap();

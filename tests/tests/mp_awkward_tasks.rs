@@ -87,8 +87,11 @@ fn closes_all_and_returns_much() -> Vec<u8> {
 fn one_that_closes_all_and_has_a_large_result() {
     let sup = pool();
     for _ in 0..10 {
-        let error = among_others(&sup, closes_all_and_returns_much::builder).unwrap_err();
-        assert!(error.is_worker_died(), "{error}");
+        // Shared memory needs no descriptor; whether the worker gets so far is open.
+        match among_others(&sup, closes_all_and_returns_much::builder) {
+            Ok(result) => assert!(result == vec![1; 1 << 20]),
+            Err(error) => assert!(error.is_worker_died(), "{error}"),
+        }
     }
 }
 

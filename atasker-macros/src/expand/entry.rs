@@ -112,7 +112,7 @@ impl Entry<'_> {
         let at = result.span().resolved_at(Span::call_site());
         let write = quote_spanned! {at=>
             (&&::atasker::__private::Arg::<#result>::new())
-                .write_result::<#format>(&__result, __call.reply_mut())
+                .write_result::<#format>(__result, __call.reply_mut())
         };
         let (pattern, write) = match self.run {
             false => (quote!(__result), write),

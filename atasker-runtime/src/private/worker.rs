@@ -2,6 +2,9 @@
 
 pub use crate::background::RunEnd;
 #[cfg(feature = "mp")]
+use std::borrow::Cow;
+
+#[cfg(feature = "mp")]
 use crate::background::WorkerContext;
 use crate::background::WorkerOutput;
 #[cfg(feature = "mp")]
@@ -28,15 +31,26 @@ pub fn was_triggered(context: &WorkerContext) -> bool {
 
 /// Appends to a reply whether the run has asked for another one.
 #[cfg(feature = "mp")]
-pub fn add_run(again: bool, reply: &mut Vec<u8>) {
-    reply.push(u8::from(again));
+pub fn add_run(again: bool, reply: &mut crate::wire::reply::Reply) {
+    reply.rest_mut().push(u8::from(again));
+}
+
+#[cfg(feature = "mp")]
+fn without_last(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    match bytes {
+        Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[..bytes.len() - 1]),
+        Cow::Owned(mut bytes) => {
+            bytes.pop();
+            Cow::Owned(bytes)
+        }
+    }
 }
 
 /// The result itself, and what was appended.
 #[cfg(feature = "mp")]
-pub fn split_run(reply: &[u8]) -> Result<(&[u8], bool), TaskError> {
+pub fn split_run(reply: Cow<'_, [u8]>) -> Result<(Cow<'_, [u8]>, bool), TaskError> {
     match reply.split_last() {
-        Some((again, result)) => Ok((result, *again != 0)),
+        Some((&again, _)) => Ok((without_last(reply), again != 0)),
         None => Err(TaskError::Codec {
             stage: CodecStage::DecodeResult,
             type_name: "bool".to_owned(),

@@ -17,8 +17,9 @@ use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
+use crate::process::carry::{self, Carried};
 use crate::process::look::Look;
-use crate::process::page::{INLINE, Order, Page, ReplyAt, Turn};
+use crate::process::page::{ArgsAt, INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
 use crate::registry::{Call, FUNCTIONS, Function, fingerprint};
 use crate::sys::{cpus, entry, link, mapping::Mapping, overflow, tree, worker};
@@ -30,7 +31,8 @@ use crate::task::owners::{self, OwnerKey};
 use crate::task::state::Ending;
 use crate::task::{AnyTask, Owner, current, panic};
 use crate::thread_start;
-use crate::wire::frame::{Frames, Message, REPLY_HEAD, Setup, ToParent, ToWorker, head_reply};
+use crate::wire::frame::{Frames, Message, Setup, ToParent, ToWorker, reply_head};
+use crate::wire::reply::Reply;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -40,6 +42,7 @@ const MORE_FOR_LOW: i32 = 10;
 /// What both threads share.
 pub(super) struct Child {
     page: Mapping<Page>,
+    carried: Carried,
     data: OwnedFd,
     control: OwnedFd,
     /// Wakes the parent's link.
@@ -104,12 +107,13 @@ pub(super) fn take_over() {
         Ok(data) => data,
         Err(error) => could_not_start(std::io::stdin(), &error),
     };
-    let Parts { parent, control, page, bell } = match Parts::receive(parent, &data) {
+    let Parts { parent, control, page, carried, bell } = match Parts::receive(parent, &data) {
         Ok(parts) => parts,
         Err(error) => could_not_start(data, &error),
     };
     let child = CHILD.get_or_init(|| Child {
         page,
+        carried,
         data,
         control,
         bell,
@@ -128,14 +132,17 @@ struct Parts {
     parent: Option<OwnedFd>,
     control: OwnedFd,
     page: Mapping<Page>,
+    carried: Carried,
     bell: OwnedFd,
 }
 
 impl Parts {
     fn receive(parent: u32, data: &OwnedFd) -> std::io::Result<Parts> {
         let parent = worker::follow_parent(parent)?;
-        let [control, page, bell] = link::recv_fds(data)?;
-        Ok(Parts { parent, control, page: Mapping::open(&page)?, bell })
+        let [control, file, bell] = link::recv_fds(data)?;
+        let (page, spared) = Mapping::open(&file)?;
+        let carried = Carried::open(&file, spared)?;
+        Ok(Parts { parent, control, page, carried, bell })
     }
 }
 
@@ -356,7 +363,10 @@ impl Child {
                 }
                 None if self.shutdown.load(Ordering::Acquire) => return,
                 None => {
-                    self.rest(call, call > first, &mut look);
+                    if !self.rest(call, call > first, &mut look) {
+                        self.carried.cool(&self.page);
+                        scratch.cool();
+                    }
                     continue;
                 }
             }
@@ -372,8 +382,9 @@ impl Child {
     ///
     /// A thread of the parent that waits for the call before sees its end in the page, and takes
     /// the reply in by itself; only if nobody does so for a moment, the link is woken. That moment is
-    /// over as soon as there is anything else to do.
-    fn rest(&self, call: u64, mut untold: bool, look: &mut Look) {
+    /// over as soon as there is anything else to do. False: it slept for so long that memory which is
+    /// kept for the next call is to be given back.
+    fn rest(&self, call: u64, mut untold: bool, look: &mut Look) -> bool {
         /// Long enough to take a reply in.
         const MOMENT: u64 = 1_500;
         let mut tell = || {
@@ -390,8 +401,10 @@ impl Child {
         tell();
         if !found {
             let quit = || self.shutdown.load(Ordering::Acquire);
-            self.page.sleep(call, quit);
+            let most = self.carried.is_warm().then_some(carry::KEEP);
+            return self.page.sleep(call, quit, most);
         }
+        true
     }
 
     /// Wakes the parent's link, if nobody else does.
@@ -405,21 +418,30 @@ impl Child {
     /// Skips a call that was taken back.
     fn pass_over(&self, call: u64, with_args: bool, scratch: &mut Scratch) {
         let order = self.page.order(call);
-        if with_args && !order.is_inline() {
-            scratch.receive(&self.data, &order);
+        if with_args {
+            match order.at {
+                ArgsAt::Socket => scratch.receive(&self.data, order.len()),
+                ArgsAt::Announced(_) => scratch.receive(&self.data, 1),
+                ArgsAt::Slot | ArgsAt::Area(_) => {}
+            }
         }
         self.page.skip(call);
     }
 
     fn run(&'static self, call: u64, scratch: &mut Scratch) {
         let order = self.page.order(call);
-        if !order.is_inline() {
-            scratch.receive(&self.data, &order);
-        }
         let mut inline = [0; INLINE];
-        let bytes = match order.is_inline() {
-            true => self.page.inline(call, order.name_len + order.args_len, &mut inline),
-            false => &scratch.args[..],
+        let bytes = match order.at {
+            ArgsAt::Slot => self.page.inline(call, order.len(), &mut inline),
+            ArgsAt::Area(at) => self.carried.args(at, order.len()),
+            ArgsAt::Announced(at) => {
+                scratch.receive(&self.data, 1);
+                self.carried.args(at, order.len())
+            }
+            ArgsAt::Socket => {
+                scratch.receive(&self.data, order.len());
+                &scratch.args[..]
+            }
         };
         let (name, args) = bytes.split_at(order.name_len.min(bytes.len()));
         let function = FUNCTIONS.get(order.function as usize);
@@ -434,8 +456,8 @@ impl Child {
         }
 
         let mut reply = std::mem::take(&mut scratch.reply);
-        reply.resize(REPLY_HEAD, 0);
-        let mut under_way = Call::with_reply(args, reply, &task);
+        reply.clear();
+        let mut under_way = Call::with_reply(args, Reply::within(reply), &task);
         let outcome = match function {
             Some(function) => {
                 let call = || panic::catch(|| (function.call)(&mut under_way));
@@ -446,33 +468,41 @@ impl Child {
         let mut reply = under_way.into_reply();
         let ok = outcome.is_ok();
         if let Err(error) = outcome {
-            reply.truncate(REPLY_HEAD);
-            reply.extend_from_slice(&errors::encode(&error));
+            reply.replace(&errors::encode(&error));
         }
         // What the task has printed is out when its result is: this process may be killed any time.
         let _ = std::io::stdout().flush();
         self.end(&task);
-        scratch.ended = self.answer(call, ok, &mut reply);
-        scratch.keep(reply);
+        scratch.ended = self.answer(call, ok, &reply);
+        scratch.keep(reply.into_buffer());
         scratch.spare = Some(task);
     }
 
-    /// Completes a call with the reply that stands in `reply` after [`REPLY_HEAD`] bytes. Returns the
-    /// time of its end.
-    fn answer(&self, call: u64, ok: bool, reply: &mut [u8]) -> u64 {
-        let len = reply.len() - REPLY_HEAD;
-        let out = &mut *self.out.lock();
+    /// Completes a call. Returns the time of its end.
+    fn answer(&self, call: u64, ok: bool, reply: &Reply) -> u64 {
+        let len = reply.len();
         if len <= INLINE {
-            let at = ReplyAt::Slot { ok, len };
-            return self.page.finish(call, at, &reply[REPLY_HEAD..], out.written);
+            let mut inline = [0; INLINE];
+            let [block, rest] = reply.parts();
+            inline[..block.len()].copy_from_slice(block);
+            inline[block.len()..len].copy_from_slice(rest);
+            let out = self.out.lock();
+            return self.page.finish(call, ReplyAt::Slot { ok, len }, &inline[..len], out.written);
         }
+        if let Some(at) = self.carried.put(&self.page, call, ok, reply) {
+            let out = self.out.lock();
+            return self.page.finish(call, at, &[], out.written);
+        }
+        let out = &mut *self.out.lock();
         // Done first, and then the frame: if this process dies in between, the parent sees that the
         // reply is missing, and knows whose it is.
         let ended = self.page.finish(call, ReplyAt::Socket, &[], out.written);
-        head_reply(reply, call, ok);
         out.written += 1;
-        if link::write_all(&self.data, reply).is_err() {
-            worker::end_group();
+        let [block, rest] = reply.parts();
+        for part in [&reply_head(call, ok, len)[..], block, rest] {
+            if link::write_all(&self.data, part).is_err() {
+                worker::end_group();
+            }
         }
         ended
     }
@@ -569,15 +599,19 @@ impl Scratch {
     /// Larger ones are given back.
     const KEEP: usize = 1 << 20;
 
-    fn receive(&mut self, from: &OwnedFd, order: &Order) {
+    fn receive(&mut self, from: &OwnedFd, count: usize) {
         if self.args.capacity() > Self::KEEP {
             self.args = Vec::new();
         }
         self.args.clear();
-        let count = order.name_len.saturating_add(order.args_len);
         if !link::read_exactly(from, &mut self.args, count).unwrap_or(false) {
             worker::end_group();
         }
+    }
+
+    /// Nothing is done for a while.
+    fn cool(&mut self) {
+        worker::trim_memory();
     }
 
     fn keep(&mut self, reply: Vec<u8>) {
@@ -664,10 +698,9 @@ pub(super) fn claim_frames() {
 pub(super) fn die_in_reply(size: usize) {
     let Some(child) = CHILD.get() else { return };
     let call = current_call();
-    let mut reply = vec![0; REPLY_HEAD + size];
     child.page.finish(call, ReplyAt::Socket, &[], child.out.lock().written);
-    head_reply(&mut reply, call, true);
-    let _ = link::write_all(&child.data, &reply[..REPLY_HEAD + size / 2]);
+    let _ = link::write_all(&child.data, &reply_head(call, true, size));
+    let _ = link::write_all(&child.data, &vec![0; size / 2]);
     worker::end_group();
 }
 
@@ -772,9 +805,7 @@ fn report_aborting_panics(child: &'static Child) {
             location: info.location().map(ToString::to_string),
             backtrace: captured.then(|| backtrace.to_string()),
         };
-        let mut reply = vec![0; REPLY_HEAD];
-        reply.extend_from_slice(&errors::encode(&error));
-        child.answer(call, false, &mut reply);
+        child.answer(call, false, &Reply::within(errors::encode(&error)));
     }));
 }
 

@@ -9,8 +9,10 @@ use crate::clock::{self, Stamp};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
+use crate::process::carry::{AT_ONCE, KEEP};
 use crate::process::link::Worker;
-use crate::process::page::{INLINE, Order, ReplyAt, SLOTS, Step, Times};
+use crate::process::page::{ArgsAt, INLINE, Order, ReplyAt, SLOTS, Step, Times};
+use crate::process::ring::Ring;
 use crate::registry;
 use crate::sys::cpus::prefetch;
 use crate::task::AnyTask;
@@ -79,6 +81,10 @@ pub(super) struct Lane {
     /// Its worker process is stopped (by SIGSTOP, by a debugger) and does not begin what it is sent:
     /// it gets no more until it has passed over what was taken back from it.
     pub(super) stalled: bool,
+    /// Who has which place in the area of arguments.
+    places: Ring,
+    /// The memory of that area is being given back.
+    forgetting: bool,
     /// Tasks sent to the present worker process, except revoked ones.
     pub(super) tasks: u64,
     /// Without calls since.
@@ -120,7 +126,7 @@ pub(super) enum First {
 /// A call that was sent.
 pub(super) struct SentAt {
     pub(super) call: u64,
-    /// All of it stands in the page.
+    /// All of it is there for the worker.
     pub(super) inline: bool,
 }
 
@@ -218,10 +224,9 @@ impl Lane {
             && self.worker().is_some_and(|worker| !worker.page.worker_sleeps())
     }
 
-    /// Sends a call. Arguments that do not fit into the page are left with the worker's link: it has
-    /// to be told then.
+    /// Sends a call. Arguments that do not fit into the page, and are many, are left with the worker's
+    /// link: it has to be told then.
     pub(super) fn send(&mut self, job: Job, priority: Priority) -> Result<SentAt, Box<Unsendable>> {
-        let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
         let call = self.first + self.calls.len() as u64;
         let task = &**job.task();
         let header = task.header();
@@ -240,6 +245,12 @@ impl Lane {
         };
         let name = header.name();
         let name = if is_same(name, function.name) { "" } else { name };
+        let Stage::Live(worker) = &self.stage else { unreachable!("only open lanes are sent to") };
+        let at = match name.len() + args.len() {
+            0..=INLINE => ArgsAt::Slot,
+            _ if self.forgetting => ArgsAt::Socket,
+            len => Self::place(worker, &mut self.places, call, len),
+        };
         let order = Order {
             function: index,
             id: header.id.to_parts(),
@@ -248,24 +259,30 @@ impl Lane {
             linked: header.links().is_some(),
             name_len: name.len(),
             args_len: args.len(),
+            at,
         };
-        let inline = order.is_inline();
-        if !inline {
-            worker.post_args(call, name, args.shared());
-            worker.page.send(call, &order, &[]);
-        } else if name.is_empty() {
-            worker.page.send(call, &order, &args);
-        } else {
-            let mut both = Vec::with_capacity(INLINE);
-            both.extend_from_slice(name.as_bytes());
-            both.extend_from_slice(&args);
-            worker.page.send(call, &order, &both);
+        match at {
+            ArgsAt::Slot if name.is_empty() => worker.page.send(call, &order, &args),
+            ArgsAt::Slot => {
+                let mut both = Vec::with_capacity(INLINE);
+                both.extend_from_slice(name.as_bytes());
+                both.extend_from_slice(&args);
+                worker.page.send(call, &order, &both);
+            }
+            ArgsAt::Area(at) => {
+                worker.put_args(at, name, &args);
+                worker.page.send(call, &order, &[]);
+            }
+            ArgsAt::Announced(_) | ArgsAt::Socket => {
+                worker.post_args(call, name, args.shared(), at);
+                worker.page.send(call, &order, &[]);
+            }
         }
         self.calls.push_back(Some(Sent { job, priority, limit: None }));
         self.live += 1;
         self.live_of[priority.index()] += 1;
         self.tasks += 1;
-        Ok(SentAt { call, inline })
+        Ok(SentAt { call, inline: at.is_there() })
     }
 
     /// The call that was sent last, the worker that has it, and how many live ones that has.
@@ -274,6 +291,63 @@ impl Lane {
             (Stage::Live(worker), Some(Some(sent))) => (worker, sent, self.live),
             _ => unreachable!("a call was sent just now"),
         }
+    }
+
+    /// Where so many bytes of arguments go that do not fit into the page.
+    fn place(worker: &Worker, places: &mut Ring, call: u64, len: usize) -> ArgsAt {
+        // One large call at a time: what was taken back from a worker that is stopped stays there
+        // until that goes on, and shall not pile up.
+        if len > AT_ONCE && !places.is_free() {
+            return ArgsAt::Socket;
+        }
+        if places.used() == 0 {
+            // It looks from time to time, from now on, whether the memory is still needed.
+            worker.ring_link();
+        }
+        match places.take(call, len) {
+            Some(at) if !worker.reaches(at + len) => {
+                places.untake();
+                ArgsAt::Socket
+            }
+            Some(at) if len <= AT_ONCE => ArgsAt::Area(at),
+            Some(at) => ArgsAt::Announced(at),
+            None => ArgsAt::Socket,
+        }
+    }
+
+    /// A worker process is there.
+    pub(super) fn join(&mut self, worker: &Arc<Worker>) {
+        self.stage = Stage::Live(Arc::clone(worker));
+        self.places = worker.places();
+        self.idle_since = clock::now();
+    }
+
+    /// When to look whether the memory of arguments is still needed, if there is some.
+    pub(super) fn keeps_for(&self) -> Option<Duration> {
+        if self.places.used() == 0 || self.forgetting || self.dead {
+            return None;
+        }
+        let unused = self.live == 0 && self.places.is_free();
+        Some(if !unused {
+            KEEP
+        } else {
+            let idle = Duration::from_nanos(clock::now().saturating_sub(self.idle_since));
+            KEEP.saturating_sub(idle)
+        })
+    }
+
+    /// Begins to give that memory back: so many bytes of it. No call gets a place there meanwhile.
+    pub(super) fn begin_to_forget(&mut self) -> Option<usize> {
+        if self.keeps_for() != Some(Duration::ZERO) {
+            return None;
+        }
+        self.forgetting = true;
+        Some(self.places.take_used())
+    }
+
+    /// It is given back.
+    pub(super) fn forgotten(&mut self) {
+        self.forgetting = false;
     }
 
     pub(super) fn get(&mut self, call: u64) -> Option<&mut Sent> {
@@ -432,11 +506,20 @@ impl Lane {
                 if !wanted(reply, after) {
                     return First::Stays;
                 }
+                if let ReplyAt::Area { len, at, .. } = reply
+                    && !worker.has_reply(at, len)
+                {
+                    return First::Nonsense;
+                }
                 let Some(sent) = front.take() else {
                     return First::Nonsense;
                 };
                 let inline = match reply {
                     ReplyAt::Slot { len, .. } => page.reply_bytes(call, len),
+                    ReplyAt::Area { .. } => {
+                        worker.expect_reply(call);
+                        Encoded::zeroed(0)
+                    }
                     ReplyAt::Socket => Encoded::zeroed(0),
                 };
                 self.live -= 1;
@@ -451,6 +534,7 @@ impl Lane {
             _ => return First::Nonsense,
         };
         self.calls.pop_front();
+        self.places.free(call);
         self.first += 1;
         // It moves.
         self.stalled = false;

@@ -1,23 +1,26 @@
 //! The parent's end of one worker process: what others hand to it, and the thread that listens.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock;
-use crate::error::{DeathCause, TaskError, WorkerDeath};
+use crate::error::{DeathCause, TaskError, WorkerDeath, with_advice};
+use crate::process::carry;
 use crate::process::lane::{Finished, Sent, Why};
 use crate::process::logs::Logs;
 use crate::process::news::Rest;
-use crate::process::page::{Page, ReplyAt};
+use crate::process::page::{ArgsAt, Page, ReplyAt};
 use crate::process::pool::{ProcessPool, note_progress, promote};
+use crate::process::ring::Ring;
 use crate::process::{errors, events};
 use crate::sys::link::{self, Got, Wanted};
-use crate::sys::mapping::Mapping;
+use crate::sys::mapping::{Area, Mapping};
 use crate::sys::reap::Process;
 use crate::task::AnyTask;
 use crate::task::channel::CAPACITY;
@@ -35,10 +38,17 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     pub(super) number: u64,
     pub(super) page: Mapping<Page>,
+    /// The page's file, with the areas behind it.
+    file: OwnedFd,
+    spared: usize,
+    replies: Mutex<Area>,
+    /// Replies that stand in their area, in order, and whether they are copied.
+    expected: Mutex<VecDeque<(u64, bool)>>,
     data: OwnedFd,
     control: OwnedFd,
     bell: OwnedFd,
     pidfd: Arc<OwnedFd>,
+    args: Mutex<Area>,
     /// What it prints comes to its link.
     pub(super) has_logs: bool,
     /// Frames that its link has read, and done what they say.
@@ -48,10 +58,23 @@ pub(super) struct Worker {
     process: Mutex<Option<Process>>,
 }
 
+/// What a worker process shares with its parent: the page, and the areas behind it.
+pub(super) struct Shared {
+    page: Mapping<Page>,
+    file: OwnedFd,
+    spared: usize,
+}
+
+impl Shared {
+    pub(super) fn new(page: Mapping<Page>, file: OwnedFd, spared: usize) -> Self {
+        Shared { page, file, spared }
+    }
+}
+
 /// What waits to be written.
 #[derive(Default)]
 struct Out {
-    /// Arguments that are too large for the page.
+    /// Arguments that are too large to be copied at once.
     data: Queue,
     /// Frames.
     control: Queue,
@@ -66,6 +89,8 @@ struct Queue {
 
 struct Piece {
     bytes: Arc<Vec<u8>>,
+    /// It goes there in the area of arguments, and not through the socket.
+    to: Option<usize>,
     /// The call that it belongs to, and whether it is the first one of it.
     of: u64,
     begins: bool,
@@ -76,25 +101,42 @@ impl Queue {
         self.pieces.is_empty()
     }
 
-    /// Writes what goes without waiting. An error means that the worker is gone: then its link
-    /// thread sees that, too.
-    fn write(&mut self, to: &OwnedFd) {
+    /// Writes what goes without waiting, or a part of it: true, if there is more that would. An error
+    /// means that the worker is gone: then its link thread sees that, too.
+    fn write(&mut self, to: &OwnedFd, args: &Mutex<Area>) -> bool {
+        /// So much is copied without looking up: others may want to take it back, or to write.
+        const COPIED: usize = 1 << 20;
+        let mut room = COPIED;
         while let Some(piece) = self.pieces.front() {
-            match link::write_now(to, &piece.bytes[self.written..]) {
-                Ok(0) => return,
-                Ok(n) => self.written += n,
-                Err(_) => return *self = Queue::default(),
-            }
+            let bytes = &piece.bytes[self.written..];
+            self.written += match piece.to {
+                Some(_) if room == 0 => return true,
+                Some(at) => {
+                    let count = bytes.len().min(room);
+                    args.lock().put(at + self.written, &bytes[..count]);
+                    room -= count;
+                    count
+                }
+                None => match link::write_now(to, bytes) {
+                    Ok(0) => return false,
+                    Ok(n) => n,
+                    Err(_) => {
+                        *self = Queue::default();
+                        return false;
+                    }
+                },
+            };
             if self.written == piece.bytes.len() {
                 self.pieces.pop_front();
                 self.written = 0;
             }
         }
+        false
     }
 
     /// Adds what need not stay whole with anything else.
     fn push(&mut self, bytes: Vec<u8>) {
-        self.pieces.push_back(Piece { bytes: Arc::new(bytes), of: 0, begins: true });
+        self.pieces.push_back(Piece { bytes: Arc::new(bytes), to: None, of: 0, begins: true });
     }
 
     /// Whether all pieces of a call are still here: nothing of them is written.
@@ -108,16 +150,23 @@ impl Worker {
     pub(super) fn new(
         number: u64,
         process: Process,
-        page: Mapping<Page>,
+        shared: Shared,
         data: OwnedFd,
         control: OwnedFd,
         bell: OwnedFd,
         has_logs: bool,
     ) -> Self {
+        let Shared { page, file, spared } = shared;
+        let (args, replies) = carry::areas(spared, false);
         Worker {
             pid: process.id(),
             number,
             page,
+            file,
+            spared,
+            args: Mutex::new(args),
+            replies: Mutex::new(replies),
+            expected: Mutex::default(),
             data,
             control,
             bell,
@@ -169,16 +218,76 @@ impl Worker {
         link::ring(&self.bell);
     }
 
-    /// Leaves arguments for the data socket; see [`nudge`](Self::nudge).
-    pub(super) fn post_args(&self, call: u64, name: &str, args: Arc<Vec<u8>>) {
-        let pieces = &mut self.out.lock().data.pieces;
-        if !name.is_empty() {
-            let bytes = Arc::new(name.as_bytes().to_vec());
-            pieces.push_back(Piece { bytes, of: call, begins: true });
+    /// The places in its area of arguments.
+    pub(super) fn places(&self) -> Ring {
+        carry::ring(self.spared)
+    }
+
+    /// Whether the area of arguments can be used up to `end`.
+    pub(super) fn reaches(&self, end: usize) -> bool {
+        self.args.lock().reach(&self.file, end).is_ok()
+    }
+
+    /// Puts arguments into their area.
+    pub(super) fn put_args(&self, at: usize, name: &str, args: &[u8]) {
+        let mut area = self.args.lock();
+        area.put(at, name.as_bytes());
+        area.put(at + name.len(), args);
+    }
+
+    /// Leaves arguments for the data socket, or for their area; see [`nudge`](Self::nudge).
+    pub(super) fn post_args(&self, call: u64, name: &str, args: Arc<Vec<u8>>, at: ArgsAt) {
+        let place = |offset| match at {
+            ArgsAt::Announced(at) => Some(at + offset),
+            _ => None,
+        };
+        let mut out = self.out.lock();
+        let mut begins = true;
+        let mut push = |bytes: Arc<Vec<u8>>, to| {
+            if !bytes.is_empty() {
+                let begins = std::mem::take(&mut begins);
+                out.data.pieces.push_back(Piece { bytes, to, of: call, begins });
+            }
+        };
+        push(Arc::new(name.as_bytes().to_vec()), place(0));
+        push(args, place(name.len()));
+        if place(0).is_some() {
+            push(Arc::new(vec![0]), None);
         }
-        if !args.is_empty() {
-            pieces.push_back(Piece { bytes: args, of: call, begins: name.is_empty() });
+    }
+
+    /// Gives the memory of arguments back, of which so much was used.
+    pub(super) fn forget_args(&self, used: usize) {
+        self.args.lock().forget(used);
+    }
+
+    /// Whether a reply can stand there.
+    pub(super) fn has_reply(&self, at: usize, len: usize) -> bool {
+        at.checked_add(len).is_some_and(|end| end <= self.spared / 2)
+    }
+
+    /// A reply stands in its area, the next one there, and will be copied by whoever settles it.
+    pub(super) fn expect_reply(&self, call: u64) {
+        self.expected.lock().push_back((call, false));
+    }
+
+    /// Copies a reply out of its area.
+    fn copy_reply(&self, call: u64, at: usize, len: usize) -> std::io::Result<Vec<u8>> {
+        let bytes = {
+            let mut replies = self.replies.lock();
+            replies.reach(&self.file, at + len)?;
+            replies.copy(at, len)
+        };
+        // Others may have copied later ones; the worker hears of them in order.
+        let mut expected = self.expected.lock();
+        if let Some((_, copied)) = expected.iter_mut().find(|(of, _)| *of == call) {
+            *copied = true;
         }
+        while expected.front().is_some_and(|(_, copied)| *copied) {
+            expected.pop_front();
+            self.page.note_copied();
+        }
+        Ok(bytes)
     }
 
     /// Takes a call back that has not begun, and its arguments, as far as they have not set out: a
@@ -243,14 +352,19 @@ impl Worker {
 
     /// Writes what goes at once, and says what is left.
     fn flush(&self) -> Wanted {
-        let mut out = self.out.lock();
-        if !out.data.is_empty() {
-            out.data.write(&self.data);
+        loop {
+            let mut out = self.out.lock();
+            if !out.control.is_empty() {
+                out.control.write(&self.control, &self.args);
+            }
+            if !out.data.is_empty() && out.data.write(&self.data, &self.args) {
+                MutexGuard::bump(&mut out);
+                continue;
+            }
+            let wanted =
+                Wanted { data_room: !out.data.is_empty(), control_room: !out.control.is_empty() };
+            return wanted;
         }
-        if !out.control.is_empty() {
-            out.control.write(&self.control);
-        }
-        Wanted { data_room: !out.data.is_empty(), control_room: !out.control.is_empty() }
     }
 
     /// Calls were sent: wakes the worker, and writes their arguments where these are not in the page.
@@ -369,7 +483,7 @@ impl Link<'_> {
             // Whoever rings or prints all the time does not keep the link from looking.
             if nanos == Some(0) || !(events.bell || events.data || events.logs) {
                 self.take_in();
-                self.pool.overslept(self.lane);
+                self.pool.overslept(self.lane, self.worker);
             }
         }
     }
@@ -394,7 +508,7 @@ impl Link<'_> {
     /// Whether the next reply is here, and frames that came before it are not.
     fn misses_frames(&self) -> bool {
         self.finished.front().is_some_and(|done| {
-            matches!(done.reply, ReplyAt::Slot { .. }) && done.after > self.worker.frames_read()
+            done.reply != ReplyAt::Socket && done.after > self.worker.frames_read()
         })
     }
 
@@ -511,7 +625,7 @@ impl Link<'_> {
     /// Settles the calls whose replies are here, with all that was said before.
     fn settle_ready(&mut self) {
         while let Some(done) = self.finished.front() {
-            let ReplyAt::Slot { ok, .. } = done.reply else {
+            let (ReplyAt::Slot { ok, .. } | ReplyAt::Area { ok, .. }) = done.reply else {
                 return;
             };
             if done.after > self.worker.frames_read() {
@@ -613,17 +727,28 @@ impl Link<'_> {
 
 /// Ends a task that has its reply: this one, or the one that stood in the page.
 pub(super) fn settle(worker: &Worker, done: Finished, ok: bool, reply: Option<&[u8]>) {
-    let Finished { sent, times, progress, inline, .. } = done;
+    let Finished { call, sent, times, progress, inline, reply: at, .. } = done;
     let task = leave(sent, times.begun, progress);
-    let reply = reply.unwrap_or(&inline);
+    let died = |why: String| {
+        TaskError::WorkerDied(WorkerDeath::new(worker.pid, DeathCause::Other(why.into())))
+    };
+    let reply: Cow<'_, [u8]> = match (reply, at) {
+        (Some(reply), _) => reply.into(),
+        (None, ReplyAt::Area { len, at, .. }) => match worker.copy_reply(call, at, len) {
+            Ok(reply) => reply.into(),
+            Err(error) => {
+                let why = format!("its reply can't be read: {}", with_advice(&error));
+                let error = died(why);
+                return guarded(move || task.fail(&task, error));
+            }
+        },
+        (None, _) => (&*inline).into(),
+    };
     if ok {
         // The task goes within the guard, too: this may be the last hold on it.
         return guarded(move || task.reply(&task, reply));
     }
-    let error = errors::decode(reply).unwrap_or_else(|malformed| {
-        let cause = DeathCause::Other(malformed.to_string().into());
-        TaskError::WorkerDied(WorkerDeath::new(worker.pid, cause))
-    });
+    let error = errors::decode(&reply).unwrap_or_else(|bad| died(bad.to_string()));
     guarded(move || task.fail(&task, error));
 }
 

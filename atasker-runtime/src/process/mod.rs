@@ -11,6 +11,7 @@
 //! | the parent's thread for one worker process | `link` |
 //! | the worker's side | `child` |
 //! | the page both share: who has a call | `page` |
+//! | what is too large for the page | `carry`, `ring` |
 //! | how long either side looks there before it sleeps | `look` |
 //! | what crosses: frames (in `wire`), errors, tracing events | `errors`, `events` |
 //! | what workers print, line by line | `logs` |
@@ -42,6 +43,7 @@
 //! back), *begun* (the worker has turned its state), *done*. Only a begun call holds its worker to
 //! blame: when a worker dies, calls that were sent go back to the front of the backlog.
 
+mod carry;
 mod child;
 mod config;
 mod data;
@@ -56,6 +58,7 @@ mod look;
 mod news;
 mod page;
 mod pool;
+mod ring;
 mod spawn;
 #[cfg(all(test, feature = "pre-main"))]
 mod tests;

@@ -68,8 +68,7 @@ impl ProcessPool {
                 self.ended.notify_all();
                 return false;
             }
-            inner.lanes[lane].stage = Stage::Live(Arc::clone(worker));
-            inner.lanes[lane].idle_since = clock::now();
+            inner.lanes[lane].join(worker);
             inner.fill(deeds, self);
             true
         })
@@ -185,7 +184,7 @@ impl ProcessPool {
         let Some(done) = done else { return false };
         // A stop returns when this task has ended, too.
         let _settled = Settled(self);
-        if let ReplyAt::Slot { ok, .. } = done.reply {
+        if let ReplyAt::Slot { ok, .. } | ReplyAt::Area { ok, .. } = done.reply {
             settle(worker, done, ok, None);
         }
         true
@@ -226,6 +225,13 @@ impl ProcessPool {
         } else {
             None
         };
+        let nanos = match lane.keeps_for() {
+            Some(left) => {
+                let left = left.as_nanos() as u64;
+                Some(nanos.map_or(left, |nanos| nanos.min(left)))
+            }
+            None => nanos,
+        };
         // One that is killed is waited for, and what it still does in the page is not.
         if lane.proven && lane.doomed.is_none() && !worker.page.sleep_until(call, first) {
             return Rest::Not;
@@ -234,7 +240,13 @@ impl ProcessPool {
     }
 
     /// The time that [`rest`](Self::rest) said is over.
-    pub(super) fn overslept(&self, index: usize) {
+    pub(super) fn overslept(&self, index: usize, worker: &Worker) {
+        let forget = self.inner.lock().lanes[index].begin_to_forget();
+        if let Some(used) = forget {
+            // Not under the lock: it takes its time.
+            worker.forget_args(used);
+            self.inner.lock().lanes[index].forgotten();
+        }
         self.with_lanes(|inner, deeds| {
             let now = clock::now();
             let spare =

@@ -15,14 +15,16 @@
 //! of `Revoked`: the worker need not read them.
 //!
 //! The state carries the call's number, so a transition meant for one call never hits another.
-//! Small arguments and small replies stand in the slot itself; larger ones go over the data socket,
-//! in the order of the calls. The page survives the worker: after its death it says exactly which
-//! call had begun, which had not, and which replies are there.
+//! Small arguments and small replies stand in the slot itself; larger ones in the areas behind the
+//! page (see `carry`), or they go over the data socket, in the order of the calls. The page survives
+//! the worker: after its death it says exactly which call had begun, which had not, and which
+//! replies are there.
 //!
 //! All fields are atomics, and what is read is never trusted: a worker that writes rubbish here
 //! can spoil its own calls only.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::time::Duration;
 
 use crate::sys::cpus::prefetch;
 use crate::sys::link;
@@ -46,6 +48,8 @@ pub(super) struct Page {
     _reserved: AtomicU32,
     /// The parent wants to be woken when this call is done; `AWAKE`: it is awake.
     wake_at: AtomicU64,
+    /// So many replies the parent has copied out of their area.
+    copied: AtomicU64,
     slots: [Slot; SLOTS],
 }
 
@@ -68,6 +72,7 @@ pub(super) struct Slot {
     args_len: AtomicU64,
     traits: AtomicU32,
     _reserved: AtomicU32,
+    args_at: AtomicU64,
     // Written by the worker, the first half before `Begun`, the second before `Done`.
     line: Line,
     data: [AtomicU64; INLINE / 8],
@@ -81,6 +86,7 @@ struct Line {
     total: AtomicU64,
     ended: AtomicU64,
     reply: AtomicU64,
+    reply_at: AtomicU64,
     after: AtomicU64,
 }
 
@@ -120,12 +126,52 @@ pub(super) struct Order {
     pub(super) linked: bool,
     pub(super) name_len: usize,
     pub(super) args_len: usize,
+    pub(super) at: ArgsAt,
 }
 
 impl Order {
-    /// Name and arguments stand in the slot.
-    pub(super) fn is_inline(&self) -> bool {
-        self.name_len.saturating_add(self.args_len) <= INLINE
+    /// How long name and arguments are.
+    pub(super) fn len(&self) -> usize {
+        self.name_len.saturating_add(self.args_len)
+    }
+}
+
+/// Where name and arguments of a call are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ArgsAt {
+    Slot,
+    /// They come over the data socket.
+    Socket,
+    /// They stand there in the area of arguments.
+    Area(usize),
+    /// They will: once they do, that is said by a byte on the data socket.
+    Announced(usize),
+}
+
+impl ArgsAt {
+    fn encode(self) -> u64 {
+        match self {
+            ArgsAt::Slot => 0,
+            ArgsAt::Socket => 1,
+            ArgsAt::Area(at) => (at as u64) << 2 | 2,
+            ArgsAt::Announced(at) => (at as u64) << 2 | 3,
+        }
+    }
+    fn decode(word: u64) -> Self {
+        let at = (word >> 2) as usize;
+        match word & 0b11 {
+            0 => ArgsAt::Slot,
+            1 => ArgsAt::Socket,
+            2 => ArgsAt::Area(at),
+            _ => ArgsAt::Announced(at),
+        }
+    }
+}
+
+impl ArgsAt {
+    /// They are there when the call is.
+    pub(super) fn is_there(self) -> bool {
+        matches!(self, ArgsAt::Slot | ArgsAt::Area(_))
     }
 }
 
@@ -134,24 +180,29 @@ impl Order {
 pub(super) enum ReplyAt {
     /// In the slot; the reply is an error or not.
     Slot { ok: bool, len: usize },
+    /// There in the area of replies.
+    Area { ok: bool, len: usize, at: usize },
     /// It is the next frame on the data socket.
     Socket,
 }
 
 impl ReplyAt {
-    fn encode(self) -> u64 {
+    fn encode(self) -> (u64, u64) {
         match self {
-            ReplyAt::Slot { ok, len } => (len as u64) << 2 | u64::from(ok) << 1,
-            ReplyAt::Socket => 1,
+            ReplyAt::Slot { ok, len } => ((len as u64) << 3 | u64::from(ok) << 2, 0),
+            ReplyAt::Socket => (1, 0),
+            ReplyAt::Area { ok, len, at } => {
+                ((len as u64) << 3 | u64::from(ok) << 2 | 2, at as u64)
+            }
         }
     }
-    fn decode(word: u64) -> Self {
-        match word & 1 {
-            1 => ReplyAt::Socket,
-            _ => {
-                let len = usize::try_from(word >> 2).unwrap_or(usize::MAX).min(INLINE);
-                ReplyAt::Slot { ok: word & 2 != 0, len }
-            }
+    fn decode(word: u64, at: u64) -> Self {
+        let number = |word| usize::try_from(word).unwrap_or(usize::MAX);
+        let (ok, len, at) = (word & 4 != 0, number(word >> 3), number(at));
+        match word & 0b11 {
+            0 => ReplyAt::Slot { ok, len: len.min(INLINE) },
+            2 => ReplyAt::Area { ok, len, at },
+            _ => ReplyAt::Socket,
         }
     }
 }
@@ -242,6 +293,7 @@ impl Page {
         slot.number.store(order.id.1, Ordering::Relaxed);
         slot.name_len.store(order.name_len as u64, Ordering::Relaxed);
         slot.args_len.store(order.args_len as u64, Ordering::Relaxed);
+        slot.args_at.store(order.at.encode(), Ordering::Relaxed);
         let linked = if order.linked { LINKED } else { 0 };
         slot.traits.store(u32::from(order.priority) | linked, Ordering::Relaxed);
         slot.put(0, inline);
@@ -300,7 +352,8 @@ impl Page {
     /// Where the reply is, and how many frames the worker had written before.
     pub(super) fn reply(&self, call: u64) -> (ReplyAt, u64) {
         let line = &self.slot(call).line;
-        let at = ReplyAt::decode(line.reply.load(Ordering::Relaxed));
+        let reply = line.reply.load(Ordering::Relaxed);
+        let at = ReplyAt::decode(reply, line.reply_at.load(Ordering::Relaxed));
         (at, line.after.load(Ordering::Relaxed))
     }
 
@@ -309,6 +362,11 @@ impl Page {
         let mut bytes = Encoded::zeroed(len);
         self.slot(call).get(bytes.as_mut());
         bytes
+    }
+
+    /// One more reply, the next one, has been copied out of the area: the worker may use its place.
+    pub(super) fn note_copied(&self) {
+        self.copied.fetch_add(1, Ordering::Release);
     }
 
     /// Wakes the worker if it sleeps; to be called after sending.
@@ -389,6 +447,7 @@ impl Page {
             linked: traits & LINKED != 0,
             name_len: slot.name_len.load(Ordering::Relaxed) as usize,
             args_len: slot.args_len.load(Ordering::Relaxed) as usize,
+            at: ArgsAt::decode(slot.args_at.load(Ordering::Relaxed)),
         }
     }
 
@@ -415,13 +474,20 @@ impl Page {
     pub(super) fn finish(&self, call: u64, at: ReplyAt, inline: &[u8], after: u64) -> u64 {
         let slot = self.slot(call);
         slot.put(0, inline);
-        slot.line.reply.store(at.encode(), Ordering::Relaxed);
+        let (reply, reply_at) = at.encode();
+        slot.line.reply.store(reply, Ordering::Relaxed);
+        slot.line.reply_at.store(reply_at, Ordering::Relaxed);
         slot.line.after.store(after, Ordering::Relaxed);
         let now = link::monotonic();
         slot.line.ended.store(now, Ordering::Relaxed);
         // A swap, for what follows (see `parent_waits_for`) must not be seen before it.
         slot.state.swap(word(call, Step::Done), Ordering::SeqCst);
         now
+    }
+
+    /// How many replies the parent has copied out of their area.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied.load(Ordering::Acquire)
     }
 
     /// A revoked call is passed over.
@@ -440,15 +506,18 @@ impl Page {
         self.wake_at.swap(AWAKE, Ordering::AcqRel) != AWAKE
     }
 
-    /// Sleeps until woken, unless `call` is there already or `quit` says so.
-    pub(super) fn sleep(&self, call: u64, quit: impl Fn() -> bool) {
+    /// Sleeps until woken, unless `call` is there already or `quit` says so. False: it slept for so
+    /// long.
+    pub(super) fn sleep(&self, call: u64, quit: impl Fn() -> bool, most: Option<Duration>) -> bool {
+        let mut woken = true;
         let rung = self.bell.load(Ordering::Acquire);
         self.asleep.store(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !self.is_there(call) && !quit() {
-            link::sleep_on(&self.bell, rung);
+            woken = link::sleep_on(&self.bell, rung, most);
         }
         self.asleep.store(0, Ordering::Relaxed);
+        woken
     }
 
     /// Writes nonsense everywhere.
@@ -458,10 +527,12 @@ impl Page {
             word.store(pattern as u32, Ordering::Relaxed);
         }
         self.wake_at.store(pattern, Ordering::Relaxed);
+        self.copied.store(pattern, Ordering::Relaxed);
         for slot in &self.slots {
             let line = &slot.line;
             let words = [&line.begun, &line.done, &line.total, &line.ended, &line.reply];
-            for word in words.into_iter().chain([&line.after, &line.progress_version]) {
+            let more = [&line.reply_at, &line.after, &line.progress_version, &slot.args_at];
+            for word in words.into_iter().chain(more) {
                 word.store(pattern, Ordering::Relaxed);
             }
             slot.state.store(pattern, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use parking_lot::Mutex;
 
 use crate::error::with_advice;
+use crate::process::carry;
 use crate::process::config::{MpPoolConfig, WorkerStdio};
 use crate::process::events;
 use crate::process::link::{self, Worker};
@@ -71,7 +72,8 @@ fn start(request: Request) -> io::Result<()> {
     let (data, theirs) = sys_link::pair()?;
     let (control, their_control) = sys_link::pair()?;
     let bell = sys_link::bell()?;
-    let (page, page_fd) = Mapping::create()?;
+    let spared = carry::spared();
+    let (page, page_fd) = Mapping::create(spared)?;
     // Before the process is there: the kernel keeps it for the worker, who need not be waited for.
     sys_link::send_fds(&data, [&their_control, &page_fd, &bell])?;
     let (output, logs) = match config.stdio {
@@ -103,9 +105,11 @@ fn start(request: Request) -> io::Result<()> {
     let marker = (worker::MARKER.to_owned(), worker::pid().to_string());
     let env = config.env.iter().cloned().chain([marker]);
     let process = reap::start_copy(&name, theirs, env, output)?;
-    drop((their_control, page_fd));
+    drop(their_control);
 
-    let worker = Arc::new(Worker::new(number, process, page, data, control, bell, logs.is_some()));
+    let shared = link::Shared::new(page, page_fd, spared);
+    let has_logs = logs.is_some();
+    let worker = Arc::new(Worker::new(number, process, shared, data, control, bell, has_logs));
     worker.post(hello);
     let name = format!("atasker link {number}");
     let thread = std::thread::Builder::new().name(name).spawn({

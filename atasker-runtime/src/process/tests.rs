@@ -25,6 +25,10 @@ fn to_bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, TaskError> {
     })
 }
 
+fn read<T: DeserializeOwned>(bytes: std::borrow::Cow<'_, [u8]>) -> Result<T, TaskError> {
+    from_bytes(&bytes)
+}
+
 fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
     let decoded = bincode::serde::decode_from_slice(bytes, bincode::config::standard());
     decoded.map(|(value, _)| value).map_err(|error| TaskError::Codec {
@@ -56,7 +60,7 @@ macro_rules! remote {
                     #[allow(unused_variables)]
                     let $args: $a = from_bytes(call.args())?;
                     let run = || -> $r { $body };
-                    call.reply_mut().extend_from_slice(&to_bytes(&run())?);
+                    call.reply_mut().rest_mut().extend_from_slice(&to_bytes(&run())?);
                     Ok(())
                 },
             };
@@ -65,7 +69,7 @@ macro_rules! remote {
             crate::launcher::remote(
                 &$name::ENTRY,
                 to_bytes(&args).map(seal),
-                from_bytes::<$r>,
+                read::<$r>,
                 Some((port(), port())),
             )
         }

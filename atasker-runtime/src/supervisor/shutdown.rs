@@ -242,6 +242,6 @@ fn abandon(task: &Arc<dyn AnyTask>) -> bool {
         );
     }
     task.end(task, claim, TaskError::SupervisorStopped);
-    task.abort();
+    task.abort(task);
     true
 }

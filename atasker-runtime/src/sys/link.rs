@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -258,10 +259,13 @@ pub(crate) fn wait(from: Sources<'_>, wanted: Wanted, nanos: Option<u64>) -> Eve
     }
 }
 
-/// Sleeps while `word` is `value`; returns also for no reason.
-pub(crate) fn sleep_on(word: &AtomicU32, value: u32) {
+/// Sleeps while `word` is `value`, so long at most; returns also for no reason. False: the time is
+/// over.
+pub(crate) fn sleep_on(word: &AtomicU32, value: u32, most: Option<Duration>) -> bool {
+    let most = most
+        .map(|most| Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ });
     // Not private: the word is in memory shared by two processes.
-    let _ = futex::wait(word, futex::Flags::empty(), value, None);
+    futex::wait(word, futex::Flags::empty(), value, most.as_ref()) != Err(Errno::TIMEDOUT)
 }
 
 /// Wakes who sleeps on `word`.

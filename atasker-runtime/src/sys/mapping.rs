@@ -1,13 +1,15 @@
-//! Memory that a process and its worker process both see.
+//! Memory that a process and its worker process both see: one file without a name, which begins
+//! with a [`Mapping`] and goes on with bytes, the [`Area`]s.
 
 use std::io;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::process::Resource;
 
 /// A layout that both processes may read and write at any time.
 ///
@@ -18,52 +20,39 @@ pub(crate) unsafe trait Shared: Sync + 'static {}
 
 /// A mapped `T`.
 pub(crate) struct Mapping<T: Shared> {
-    address: NonNull<T>,
+    bytes: Pages,
     _maps: PhantomData<T>,
 }
 
-// SAFETY: a mapping gives out shared references only, and `T` is Sync.
-unsafe impl<T: Shared> Send for Mapping<T> {}
-// SAFETY: as above.
-unsafe impl<T: Shared> Sync for Mapping<T> {}
-
 impl<T: Shared> Mapping<T> {
-    /// New memory, all zero, and the descriptor that another process maps it by.
-    pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
+    /// New memory, all zero: a `T` and so many bytes behind it, and the descriptor that another
+    /// process maps it by.
+    pub(crate) fn create(more: usize) -> io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let fd = rustix::fs::memfd_create("atasker", flags)?;
-        rustix::fs::ftruncate(&fd, size_of::<T>() as u64)?;
+        rustix::fs::ftruncate(&fd, (Self::LENGTH + more) as u64)?;
         // Nobody can shrink it: reading a mapping past the end of its file would be SIGBUS.
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals)?;
         Ok((Self::map(&fd)?, fd))
     }
 
-    /// Maps what another process has made.
-    pub(crate) fn open(fd: impl AsFd) -> io::Result<Self> {
-        let length = rustix::fs::fstat(&fd)?.st_size;
-        if length != size_of::<T>() as i64 {
+    /// Maps what another process has made. How many bytes there are behind it.
+    pub(crate) fn open(fd: impl AsFd) -> io::Result<(Self, usize)> {
+        let length = usize::try_from(rustix::fs::fstat(&fd)?.st_size).unwrap_or(0);
+        let Some(more) = length.checked_sub(Self::LENGTH) else {
             return Err(io::Error::other("the shared page has another size"));
-        }
+        };
         let mapping = Self::map(fd)?;
-        // A task may fork, and its copy may come back from the task's function, too: it must not
-        // answer for this process, nor take its next call.
-        // SAFETY: the advice is for forks only; it changes nothing in this process.
-        unsafe {
-            let address = mapping.address.as_ptr().cast();
-            rustix::mm::madvise(address, size_of::<T>(), Advice::LinuxDontFork)?;
-        }
-        Ok(mapping)
+        mapping.bytes.keep_from_forks()?;
+        Ok((mapping, more))
     }
 
+    /// Of the file, so much; the areas begin behind it.
+    pub(crate) const LENGTH: usize = size_of::<T>().next_multiple_of(1 << 16);
+
     fn map(fd: impl AsFd) -> io::Result<Self> {
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
-        let address = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), size_of::<T>(), access, MapFlags::SHARED, fd, 0)?
-        };
-        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { address, _maps: PhantomData })
+        Ok(Mapping { bytes: Pages::map(fd, 0..Self::LENGTH, true)?, _maps: PhantomData })
     }
 }
 
@@ -72,14 +61,153 @@ impl<T: Shared> Deref for Mapping<T> {
     fn deref(&self) -> &T {
         // SAFETY: the mapping is as large as `T`, lives as long as `self`, is aligned to a page,
         // and holds a valid `T` whatever anybody writes there: see `Shared`.
-        unsafe { self.address.as_ref() }
+        unsafe { self.bytes.address.cast::<T>().as_ref() }
     }
 }
 
-impl<T: Shared> Drop for Mapping<T> {
+/// Mapped pages of a file that can't shrink.
+struct Pages {
+    address: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: nothing is accessed through it but by those who hold it, and they say what they may do.
+unsafe impl Send for Pages {}
+// SAFETY: as above.
+unsafe impl Sync for Pages {}
+
+impl Pages {
+    fn map(fd: impl AsFd, range: Range<usize>, write: bool) -> io::Result<Self> {
+        let access = if write { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        let (length, offset) = (range.len(), range.start as u64);
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        let address = unsafe {
+            rustix::mm::mmap(std::ptr::null_mut(), length, access, MapFlags::SHARED, fd, offset)?
+        };
+        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Pages { address, length })
+    }
+
+    /// A task may fork, and its copy may come back from the task's function, too: it must not
+    /// answer for this process, nor take its next call.
+    fn keep_from_forks(&self) -> io::Result<()> {
+        // SAFETY: the advice is for forks only; it changes nothing in this process.
+        unsafe {
+            let address = self.address.as_ptr().cast();
+            rustix::mm::madvise(address, self.length, Advice::LinuxDontFork)?;
+        }
+        Ok(())
+    }
+
+    fn within(&self, at: usize, length: usize) -> bool {
+        at.checked_add(length).is_some_and(|end| end <= self.length)
+    }
+}
+
+impl Drop for Pages {
     fn drop(&mut self) {
-        // SAFETY: it was mapped with this length, and no reference outlives `self`.
-        let unmapped = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), size_of::<T>()) };
+        // SAFETY: it was mapped with this length, and nothing outlives `self` that points there.
+        let unmapped = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), self.length) };
         debug_assert!(unmapped.is_ok());
     }
+}
+
+/// Bytes that one process writes and another one reads: a part of a file, of which as much is mapped
+/// as was needed so far.
+pub(crate) struct Area {
+    /// Where it stands in the file.
+    range: Range<usize>,
+    write: bool,
+    mapped: Option<Pages>,
+}
+
+impl Area {
+    pub(crate) fn new(range: Range<usize>, write: bool) -> Self {
+        Area { range, write, mapped: None }
+    }
+
+    /// Maps all of it: what is needed later is there.
+    pub(crate) fn map_whole(&mut self, fd: impl AsFd) -> io::Result<()> {
+        let pages = Pages::map(fd, self.range.clone(), self.write)?;
+        pages.keep_from_forks()?;
+        self.mapped = Some(pages);
+        Ok(())
+    }
+
+    /// Sees to it that its first `end` bytes are mapped.
+    pub(crate) fn reach(&mut self, fd: impl AsFd, end: usize) -> io::Result<()> {
+        /// Less is not worth a call.
+        const STEP: usize = 1 << 20;
+        if self.mapped.as_ref().is_some_and(|pages| end <= pages.length) {
+            return Ok(());
+        }
+        if end > self.range.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let length = end.next_power_of_two().max(STEP).min(self.range.len());
+        let range = self.range.start..self.range.start + length;
+        self.mapped = Some(Pages::map(fd, range, self.write)?);
+        Ok(())
+    }
+
+    fn mapped(&self, at: usize, length: usize) -> *mut u8 {
+        let pages = self.mapped.as_ref().filter(|pages| pages.within(at, length));
+        let pages = pages.expect("what is used of an area is mapped");
+        // SAFETY: `at` is within the mapping.
+        unsafe { pages.address.as_ptr().add(at) }
+    }
+
+    /// Copies bytes in. What was reached is mapped.
+    pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
+        assert!(self.write);
+        let to = self.mapped(at, bytes.len());
+        // SAFETY: `to` is mapped, writable and as long as `bytes`, which is ordinary memory of this
+        // process. No reference points there: this process only writes there. Should the other process
+        // write at the same time against the rules, then nobody can say what it reads.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Copies bytes out, into a buffer of their own.
+    pub(crate) fn copy(&self, at: usize, length: usize) -> Vec<u8> {
+        let from = self.mapped(at, length);
+        let mut bytes = Vec::with_capacity(length);
+        // SAFETY: `from` is mapped for `length` bytes, and the buffer has as much room. The file can't
+        // shrink, so there is a page behind every byte. No reference points there, so a worker that
+        // writes meanwhile, against the rules, spoils these bytes and nothing else: any bytes are valid.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), length);
+            bytes.set_len(length);
+        }
+        bytes
+    }
+
+    /// Bytes in their place.
+    ///
+    /// # Safety
+    /// Nobody writes there as long as they are borrowed.
+    pub(crate) unsafe fn lend(&self, at: usize, length: usize) -> &[u8] {
+        // SAFETY: it is mapped for so many bytes, as long as `self`; and the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.mapped(at, length), length) }
+    }
+
+    /// Gives the memory of the first `end` bytes, which are mapped, back to the system: for this
+    /// process and the other one. They are zero when they are read again.
+    pub(crate) fn forget(&self, end: usize) {
+        if end > 0
+            && let Some(pages) = &self.mapped
+        {
+            let length = end.min(pages.length).next_multiple_of(rustix::param::page_size());
+            // SAFETY: these pages are mapped, and hold nothing that anybody still wants.
+            let _ = unsafe {
+                rustix::mm::madvise(pages.address.as_ptr().cast(), length, Advice::LinuxRemove)
+            };
+        }
+    }
+}
+
+/// Whether a file of so many bytes can be made, and address space be spared for it: not where somebody
+/// has set limits to these.
+pub(crate) fn is_unlimited(bytes: u64) -> bool {
+    let limit = |resource| rustix::process::getrlimit(resource).current;
+    limit(Resource::As).is_none() && limit(Resource::Fsize).is_none_or(|most| most > bytes)
 }

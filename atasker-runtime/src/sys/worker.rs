@@ -172,6 +172,15 @@ impl Niceness {
     }
 }
 
+/// Gives back what the allocator holds and nobody uses, if it is glibc's.
+pub(crate) fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Caps what this process may add to its address space.
 pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;

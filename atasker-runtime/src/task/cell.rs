@@ -35,25 +35,32 @@ pub(crate) trait Body<R>: Send + 'static {
     /// Whether it can run again.
     const REPEATS: bool = false;
 
-    /// Starts it as a future on a loop. A body that can run again gives itself to `keep` before
-    /// the future is on its way: its run may be over, and the next one begin, at any moment then.
+    /// Makes its future and starts that on a loop. A body that can run again gives itself to `keep`
+    /// before the future is on its way: its run may be over, and the next one begin, at any moment
+    /// then.
+    ///
+    /// # Errors
+    /// Where no future could be made.
     #[cfg(feature = "async")]
     fn spawn(
         self,
-        task: Arc<dyn Typed<R>>,
-        on: &tokio::runtime::Handle,
+        task: &Arc<dyn AnyTask>,
+        on: &Arc<crate::task::future::queue::Queue>,
         seat: &Self::Seat,
         keep: impl FnOnce(Self),
-    ) where
+    ) -> Result<(), TaskError>
+    where
         Self: Sized,
     {
         let _ = (task, on, seat, keep);
         unreachable!("only futures go to an aloop");
     }
 
-    /// Drops its future at the next await.
-    fn abort(seat: &Self::Seat) {
+    /// Where its future stands.
+    #[cfg(feature = "async")]
+    fn future(seat: &Self::Seat) -> Option<&dyn crate::task::future::Seated<R>> {
         let _ = seat;
+        None
     }
 
     /// What is sent to a worker process.
@@ -107,7 +114,7 @@ impl<R> From<Result<R, TaskError>> for Slot<R> {
 /// See the module's documentation.
 pub(crate) struct Cell<R, B: Body<R>> {
     header: Header,
-    seat: B::Seat,
+    pub(super) seat: B::Seat,
     body: UnsafeCell<Option<B>>,
     hooks: Option<Box<Mutex<Hooks<R>>>>,
     outcome: UnsafeCell<Slot<R>>,
@@ -366,15 +373,25 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "async")]
-    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &tokio::runtime::Handle) {
-        let typed = Arc::clone(this).typed_any().downcast::<Arc<dyn Typed<R>>>();
-        let (Some(body), Ok(task)) = (self.take_body(), typed) else { return };
+    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<crate::task::future::queue::Queue>) {
+        let Some(body) = self.take_body() else { return };
         // Kept before the future is on its way: until then the run is ours.
-        body.spawn(*task, on, &self.seat, |body| self.keep_body(body));
+        let spawned = body.spawn(this, on, &self.seat, |body| self.keep_body(body));
+        if let Err(error) = spawned {
+            self.settle(this, Err(error));
+        }
     }
 
-    fn abort(&self) {
-        B::abort(&self.seat);
+    #[cfg(feature = "async")]
+    fn turn(&self, this: &Arc<dyn AnyTask>, closing: bool) {
+        self.take_turn(this, closing);
+    }
+
+    fn abort(&self, this: &Arc<dyn AnyTask>) {
+        #[cfg(feature = "async")]
+        self.ask_turn(this);
+        #[cfg(not(feature = "async"))]
+        let _ = this;
     }
 
     fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError) {
@@ -399,7 +416,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
             self.finish(this, claim, Err(TaskError::TimedOut { limit }));
         }
-        self.abort();
+        self.abort(this);
         self.header.tell_stop(somebody_waits);
     }
 
@@ -431,7 +448,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "mp")]
-    fn reply(&self, this: &Arc<dyn AnyTask>, reply: &[u8]) {
+    fn reply(&self, this: &Arc<dyn AnyTask>, reply: std::borrow::Cow<'_, [u8]>) {
         let Some(remote) = B::remote(&self.seat) else {
             return;
         };

@@ -8,13 +8,14 @@ use crate::error::TaskError;
 use crate::registry::{Call, Function};
 use crate::task::AnyTask;
 use crate::task::cell::Body;
+use crate::wire::args::Reader;
 use crate::wire::encoded::{Encoded, Form, SHORT};
 
 /// What is sent, and how the answer is read.
 pub(crate) struct Remote<R> {
     function: &'static Function,
     args: Args,
-    pub(crate) decode: fn(&[u8]) -> Result<R, TaskError>,
+    pub(crate) decode: Reader<R>,
 }
 
 /// Encoded arguments.
@@ -87,11 +88,7 @@ impl std::ops::Deref for Given<'_> {
 }
 
 impl<R> Remote<R> {
-    pub(crate) fn new(
-        function: &'static Function,
-        args: Encoded,
-        decode: fn(&[u8]) -> Result<R, TaskError>,
-    ) -> Self {
+    pub(crate) fn new(function: &'static Function, args: Encoded, decode: Reader<R>) -> Self {
         Remote { function, args: Args::new(args), decode }
     }
 }
@@ -113,7 +110,7 @@ impl<R> AnyRemote for Remote<R> {
 
 /// The body of such a task. It is run only inside a worker process, where a launch for a worker
 /// process becomes a task of that process's own pool; else the arguments are sent.
-pub(crate) struct RemoteBody<R>(pub(crate) fn(&[u8]) -> Result<R, TaskError>);
+pub(crate) struct RemoteBody<R>(pub(crate) Reader<R>);
 
 impl<R: Send + 'static> Body<R> for RemoteBody<R> {
     type Seat = Remote<R>;
@@ -125,7 +122,7 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
             remote.args().get().ok_or_else(|| TaskError::not_started("the arguments are gone"))?;
         let mut call = Call::new(&args, task);
         (remote.function().call)(&mut call)?;
-        (self.0)(&call.into_reply())
+        (self.0)(call.into_reply().into_bytes().into())
     }
 
     fn remote(seat: &Self::Seat) -> Option<&Remote<R>> {

@@ -18,6 +18,7 @@
 //! trait is reported as such, and not as a method that does not exist.
 
 use std::any::type_name;
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,7 @@ use crate::params::Arg;
 use crate::task::panic;
 use crate::wire::codec::{Format, read_block, write_block};
 use crate::wire::encoded::{Encoded, buffer, seal};
+use crate::wire::reply::Reply;
 
 fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
     TaskError::Codec { stage, type_name: type_name::<P>().to_owned(), detail }
@@ -325,46 +327,54 @@ impl<P> WriteOwned<P> for Arg<P> {
 
 // Results: the same with two kinds of blocks, and owned values only.
 
-/// Reads a value that is all of the input.
-pub type Reader<R> = fn(&[u8]) -> Result<R, TaskError>;
+/// Reads a value that is all of the input. What it owns may become part of the value.
+pub type Reader<R> = fn(Cow<'_, [u8]>) -> Result<R, TaskError>;
 
 /// See the module's documentation.
 pub trait ResultBlock<R> {
-    /// Appends a result.
-    fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>;
+    /// Writes a result into an empty reply.
+    fn write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>;
     /// What reads a result; nothing may be left.
     fn reader<F: Format>(&self) -> Reader<R>;
 }
 
 impl ResultBlock<Vec<u8>> for &Arg<Vec<u8>> {
-    fn write_result<F: Format>(&self, value: &Vec<u8>, out: &mut Vec<u8>) -> Result<(), TaskError> {
+    fn write_result<F: Format>(&self, value: Vec<u8>, out: &mut Reply) -> Result<(), TaskError> {
         // The whole of the reply: it needs no length.
-        out.extend_from_slice(value);
+        out.give_block(value);
         Ok(())
     }
     fn reader<F: Format>(&self) -> Reader<Vec<u8>> {
-        |bytes| Ok(bytes.to_vec())
+        |bytes| Ok(bytes.into_owned())
     }
 }
 
 impl<E: Serialize + DeserializeOwned> ResultBlock<Result<Vec<u8>, E>> for &Arg<Result<Vec<u8>, E>> {
     fn write_result<F: Format>(
         &self,
-        value: &Result<Vec<u8>, E>,
-        out: &mut Vec<u8>,
+        value: Result<Vec<u8>, E>,
+        out: &mut Reply,
     ) -> Result<(), TaskError> {
-        out.push(value.is_ok() as u8);
+        let ok = value.is_ok();
         match value {
-            Ok(value) => out.extend_from_slice(value),
-            Err(error) => F::write(error, out)
+            Ok(value) => out.give_block(value),
+            Err(error) => F::write(&error, out.rest_mut())
                 .map_err(|detail| failed::<E>(CodecStage::EncodeResult, detail))?,
         }
+        // At the end, so that the block may stay where it is.
+        out.rest_mut().push(ok as u8);
         Ok(())
     }
     fn reader<F: Format>(&self) -> Reader<Result<Vec<u8>, E>> {
-        |bytes| match bytes.split_first() {
-            Some((1, block)) => Ok(Ok(block.to_vec())),
-            Some((0, error)) => read_result::<F, E>(error).map(Err),
+        |bytes| match bytes.split_last() {
+            Some((1, block)) => Ok(Ok(match bytes {
+                Cow::Borrowed(_) => block.to_vec(),
+                Cow::Owned(mut bytes) => {
+                    bytes.pop();
+                    bytes
+                }
+            })),
+            Some((0, error)) => read_result::<F, E>(Cow::Borrowed(error)).map(Err),
             _ => Err(failed::<Result<Vec<u8>, E>>(
                 CodecStage::DecodeResult,
                 "the input is neither `Ok` nor `Err`".to_owned(),
@@ -375,8 +385,8 @@ impl<E: Serialize + DeserializeOwned> ResultBlock<Result<Vec<u8>, E>> for &Arg<R
 
 /// See the module's documentation.
 pub trait ResultOwned<R> {
-    /// Appends a result.
-    fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>
+    /// Writes a result into an empty reply.
+    fn write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
     where
         R: Serialize;
     /// What reads a result; nothing may be left.
@@ -386,11 +396,12 @@ pub trait ResultOwned<R> {
 }
 
 impl<R> ResultOwned<R> for Arg<R> {
-    fn write_result<F: Format>(&self, value: &R, out: &mut Vec<u8>) -> Result<(), TaskError>
+    fn write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
     where
         R: Serialize,
     {
-        F::write(value, out).map_err(|detail| failed::<R>(CodecStage::EncodeResult, detail))
+        F::write(&value, out.rest_mut())
+            .map_err(|detail| failed::<R>(CodecStage::EncodeResult, detail))
     }
     fn reader<F: Format>(&self) -> Reader<R>
     where
@@ -400,8 +411,9 @@ impl<R> ResultOwned<R> for Arg<R> {
     }
 }
 
-fn read_result<F: Format, R: DeserializeOwned>(bytes: &[u8]) -> Result<R, TaskError> {
-    let mut input = Input::<F> { bytes, stage: CodecStage::DecodeResult, _format: PhantomData };
+fn read_result<F: Format, R: DeserializeOwned>(bytes: Cow<'_, [u8]>) -> Result<R, TaskError> {
+    let mut input =
+        Input::<F> { bytes: &bytes, stage: CodecStage::DecodeResult, _format: PhantomData };
     let value = input.read()?;
     input.end(type_name::<R>())?;
     Ok(value)
@@ -492,24 +504,31 @@ mod tests {
 
     #[test]
     fn results_are_all_of_a_reply() {
-        let mut reply = Vec::new();
-        (&&Arg::<Blob>::new()).write_result::<Bincode>(&vec![9, 8], &mut reply).unwrap();
-        assert_eq!(reply, [9, 8], "a block needs no length");
-        assert_eq!((&&Arg::<Blob>::new()).reader::<Bincode>()(&reply).unwrap(), [9, 8]);
+        let mut reply = Reply::default();
+        let block = vec![9, 8];
+        let address = block.as_ptr();
+        (&&Arg::<Blob>::new()).write_result::<Bincode>(block, &mut reply).unwrap();
+        assert_eq!(reply.parts(), [&[9, 8][..], &[]], "a block needs no length");
+        let reply = (&&Arg::<Blob>::new()).reader::<Bincode>()(reply.into_bytes().into()).unwrap();
+        assert_eq!((reply.as_slice(), reply.as_ptr()), (&[9, 8][..], address), "and no copy");
 
         type Either = Result<Blob, String>;
         for value in [Ok(vec![1]), Err("no".to_owned())] {
-            let mut reply = Vec::new();
-            (&&Arg::<Either>::new()).write_result::<Msgpack>(&value, &mut reply).unwrap();
-            assert_eq!((&&Arg::<Either>::new()).reader::<Msgpack>()(&reply).unwrap(), value);
+            let mut reply = Reply::default();
+            let reader = (&&Arg::<Either>::new()).reader::<Msgpack>();
+            (&&Arg::<Either>::new()).write_result::<Msgpack>(value.clone(), &mut reply).unwrap();
+            let reply = reply.into_bytes();
+            assert_eq!(reader((&reply).into()).unwrap(), value);
+            assert_eq!(reader(reply.into()).unwrap(), value);
         }
-        assert!((&&Arg::<Either>::new()).reader::<Bincode>()(&[7]).is_err());
-        assert!((&&Arg::<Either>::new()).reader::<Bincode>()(&[]).is_err());
+        assert!((&&Arg::<Either>::new()).reader::<Bincode>()([7][..].into()).is_err());
+        assert!((&&Arg::<Either>::new()).reader::<Bincode>()([][..].into()).is_err());
 
-        let mut reply = Vec::new();
-        (&&Arg::<u8>::new()).write_result::<Bincode>(&3, &mut reply).unwrap();
-        reply.push(0);
-        let error = (&&Arg::<u8>::new()).reader::<Bincode>()(&reply).unwrap_err().to_string();
+        let mut reply = Reply::default();
+        (&&Arg::<u8>::new()).write_result::<Bincode>(3, &mut reply).unwrap();
+        reply.rest_mut().push(0);
+        let read = (&&Arg::<u8>::new()).reader::<Bincode>()(reply.into_bytes().into());
+        let error = read.unwrap_err().to_string();
         assert!(error.contains("decode the result") && error.contains("left over"), "{error}");
     }
 }

@@ -316,18 +316,18 @@ impl<'a> Message<'a> for ToWorker<'a> {
     }
 }
 
-/// The room in front of a reply's bytes for what makes them a frame.
-pub(crate) const REPLY_HEAD: usize = PREFIX + 1 + 8 + 1 + 8;
+const REPLY_HEAD: usize = PREFIX + 1 + 8 + 1 + 8;
 
-/// Makes `buffer`, which holds a reply after [`REPLY_HEAD`] bytes, a [`ToParent::Reply`] frame: a
-/// large result is not copied for that.
-pub(crate) fn head_reply(buffer: &mut [u8], call: u64, ok: bool) {
-    let (length, reply) = ((buffer.len() - PREFIX) as u64, (buffer.len() - REPLY_HEAD) as u64);
-    buffer[..8].copy_from_slice(&length.to_le_bytes());
-    buffer[8] = 3;
-    buffer[9..17].copy_from_slice(&call.to_le_bytes());
-    buffer[17] = u8::from(ok);
-    buffer[18..26].copy_from_slice(&reply.to_le_bytes());
+/// What makes so many bytes behind it a [`ToParent::Reply`] frame: a large result is not copied for
+/// that.
+pub(crate) fn reply_head(call: u64, ok: bool, len: usize) -> [u8; REPLY_HEAD] {
+    let mut head = [0; REPLY_HEAD];
+    head[..8].copy_from_slice(&((REPLY_HEAD - PREFIX + len) as u64).to_le_bytes());
+    head[8] = 3;
+    head[9..17].copy_from_slice(&call.to_le_bytes());
+    head[17] = u8::from(ok);
+    head[18..26].copy_from_slice(&(len as u64).to_le_bytes());
+    head
 }
 
 /// Gathers bytes and gives frames out. See the module's documentation.
@@ -505,9 +505,7 @@ mod tests {
     fn a_reply_made_in_place_is_the_same() {
         let mut written = Vec::new();
         ToParent::Reply { call: 77, ok: true, bytes: b"result" }.write(&mut written);
-        let mut made = vec![0; REPLY_HEAD];
-        made.extend_from_slice(b"result");
-        head_reply(&mut made, 77, true);
+        let made = [&reply_head(77, true, 6)[..], b"result"].concat();
         assert_eq!(made, written);
     }
 

@@ -90,7 +90,9 @@ pub fn rows() -> Vec<Row> {
 const TRIPS: u64 = 5_000;
 
 fn echo_row(id: &str, size: usize) -> Row {
-    let title = format!("echo of {id}iB, two under way, bytes both ways");
+    let (number, unit) = id.split_at(id.len() - 1);
+    let shown = format!("{number} {unit}iB");
+    let title = format!("echo of {shown}, two under way, bytes both ways");
     Row::new(format!("P3-{id}"), title, BYTES, move || echoes(size))
 }
 

@@ -273,11 +273,8 @@ fn delays(pool: &impl Pool, urgent: &impl Pool) -> Vec<f64> {
         .collect();
     let handles: Vec<_> = (0..URGENT)
         .map(|_| {
-            let next = Instant::now() + APART;
-            // A sleep would measure how long this very thread needs to get up.
-            while Instant::now() < next {
-                std::hint::spin_loop();
-            }
+            // One that spun in between would keep a CPU from whoever is woken there.
+            std::thread::sleep(APART);
             let submitted = Instant::now();
             urgent.spawn(move || submitted.elapsed())
         })

@@ -263,7 +263,7 @@ fn a_result_whose_destructor_panics_harms_no_other_task() {
 fn bare<R: Send + 'static>(
     function: &'static Function,
     args: &impl Serialize,
-    decode: fn(&[u8]) -> Result<R, TaskError>,
+    decode: crate::wire::args::Reader<R>,
 ) -> Arc<dyn AnyTask> {
     let header = Header::new(crate::TaskType::Mp);
     header.note_queued();
@@ -276,12 +276,12 @@ fn bare<R: Send + 'static>(
 fn a_kill_that_comes_too_late_hits_nobody() {
     let pool = ProcessPool::new("late", None, MpPoolConfig::new(1));
     pool.open();
-    let warm = bare(&add_entry::ENTRY, &(1u64, 2u64), from_bytes::<u64>);
+    let warm = bare(&add_entry::ENTRY, &(1u64, 2u64), read::<u64>);
     pool.start(Job::new(Arc::clone(&warm)), WhenFull::NoWait);
     TaskRef::new(warm).wait().unwrap();
 
-    let short = bare(&add_entry::ENTRY, &(1u64, 2u64), from_bytes::<u64>);
-    let long = bare(&sleep_entry::ENTRY, &500u64, from_bytes::<u64>);
+    let short = bare(&add_entry::ENTRY, &(1u64, 2u64), read::<u64>);
+    let long = bare(&sleep_entry::ENTRY, &500u64, read::<u64>);
     {
         let mut deeds = Deeds::default();
         // Nothing is taken in while we hold the lock.
