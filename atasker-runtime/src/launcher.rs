@@ -42,7 +42,7 @@ pub struct TaskBuilder<R, I = (), O = ()> {
     links: Option<Arc<Links<I, O>>>,
     supervisor: Option<Arc<Core>>,
     /// Why it can't run at all: its arguments could not be encoded.
-    failed: Option<TaskError>,
+    failed: Option<Box<TaskError>>,
     _result: PhantomData<R>,
 }
 
@@ -240,7 +240,7 @@ where
     let links = ports.map(|ports| Links::coded(Channel::new(), Channel::new(), ports));
     let seat = Remote::new(function, args, decode);
     let mut builder = build(TaskType::Mp, RemoteBody(decode), seat, links);
-    builder.failed = failed;
+    builder.failed = failed.map(Box::new);
     builder.name(function.name)
 }
 
@@ -374,9 +374,9 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
             }
             (Some(core), failed) => {
                 core.own(header);
-                failed
+                failed.map(|error| *error)
             }
-            (None, failed) => Some(failed.unwrap_or(TaskError::SupervisorStopped)),
+            (None, failed) => Some(failed.map_or(TaskError::SupervisorStopped, |error| *error)),
         };
         let cell = cell.share();
         let task = cell.clone().erase();

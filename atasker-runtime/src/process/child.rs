@@ -714,7 +714,7 @@ impl ChildOwner {
 }
 
 impl Owner for ChildOwner {
-    fn ended(&self, _id: TaskId, _ending: Ending) {}
+    fn ended(&self, _ending: Ending) {}
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();

@@ -209,7 +209,7 @@ impl Stop<'_> {
     fn report(&self, abandoned: u64) -> StopReport {
         let now = self.core.tally.ends();
         let canceled = now.canceled - self.before.canceled;
-        let ended = now.ended - self.before.ended;
+        let ended = now.ended.saturating_sub(self.before.ended);
         StopReport { canceled, completed: ended.saturating_sub(canceled), abandoned }
     }
 }

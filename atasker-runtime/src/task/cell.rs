@@ -19,7 +19,7 @@ use crate::info::Outcome;
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase};
-use crate::task::{AnyTask, books, current, owners, panic};
+use crate::task::{AnyTask, current, owners, panic};
 
 /// What a task does when it runs. The kinds of body are in `task::body`, `aloop` and `process`.
 pub(crate) trait Body<R>: Send + 'static {
@@ -553,13 +553,9 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         if let Some(remote) = self.remote() {
             remote.args().drop_them();
         }
-        // Out of the supervisor's books only now: a stop that finds them empty may say that all
-        // tasks have ended. Look-ups pass over those that have.
+        // Counted as ended only now: a stop that counts none that live may say that all have ended.
         if let Some(key) = header.owner {
-            let told = owners::with(key, |owner| owner.ended(header.id, ending));
-            if told.is_none() {
-                drop(books::remove(header.id));
-            }
+            owners::with(key, |owner| owner.ended(ending));
         }
         if wake {
             header.wake();

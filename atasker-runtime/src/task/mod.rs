@@ -42,7 +42,6 @@ use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use crate::error::{KillError, TaskError};
-use crate::id::TaskId;
 use header::Header;
 use state::{Claim, Ending};
 
@@ -107,8 +106,8 @@ pub(crate) trait AnyTask: Send + Sync {
 
 /// Who looks after a launched task: its supervisor.
 pub(crate) trait Owner: Send + Sync {
-    /// The task has just been published as ended: it leaves the books.
-    fn ended(&self, id: TaskId, ending: Ending);
+    /// A task has just been published as ended.
+    fn ended(&self, ending: Ending);
 
     /// Runs callbacks on a pool thread.
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>);
