@@ -26,6 +26,7 @@ use crate::priority::Priority;
 pub(super) const CHECK: u8 = 1 << 4;
 
 /// The gate's bit of a priority.
+#[inline]
 pub(super) fn bit(priority: Priority) -> u8 {
     1 << priority.index()
 }
@@ -43,12 +44,14 @@ impl Inbox {
     }
 
     /// Whether the lock is to be taken before a job is pushed.
+    #[inline]
     pub(super) fn must_check(&self) -> bool {
         self.gate.load(Ordering::Relaxed) & CHECK != 0
     }
 
     /// Leaves a job here. True: take the lock and look what can be started.
     #[must_use]
+    #[inline]
     pub(super) fn push(&self, job: Job) -> bool {
         let priority = job.priority();
         self.queues[priority.index()].push(job);
@@ -57,19 +60,23 @@ impl Inbox {
     }
 
     /// Sets the gate; under the lock. Where that opens it, look into the inbox once more.
+    #[inline]
     pub(super) fn set_gate(&self, gate: u8) {
         self.gate.store(gate, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
+    #[inline]
     pub(super) fn is_empty(&self, priority: Priority) -> bool {
         self.queues[priority.index()].is_empty()
     }
 
+    #[inline]
     pub(super) fn pop(&self, priority: Priority) -> Option<Job> {
         self.queues[priority.index()].pop()
     }
 
+    #[inline]
     pub(super) fn len(&self, priority: Priority) -> usize {
         self.queues[priority.index()].len()
     }
