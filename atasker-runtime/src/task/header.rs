@@ -75,7 +75,7 @@ impl Header {
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            waiters: Mutex::new(Waiters::None),
+            waiters: Mutex::new(Waiters::NONE),
             owner: None,
             mark: AtomicU64::new(0),
             extras: OnceLock::new(),
