@@ -138,9 +138,13 @@ impl Header {
         self.attempt.load(Ordering::Relaxed)
     }
 
-    /// For a copy of the task in a worker process: it runs as this attempt.
-    pub(crate) fn set_attempt(&self, attempt: u32) {
-        self.attempt.store(attempt, Ordering::Relaxed);
+    /// For a copy of the task in a worker process: it has begun, as this attempt.
+    #[cfg(feature = "mp")]
+    pub(crate) fn set_begun(&mut self, when: Stamp, attempt: u32) {
+        *self.attempt.get_mut() = attempt;
+        *self.queued.get_mut() = when;
+        *self.started.get_mut() = when;
+        self.state.set_started();
     }
 
     /// Whether more attempts may follow the present one.
