@@ -20,7 +20,7 @@ use crate::task::cell::{Body, Cell, Fresh};
 use crate::task::channel::Links;
 use crate::task::context::TaskContext;
 #[cfg(feature = "async")]
-use crate::task::future::Seat;
+use crate::task::future::Turns;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 
@@ -139,8 +139,8 @@ impl<R: Send + 'static> TaskBuilder<R> {
     /// ```
     #[cfg(feature = "async")]
     pub fn future(future: impl Future<Output = R> + Send + 'static) -> TaskBuilder<R> {
-        let body = crate::aloop::Made(future);
-        build(TaskType::Async, body, Seat::default(), None)
+        let body = crate::aloop::Made::new(future);
+        build(TaskType::Async, body, Turns::default(), None)
     }
 }
 
@@ -167,8 +167,8 @@ impl<R: Send + 'static> TaskBuilder<R> {
     where
         F: Future<Output = R> + Send + 'static,
     {
-        let body = crate::aloop::Repeat(move |_: &Arc<dyn AnyTask>| f());
-        build(TaskType::Async, body, Seat::default(), None)
+        let body = crate::aloop::Repeat::new(move |_: &Arc<dyn AnyTask>| f());
+        build(TaskType::Async, body, Turns::default(), None)
     }
 
     #[cfg(feature = "async")]
@@ -182,10 +182,10 @@ impl<R: Send + 'static> TaskBuilder<R> {
     {
         let links = Links::local();
         let ends = Arc::clone(&links);
-        let body = crate::aloop::Once(move |task: &Arc<dyn AnyTask>| {
+        let body = crate::aloop::Once::new(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), ends))
         });
-        build(TaskType::Async, body, Seat::default(), Some(links))
+        build(TaskType::Async, body, Turns::default(), Some(links))
     }
 
     #[cfg(feature = "async")]
@@ -199,10 +199,10 @@ impl<R: Send + 'static> TaskBuilder<R> {
     {
         let links = Links::local();
         let ends = Arc::clone(&links);
-        let body = crate::aloop::Repeat(move |task: &Arc<dyn AnyTask>| {
+        let body = crate::aloop::Repeat::new(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), Arc::clone(&ends)))
         });
-        build(TaskType::Async, body, Seat::default(), Some(links))
+        build(TaskType::Async, body, Turns::default(), Some(links))
     }
 
     /// `args`: the encoded arguments, or why they could not be encoded (the task then ends with
@@ -245,6 +245,7 @@ where
 }
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
+    #[inline]
     fn header_mut(&mut self) -> &mut Header {
         self.cell.get_mut().header_mut()
     }

@@ -1,24 +1,54 @@
-//! The bodies of async tasks: how a task's future is made.
+//! The bodies of async tasks: how a task's future is made, and where it stands.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use crate::error::TaskError;
 use crate::task::cell::Body;
-use crate::task::future::queue::Queue;
-use crate::task::future::{Seat, Seated};
+use crate::task::future::Turns;
 use crate::task::{AnyTask, panic};
 
-/// A future.
-pub(crate) struct Made<Fut>(pub(crate) Fut);
+pin_project! {
+    /// A future.
+    pub(crate) struct Made<Fut> {
+        #[pin]
+        future: Option<Fut>,
+    }
+}
 
-/// A future that is made once.
-pub(crate) struct Once<F>(pub(crate) F);
+pin_project! {
+    /// A future that is made once. It stands where the function stood that made it.
+    #[project = OnceProjection]
+    pub(crate) enum Once<F, Fut> {
+        Make { make: F },
+        Made {
+            #[pin]
+            future: Fut,
+        },
+        Gone,
+    }
+}
 
-/// A future that can be made again.
-pub(crate) struct Repeat<F>(pub(crate) F);
+pin_project! {
+    /// A future that can be made again.
+    pub(crate) struct Repeat<F, Fut> {
+        make: F,
+        #[pin]
+        future: Option<Fut>,
+    }
+}
 
 fn not_here<R>() -> Result<R, TaskError> {
     Err(TaskError::not_started("a future runs on an aloop, not on a thread"))
+}
+
+impl<Fut> Made<Fut> {
+    pub(crate) fn new(future: Fut) -> Self {
+        Made { future: Some(future) }
+    }
 }
 
 impl<R, Fut> Body<R> for Made<Fut>
@@ -26,84 +56,103 @@ where
     R: Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    type Seat = Seat<Fut>;
+    type Seat = Turns;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         not_here()
     }
 
-    fn spawn(
-        self,
-        task: &Arc<dyn AnyTask>,
-        on: &Arc<Queue>,
-        seat: &Seat<Fut>,
-        _: impl FnOnce(Self),
-    ) -> Result<(), TaskError> {
-        seat.start(self.0, task, on);
+    fn make(&mut self, _task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
         Ok(())
     }
 
-    fn future(seat: &Seat<Fut>) -> Option<&dyn Seated<R>> {
-        Some(seat)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        self.project().future.as_pin_mut().expect("not polled after its end").poll(context)
+    }
+
+    fn unmake(self: Pin<&mut Self>) {
+        self.project().future.set(None);
+    }
+
+    fn turns(turns: &Turns) -> Option<&Turns> {
+        Some(turns)
     }
 }
 
-impl<R, F, Fut> Body<R> for Once<F>
+impl<F, Fut> Once<F, Fut> {
+    pub(crate) fn new(make: F) -> Self {
+        Once::Make { make }
+    }
+}
+
+impl<R, F, Fut> Body<R> for Once<F, Fut>
 where
     R: Send + 'static,
     F: FnOnce(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    type Seat = Seat<Fut>;
+    type Seat = Turns;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         not_here()
     }
 
-    fn spawn(
-        self,
-        task: &Arc<dyn AnyTask>,
-        on: &Arc<Queue>,
-        seat: &Seat<Fut>,
-        _: impl FnOnce(Self),
-    ) -> Result<(), TaskError> {
-        let future = panic::catch(|| (self.0)(task))?;
-        seat.start(future, task, on);
+    fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+        if let Once::Make { make } = std::mem::replace(self, Once::Gone) {
+            *self = Once::Made { future: panic::catch(|| make(task))? };
+        }
         Ok(())
     }
 
-    fn future(seat: &Seat<Fut>) -> Option<&dyn Seated<R>> {
-        Some(seat)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        match self.project() {
+            OnceProjection::Made { future } => future.poll(context),
+            _ => unreachable!("polled between its making and its end"),
+        }
+    }
+
+    fn unmake(mut self: Pin<&mut Self>) {
+        self.set(Once::Gone);
+    }
+
+    fn turns(turns: &Turns) -> Option<&Turns> {
+        Some(turns)
     }
 }
 
-impl<R, F, Fut> Body<R> for Repeat<F>
+impl<F, Fut> Repeat<F, Fut> {
+    pub(crate) fn new(make: F) -> Self {
+        Repeat { make, future: None }
+    }
+}
+
+impl<R, F, Fut> Body<R> for Repeat<F, Fut>
 where
     R: Send + 'static,
     F: FnMut(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    type Seat = Seat<Fut>;
+    type Seat = Turns;
     const REPEATS: bool = true;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         not_here()
     }
 
-    fn spawn(
-        mut self,
-        task: &Arc<dyn AnyTask>,
-        on: &Arc<Queue>,
-        seat: &Seat<Fut>,
-        keep: impl FnOnce(Self),
-    ) -> Result<(), TaskError> {
-        let made = panic::catch(|| (self.0)(task));
-        keep(self);
-        seat.start(made?, task, on);
+    fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+        self.future = Some(panic::catch(|| (self.make)(task))?);
         Ok(())
     }
 
-    fn future(seat: &Seat<Fut>) -> Option<&dyn Seated<R>> {
-        Some(seat)
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        self.project().future.as_pin_mut().expect("not polled after its end").poll(context)
+    }
+
+    fn unmake(self: Pin<&mut Self>) {
+        self.project().future.set(None);
+    }
+
+    fn turns(turns: &Turns) -> Option<&Turns> {
+        Some(turns)
     }
 }

@@ -24,7 +24,7 @@ use crate::info::{AloopInfo, TaskType};
 use crate::launcher::TaskBuilder;
 use crate::supervisor::Core;
 use crate::task::cell::Cell;
-use crate::task::future::Seat;
+use crate::task::future::Turns;
 use crate::task::future::queue::Queue;
 use crate::task::handle::Task;
 use crate::task::header::Header;
@@ -209,7 +209,7 @@ impl Aloop {
         let header = Header::new(TaskType::Async);
         let launched = header.state.hold() && header.state.launch(false) && header.begin();
         debug_assert!(launched, "nobody else has it");
-        let cell = Cell::new(header, Made(caught), Seat::default());
+        let cell = Cell::new(header, Made::new(caught), Turns::default());
         let task: Task<_> = Task::new(cell.clone(), None);
         cell.spawn(&task.erased(), &self.inner.queue);
         match task.join() {

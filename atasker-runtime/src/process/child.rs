@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::TaskType;
@@ -374,7 +375,12 @@ impl Child {
             // A call that follows at once begins where the one before ended.
             let begin = std::mem::take(&mut scratch.ended);
             let now = || if begin == 0 { link::monotonic() } else { begin };
-            match self.page.take(call, now) {
+            let turn = self.page.take(call, now);
+            if begin != 0 {
+                // One of many: the next one is there, too.
+                self.page.expect(call + 1);
+            }
+            match turn {
                 Some(Turn::Run) => self.run(call, &mut scratch),
                 Some(Turn::PassOver { with_args }) => {
                     self.pass_over(call, with_args, &mut scratch);
@@ -538,12 +544,18 @@ impl Child {
             return self.answer_over_sockets(call, ok, reply);
         }
         if len <= INLINE {
-            let mut inline = [0; INLINE];
-            let [block, rest] = reply.parts();
-            inline[..block.len()].copy_from_slice(block);
-            inline[block.len()..len].copy_from_slice(rest);
+            let mut both = [0; INLINE];
+            let inline = match reply.parts() {
+                [[], rest] => rest,
+                [block, []] => block,
+                [block, rest] => {
+                    both[..block.len()].copy_from_slice(block);
+                    both[block.len()..len].copy_from_slice(rest);
+                    &both[..len]
+                }
+            };
             let out = self.out.lock();
-            return self.page.finish(call, ReplyAt::Slot { ok, len }, &inline[..len], out.written);
+            return self.page.finish(call, ReplyAt::Slot { ok, len }, inline, out.written);
         }
         if let Some(at) = self.carried.put(&self.page, call, ok, reply) {
             let out = self.out.lock();
@@ -619,10 +631,7 @@ impl Child {
             header.extras_mut().links =
                 Some(Links::<Bytes, Bytes>::coded(Channel::new(), Channel::new(), ports));
         }
-        header.note_queued();
-        header.set_attempt(order.attempt.saturating_sub(1));
-        let begun = header.state.launch(false) && header.begin_at(header.queued());
-        debug_assert!(begun, "a new task can be started");
+        header.set_begun(clock::from_monotonic(self.page.begun(call)), order.attempt);
         header
     }
 

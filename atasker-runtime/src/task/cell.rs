@@ -4,7 +4,8 @@
 //!
 //! * `body`: in a phase of waiting, whoever takes the task out of it: by `begin` to run it, or by a
 //!   [`Claim`] to end it. While it runs, whoever runs it, until he has settled the run; a claim that
-//!   somebody else gets meanwhile (a time limit, a shutdown) gives no right to it.
+//!   somebody else gets meanwhile (a time limit, a shutdown) gives no right to it. A future is run
+//!   by its loop, turn by turn (`task::future`), and stands in the body, which does not move then.
 //! * `outcome`: written once by the owner of the [`Claim`], before the state is published; read by
 //!   anybody afterwards. [`Typed::take`] moves the value out: only the one typed handle calls it,
 //!   by value, so that no reference it lent is left.
@@ -12,7 +13,11 @@
 //! * everything else is atomic or locked.
 
 use std::any::{Any, TypeId};
+#[cfg(feature = "async")]
+use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "async")]
+use std::task::{Context, Poll};
 
 use crate::error::TaskError;
 use crate::info::Outcome;
@@ -35,30 +40,30 @@ pub(crate) trait Body<R>: Send + 'static {
     /// Whether it can run again.
     const REPEATS: bool = false;
 
-    /// Makes its future and starts that on a loop. A body that can run again gives itself to `keep`
-    /// before the future is on its way: its run may be over, and the next one begin, at any moment
-    /// then.
+    /// Makes its future, for the run that has begun. There is none at the moment.
     ///
     /// # Errors
-    /// Where no future could be made.
+    /// Where none could be made.
     #[cfg(feature = "async")]
-    fn spawn(
-        self,
-        task: &Arc<dyn AnyTask>,
-        on: &Arc<crate::task::future::queue::Queue>,
-        seat: &Self::Seat,
-        keep: impl FnOnce(Self),
-    ) -> Result<(), TaskError>
-    where
-        Self: Sized,
-    {
-        let _ = (task, on, seat, keep);
+    fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+        let _ = task;
         unreachable!("only futures go to an aloop");
     }
 
-    /// Where its future stands.
+    /// Polls its future.
     #[cfg(feature = "async")]
-    fn future(seat: &Self::Seat) -> Option<&dyn crate::task::future::Seated<R>> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        let _ = context;
+        unreachable!("only futures go to an aloop");
+    }
+
+    /// Drops its future, where it stands.
+    #[cfg(feature = "async")]
+    fn unmake(self: Pin<&mut Self>) {}
+
+    /// The turns of its future.
+    #[cfg(feature = "async")]
+    fn turns(seat: &Self::Seat) -> Option<&crate::task::future::Turns> {
         let _ = seat;
         None
     }
@@ -115,7 +120,7 @@ impl<R> From<Result<R, TaskError>> for Slot<R> {
 pub(crate) struct Cell<R, B: Body<R>> {
     header: Header,
     pub(super) seat: B::Seat,
-    body: UnsafeCell<Option<B>>,
+    pub(super) body: UnsafeCell<Option<B>>,
     hooks: Option<Box<Mutex<Hooks<R>>>>,
     outcome: UnsafeCell<Slot<R>>,
 }
@@ -153,10 +158,12 @@ pub(crate) trait Typed<R>: AnyTask {
 pub(crate) struct Fresh<R>(Arc<dyn Typed<R>>);
 
 impl<R> Fresh<R> {
+    #[inline]
     pub(crate) fn header(&self) -> &Header {
         self.0.header()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut dyn Typed<R> {
         // SAFETY: this is the only reference to the cell: `Cell::fresh` made it, and nobody gets
         // the `Arc`, or a copy of it, before `share` gives it away. (`Arc::get_mut` would say the
@@ -165,6 +172,7 @@ impl<R> Fresh<R> {
     }
 
     /// The task as all may have it.
+    #[inline]
     pub(crate) fn share(self) -> Arc<dyn Typed<R>> {
         self.0
     }
@@ -374,12 +382,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
 
     #[cfg(feature = "async")]
     fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<crate::task::future::queue::Queue>) {
-        let Some(body) = self.take_body() else { return };
-        // Kept before the future is on its way: until then the run is ours.
-        let spawned = body.spawn(this, on, &self.seat, |body| self.keep_body(body));
-        if let Err(error) = spawned {
-            self.settle(this, Err(error));
-        }
+        self.start_turns(this, on);
     }
 
     #[cfg(feature = "async")]

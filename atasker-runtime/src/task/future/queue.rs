@@ -41,7 +41,7 @@ struct Kept {
 
 /// The place of a future in [`Queue::kept`].
 #[derive(Clone, Copy)]
-pub(crate) struct Key(usize);
+pub(super) struct Key(pub(super) usize);
 
 impl Queue {
     pub(crate) fn new(handle: Handle) -> Self {
@@ -71,7 +71,7 @@ impl Queue {
     }
 
     /// Adds one that was turned to *ready*.
-    pub(crate) fn push(&self, task: Arc<dyn AnyTask>) {
+    pub(super) fn push(&self, task: Arc<dyn AnyTask>) {
         self.ready.push(task);
         self.beds.wake_one();
     }
