@@ -184,7 +184,7 @@ fn sums(ctx: &TaskContext<u64, String>) -> u64 {
         }
         sum += n;
         ctx.progress(n, 1000);
-        if n % 100 == 0 {
+        if n.is_multiple_of(100) {
             ctx.message(&format!("at {n}"));
             ctx.send(format!("so far {sum}")).unwrap();
         }
@@ -200,7 +200,7 @@ fn messages_progress_and_stops_cross() {
     for n in 1..=1000u64 {
         task.send(n).unwrap();
         sum += n;
-        if n % 100 == 0 {
+        if n.is_multiple_of(100) {
             assert_eq!(task.recv().unwrap(), format!("so far {sum}"));
             // All that was told before is known.
             let progress = task.info().progress.unwrap();
@@ -438,7 +438,10 @@ fn hooks_and_worker_data_are_there() {
         assert_eq!(data::builder().supervisor(&sup).start().join().unwrap(), file.0);
     }
     sup.stop(StopOptions::new());
-    assert_eq!(file.lines(), ["init", "exit", "init", "exit", "init", "exit"]);
+    // One may end while the next one starts.
+    let mut lines = file.lines();
+    lines.sort();
+    assert_eq!(lines, ["exit", "exit", "exit", "init", "init", "init"]);
     assert_eq!(restarts(&sup), 0);
 }
 
