@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::sys::mapping::on_large_pages;
+
 /// A buffer of less is not worth it.
 const LARGE: usize = 256 << 10;
 /// The most that are kept, and their bytes.
@@ -36,7 +38,10 @@ pub(crate) fn reserve(buffer: &mut Vec<u8>, more: usize) {
             spare.extend_from_slice(buffer);
             *buffer = spare;
         }
-        None => buffer.reserve(more),
+        None => {
+            buffer.reserve(more);
+            on_large_pages(buffer);
+        }
     }
 }
 
