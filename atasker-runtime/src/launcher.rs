@@ -19,6 +19,8 @@ use crate::task::body::{Once, Repeat};
 use crate::task::cell::{Body, Cell, Fresh};
 use crate::task::channel::Links;
 use crate::task::context::TaskContext;
+#[cfg(feature = "async")]
+use crate::task::future::Turns;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 
@@ -40,7 +42,7 @@ pub struct TaskBuilder<R, I = (), O = ()> {
     links: Option<Arc<Links<I, O>>>,
     supervisor: Option<Arc<Core>>,
     /// Why it can't run at all: its arguments could not be encoded.
-    failed: Option<TaskError>,
+    failed: Option<Box<TaskError>>,
     _result: PhantomData<R>,
 }
 
@@ -137,8 +139,8 @@ impl<R: Send + 'static> TaskBuilder<R> {
     /// ```
     #[cfg(feature = "async")]
     pub fn future(future: impl Future<Output = R> + Send + 'static) -> TaskBuilder<R> {
-        let body = crate::aloop::Once(Some(move |_: &Arc<dyn AnyTask>| future));
-        build(TaskType::Async, body, crate::aloop::Seat::default(), None)
+        let body = crate::aloop::Made::new(future);
+        build(TaskType::Async, body, Turns::default(), None)
     }
 }
 
@@ -165,8 +167,8 @@ impl<R: Send + 'static> TaskBuilder<R> {
     where
         F: Future<Output = R> + Send + 'static,
     {
-        let body = crate::aloop::Repeat(move |_: &Arc<dyn AnyTask>| f());
-        build(TaskType::Async, body, crate::aloop::Seat::default(), None)
+        let body = crate::aloop::Repeat::new(move |_: &Arc<dyn AnyTask>| f());
+        build(TaskType::Async, body, Turns::default(), None)
     }
 
     #[cfg(feature = "async")]
@@ -180,10 +182,10 @@ impl<R: Send + 'static> TaskBuilder<R> {
     {
         let links = Links::local();
         let ends = Arc::clone(&links);
-        let body = crate::aloop::Once(Some(move |task: &Arc<dyn AnyTask>| {
+        let body = crate::aloop::Once::new(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), ends))
-        }));
-        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
+        });
+        build(TaskType::Async, body, Turns::default(), Some(links))
     }
 
     #[cfg(feature = "async")]
@@ -197,10 +199,10 @@ impl<R: Send + 'static> TaskBuilder<R> {
     {
         let links = Links::local();
         let ends = Arc::clone(&links);
-        let body = crate::aloop::Repeat(move |task: &Arc<dyn AnyTask>| {
+        let body = crate::aloop::Repeat::new(move |task: &Arc<dyn AnyTask>| {
             f(TaskContext::new(Arc::clone(task), Arc::clone(&ends)))
         });
-        build(TaskType::Async, body, crate::aloop::Seat::default(), Some(links))
+        build(TaskType::Async, body, Turns::default(), Some(links))
     }
 
     /// `args`: the encoded arguments, or why they could not be encoded (the task then ends with
@@ -238,7 +240,7 @@ where
     let links = ports.map(|ports| Links::coded(Channel::new(), Channel::new(), ports));
     let seat = Remote::new(function, args, decode);
     let mut builder = build(TaskType::Mp, RemoteBody(decode), seat, links);
-    builder.failed = failed;
+    builder.failed = failed.map(Box::new);
     builder.name(function.name)
 }
 
@@ -372,9 +374,9 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
             }
             (Some(core), failed) => {
                 core.own(header);
-                failed
+                failed.map(|error| *error)
             }
-            (None, failed) => Some(failed.unwrap_or(TaskError::SupervisorStopped)),
+            (None, failed) => Some(failed.map_or(TaskError::SupervisorStopped, |error| *error)),
         };
         let cell = cell.share();
         let task = cell.clone().erase();

@@ -6,7 +6,11 @@ pub(crate) use real::*;
 
 #[cfg(not(atasker_loom))]
 mod real {
+    #[cfg(feature = "async")]
+    pub(crate) use crossbeam_queue::SegQueue as Fifo;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+    #[cfg(feature = "async")]
+    pub(crate) use std::sync::atomic::fence;
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     /// Lets some time pass, the `looks`th time that something is not there yet.
@@ -58,13 +62,32 @@ pub(crate) use model::*;
 #[cfg(atasker_loom)]
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     /// Lets the others go on.
     pub(crate) fn spin(_looks: u32) {
         loom::thread::yield_now();
     }
     pub(crate) use loom::sync::{Condvar, MutexGuard};
+
+    /// A queue that all may add to and take from.
+    pub(crate) struct Fifo<T>(Mutex<std::collections::VecDeque<T>>);
+
+    #[allow(dead_code)]
+    impl<T> Fifo<T> {
+        pub(crate) fn new() -> Self {
+            Fifo(Mutex::new(std::collections::VecDeque::new()))
+        }
+        pub(crate) fn push(&self, value: T) {
+            self.0.lock().push_back(value);
+        }
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.0.lock().pop_front()
+        }
+        pub(crate) fn is_empty(&self) -> bool {
+            self.0.lock().is_empty()
+        }
+    }
 
     /// loom's mutex with parking_lot's interface: no poison.
     #[derive(Debug)]
@@ -76,6 +99,15 @@ mod model {
         }
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("a model does not panic under a lock")
+        }
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("a model does not panic under a lock")
+        }
+    }
+
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Mutex::new(T::default())
         }
     }
 

@@ -25,14 +25,19 @@ pub fn mark() {
 
 /// Runs a program: the instructions of all its threads in each part, up to so many parts.
 pub fn count(program: &mut Command, parts: usize) -> io::Result<Vec<u64>> {
-    let pid = program.spawn()?.id() as pid_t;
+    let mut child = program.spawn()?;
+    let pid = child.id() as pid_t;
     let mut status = 0;
     checked(wait_for(pid, &mut status, libc::WUNTRACED))?;
     if !libc::WIFSTOPPED(status) {
         return Err(io::Error::other("the program did not wait for the counter"));
     }
     let options = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
-    checked(ptrace(libc::PTRACE_SEIZE, pid, options as usize) as c_int)?;
+    if let Err(error) = checked(ptrace(libc::PTRACE_SEIZE, pid, options as usize) as c_int) {
+        child.kill()?;
+        child.wait()?;
+        return Err(error);
+    }
     // SAFETY: no preconditions.
     checked(unsafe { libc::kill(pid, libc::SIGCONT) })?;
     let mut steps = Steps { threads: HashSet::from([pid]), counts: Vec::new(), parts };

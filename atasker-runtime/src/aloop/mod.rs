@@ -1,29 +1,38 @@
 //! The aloops: a place for futures. Each is a tokio runtime on threads of its own.
 //!
-//! A task's future is wrapped in a driver (`drive`) that makes the task the current one while it is
-//! polled, catches panics, and ends the task in whichever way the future goes: by returning, by a
-//! panic, or by being dropped.
+//! A task's future stands in the task's own allocation, and is no task of tokio's: on each of the
+//! runtime's threads a driver (`driver`) polls what is ready (`task::future`). So a launch or a wake
+//! costs a place in a queue, and the loop is woken only if it sleeps.
 
 mod body;
+mod driver;
 mod place;
 
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 
-use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-use crate::info::AloopInfo;
+use self::driver::Drivers;
+use crate::error::TaskError;
+use crate::info::{AloopInfo, TaskType};
 use crate::launcher::TaskBuilder;
 use crate::supervisor::Core;
+use crate::task::cell::Cell;
+use crate::task::future::Turns;
+use crate::task::future::queue::Queue;
 use crate::task::handle::Task;
+use crate::task::header::Header;
 use crate::task::wait::ended;
 use crate::task::{AnyTask, owners, park};
 use crate::thread_start;
 
-pub(crate) use body::{Once, Repeat, Seat};
+pub(crate) use body::{Made, Once, Repeat};
 pub(crate) use place::Aloops;
 
 /// A loop for async tasks: a tokio runtime on a thread of its own, named
@@ -48,8 +57,10 @@ pub(crate) struct Inner {
     name: String,
     threads: usize,
     handle: Handle,
+    queue: Arc<Queue>,
+    drivers: Arc<Drivers>,
     shutdown: Arc<Notify>,
-    stopped: Mutex<bool>,
+    stopped: AtomicBool,
     supervisor: Weak<Core>,
 }
 
@@ -71,33 +82,40 @@ impl Inner {
         let runtime = runtime(&thread_name, threads)?;
         let shutdown = Arc::new(Notify::new());
         let owner = supervisor.upgrade().map(|core| core.key());
+        let queue = Arc::new(Queue::new(runtime.handle().clone()));
+        let drivers = Drivers::start(Arc::clone(&queue), owner, runtime.handle(), threads);
         let inner = Arc::new(Inner {
             name: name.to_owned(),
             threads,
             handle: runtime.handle().clone(),
+            queue: Arc::clone(&queue),
+            drivers,
             shutdown: Arc::clone(&shutdown),
-            stopped: Mutex::new(false),
+            stopped: AtomicBool::new(false),
             supervisor,
         });
         std::thread::Builder::new().name(thread_name).spawn(move || {
             thread_start::thread_starts();
             park::mark_aloop_thread();
             let _works_for = owner.map(owners::work_for);
-            runtime.block_on(shutdown.notified());
-            // Futures that still run are dropped here, each at the await where it stands.
+            runtime.block_on(async {
+                shutdown.notified().await;
+                // Futures that still run are dropped, each at the await where it stands.
+                queue.close().await;
+            });
             drop(runtime);
         })?;
         Ok(inner)
     }
 
     fn stop(&self) {
-        *self.stopped.lock() = true;
+        self.stopped.store(true, Ordering::Release);
         self.shutdown.notify_one();
     }
 
     /// Takes no more tasks, and stops when these have ended.
     fn stop_after(&self, tasks: Vec<Arc<dyn AnyTask>>) {
-        *self.stopped.lock() = true;
+        self.stopped.store(true, Ordering::Release);
         let shutdown = Arc::clone(&self.shutdown);
         self.handle.spawn(async move {
             for task in tasks {
@@ -108,14 +126,16 @@ impl Inner {
     }
 
     fn is_stopped(&self) -> bool {
-        *self.stopped.lock()
+        self.stopped.load(Ordering::Acquire)
     }
 
     fn info(&self) -> AloopInfo {
+        // What runs on the runtime besides our drivers, by `Aloop::handle`.
+        let others = self.handle.metrics().num_alive_tasks().saturating_sub(self.drivers.count());
         AloopInfo {
             name: self.name.clone(),
             threads: self.threads,
-            running: self.handle.metrics().num_alive_tasks(),
+            running: self.queue.live() as usize + others,
         }
     }
 }
@@ -177,20 +197,26 @@ impl Aloop {
         if self.inner.is_stopped() {
             stopped();
         }
-        let driven = async move {
+        let caught = async move {
             let mut future = pin!(future);
             poll_fn(|context| {
-                let _on_aloop = park::drive_aloop();
-                future.as_mut().poll(context)
+                let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+                polled.map_or_else(|payload| Poll::Ready(Err(payload)), |polled| polled.map(Ok))
             })
             .await
         };
-        match park::block_on_future(self.inner.handle.spawn(driven)) {
-            Ok(value) => value,
-            Err(error) => match error.try_into_panic() {
-                Ok(payload) => std::panic::resume_unwind(payload),
-                Err(_) => stopped(),
-            },
+        // A cell like a task's, though it is none: no supervisor knows it.
+        let header = Header::new(TaskType::Async);
+        let launched = header.state.hold() && header.state.launch(false) && header.begin();
+        debug_assert!(launched, "nobody else has it");
+        let cell = Cell::new(header, Made::new(caught), Turns::default());
+        let task: Task<_> = Task::new(cell.clone(), None);
+        cell.spawn(&task.erased(), &self.inner.queue);
+        match task.join() {
+            Ok(Ok(value)) => value,
+            Ok(Err(payload)) => resume_unwind(payload),
+            Err(TaskError::SupervisorStopped) => stopped(),
+            Err(error) => panic!("{error}"),
         }
     }
 

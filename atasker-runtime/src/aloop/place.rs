@@ -28,6 +28,8 @@ pub(crate) struct Aloops {
 struct Loops {
     by_name: BTreeMap<String, Arc<Inner>>,
     default: Option<String>,
+    /// The loop that the default one is, while it stands in `by_name`: most tasks go there.
+    found_default: Option<Arc<Inner>>,
 }
 
 impl Aloops {
@@ -57,7 +59,9 @@ impl Aloops {
 
     /// Tasks for no loop in particular, or for an unknown one, go to this one.
     pub(crate) fn set_default(&self, name: &str) {
-        self.loops.lock().default = Some(name.to_owned());
+        let mut loops = self.loops.lock();
+        loops.default = Some(name.to_owned());
+        loops.found_default = None;
     }
 
     pub(crate) fn info(&self) -> Vec<AloopInfo> {
@@ -67,7 +71,11 @@ impl Aloops {
     /// Stops the loops as soon as these tasks have ended: they asked for the stop, and one of them
     /// may run on a loop.
     pub(crate) fn close_after(&self, own: &[Arc<dyn AnyTask>]) {
-        let loops = std::mem::take(&mut self.loops.lock().by_name);
+        let loops = {
+            let mut loops = self.loops.lock();
+            loops.found_default = None;
+            std::mem::take(&mut loops.by_name)
+        };
         let own: Vec<_> =
             own.iter().filter(|task| task.header().tt == TaskType::Async).cloned().collect();
         for inner in loops.into_values() {
@@ -79,17 +87,32 @@ impl Aloops {
         }
     }
 
+    /// The loop of that name, or the default one; started if there is none.
     fn for_task(&self, wanted: Option<&str>) -> std::io::Result<Arc<Inner>> {
+        let Some(name) = wanted else { return self.default_loop() };
+        if let Some(found) = self.loops.lock().by_name.get(name) {
+            return Ok(Arc::clone(found));
+        }
+        self.create(name, 1).map(|found| found.inner)
+    }
+
+    fn default_loop(&self) -> std::io::Result<Arc<Inner>> {
         let name = {
             let loops = self.loops.lock();
-            let default = || loops.default.clone().unwrap_or_else(|| DEFAULT.to_owned());
-            let name = wanted.map_or_else(default, str::to_owned);
-            if let Some(found) = loops.by_name.get(&name) {
+            if let Some(found) = &loops.found_default {
                 return Ok(Arc::clone(found));
             }
-            name
+            loops.default.clone().unwrap_or_else(|| DEFAULT.to_owned())
         };
-        self.create(&name, 1).map(|found| found.inner)
+        let inner = self.create(&name, 1)?.inner;
+        let mut loops = self.loops.lock();
+        // Unless another was chosen meanwhile, or all were closed.
+        if loops.default.as_deref().unwrap_or(DEFAULT) == name
+            && loops.by_name.get(&name).is_some_and(|found| Arc::ptr_eq(found, &inner))
+        {
+            loops.found_default = Some(Arc::clone(&inner));
+        }
+        Ok(inner)
     }
 }
 
@@ -108,7 +131,13 @@ impl Place for Aloops {
             return job.end(TaskError::SupervisorStopped);
         }
         let task = job.into_task();
-        if !task.header().begin() {
+        // One that was not delayed begins the moment that it is launched.
+        let header = task.header();
+        let begun = match header.extras() {
+            None => header.begin_at(header.queued()),
+            Some(_) => header.begin(),
+        };
+        if !begun {
             return;
         }
         if let Some(limit) = task.header().timeout() {
@@ -122,7 +151,7 @@ impl Place for Aloops {
             });
             *task.header().extras_or_new().limit_timer.lock() = Some(key);
         }
-        task.spawn(&task, &inner.handle);
+        task.spawn(&task, &inner.queue);
     }
 
     fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
@@ -133,7 +162,7 @@ impl Place for Aloops {
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
         // Not asked to stop first: it would go on and might return before it is dropped.
         task.header().state.ask_kill();
-        task.abort();
+        task.abort(task);
         Ok(())
     }
 

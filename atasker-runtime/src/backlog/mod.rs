@@ -53,25 +53,36 @@ impl Limits {
 }
 
 /// Waiting jobs in their order, and the slots held by those that have started.
+///
+/// What every start and end looks at stands together, and first: the lines of a cache that hold it
+/// move from thread to thread.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Backlog<J> {
-    queues: [Queue<J>; 4],
-    limits: Limits,
     /// Slots held by non-critical tasks.
     held: usize,
     /// Critical tasks that have started.
     critical: usize,
     waiting: usize,
+    /// A bit for each priority of which a job waits.
+    there: u8,
+    limits: Limits,
+    queues: [Queue<J>; 4],
+}
+
+fn bit(priority: Priority) -> u8 {
+    1 << priority.index()
 }
 
 impl<J> Backlog<J> {
     pub(crate) fn new(limits: Limits) -> Self {
         Backlog {
-            queues: [Queue::new(), Queue::new(), Queue::new(), Queue::new()],
-            limits,
             held: 0,
             critical: 0,
             waiting: 0,
+            there: 0,
+            limits,
+            queues: [Queue::new(), Queue::new(), Queue::new(), Queue::new()],
         }
     }
 
@@ -87,6 +98,7 @@ impl<J> Backlog<J> {
     /// Adds a job behind all of its priority.
     pub(crate) fn push(&mut self, priority: Priority, job: J) -> Ticket {
         self.waiting += 1;
+        self.there |= bit(priority);
         self.queues[priority.index()].push(job)
     }
 
@@ -94,6 +106,7 @@ impl<J> Backlog<J> {
     /// Of several, put back the last taken first.
     pub(crate) fn push_front(&mut self, priority: Priority, job: J) -> Ticket {
         self.waiting += 1;
+        self.there |= bit(priority);
         self.queues[priority.index()].push_front(job)
     }
 
@@ -115,16 +128,22 @@ impl<J> Backlog<J> {
     /// Takes a waiting job out, wherever it stands; `None` if it was taken already.
     pub(crate) fn remove(&mut self, priority: Priority, ticket: Ticket) -> Option<J> {
         let job = self.queues[priority.index()].remove(ticket)?;
-        self.waiting -= 1;
+        self.left(priority);
         Some(job)
+    }
+
+    /// A job of this priority waits no longer.
+    fn left(&mut self, priority: Priority) {
+        self.waiting -= 1;
+        if self.queues[priority.index()].is_empty() {
+            self.there &= !bit(priority);
+        }
     }
 
     /// The priority of the job that is next in order, whether or not it may start.
     pub(crate) fn first(&self) -> Option<Priority> {
-        if self.waiting == 0 {
-            return None;
-        }
-        Priority::ALL.into_iter().find(|p| !self.queues[p.index()].is_empty())
+        // Indices rise with the priority.
+        Priority::from_index(7u8.checked_sub(self.there.leading_zeros() as u8)?)
     }
 
     /// Whether a task of this priority would find a slot now.
@@ -143,7 +162,7 @@ impl<J> Backlog<J> {
             return None;
         }
         let job = self.queues[priority.index()].pop()?;
-        self.waiting -= 1;
+        self.left(priority);
         self.acquire(priority);
         Some((priority, job))
     }
@@ -152,7 +171,7 @@ impl<J> Backlog<J> {
     pub(crate) fn take_first(&mut self) -> Option<(Priority, J)> {
         let priority = self.first()?;
         let job = self.queues[priority.index()].pop()?;
-        self.waiting -= 1;
+        self.left(priority);
         Some((priority, job))
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use crate::clock;
 use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::TaskType;
@@ -350,7 +351,12 @@ impl Child {
             // A call that follows at once begins where the one before ended.
             let begin = std::mem::take(&mut scratch.ended);
             let now = || if begin == 0 { link::monotonic() } else { begin };
-            match self.page.take(call, now) {
+            let turn = self.page.take(call, now);
+            if begin != 0 {
+                // One of many: the next one is there, too.
+                self.page.expect(call + 1);
+            }
+            match turn {
                 Some(Turn::Run) => self.run(call, &mut scratch),
                 Some(Turn::PassOver { with_args }) => {
                     self.pass_over(call, with_args, &mut scratch);
@@ -531,10 +537,7 @@ impl Child {
             header.extras_mut().links =
                 Some(Links::<Bytes, Bytes>::coded(Channel::new(), Channel::new(), ports));
         }
-        header.note_queued();
-        header.set_attempt(order.attempt.saturating_sub(1));
-        let begun = header.state.launch(false) && header.begin_at(header.queued());
-        debug_assert!(begun, "a new task can be started");
+        header.set_begun(clock::from_monotonic(self.page.begun(call)), order.attempt);
         header
     }
 
@@ -711,7 +714,7 @@ impl ChildOwner {
 }
 
 impl Owner for ChildOwner {
-    fn ended(&self, _id: TaskId, _ending: Ending) {}
+    fn ended(&self, _ending: Ending) {}
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();

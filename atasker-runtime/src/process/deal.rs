@@ -13,12 +13,14 @@ use crate::job::Job;
 use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
+use crate::process::inbox::Inbox;
 use crate::process::lane::{
     Lane, MAX_LANES, Sent, SentAt, Stage, Unsendable, Whereabouts, Why, bytes_of,
 };
 use crate::process::link::Worker;
 use crate::process::pool::ProcessPool;
 use crate::process::spawn;
+use crate::sys::cpus::prefetch;
 use crate::task::AnyTask;
 use crate::task::state::Phase;
 use crate::timer;
@@ -194,13 +196,70 @@ impl Inner {
             || job.header().state.read().phase() != Phase::Queued
     }
 
-    /// Jobs that were left in the inbox.
-    pub(super) fn enqueue_all(&mut self, jobs: Vec<Job>, deeds: &mut Deeds) {
-        for job in jobs {
-            match self.is_gone(&job) {
-                true => deeds.gone.push(job),
-                false => self.enqueue(job.priority(), job),
+    /// Jobs that were left in the inbox. The highest priority among them.
+    fn enqueue_all(&mut self, jobs: Vec<Job>, deeds: &mut Deeds) -> Option<Priority> {
+        /// So many jobs ahead the memory of a task is called for: another thread has made it.
+        const AHEAD: usize = 6;
+        let mut highest = None;
+        let ahead: Vec<_> = jobs.iter().skip(AHEAD).map(|job| Arc::as_ptr(job.task())).collect();
+        for (at, job) in jobs.into_iter().enumerate() {
+            if let Some(task) = ahead.get(at) {
+                prefetch(*task);
             }
+            if self.is_gone(&job) {
+                deeds.gone.push(job);
+                continue;
+            }
+            let priority = job.priority();
+            highest = highest.max(Some(priority));
+            self.enqueue(priority, job);
+        }
+        highest
+    }
+
+    /// Says anew what may be left in the inbox, and takes in what may not; the highest priority of
+    /// that.
+    pub(super) fn open_inbox_to(
+        &mut self,
+        most: Option<Priority>,
+        deeds: &mut Deeds,
+        inbox: &Inbox,
+    ) -> Option<Priority> {
+        let mut jobs = Vec::new();
+        self.inbox_open_to = most;
+        inbox.open_to(most, &mut jobs);
+        self.enqueue_all(jobs, deeds)
+    }
+
+    /// Takes in all that was left in the inbox.
+    pub(super) fn take_all_in(&mut self, deeds: &mut Deeds, inbox: &Inbox) {
+        if self.inbox_open_to.is_some() {
+            let mut jobs = Vec::new();
+            inbox.all(&mut jobs);
+            self.enqueue_all(jobs, deeds);
+        }
+    }
+
+    /// The priority of the job that is next in order, the inbox included. That job stands in the
+    /// backlog.
+    fn first_in_order(&mut self, deeds: &mut Deeds, inbox: &Inbox) -> Option<Priority> {
+        loop {
+            let first = self.backlog.first();
+            let most = self.inbox_open_to;
+            if first >= most {
+                return first;
+            }
+            if first.is_some() {
+                // More urgent ones may be there, and from now on not any more.
+                self.open_inbox_to(first, deeds, inbox);
+                continue;
+            }
+            let mut jobs = Vec::new();
+            inbox.some(&mut jobs);
+            if jobs.is_empty() {
+                self.open_inbox_to(None, deeds, inbox);
+            }
+            self.enqueue_all(jobs, deeds);
         }
     }
 
@@ -312,7 +371,7 @@ impl Inner {
 
     /// Gives waiting jobs to worker processes, and has worker processes started for the rest.
     pub(super) fn fill(&mut self, deeds: &mut Deeds, pool: &ProcessPool) {
-        while let Some(priority) = self.backlog.first() {
+        while let Some(priority) = self.first_in_order(deeds, &pool.inbox) {
             let bytes = self.backlog.peek().map_or(0, bytes_of);
             let Some(lane) = self.choose(priority, bytes) else {
                 break;

@@ -1,18 +1,24 @@
 //! Where launches leave jobs that would only have to wait, without the pool's lock.
 //!
-//! Whoever holds the pool's lock says here for which priorities there is nothing at present: one more
+//! Whoever holds the pool's lock says here up to which priority there is nothing at present: one more
 //! job of such a priority would go behind others in the backlog, and neither be sent, nor have a worker
-//! process started, nor have anything taken back. Jobs that are left here are taken into the
-//! backlog, in their order, before anything else is done under the pool's lock; so nobody who
-//! holds it can tell them from those that went there at once.
+//! process started, nor have anything taken back. What is said changes under both locks, and
+//! together with that all jobs are taken out to which it does not apply any more. So no job is left
+//! here after there is something for it.
 //!
-//! What is said changes under both locks, and only together with that the inbox is emptied: no job
-//! is left here after there is something for it.
+//! The queue of waiting jobs is the backlog and behind it, priority by priority, the inbox. Whoever
+//! must find a job in it, or counts, takes the inbox in first; whoever sends jobs takes some in when
+//! the backlog gets short.
+
+use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
 use crate::job::Job;
 use crate::priority::Priority;
+
+/// So many jobs are taken in at once by whoever sends some.
+const SOME: usize = 256;
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -22,7 +28,7 @@ pub(super) struct Inbox(Mutex<Contents>);
 struct Contents {
     /// Up to this priority jobs may be left.
     open_to: Option<Priority>,
-    jobs: Vec<Job>,
+    jobs: [VecDeque<Job>; 4],
 }
 
 impl Inbox {
@@ -32,20 +38,40 @@ impl Inbox {
         if contents.open_to.is_none_or(|most| priority > most) {
             return Some(job);
         }
-        contents.jobs.push(job);
+        contents.jobs[priority.index()].push_back(job);
         None
     }
 
-    /// Takes all jobs out; to be called under the pool's lock.
-    pub(super) fn empty(&self) -> Vec<Job> {
-        std::mem::take(&mut self.0.lock().jobs)
+    /// Takes some jobs out, of the highest priority that there is.
+    pub(super) fn some(&self, out: &mut Vec<Job>) {
+        let mut contents = self.0.lock();
+        let first = Priority::ALL.into_iter().find(|p| !contents.jobs[p.index()].is_empty());
+        if let Some(first) = first {
+            let jobs = &mut contents.jobs[first.index()];
+            let count = jobs.len().min(SOME);
+            out.extend(jobs.drain(..count));
+        }
     }
 
-    /// Says for which priorities there is nothing; to be called under the pool's lock. Gives the
-    /// jobs out that were left under the former rule.
-    pub(super) fn open_to(&self, most: Option<Priority>) -> Vec<Job> {
+    /// Says up to which priority there is nothing, and takes all jobs above it out.
+    pub(super) fn open_to(&self, most: Option<Priority>, out: &mut Vec<Job>) {
         let mut contents = self.0.lock();
         contents.open_to = most;
-        std::mem::take(&mut contents.jobs)
+        contents.take_above(most, out);
+    }
+
+    /// Takes all jobs out.
+    pub(super) fn all(&self, out: &mut Vec<Job>) {
+        self.0.lock().take_above(None, out);
+    }
+}
+
+impl Contents {
+    fn take_above(&mut self, most: Option<Priority>, out: &mut Vec<Job>) {
+        for priority in Priority::ALL {
+            if most.is_none_or(|most| priority > most) {
+                out.extend(std::mem::take(&mut self.jobs[priority.index()]));
+            }
+        }
     }
 }

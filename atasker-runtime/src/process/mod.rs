@@ -37,7 +37,8 @@
 //! started it ends.
 //!
 //! **A launch that would only wait** does not take the pool's lock: it leaves its job in the inbox,
-//! which whoever takes the lock next empties into the backlog before anything else.
+//! which stands behind the backlog. Whoever looks for a job there or counts them takes all of it in
+//! first; whoever sends jobs takes some in when the backlog is empty.
 //!
 //! **A call** is *queued* (in the backlog), *sent* (in a lane's page, and it can still be taken
 //! back), *begun* (the worker has turned its state), *done*. Only a begun call holds its worker to

@@ -62,7 +62,7 @@ impl Inner {
 impl ProcessPool {
     /// A worker process runs in this lane. False: it is not wanted any more.
     pub(super) fn joined(&self, lane: usize, worker: &Arc<Worker>) -> bool {
-        self.with(|inner, deeds| {
+        self.with_lanes(|inner, deeds| {
             if !inner.open {
                 inner.lanes[lane].stage = Stage::Empty;
                 self.ended.notify_all();
@@ -76,7 +76,7 @@ impl ProcessPool {
 
     /// The worker process of this lane can serve.
     pub(super) fn proven(&self, lane: usize) {
-        self.with(|inner, deeds| {
+        self.with_lanes(|inner, deeds| {
             inner.lanes[lane].proven = true;
             inner.failures = 0;
             inner.fill(deeds, self);
@@ -113,7 +113,7 @@ impl ProcessPool {
     /// False: what stands in the page makes no sense.
     #[must_use]
     pub(super) fn reap(&self, index: usize, finished: &mut VecDeque<Finished>) -> bool {
-        self.with(|inner, deeds| {
+        self.with_lanes(|inner, deeds| {
             let before = finished.len();
             let stalled = inner.lanes[index].stalled;
             let sane = inner.lanes[index].reap(finished);
@@ -165,7 +165,7 @@ impl ProcessPool {
 
     /// Takes a call in that is done, and settles it. False: that is for the link.
     fn take_own(&self, index: usize, call: u64, worker: &Arc<Worker>) -> bool {
-        let done = self.with(|inner, deeds| {
+        let done = self.with_lanes(|inner, deeds| {
             let done = inner.lanes[index].reap_own(call)?;
             inner.note_done(index, 1);
             inner.fill(deeds, self);
@@ -247,7 +247,7 @@ impl ProcessPool {
             worker.forget_args(used);
             self.inner.lock().lanes[index].forgotten();
         }
-        self.with(|inner, deeds| {
+        self.with_lanes(|inner, deeds| {
             let now = clock::now();
             let spare =
                 inner.lanes.iter().filter(|lane| lane.is_open()).count() > inner.config.min_size;

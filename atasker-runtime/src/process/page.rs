@@ -26,6 +26,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+use crate::sys::cpus::prefetch;
 use crate::sys::link;
 use crate::sys::mapping::Shared;
 use crate::wire::encoded::Encoded;
@@ -423,6 +424,11 @@ impl Page {
                 _ => return None,
             }
         }
+    }
+
+    /// This call will be looked at soon.
+    pub(super) fn expect(&self, call: u64) {
+        prefetch(self.slot(call));
     }
 
     /// Whether a call has been sent or taken back.

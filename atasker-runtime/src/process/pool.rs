@@ -34,7 +34,7 @@ pub(crate) struct ProcessPool {
     pub(super) owner: Option<OwnerKey>,
     pub(super) me: Weak<ProcessPool>,
     pub(super) inner: Mutex<Inner>,
-    inbox: Inbox,
+    pub(super) inbox: Inbox,
     /// How long whoever waits for a call looks for its end, in nanoseconds.
     pub(super) look: AtomicU64,
     /// There may be room in the queue.
@@ -120,11 +120,20 @@ impl ProcessPool {
         }
     }
 
-    /// Does something under the lock, and what follows from it after the lock.
+    /// Does something under the lock, and what follows from it after the lock. All jobs that wait are
+    /// in the backlog.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Inner, &mut Deeds) -> T) -> T {
+        self.with_lanes(|inner, deeds| {
+            inner.take_all_in(deeds, &self.inbox);
+            f(inner, deeds)
+        })
+    }
+
+    /// The same where the jobs that wait are neither to be counted nor to be found: some of them may
+    /// be in the inbox.
+    pub(super) fn with_lanes<T>(&self, f: impl FnOnce(&mut Inner, &mut Deeds) -> T) -> T {
         let mut deeds = Deeds::default();
         let mut inner = self.inner.lock();
-        self.take_in(&mut inner, &mut deeds);
         let result = f(&mut inner, &mut deeds);
         self.tell_inbox(&mut inner, &mut deeds);
         drop(inner);
@@ -132,28 +141,26 @@ impl ProcessPool {
         result
     }
 
-    /// Takes in what was left in the inbox: before anything else under the lock.
-    fn take_in(&self, inner: &mut Inner, deeds: &mut Deeds) {
-        if inner.inbox_open_to.is_some() {
-            inner.enqueue_all(self.inbox.empty(), deeds);
+    /// Tells the inbox what may be left there: after anything else under the lock.
+    fn tell_inbox(&self, inner: &mut Inner, deeds: &mut Deeds) {
+        while let most = inner.nothing_for()
+            && most != inner.inbox_open_to
+        {
+            let Some(first) = inner.open_inbox_to(most, deeds, &self.inbox) else {
+                return;
+            };
+            // Nobody else will end the pause then.
+            inner.pausing &= timer::is_running();
+            self.fill_by(first, inner, deeds);
         }
     }
 
-    /// Tells the inbox what may be left there: after anything else under the lock.
-    fn tell_inbox(&self, inner: &mut Inner, deeds: &mut Deeds) {
-        loop {
-            let most = inner.nothing_for();
-            if most == inner.inbox_open_to {
-                return;
-            }
-            inner.inbox_open_to = most;
-            let left = self.inbox.open_to(most);
-            if left.is_empty() {
-                return;
-            }
-            inner.enqueue_all(left, deeds);
-            // Nobody else will end the pause then.
-            inner.pausing &= timer::is_running();
+    /// Gives waiting jobs to worker processes. One of this priority is new among them.
+    fn fill_by(&self, priority: Priority, inner: &mut Inner, deeds: &mut Deeds) {
+        inner.fill(deeds, self);
+        // It waits, and less urgent ones were sent ahead of it: these come back.
+        if inner.backlog.first() == Some(priority) && priority != Priority::Low {
+            inner.revoke_where(|other| other < priority);
             inner.fill(deeds, self);
         }
     }
@@ -198,12 +205,7 @@ impl ProcessPool {
             return inner.send(lane, priority, job, deeds, self);
         }
         inner.enqueue(priority, job);
-        inner.fill(deeds, self);
-        // It waits, and less urgent ones were sent ahead of it: these come back.
-        if inner.backlog.first() == Some(priority) && priority != Priority::Low {
-            inner.revoke_where(|other| other < priority);
-            inner.fill(deeds, self);
-        }
+        self.fill_by(priority, inner, deeds);
     }
 
     /// Tells launchers that wait for room to look again.
@@ -226,7 +228,7 @@ impl ProcessPool {
     /// Calls that a stopped worker has not begun are for others.
     fn look_for_stalled(&self) {
         let mut suspects = Vec::new();
-        self.with(|inner, _| {
+        self.with_lanes(|inner, _| {
             for lane in &mut inner.lanes {
                 if lane.is_suspect() {
                     suspects.extend(lane.worker().cloned());
@@ -241,7 +243,7 @@ impl ProcessPool {
         // worker process would make that worse.
         suspects.retain(|worker| worker.is_stopped());
         for worker in suspects {
-            let taken = self.with(|inner, deeds| inner.pass_by(&worker, deeds, self));
+            let taken = self.with_lanes(|inner, deeds| inner.pass_by(&worker, deeds, self));
             if taken > 0 {
                 tracing::warn!(
                     target: "atasker", supervisor = %self.id, worker = worker.pid, tasks = taken,
@@ -312,7 +314,6 @@ impl Place for ProcessPool {
         };
         let mut deeds = Deeds::default();
         let mut inner = self.inner.lock();
-        self.take_in(&mut inner, &mut deeds);
         match self.admit(&mut inner, &job, when_full) {
             Ok(()) => self.deal(&mut inner, priority, job, &mut deeds),
             Err(Some(error)) => deeds.unsendable.push(Unsendable(job, error)),
@@ -442,7 +443,7 @@ impl Place for ProcessPool {
     fn close(&self) {
         let mut deeds = Deeds::default();
         let mut inner = self.inner.lock();
-        self.take_in(&mut inner, &mut deeds);
+        inner.take_all_in(&mut deeds, &self.inbox);
         inner.open = false;
         self.tell_inbox(&mut inner, &mut deeds);
         self.room.notify_all();

@@ -209,7 +209,7 @@ impl Core {
         if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     }
 
-    /// A task of its own in the books, whether or not it has just ended.
+    /// A task of its own in the books, whether or not it has ended.
     pub(super) fn booked(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
         books::get(id).filter(|task| task.header().owner == Some(self.key))
     }
@@ -224,7 +224,8 @@ impl Core {
         // Counted first: whatever is counted by then is seen below.
         if self.tally.live() > 0 {
             books::for_each(|task| {
-                if task.header().owner == Some(self.key) {
+                let header = task.header();
+                if header.owner == Some(self.key) && !header.state.read().is_ended() {
                     tasks.push(task);
                 }
             });
@@ -249,7 +250,7 @@ impl Core {
         let mut info = SupervisorInfo {
             id: self.id.clone(),
             active: self.is_active(),
-            tasks: self.live_tasks().iter().filter(|t| !t.header().state.read().is_ended()).count(),
+            tasks: self.live_tasks().len(),
             thread_pool: self.threads.info(),
             #[cfg(feature = "mp")]
             mp_pool: Some(self.processes.info()),
@@ -284,10 +285,8 @@ impl Core {
         self.aloops.create(name, threads)
     }
 
-    /// Takes a task out of the books. Wakes a stop that waits for that.
-    pub(super) fn unbook(&self, id: TaskId, how: Left) {
-        // Dropped last: it may be the last hold on the task.
-        let Some(_entry) = books::remove(id) else { return };
+    /// A task lives no longer. Wakes a stop that waits for that.
+    pub(super) fn count_out(&self, how: Left) {
         self.tally.leave(how);
         if self.phase() == Phase::Draining {
             let waiters = std::mem::take(&mut self.life.lock().waiters);

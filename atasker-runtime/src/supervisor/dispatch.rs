@@ -8,7 +8,6 @@ use super::core::{Core, Phase};
 use super::tally::Left;
 use crate::clock;
 use crate::error::{KillError, TaskError};
-use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::{Job, Place, WhenFull, end_waiting};
 use crate::priority::Priority;
@@ -29,7 +28,7 @@ impl Core {
             header.tt = TaskType::Thread;
         }
         self.own(header);
-        header.id = books::reserve();
+        header.reserve_id();
         header.note_queued();
         header.state.set_launched(delay_of(header).is_some());
     }
@@ -42,11 +41,11 @@ impl Core {
     /// Takes a new task in, which was prepared.
     pub(crate) fn launch(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         let header = task.header();
-        books::insert(header.id, Arc::clone(&task));
+        books::insert(header.id, &task);
         self.tally.book();
         if !self.admits() {
             // Not one of those that a stop reports on.
-            self.unbook(header.id, Left::Refused);
+            self.tally.refuse();
             return end_waiting(task, TaskError::SupervisorStopped);
         }
         match delay_of(header) {
@@ -169,8 +168,8 @@ fn delay_of(header: &Header) -> Option<Duration> {
 }
 
 impl Owner for Core {
-    fn ended(&self, id: TaskId, ending: Ending) {
-        self.unbook(id, if ending.canceled { Left::Canceled } else { Left::Ended });
+    fn ended(&self, ending: Ending) {
+        self.count_out(if ending.canceled { Left::Canceled } else { Left::Ended });
     }
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {

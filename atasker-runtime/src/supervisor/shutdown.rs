@@ -209,7 +209,7 @@ impl Stop<'_> {
     fn report(&self, abandoned: u64) -> StopReport {
         let now = self.core.tally.ends();
         let canceled = now.canceled - self.before.canceled;
-        let ended = now.ended - self.before.ended;
+        let ended = now.ended.saturating_sub(self.before.ended);
         StopReport { canceled, completed: ended.saturating_sub(canceled), abandoned }
     }
 }
@@ -242,6 +242,6 @@ fn abandon(task: &Arc<dyn AnyTask>) -> bool {
         );
     }
     task.end(task, claim, TaskError::SupervisorStopped);
-    task.abort();
+    task.abort(task);
     true
 }

@@ -34,7 +34,6 @@ pub(super) struct Tally {
 pub(super) enum Left {
     Ended,
     Canceled,
-    Refused,
 }
 
 /// What has become of tasks since the beginning.
@@ -68,12 +67,15 @@ impl Tally {
     pub(super) fn leave(&self, how: Left) {
         let shard = &self.shards[shard()];
         // Before the sum that a stop waits for.
-        match how {
-            Left::Ended => {}
-            Left::Canceled => drop(shard.canceled.fetch_add(1, Ordering::Relaxed)),
-            Left::Refused => drop(shard.refused.fetch_add(1, Ordering::Relaxed)),
+        if how == Left::Canceled {
+            shard.canceled.fetch_add(1, Ordering::Relaxed);
         }
         shard.left.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A task that is booked, and about to leave, was not taken.
+    pub(super) fn refuse(&self) {
+        self.shards[shard()].refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tasks in the books. Never too few: of one that is counted as left, the launch is counted, too.
@@ -87,12 +89,14 @@ impl Tally {
 
     /// Tasks that have ended.
     pub(super) fn ends(&self) -> Ends {
-        let mut ends = Ends::default();
+        let (mut ends, mut refused) = (Ends::default(), 0);
         for shard in &self.shards {
-            let left = shard.left.load(Ordering::SeqCst);
-            ends.ended += left.saturating_sub(shard.refused.load(Ordering::Relaxed));
+            ends.ended += shard.left.load(Ordering::SeqCst);
+            refused += shard.refused.load(Ordering::Relaxed);
             ends.canceled += shard.canceled.load(Ordering::Relaxed);
         }
+        // One may be refused and not have left yet.
+        ends.ended = ends.ended.saturating_sub(refused);
         ends
     }
 }
@@ -107,11 +111,12 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..20 {
                 scope.spawn(|| {
-                    for how in [Left::Ended, Left::Ended, Left::Canceled, Left::Refused] {
+                    for how in [Left::Ended, Left::Ended, Left::Canceled, Left::Ended] {
                         tally.book();
                         tally.book();
                         tally.leave(how);
                     }
+                    tally.refuse();
                 });
             }
         });

@@ -4,7 +4,8 @@
 //!
 //! * `body`: in a phase of waiting, whoever takes the task out of it: by `begin` to run it, or by a
 //!   [`Claim`] to end it. While it runs, whoever runs it, until he has settled the run; a claim that
-//!   somebody else gets meanwhile (a time limit, a shutdown) gives no right to it.
+//!   somebody else gets meanwhile (a time limit, a shutdown) gives no right to it. A future is run
+//!   by its loop, turn by turn (`task::future`), and stands in the body, which does not move then.
 //! * `outcome`: written once by the owner of the [`Claim`], before the state is published; read by
 //!   anybody afterwards. [`Typed::take`] moves the value out: only the one typed handle calls it,
 //!   by value, so that no reference it lent is left.
@@ -12,14 +13,18 @@
 //! * everything else is atomic or locked.
 
 use std::any::{Any, TypeId};
+#[cfg(feature = "async")]
+use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "async")]
+use std::task::{Context, Poll};
 
 use crate::error::TaskError;
 use crate::info::Outcome;
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase};
-use crate::task::{AnyTask, books, current, owners, panic};
+use crate::task::{AnyTask, current, owners, panic};
 
 /// What a task does when it runs. The kinds of body are in `task::body`, `aloop` and `process`.
 pub(crate) trait Body<R>: Send + 'static {
@@ -35,25 +40,32 @@ pub(crate) trait Body<R>: Send + 'static {
     /// Whether it can run again.
     const REPEATS: bool = false;
 
-    /// Starts it as a future on a loop. A body that can run again gives itself to `keep` before
-    /// the future is on its way: its run may be over, and the next one begin, at any moment then.
+    /// Makes its future, for the run that has begun. There is none at the moment.
+    ///
+    /// # Errors
+    /// Where none could be made.
     #[cfg(feature = "async")]
-    fn spawn(
-        self,
-        task: Arc<dyn Typed<R>>,
-        on: &tokio::runtime::Handle,
-        seat: &Self::Seat,
-        keep: impl FnOnce(Self),
-    ) where
-        Self: Sized,
-    {
-        let _ = (task, on, seat, keep);
+    fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+        let _ = task;
         unreachable!("only futures go to an aloop");
     }
 
-    /// Drops its future at the next await.
-    fn abort(seat: &Self::Seat) {
+    /// Polls its future.
+    #[cfg(feature = "async")]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        let _ = context;
+        unreachable!("only futures go to an aloop");
+    }
+
+    /// Drops its future, where it stands.
+    #[cfg(feature = "async")]
+    fn unmake(self: Pin<&mut Self>) {}
+
+    /// The turns of its future.
+    #[cfg(feature = "async")]
+    fn turns(seat: &Self::Seat) -> Option<&crate::task::future::Turns> {
         let _ = seat;
+        None
     }
 
     /// What is sent to a worker process.
@@ -107,8 +119,8 @@ impl<R> From<Result<R, TaskError>> for Slot<R> {
 /// See the module's documentation.
 pub(crate) struct Cell<R, B: Body<R>> {
     header: Header,
-    seat: B::Seat,
-    body: UnsafeCell<Option<B>>,
+    pub(super) seat: B::Seat,
+    pub(super) body: UnsafeCell<Option<B>>,
     hooks: Option<Box<Mutex<Hooks<R>>>>,
     outcome: UnsafeCell<Slot<R>>,
 }
@@ -366,15 +378,20 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "async")]
-    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &tokio::runtime::Handle) {
-        let typed = Arc::clone(this).typed_any().downcast::<Arc<dyn Typed<R>>>();
-        let (Some(body), Ok(task)) = (self.take_body(), typed) else { return };
-        // Kept before the future is on its way: until then the run is ours.
-        body.spawn(*task, on, &self.seat, |body| self.keep_body(body));
+    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<crate::task::future::queue::Queue>) {
+        self.start_turns(this, on);
     }
 
-    fn abort(&self) {
-        B::abort(&self.seat);
+    #[cfg(feature = "async")]
+    fn turn(&self, this: &Arc<dyn AnyTask>, closing: bool) {
+        self.take_turn(this, closing);
+    }
+
+    fn abort(&self, this: &Arc<dyn AnyTask>) {
+        #[cfg(feature = "async")]
+        self.ask_turn(this);
+        #[cfg(not(feature = "async"))]
+        let _ = this;
     }
 
     fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError) {
@@ -399,7 +416,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
             self.finish(this, claim, Err(TaskError::TimedOut { limit }));
         }
-        self.abort();
+        self.abort(this);
         self.header.tell_stop(somebody_waits);
     }
 
@@ -536,13 +553,9 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         if let Some(remote) = self.remote() {
             remote.args().drop_them();
         }
-        // Out of the supervisor's books only now: a stop that finds them empty may say that all
-        // tasks have ended. Look-ups pass over those that have.
+        // Counted as ended only now: a stop that counts none that live may say that all have ended.
         if let Some(key) = header.owner {
-            let told = owners::with(key, |owner| owner.ended(header.id, ending));
-            if told.is_none() {
-                drop(books::remove(header.id));
-            }
+            owners::with(key, |owner| owner.ended(ending));
         }
         if wake {
             header.wake();

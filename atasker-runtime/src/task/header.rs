@@ -15,7 +15,7 @@ use crate::task::channel::AnyLinks;
 use crate::task::owners::{self, OwnerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{WaiterKey, Waiters};
-use crate::task::{AnyTask, Owner};
+use crate::task::{AnyTask, Owner, books};
 
 /// See the module's documentation. The plain fields are set while the builder owns the task alone,
 /// and never changed after the launch.
@@ -23,6 +23,8 @@ pub(crate) struct Header {
     pub(crate) state: State,
     attempt: AtomicU32,
     pub(crate) id: TaskId,
+    /// Its id names a slot in the books, which is its own until it goes.
+    booked: bool,
     pub(crate) tt: TaskType,
     pub(crate) priority: Priority,
     /// Unless the extras have one.
@@ -65,6 +67,7 @@ impl Header {
             state: State::new(),
             attempt: AtomicU32::new(0),
             id: TaskId::next(),
+            booked: false,
             tt,
             priority: Priority::Normal,
             name: "task",
@@ -128,14 +131,24 @@ impl Header {
         self.attempt.load(Ordering::Relaxed)
     }
 
-    /// For a copy of the task in a worker process: it runs as this attempt.
-    pub(crate) fn set_attempt(&self, attempt: u32) {
-        self.attempt.store(attempt, Ordering::Relaxed);
+    /// For a copy of the task in a worker process: it has begun, as this attempt.
+    #[cfg(feature = "mp")]
+    pub(crate) fn set_begun(&mut self, when: Stamp, attempt: u32) {
+        *self.attempt.get_mut() = attempt;
+        *self.queued.get_mut() = when;
+        *self.started.get_mut() = when;
+        self.state.set_started();
     }
 
     /// Whether more attempts may follow the present one.
     pub(crate) fn attempts_left(&self) -> bool {
         self.extras().is_some_and(|extras| self.attempt() <= extras.retries)
+    }
+
+    /// Gives it an id that can be found in the books.
+    pub(crate) fn reserve_id(&mut self) {
+        self.id = books::reserve();
+        self.booked = true;
     }
 
     /// Notes the time of the launch.
@@ -283,6 +296,14 @@ impl Header {
             progress: extras.and_then(|extras| extras.progress.lock().clone()),
             outcome: snapshot.outcome(),
             attempt: self.attempt(),
+        }
+    }
+}
+
+impl Drop for Header {
+    fn drop(&mut self) {
+        if self.booked {
+            books::remove(self.id);
         }
     }
 }

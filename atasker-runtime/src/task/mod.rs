@@ -5,6 +5,7 @@
 //! | phases, and who may turn one into another | `state` |
 //! | identity, times, waiters: what all tasks have | `header` |
 //! | function, outcome, their owners | `cell`, `body` |
+//! | a future that stands in the cell, and its turns on a loop | `future` |
 //! | who looks after it, and where it is found by its id | `owners`, `books` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
 //! | the task's own view | `context`, `channel`, `current` |
@@ -20,6 +21,8 @@ pub(crate) mod cell;
 pub(crate) mod channel;
 pub(crate) mod context;
 pub(crate) mod current;
+#[cfg(any(feature = "async", all(test, atasker_loom)))]
+pub(crate) mod future;
 pub(crate) mod handle;
 pub(crate) mod header;
 #[cfg(all(test, atasker_loom))]
@@ -39,7 +42,6 @@ use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use crate::error::{KillError, TaskError};
-use crate::id::TaskId;
 use header::Header;
 use state::{Claim, Ending};
 
@@ -61,10 +63,15 @@ pub(crate) trait AnyTask: Send + Sync {
 
     /// Starts the body as a future on a loop. The caller has turned the state to `Started`.
     #[cfg(feature = "async")]
-    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &tokio::runtime::Handle);
+    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<future::queue::Queue>);
+
+    /// Gives the future a turn: polls it, or drops it if it was killed or the loop is `closing`. The
+    /// task came out of the loop's queue.
+    #[cfg(feature = "async")]
+    fn turn(&self, this: &Arc<dyn AnyTask>, closing: bool);
 
     /// Has a future dropped at its next await; nothing for other bodies.
-    fn abort(&self);
+    fn abort(&self, this: &Arc<dyn AnyTask>);
 
     /// A run is over with this error: another attempt, or the end.
     fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError);
@@ -99,8 +106,8 @@ pub(crate) trait AnyTask: Send + Sync {
 
 /// Who looks after a launched task: its supervisor.
 pub(crate) trait Owner: Send + Sync {
-    /// The task has just been published as ended: it leaves the books.
-    fn ended(&self, id: TaskId, ending: Ending);
+    /// A task has just been published as ended.
+    fn ended(&self, ending: Ending);
 
     /// Runs callbacks on a pool thread.
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>);

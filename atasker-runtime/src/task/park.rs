@@ -4,7 +4,6 @@
 //! aloop, and it gives the slot of a pool thread up while that is blocked.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -204,13 +203,6 @@ pub(crate) fn away<T>(f: impl FnOnce() -> T) -> T {
     assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
     let _left = Left::leave(&mut || false);
     f()
-}
-
-/// Blocks on a future.
-#[track_caller]
-pub(crate) fn block_on_future<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    block_on(None, |context| future.as_mut().poll(context)).expect("there is no deadline")
 }
 
 /// The slot of this thread, given up until this is dropped. Meanwhile the thread has no seat: a wait

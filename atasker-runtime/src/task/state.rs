@@ -174,6 +174,12 @@ impl State {
         *self = State(AtomicU32::new(phase as u32 | HELD));
     }
 
+    /// A copy of a task that has begun elsewhere.
+    #[cfg(feature = "mp")]
+    pub(crate) fn set_started(&mut self) {
+        *self = State(AtomicU32::new(Phase::Started as u32));
+    }
+
     /// The delay is over: into the queue. False if the task was ended meanwhile.
     #[must_use]
     pub(crate) fn queue(&self) -> bool {

@@ -53,29 +53,34 @@ pub(super) struct Shared {
     pub(super) spinning: CachePadded<AtomicBool>,
 }
 
+/// What every run looks at stands first, beside the lock: these lines of a cache move from thread to
+/// thread.
+#[repr(C)]
 pub(super) struct PoolState {
+    open: bool,
+    /// A thread is on its way to look into the backlog: woken or started, and not there yet.
+    coming: bool,
+    /// How the inbox's gate stands.
+    gate: u8,
+    /// Jobs in `ready`.
+    ready_count: usize,
+    pub(super) tasks_run: u64,
+    /// Launchers that wait for room in the queue.
+    room: Waiters,
     pub(super) backlog: Backlog<Job>,
     /// Jobs that have their slot and wait for a thread to come, by priority.
     ready: [VecDeque<Job>; 4],
-    config: PoolConfig,
     /// The last to become idle is the first to be used: the others' time runs out, and caches are
     /// warm.
     idle: Vec<Arc<Idler<Order>>>,
     threads: usize,
-    /// A thread is on its way to look into the backlog: woken or started, and not there yet.
-    coming: bool,
     blocked: usize,
-    open: bool,
+    config: PoolConfig,
     thread_number: u64,
-    pub(super) tasks_run: u64,
     pub(super) overstayed: Vec<TaskId>,
-    /// Launchers that wait for room in the queue.
-    room: Waiters,
     /// The system gave no thread: a pause, and then the next try.
     starved: Option<Duration>,
     last_pause: Option<Duration>,
-    /// How the inbox's gate stands.
-    gate: u8,
 }
 
 /// Who is to come and look, after the lock is released.
@@ -104,6 +109,7 @@ impl ThreadPool {
                 state: CachePadded::new(Mutex::new(PoolState {
                     backlog: Backlog::new(limits(&config)),
                     ready: Default::default(),
+                    ready_count: 0,
                     config,
                     idle: Vec::new(),
                     threads: 0,
@@ -218,7 +224,10 @@ impl PoolState {
         loop {
             self.refill(inbox);
             match self.backlog.next() {
-                Some((priority, job)) => self.ready[priority.index()].push_back(job),
+                Some((priority, job)) => {
+                    self.ready[priority.index()].push_back(job);
+                    self.ready_count += 1;
+                }
                 None => return,
             }
         }
@@ -240,9 +249,11 @@ impl PoolState {
 
     /// Moves jobs of one priority from the inbox to the backlog.
     fn take_in(&mut self, inbox: &Inbox, priority: Priority, most: usize) -> usize {
+        if inbox.is_empty(priority) {
+            return 0;
+        }
         let mut count = 0;
         while count < most
-            && !inbox.is_empty(priority)
             && let Some(job) = inbox.pop(priority)
         {
             let mark = mark(self.backlog.next_ticket(priority));
@@ -267,8 +278,22 @@ impl PoolState {
         gate
     }
 
+    /// The job that takes the slot which has just been given up, in the usual case: nobody waits for
+    /// a thread, nor for room. As many slots are held as before, so the gate stands as it did.
+    fn hand_over(&mut self, inbox: &Inbox) -> Option<Job> {
+        if self.ready_count > 0 || !self.room.is_empty() {
+            return None;
+        }
+        self.refill(inbox);
+        Some(self.backlog.next()?.1)
+    }
+
     /// The most urgent job that has a slot and no thread.
     fn take_ready(&mut self) -> Option<Job> {
+        if self.ready_count == 0 {
+            return None;
+        }
+        self.ready_count -= 1;
         self.ready.iter_mut().rev().find_map(VecDeque::pop_front)
     }
 
@@ -278,6 +303,7 @@ impl PoolState {
         let ready = &mut self.ready[header.priority.index()];
         let at = ready.iter().position(|job| job.header().id == header.id)?;
         let job = ready.remove(at)?;
+        self.ready_count -= 1;
         self.backlog.release(header.priority);
         Some(job)
     }
@@ -287,7 +313,7 @@ impl PoolState {
     /// of short tasks costs few wake-ups.
     fn call(&mut self, inbox: &Inbox) -> Call {
         self.admit(inbox);
-        if self.coming || self.ready.iter().all(VecDeque::is_empty) {
+        if self.coming || self.ready_count == 0 {
             return Call::Nobody;
         }
         if let Some(idler) = self.idle.pop() {
@@ -461,6 +487,9 @@ impl Shared {
         let mut state = self.state.lock();
         state.backlog.release(done);
         state.tasks_run += 1;
+        if let Some(job) = state.hand_over(&self.inbox) {
+            return (Some(job), false);
+        }
         state.admit(&self.inbox);
         // A free slot is room, too, for one that need not wait then.
         let mut room = std::mem::take(&mut state.room);

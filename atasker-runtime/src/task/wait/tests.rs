@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 
 use super::as_completed;
 use crate::error::{KillError, WaitError};
-use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::task::body::Once;
 use crate::task::cell::{Cell, Typed};
@@ -34,7 +33,7 @@ impl Owner for Stuck {
         }
         begun
     }
-    fn ended(&self, _: TaskId, _: Ending) {}
+    fn ended(&self, _: Ending) {}
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();
     }
