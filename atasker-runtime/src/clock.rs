@@ -10,17 +10,20 @@ use parking_lot::Mutex;
 pub(crate) type Stamp = u64;
 
 /// The instant that stamps count from.
+#[inline]
 fn base() -> Instant {
     static BASE: OnceLock<Instant> = OnceLock::new();
     *BASE.get_or_init(Instant::now)
 }
 
 /// Now.
+#[inline]
 pub(crate) fn now() -> Stamp {
     stamp(Instant::now())
 }
 
 /// The stamp of an instant; instants before the base count as the base.
+#[inline]
 pub(crate) fn stamp(instant: Instant) -> Stamp {
     let since = instant.saturating_duration_since(base());
     // One more, so that no stamp is ever 0. It reaches for 584 years.
@@ -32,6 +35,7 @@ thread_local! {
 }
 
 /// Now, which this thread notes.
+#[inline]
 pub(crate) fn now_noted() -> Stamp {
     let now = now();
     NOTED.set(now);
@@ -40,6 +44,7 @@ pub(crate) fn now_noted() -> Stamp {
 
 /// The moment that this thread noted since it was last asked. Where one task begins as the other
 /// ends, one reading of the clock is enough for both.
+#[inline]
 pub(crate) fn take_noted() -> Option<Stamp> {
     let noted = NOTED.replace(0);
     (noted != 0).then_some(noted)

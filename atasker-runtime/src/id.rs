@@ -76,6 +76,7 @@ impl TaskId {
     }
 
     /// A new id of this process, for the task that stands at this place in the books.
+    #[inline]
     pub(crate) fn at(place: u32) -> TaskId {
         thread_local! {
             static BLOCK: Cell<Block> = const { Cell::new(Block { origin: 0, next: 0, end: 0 }) };
@@ -90,12 +91,14 @@ impl TaskId {
     }
 
     /// Where in the books the task stands, if it does and is one of this process.
+    #[inline]
     pub(crate) fn place(self) -> Option<u32> {
         let place = self.number as u32 & NO_PLACE;
         (place != NO_PLACE).then_some(place)
     }
 
     /// The number without the place. Not unique by itself, nor ever 0.
+    #[inline]
     pub(crate) fn serial(self) -> u64 {
         (self.number >> PLACE_BITS) + 1
     }

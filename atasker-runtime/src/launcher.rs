@@ -245,6 +245,7 @@ where
 }
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
+    #[inline]
     fn header_mut(&mut self) -> &mut Header {
         self.cell.get_mut().header_mut()
     }

@@ -9,9 +9,7 @@ mod real {
     #[cfg(feature = "async")]
     pub(crate) use crossbeam_queue::SegQueue as Fifo;
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-    #[cfg(feature = "async")]
-    pub(crate) use std::sync::atomic::fence;
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     /// Lets some time pass, the `looks`th time that something is not there yet.
     pub(crate) fn spin(looks: u32) {

@@ -196,7 +196,7 @@ impl Engine {
                 inside: Vec::new(),
                 schedule,
                 timer: None,
-                waiters: Waiters::None,
+                waiters: Waiters::NONE,
                 last: None,
                 errors: 0,
                 lateness: None,

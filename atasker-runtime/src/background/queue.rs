@@ -168,7 +168,7 @@ struct Inner<T> {
 
 impl<T> Items<T> {
     pub(super) fn new(options: QueueOptions<T>) -> Arc<Self> {
-        let inner = Mutex::new(Inner { shelf: options.shelf, room: Waiters::None });
+        let inner = Mutex::new(Inner { shelf: options.shelf, room: Waiters::NONE });
         Arc::new(Items { limit: options.limit.unwrap_or(usize::MAX), inner })
     }
 

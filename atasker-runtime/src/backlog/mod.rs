@@ -37,6 +37,7 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// A task of this priority may start while fewer than so many slots are held.
+    #[inline]
     pub(crate) fn of(&self, priority: Priority) -> usize {
         if self.pool_size == 0 {
             return self.max_size.unwrap_or(usize::MAX);
@@ -75,6 +76,7 @@ fn bit(priority: Priority) -> u8 {
 }
 
 impl<J> Backlog<J> {
+    #[inline]
     pub(crate) fn new(limits: Limits) -> Self {
         Backlog {
             held: 0,
@@ -86,16 +88,19 @@ impl<J> Backlog<J> {
         }
     }
 
+    #[inline]
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
     /// New limits; tasks that hold slots keep them.
+    #[inline]
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
     /// Adds a job behind all of its priority.
+    #[inline]
     pub(crate) fn push(&mut self, priority: Priority, job: J) -> Ticket {
         self.waiting += 1;
         self.there |= bit(priority);
@@ -104,6 +109,7 @@ impl<J> Backlog<J> {
 
     /// Puts a job back in front of all of its priority: it had been taken out and did not start.
     /// Of several, put back the last taken first.
+    #[inline]
     pub(crate) fn push_front(&mut self, priority: Priority, job: J) -> Ticket {
         self.waiting += 1;
         self.there |= bit(priority);
@@ -111,21 +117,25 @@ impl<J> Backlog<J> {
     }
 
     /// The ticket that the next [`push`](Self::push) gives.
+    #[inline]
     pub(crate) fn next_ticket(&self, priority: Priority) -> Ticket {
         self.queues[priority.index()].next_ticket()
     }
 
     /// The ticket that the next [`push_front`](Self::push_front) gives.
+    #[inline]
     pub(crate) fn next_front_ticket(&self, priority: Priority) -> Ticket {
         self.queues[priority.index()].next_front_ticket()
     }
 
     /// The job that is next in order.
+    #[inline]
     pub(crate) fn peek(&self) -> Option<&J> {
         self.queues[self.first()?.index()].peek()
     }
 
     /// Takes a waiting job out, wherever it stands; `None` if it was taken already.
+    #[inline]
     pub(crate) fn remove(&mut self, priority: Priority, ticket: Ticket) -> Option<J> {
         let job = self.queues[priority.index()].remove(ticket)?;
         self.left(priority);
@@ -133,6 +143,7 @@ impl<J> Backlog<J> {
     }
 
     /// A job of this priority waits no longer.
+    #[inline]
     fn left(&mut self, priority: Priority) {
         self.waiting -= 1;
         if self.queues[priority.index()].is_empty() {
@@ -141,12 +152,14 @@ impl<J> Backlog<J> {
     }
 
     /// The priority of the job that is next in order, whether or not it may start.
+    #[inline]
     pub(crate) fn first(&self) -> Option<Priority> {
         // Indices rise with the priority.
         Priority::from_index(7u8.checked_sub(self.there.leading_zeros() as u8)?)
     }
 
     /// Whether a task of this priority would find a slot now.
+    #[inline]
     pub(crate) fn may_start(&self, priority: Priority) -> bool {
         if priority == Priority::Critical {
             let running = self.held + self.critical;
@@ -156,6 +169,7 @@ impl<J> Backlog<J> {
     }
 
     /// The next job, if it may start; it then holds a slot until [`release`](Self::release).
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<(Priority, J)> {
         let priority = self.first()?;
         if !self.may_start(priority) {
@@ -168,6 +182,7 @@ impl<J> Backlog<J> {
     }
 
     /// The next job in order without a slot: for a place that starts it later on.
+    #[inline]
     pub(crate) fn take_first(&mut self) -> Option<(Priority, J)> {
         let priority = self.first()?;
         let job = self.queues[priority.index()].pop()?;
@@ -176,6 +191,7 @@ impl<J> Backlog<J> {
     }
 
     /// Takes a slot without asking: for a task that goes on after a wait.
+    #[inline]
     pub(crate) fn acquire(&mut self, priority: Priority) {
         match priority {
             Priority::Critical => self.critical += 1,
@@ -184,6 +200,7 @@ impl<J> Backlog<J> {
     }
 
     /// Gives a slot back.
+    #[inline]
     pub(crate) fn release(&mut self, priority: Priority) {
         match priority {
             Priority::Critical => self.critical -= 1,
@@ -192,26 +209,31 @@ impl<J> Backlog<J> {
     }
 
     /// Slots held by non-critical tasks.
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
     /// Critical tasks that have started.
+    #[inline]
     pub(crate) fn critical(&self) -> usize {
         self.critical
     }
 
     /// Jobs that wait.
+    #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// Jobs of one priority that wait.
+    #[inline]
     pub(crate) fn waiting_of(&self, priority: Priority) -> usize {
         self.queues[priority.index()].len()
     }
 
     /// Whether a waiting job is among the first `count` in order.
+    #[inline]
     pub(crate) fn is_among_first(&self, count: usize, priority: Priority, ticket: Ticket) -> bool {
         let higher = Priority::ALL.into_iter().filter(|other| *other > priority);
         let before: usize = higher.map(|other| self.waiting_of(other)).sum();

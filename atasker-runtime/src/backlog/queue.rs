@@ -17,18 +17,22 @@ pub(crate) struct Queue<J> {
 }
 
 impl<J> Queue<J> {
+    #[inline]
     pub(crate) fn new() -> Self {
         Queue { entries: VecDeque::new(), gaps: 0, next_back: 0, next_front: -1 }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.gaps
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, job: J) -> Ticket {
         let ticket = Ticket(self.next_back);
         self.next_back += 1;
@@ -36,6 +40,7 @@ impl<J> Queue<J> {
         ticket
     }
 
+    #[inline]
     pub(crate) fn push_front(&mut self, job: J) -> Ticket {
         let ticket = Ticket(self.next_front);
         self.next_front -= 1;
@@ -43,18 +48,22 @@ impl<J> Queue<J> {
         ticket
     }
 
+    #[inline]
     pub(crate) fn next_ticket(&self) -> Ticket {
         Ticket(self.next_back)
     }
 
+    #[inline]
     pub(crate) fn next_front_ticket(&self) -> Ticket {
         Ticket(self.next_front)
     }
 
+    #[inline]
     pub(crate) fn peek(&self) -> Option<&J> {
         self.entries.iter().find_map(|(_, entry)| entry.as_ref())
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<J> {
         while let Some((_, entry)) = self.entries.pop_front() {
             match entry {
@@ -68,6 +77,7 @@ impl<J> Queue<J> {
         None
     }
 
+    #[inline]
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<J> {
         let at = self.entries.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()?;
         let job = self.entries[at].1.take()?;
@@ -81,6 +91,7 @@ impl<J> Queue<J> {
     }
 
     /// Whether an entry is among the first `count` of those that are still there.
+    #[inline]
     pub(crate) fn is_among_first(&self, count: usize, ticket: Ticket) -> bool {
         let there = self.entries.iter().filter(|(_, job)| job.is_some());
         there.take(count).take_while(|(t, _)| *t <= ticket).any(|(t, _)| *t == ticket)
@@ -98,6 +109,7 @@ impl<J> Queue<J> {
 #[cfg(test)]
 impl<J> Queue<J> {
     /// Entries kept, gaps included.
+    #[inline]
     pub(crate) fn stored(&self) -> usize {
         self.entries.len()
     }

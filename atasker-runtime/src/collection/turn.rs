@@ -141,7 +141,7 @@ impl Wait {
         if board.runs(self.wanted).is_none() {
             let frame = Frame { function: self.wanted, around: self.inside.clone() };
             let frame = Arc::new(frame);
-            board.running.push((Arc::clone(&frame), Waiters::None));
+            board.running.push((Arc::clone(&frame), Waiters::NONE));
             return Poll::Ready(Some(Turn(frame)));
         }
         if board.waits_for(self.wanted, &self.inside) {

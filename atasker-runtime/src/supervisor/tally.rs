@@ -59,11 +59,13 @@ fn shard() -> usize {
 
 impl Tally {
     /// A task is booked.
+    #[inline]
     pub(super) fn book(&self) {
         self.shards[shard()].booked.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A task has left the books.
+    #[inline]
     pub(super) fn leave(&self, how: Left) {
         let shard = &self.shards[shard()];
         // Before the sum that a stop waits for.
@@ -74,11 +76,13 @@ impl Tally {
     }
 
     /// A task that is booked, and about to leave, was not taken.
+    #[inline]
     pub(super) fn refuse(&self) {
         self.shards[shard()].refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tasks in the books. Never too few: of one that is counted as left, the launch is counted, too.
+    #[inline]
     pub(super) fn live(&self) -> u64 {
         let sum = |of: fn(&Shard) -> &AtomicU64| {
             self.shards.iter().map(|shard| of(shard).load(Ordering::SeqCst)).sum::<u64>()
@@ -88,6 +92,7 @@ impl Tally {
     }
 
     /// Tasks that have ended.
+    #[inline]
     pub(super) fn ends(&self) -> Ends {
         let (mut ends, mut refused) = (Ends::default(), 0);
         for shard in &self.shards {

@@ -158,10 +158,12 @@ pub(crate) trait Typed<R>: AnyTask {
 pub(crate) struct Fresh<R>(Arc<dyn Typed<R>>);
 
 impl<R> Fresh<R> {
+    #[inline]
     pub(crate) fn header(&self) -> &Header {
         self.0.header()
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut dyn Typed<R> {
         // SAFETY: this is the only reference to the cell: `Cell::fresh` made it, and nobody gets
         // the `Arc`, or a copy of it, before `share` gives it away. (`Arc::get_mut` would say the
@@ -170,6 +172,7 @@ impl<R> Fresh<R> {
     }
 
     /// The task as all may have it.
+    #[inline]
     pub(crate) fn share(self) -> Arc<dyn Typed<R>> {
         self.0
     }

@@ -44,8 +44,8 @@ impl<T> Channel<T> {
                 untold: 0,
                 closed: false,
                 stopped: false,
-                receivers: Waiters::None,
-                senders: Waiters::None,
+                receivers: Waiters::NONE,
+                senders: Waiters::NONE,
             }),
         })
     }

@@ -59,6 +59,7 @@ pub(crate) fn get() -> Option<Arc<dyn AnyTask>> {
 }
 
 /// Looks at the task that this thread runs.
+#[inline]
 pub(crate) fn with<T>(f: impl FnOnce(Option<&Header>) -> T) -> T {
     look(|task| f(task.map(|task| task.header())))
 }
@@ -76,6 +77,7 @@ fn look<T>(f: impl FnOnce(Option<&Arc<dyn AnyTask>>) -> T) -> T {
 /// Makes `task` the current one while `f` runs.
 ///
 /// Not a copy of it: that would cost two locked instructions for each task that runs.
+#[inline]
 pub(crate) fn during<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {
     struct Before(Option<NonNull<Arc<dyn AnyTask>>>);
     impl Drop for Before {

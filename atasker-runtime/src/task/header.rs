@@ -62,6 +62,7 @@ pub(crate) struct Extras {
 }
 
 impl Header {
+    #[inline]
     pub(crate) fn new(tt: TaskType) -> Self {
         Header {
             state: State::new(),
@@ -74,13 +75,14 @@ impl Header {
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            waiters: Mutex::new(Waiters::None),
+            waiters: Mutex::new(Waiters::NONE),
             owner: None,
             mark: AtomicU64::new(0),
             extras: OnceLock::new(),
         }
     }
 
+    #[inline]
     pub(crate) fn name(&self) -> &str {
         self.extras().and_then(|extras| extras.name.as_deref()).unwrap_or(self.name)
     }
@@ -98,11 +100,13 @@ impl Header {
     }
 
     /// Who looks after the task; `None` for a detached one, and once its supervisor is gone.
+    #[inline]
     pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
         owners::get(self.owner?)
     }
 
     /// What the task has of the rarer things, if anything.
+    #[inline]
     pub(crate) fn extras(&self) -> Option<&Extras> {
         self.extras.get().map(|extras| &**extras)
     }
@@ -118,15 +122,18 @@ impl Header {
         self.extras.get_mut().expect("made just now")
     }
 
+    #[inline]
     pub(crate) fn links(&self) -> Option<&Arc<dyn AnyLinks>> {
         self.extras()?.links.as_ref()
     }
 
+    #[inline]
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.extras()?.timeout
     }
 
     /// The number of the present or last attempt, from 1; 0 before the first.
+    #[inline]
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
     }
@@ -141,42 +148,50 @@ impl Header {
     }
 
     /// Whether more attempts may follow the present one.
+    #[inline]
     pub(crate) fn attempts_left(&self) -> bool {
         self.extras().is_some_and(|extras| self.attempt() <= extras.retries)
     }
 
     /// Gives it an id that can be found in the books.
+    #[inline]
     pub(crate) fn reserve_id(&mut self) {
         self.id = books::reserve();
         self.booked = true;
     }
 
     /// Notes the time of the launch.
+    #[inline]
     pub(crate) fn note_queued(&self) {
         self.queued.store(clock::now(), Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn queued(&self) -> Stamp {
         self.queued.load(Ordering::Relaxed)
     }
 
     /// When the latest attempt began; 0 if none has.
+    #[inline]
     pub(crate) fn started(&self) -> Stamp {
         self.started.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn ended(&self) -> Stamp {
         self.ended.load(Ordering::Relaxed)
     }
 
     /// The task is about to run: `Queued` to `Started`. False if it was ended meanwhile.
     #[must_use]
+    #[inline]
     pub(crate) fn begin(&self) -> bool {
         self.begin_at(clock::now())
     }
 
     /// The same, for a run that began at another moment (a worker process tells its own).
     #[must_use]
+    #[inline]
     pub(crate) fn begin_at(&self, when: Stamp) -> bool {
         // Attempt and time stand before the phase says that they can be read.
         let attempt = self.attempt.load(Ordering::Relaxed);
@@ -192,6 +207,7 @@ impl Header {
     }
 
     /// Notes the time of the end, before it is published.
+    #[inline]
     pub(crate) fn note_ended(&self) {
         let last = self.started().max(self.queued());
         self.ended.store(clock::now_noted().max(last), Ordering::Relaxed);
@@ -231,6 +247,7 @@ impl Header {
     }
 
     /// Holds off whoever would move the result out; see `result_cloned`.
+    #[inline]
     pub(crate) fn lock_result(&self) -> impl Drop + '_ {
         self.waiters.lock()
     }
@@ -252,6 +269,7 @@ impl Header {
     }
 
     /// The run is over: its time limit no longer counts.
+    #[inline]
     pub(crate) fn disarm_limit(&self) {
         let key = self.extras().and_then(|extras| extras.limit_timer.lock().take());
         if let Some(key) = key {
@@ -301,6 +319,7 @@ impl Header {
 }
 
 impl Drop for Header {
+    #[inline]
     fn drop(&mut self) {
         if self.booked {
             books::remove(self.id);

@@ -75,6 +75,24 @@ pub(crate) fn guarded(f: impl FnOnce()) {
     drop(catch(f));
 }
 
+/// Runs `f`. False: it panicked, and the panic hook has said so.
+pub(crate) fn contained(f: impl FnOnce()) -> bool {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(()) => true,
+        Err(payload) => {
+            discard(payload);
+            false
+        }
+    }
+}
+
+/// The payload's own destructor may panic; then it is leaked, as std does.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+}
+
 /// Runs `f`; a panic becomes an error.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, TaskError> {
     install_hook();
@@ -90,10 +108,7 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, TaskError> {
     outcome.map_err(|payload| {
         let seen = SEEN.with(|seen| seen.borrow_mut().take());
         let message = message(&*payload);
-        // The payload's own destructor may panic; then it is leaked, as std does.
-        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(second);
-        }
+        discard(payload);
         let (location, backtrace) =
             seen.map_or((None, None), |seen| (seen.location, seen.backtrace));
         TaskError::Panicked { message, location, backtrace }

@@ -62,11 +62,13 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// The one who ran the task has claimed it.
+    #[inline]
     pub(crate) fn of_the_runner(self) -> Claim {
         Claim { body: true }
     }
 
     /// Whether the owner of the claim may touch the task's body.
+    #[inline]
     pub(crate) fn has_body(&self) -> bool {
         self.body
     }
@@ -81,6 +83,7 @@ pub(crate) struct State(AtomicU32);
 pub(crate) struct Snapshot(u32);
 
 impl Snapshot {
+    #[inline]
     pub(crate) fn phase(self) -> Phase {
         match self.0 & PHASE {
             0 => Phase::New,
@@ -93,25 +96,32 @@ impl Snapshot {
         }
     }
     /// Begun, and neither ended nor about to be.
+    #[inline]
     pub(crate) fn is_running(self) -> bool {
         self.phase() == Phase::Started
     }
+    #[inline]
     pub(crate) fn is_ended(self) -> bool {
         self.phase() == Phase::Ended
     }
     /// Asked to stop, by the user or by the end of its time.
+    #[inline]
     pub(crate) fn stopped(self) -> bool {
         self.0 & (STOP | LIMIT) != 0
     }
+    #[inline]
     pub(crate) fn limit_over(self) -> bool {
         self.0 & LIMIT != 0
     }
+    #[inline]
     pub(crate) fn kill_asked(self) -> bool {
         self.0 & KILL != 0
     }
+    #[inline]
     pub(crate) fn is_held(self) -> bool {
         self.0 & HELD != 0
     }
+    #[inline]
     pub(crate) fn outcome(self) -> Option<Outcome> {
         match (self.0 & OUTCOME) >> OUTCOME_SHIFT {
             1 => Some(Outcome::Ok),
@@ -120,6 +130,7 @@ impl Snapshot {
             _ => None,
         }
     }
+    #[inline]
     pub(crate) fn status(self) -> TaskStatus {
         match self.phase() {
             Phase::New | Phase::Queued => TaskStatus::Queued,
@@ -140,15 +151,18 @@ pub(crate) struct Ending {
 }
 
 impl State {
+    #[inline]
     pub(crate) fn new() -> Self {
         State(AtomicU32::new(Phase::New as u32))
     }
 
+    #[inline]
     pub(crate) fn read(&self) -> Snapshot {
         Snapshot(self.0.load(Ordering::Acquire))
     }
 
     /// Moves from one phase to another, keeping all else. False if the phase was another.
+    #[inline]
     fn step(&self, from: Phase, to: Phase) -> bool {
         let mut now = self.0.load(Ordering::Acquire);
         while now & PHASE == from as u32 {
@@ -163,11 +177,13 @@ impl State {
 
     /// Out of the builder's hands: `New` to `Delayed` or `Queued`.
     #[must_use]
+    #[inline]
     pub(crate) fn launch(&self, delayed: bool) -> bool {
         self.step(Phase::New, if delayed { Phase::Delayed } else { Phase::Queued })
     }
 
     /// The same for a task that its launcher still has alone, together with its typed handle.
+    #[inline]
     pub(crate) fn set_launched(&mut self, delayed: bool) {
         debug_assert_eq!(self.0.load(Ordering::Relaxed), Phase::New as u32);
         let phase = if delayed { Phase::Delayed } else { Phase::Queued };
@@ -182,12 +198,14 @@ impl State {
 
     /// The delay is over: into the queue. False if the task was ended meanwhile.
     #[must_use]
+    #[inline]
     pub(crate) fn queue(&self) -> bool {
         self.step(Phase::Delayed, Phase::Queued) || self.step(Phase::Retrying, Phase::Queued)
     }
 
     /// Its function is about to run. False if the task was ended meanwhile.
     #[must_use]
+    #[inline]
     pub(crate) fn begin(&self) -> bool {
         self.step(Phase::Queued, Phase::Started)
     }
@@ -195,6 +213,7 @@ impl State {
     /// The run is over and another shall follow. False if the task was ended or asked to stop
     /// meanwhile. The mark of the run's time limit is wiped.
     #[must_use]
+    #[inline]
     pub(crate) fn retry(&self) -> bool {
         let mut now = self.0.load(Ordering::Acquire);
         while now & PHASE == Phase::Started as u32 && now & (STOP | KILL) == 0 {
@@ -208,6 +227,7 @@ impl State {
     }
 
     /// Claims the task in this phase, and in no other.
+    #[inline]
     pub(crate) fn claim(&self, from: Phase) -> Option<Claim> {
         debug_assert!(!matches!(from, Phase::Ending | Phase::Ended));
         self.step(from, Phase::Ending).then_some(Claim { body: from != Phase::Started })
@@ -215,6 +235,7 @@ impl State {
 
     /// The outcome is stored: everybody may read it. True if somebody waits.
     #[must_use = "the waiters must be woken"]
+    #[inline]
     pub(crate) fn publish(&self, claim: Claim, ending: Ending) -> bool {
         let Claim { .. } = claim;
         let outcome = match ending.outcome {
@@ -232,12 +253,14 @@ impl State {
     }
 
     /// Asks the task to stop. True if somebody waits.
+    #[inline]
     pub(crate) fn ask_stop(&self) -> bool {
         self.0.fetch_or(STOP, Ordering::AcqRel) & WAITERS != 0
     }
 
     /// Says that the present run's time is over. True if somebody waits; `None` if nothing runs:
     /// a limit that comes late must not mark the attempt that follows.
+    #[inline]
     pub(crate) fn ask_limit(&self) -> Option<bool> {
         let mut now = self.0.load(Ordering::Acquire);
         while now & PHASE == Phase::Started as u32 {
@@ -251,22 +274,26 @@ impl State {
     }
 
     /// Notes that the task shall be killed.
+    #[inline]
     pub(crate) fn ask_kill(&self) {
         self.0.fetch_or(KILL | STOP, Ordering::AcqRel);
     }
 
     /// Notes that somebody waits; the reading is from before.
+    #[inline]
     pub(crate) fn note_waiter(&self) -> Snapshot {
         Snapshot(self.0.fetch_or(WAITERS, Ordering::AcqRel))
     }
 
     /// A typed handle comes into being. False if there is one already.
     #[must_use]
+    #[inline]
     pub(crate) fn hold(&self) -> bool {
         self.0.fetch_or(HELD, Ordering::AcqRel) & HELD == 0
     }
 
     /// The typed handle is gone.
+    #[inline]
     pub(crate) fn let_go(&self) {
         self.0.fetch_and(!HELD, Ordering::AcqRel);
     }

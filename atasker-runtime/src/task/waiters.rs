@@ -20,29 +20,37 @@ impl WaiterKey {
 }
 
 /// A list of wakers. Most lists hold none or one, and then own no memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) enum Waiters {
-    #[default]
-    None,
     One(WaiterKey, Waker),
-    // Boxed to keep every task small: a list this long is rare.
+    // None, or several. Boxed, and not a variant more, to keep every task small: a list this long is
+    // rare.
     #[allow(clippy::box_collection)]
-    Many(Box<Vec<(WaiterKey, Waker)>>),
+    Many(Option<Box<Vec<(WaiterKey, Waker)>>>),
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Waiters::NONE
+    }
 }
 
 impl Waiters {
+    /// Nobody.
+    pub(crate) const NONE: Waiters = Waiters::Many(None);
+
     /// Adds a waker, or renews the one with this key. The old one is given back.
     #[must_use = "a waker's destructor may run anything: drop it outside the list's lock"]
     pub(crate) fn add(&mut self, key: WaiterKey, waker: &Waker) -> Option<Waker> {
         match self {
-            Waiters::None => *self = Waiters::One(key, waker.clone()),
+            Waiters::Many(None) => *self = Waiters::One(key, waker.clone()),
             Waiters::One(k, w) if *k == key => return renew(w, waker),
             Waiters::One(..) => {
                 let waker = waker.clone();
                 let Waiters::One(k, w) = std::mem::take(self) else { unreachable!() };
-                *self = Waiters::Many(Box::new(vec![(k, w), (key, waker)]));
+                *self = Waiters::Many(Some(Box::new(vec![(k, w), (key, waker)])));
             }
-            Waiters::Many(list) => match list.iter_mut().find(|(k, _)| *k == key) {
+            Waiters::Many(Some(list)) => match list.iter_mut().find(|(k, _)| *k == key) {
                 Some((_, w)) => return renew(w, waker),
                 None => list.push((key, waker.clone())),
             },
@@ -58,7 +66,7 @@ impl Waiters {
                 Waiters::One(_, waker) => Some(waker),
                 _ => unreachable!(),
             },
-            Waiters::Many(list) => {
+            Waiters::Many(Some(list)) => {
                 let at = list.iter().position(|(k, _)| *k == key)?;
                 Some(list.remove(at).1)
             }
@@ -68,9 +76,8 @@ impl Waiters {
 
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Waiters::None => true,
             Waiters::One(..) => false,
-            Waiters::Many(list) => list.is_empty(),
+            Waiters::Many(list) => list.as_ref().is_none_or(|list| list.is_empty()),
         }
     }
 
@@ -78,9 +85,10 @@ impl Waiters {
     /// of its lock: a waker may run anything.
     pub(crate) fn wake(self) {
         match self {
-            Waiters::None => {}
             Waiters::One(_, waker) => wake(waker),
-            Waiters::Many(list) => list.into_iter().for_each(|(_, waker)| wake(waker)),
+            Waiters::Many(list) => {
+                list.into_iter().flat_map(|list| *list).for_each(|(_, waker)| wake(waker))
+            }
         }
     }
 }

@@ -3,7 +3,10 @@
 use loom::sync::Arc;
 use loom::thread;
 
+use loom::sync::atomic::{AtomicBool, Ordering};
+
 use super::idle::Idler;
+use super::inbox::Gate;
 
 #[test]
 fn loom_an_order_is_never_lost() {
@@ -52,5 +55,26 @@ fn loom_one_order_after_another() {
         done.sleep(None).unwrap();
         idler.hand(2);
         assert_eq!(worker.join().unwrap(), 3);
+    });
+}
+
+#[test]
+fn loom_a_job_that_is_left_at_a_closed_gate_is_found_by_who_opens_it() {
+    const BIT: u8 = 1;
+    loom::model(|| {
+        let shared = Arc::new((Gate::new(), AtomicBool::new(false)));
+        shared.0.set(0);
+        let launcher = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (gate, job) = &*shared;
+                job.store(true, Ordering::Relaxed);
+                gate.is_open(BIT)
+            })
+        };
+        let (gate, job) = &*shared;
+        gate.set(BIT);
+        let found = job.load(Ordering::Relaxed);
+        assert!(launcher.join().unwrap() || found, "nobody would start it");
     });
 }

@@ -119,7 +119,7 @@ impl ThreadPool {
                     thread_number: 0,
                     tasks_run: 0,
                     overstayed: Vec::new(),
-                    room: Waiters::None,
+                    room: Waiters::NONE,
                     starved: None,
                     last_pause: None,
                     gate: u8::MAX,

@@ -42,7 +42,7 @@ pub(super) fn thread(shared: &Arc<Shared>, called: bool) {
         let priority = job.priority();
         seat.priority.store(priority.index(), Ordering::Relaxed);
         // A run catches its panics; what can still panic is a destructor of the user's.
-        if panic::catch(|| execute(job, shared, at_once)).is_err() {
+        if !panic::contained(|| execute(job, shared, at_once)) {
             panic::guarded(|| {
                 tracing::error!(target: "atasker", "a destructor panicked on a pool thread");
             });
