@@ -13,8 +13,8 @@ use crate::sys::mapping::on_large_pages;
 
 /// A buffer of less is not worth it.
 const LARGE: usize = 256 << 10;
-/// The most that are kept, and their bytes.
-const MOST: usize = 4;
+/// The most that are kept, and their bytes: where a call follows another, its buffer is just free.
+const MOST: usize = 1;
 const MOST_BYTES: usize = 160 << 20;
 
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
