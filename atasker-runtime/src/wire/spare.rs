@@ -5,7 +5,7 @@
 //! arguments back clears them, too.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -16,6 +16,11 @@ const LARGE: usize = 256 << 10;
 /// The most that are kept, and their bytes: where a call follows another, its buffer is just free.
 const MOST: usize = 1;
 const MOST_BYTES: usize = 160 << 20;
+/// None is kept while more than so many are in use: then there is no lack of memory that comes back,
+/// and what is in flight counts.
+const FEW: usize = 2;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -59,6 +64,9 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        if bytes.capacity() >= LARGE {
+            IN_USE.fetch_add(1, Ordering::Relaxed);
+        }
         Serving { bytes, again: AtomicBool::new(false) }
     }
 
@@ -77,7 +85,11 @@ impl Deref for Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if !*self.again.get_mut() || self.bytes.capacity() < LARGE {
+        if self.bytes.capacity() < LARGE {
+            return;
+        }
+        let others = IN_USE.fetch_sub(1, Ordering::Relaxed) - 1;
+        if !*self.again.get_mut() || others > FEW {
             return;
         }
         let mut all = SPARE.lock();
