@@ -22,7 +22,29 @@ const FEW: usize = 2;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static SPARE: Mutex<Spare> = Mutex::new(Spare(Vec::new()));
+
+struct Spare(Vec<Vec<u8>>);
+
+impl Spare {
+    /// The smallest that is large enough, and not far too large: it is held for a while.
+    fn take(&mut self, wanted: usize) -> Option<Vec<u8>> {
+        let fits = |spare: &Vec<u8>| wanted <= spare.capacity() && spare.capacity() / 4 <= wanted;
+        let fitting = self.0.iter().enumerate().filter(|(_, spare)| fits(spare));
+        let (index, _) = fitting.min_by_key(|(_, spare)| spare.capacity())?;
+        Some(self.0.swap_remove(index))
+    }
+
+    /// Keeps a buffer, or lets it go. So many others are in use.
+    fn give(&mut self, mut spare: Vec<u8>, others: usize) {
+        let held: usize = self.0.iter().map(Vec::capacity).sum();
+        let bytes = held.saturating_add(spare.capacity());
+        if others <= FEW && self.0.len() < MOST && bytes <= MOST_BYTES {
+            spare.clear();
+            self.0.push(spare);
+        }
+    }
+}
 
 /// Makes room for so many more bytes.
 pub(crate) fn reserve(buffer: &mut Vec<u8>, more: usize) {
@@ -30,14 +52,7 @@ pub(crate) fn reserve(buffer: &mut Vec<u8>, more: usize) {
     if more < LARGE || wanted <= buffer.capacity() {
         return buffer.reserve(more);
     }
-    let spare = {
-        let mut all = SPARE.lock();
-        // The smallest that is large enough, and not far too large: it is held for a while.
-        let fits = |spare: &Vec<u8>| wanted <= spare.capacity() && spare.capacity() / 4 <= wanted;
-        let fitting = all.iter().enumerate().filter(|(_, spare)| fits(spare));
-        let index = fitting.min_by_key(|(_, spare)| spare.capacity()).map(|(index, _)| index);
-        index.map(|index| all.swap_remove(index))
-    };
+    let spare = SPARE.lock().take(wanted);
     match spare {
         Some(mut spare) => {
             spare.extend_from_slice(buffer);
@@ -52,7 +67,7 @@ pub(crate) fn reserve(buffer: &mut Vec<u8>, more: usize) {
 
 /// Gives all of them back to the system.
 pub(crate) fn clear() {
-    let all = std::mem::take(&mut *SPARE.lock());
+    let all = std::mem::take(&mut SPARE.lock().0);
     drop(all);
 }
 
@@ -89,15 +104,8 @@ impl Drop for Serving {
             return;
         }
         let others = IN_USE.fetch_sub(1, Ordering::Relaxed) - 1;
-        if !*self.again.get_mut() || others > FEW {
-            return;
-        }
-        let mut all = SPARE.lock();
-        let held: usize = all.iter().map(Vec::capacity).sum();
-        if all.len() < MOST && held.saturating_add(self.bytes.capacity()) <= MOST_BYTES {
-            let mut spare = std::mem::take(&mut self.bytes);
-            spare.clear();
-            all.push(spare);
+        if *self.again.get_mut() {
+            SPARE.lock().give(std::mem::take(&mut self.bytes), others);
         }
     }
 }
@@ -107,29 +115,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_serves_again_if_it_shall() {
-        // Nobody else in this process uses sizes like these.
-        const SIZE: usize = 11 << 20;
-        let there = |capacity| SPARE.lock().iter().any(|spare| spare.capacity() == capacity);
-        let mut first = Vec::new();
-        reserve(&mut first, SIZE);
-        first.resize(SIZE, 7);
-        let capacity = first.capacity();
-        drop(Serving::new(first.clone()));
-        assert!(!there(capacity));
-        let serving = Serving::new(first);
-        serving.shall_serve_again();
-        assert_eq!(serving.len(), SIZE);
-        drop(serving);
-        assert!(there(capacity));
+    fn a_buffer_serves_again_where_it_fits() {
+        let mut spare = Spare(Vec::new());
+        spare.give(vec![7; 2 * LARGE], 0);
+        spare.give(vec![7; 4 * LARGE], 0);
+        assert!(spare.take(3 * LARGE).is_none(), "one is kept at most");
+        assert!(spare.take(LARGE / 4).is_none(), "far too large");
+        let again = spare.take(2 * LARGE).unwrap();
+        assert!(again.is_empty() && again.capacity() >= 2 * LARGE);
+        assert!(spare.take(2 * LARGE).is_none());
+        spare.give(again, FEW + 1);
+        assert!(spare.take(2 * LARGE).is_none(), "many are in use");
+    }
 
-        let mut begun = vec![1, 2];
-        reserve(&mut begun, LARGE);
-        assert!(begun.capacity() < SIZE, "far too large");
-        let mut begun = vec![1, 2];
-        reserve(&mut begun, SIZE - 100);
-        assert_eq!((begun.capacity(), begun.as_slice()), (capacity, &[1, 2][..]));
-        assert!(!there(capacity));
-        clear();
+    #[test]
+    fn room_keeps_what_was_there() {
+        for more in [1, LARGE, 3 * LARGE] {
+            let mut begun = vec![1, 2];
+            reserve(&mut begun, more);
+            assert!(begun.capacity() >= 2 + more && begun == [1, 2]);
+        }
+        assert_eq!(*Serving::new(vec![3; LARGE]), [3; LARGE]);
     }
 }
