@@ -308,7 +308,8 @@ impl Worker {
         } else {
             Some(args.shared())
         };
-        let pieces = std::iter::once(Arc::new(bytes)).chain(more).enumerate();
+        let whole = Arc::new(Serving::new(bytes));
+        let pieces = std::iter::once(whole).chain(more).enumerate();
         self.out.lock().data.pieces.extend(pieces.map(|(index, bytes)| Piece {
             bytes,
             to: None,
