@@ -68,22 +68,33 @@ mod model {
     }
     pub(crate) use loom::sync::{Condvar, MutexGuard};
 
-    /// A queue that all may add to and take from.
-    pub(crate) struct Fifo<T>(Mutex<std::collections::VecDeque<T>>);
+    /// A queue that all may add to and take from. As the real one, it tells without a lock, and in
+    /// no order with what else the caller does, whether it is empty.
+    pub(crate) struct Fifo<T> {
+        list: Mutex<std::collections::VecDeque<T>>,
+        len: AtomicU32,
+    }
 
     #[allow(dead_code)]
     impl<T> Fifo<T> {
         pub(crate) fn new() -> Self {
-            Fifo(Mutex::new(std::collections::VecDeque::new()))
+            Fifo { list: Mutex::new(std::collections::VecDeque::new()), len: AtomicU32::new(0) }
         }
         pub(crate) fn push(&self, value: T) {
-            self.0.lock().push_back(value);
+            let mut list = self.list.lock();
+            list.push_back(value);
+            self.len.fetch_add(1, Ordering::AcqRel);
         }
         pub(crate) fn pop(&self) -> Option<T> {
-            self.0.lock().pop_front()
+            let mut list = self.list.lock();
+            let value = list.pop_front();
+            if value.is_some() {
+                self.len.fetch_sub(1, Ordering::AcqRel);
+            }
+            value
         }
         pub(crate) fn is_empty(&self) -> bool {
-            self.0.lock().is_empty()
+            self.len.load(Ordering::Acquire) == 0
         }
     }
 

@@ -482,12 +482,18 @@ impl Child {
     fn answer(&self, call: u64, ok: bool, reply: &Reply) -> u64 {
         let len = reply.len();
         if len <= INLINE {
-            let mut inline = [0; INLINE];
-            let [block, rest] = reply.parts();
-            inline[..block.len()].copy_from_slice(block);
-            inline[block.len()..len].copy_from_slice(rest);
+            let mut both = [0; INLINE];
+            let inline = match reply.parts() {
+                [[], rest] => rest,
+                [block, []] => block,
+                [block, rest] => {
+                    both[..block.len()].copy_from_slice(block);
+                    both[block.len()..len].copy_from_slice(rest);
+                    &both[..len]
+                }
+            };
             let out = self.out.lock();
-            return self.page.finish(call, ReplyAt::Slot { ok, len }, &inline[..len], out.written);
+            return self.page.finish(call, ReplyAt::Slot { ok, len }, inline, out.written);
         }
         if let Some(at) = self.carried.put(&self.page, call, ok, reply) {
             let out = self.out.lock();

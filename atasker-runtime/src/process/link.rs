@@ -29,6 +29,7 @@ use crate::task::panic::{self, guarded};
 use crate::task::state::Phase;
 use crate::timer;
 use crate::wire::frame::{Frames, Message, ToParent, ToWorker};
+use crate::wire::spare::{self, Serving};
 
 /// How long a worker process may take from its start until it can serve.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -88,7 +89,7 @@ struct Queue {
 }
 
 struct Piece {
-    bytes: Arc<Vec<u8>>,
+    bytes: Arc<Serving>,
     /// It goes there in the area of arguments, and not through the socket.
     to: Option<usize>,
     /// The call that it belongs to, and whether it is the first one of it.
@@ -136,7 +137,12 @@ impl Queue {
 
     /// Adds what need not stay whole with anything else.
     fn push(&mut self, bytes: Vec<u8>) {
-        self.pieces.push_back(Piece { bytes: Arc::new(bytes), to: None, of: 0, begins: true });
+        self.pieces.push_back(Piece {
+            bytes: Arc::new(Serving::new(bytes)),
+            to: None,
+            of: 0,
+            begins: true,
+        });
     }
 
     /// Whether all pieces of a call are still here: nothing of them is written.
@@ -236,29 +242,34 @@ impl Worker {
     }
 
     /// Leaves arguments for the data socket, or for their area; see [`nudge`](Self::nudge).
-    pub(super) fn post_args(&self, call: u64, name: &str, args: Arc<Vec<u8>>, at: ArgsAt) {
+    pub(super) fn post_args(&self, call: u64, name: &str, args: Arc<Serving>, at: ArgsAt) {
         let place = |offset| match at {
             ArgsAt::Announced(at) => Some(at + offset),
             _ => None,
         };
         let mut out = self.out.lock();
         let mut begins = true;
-        let mut push = |bytes: Arc<Vec<u8>>, to| {
+        let mut push = |bytes: Arc<Serving>, to| {
             if !bytes.is_empty() {
                 let begins = std::mem::take(&mut begins);
                 out.data.pieces.push_back(Piece { bytes, to, of: call, begins });
             }
         };
-        push(Arc::new(name.as_bytes().to_vec()), place(0));
+        push(Arc::new(Serving::new(name.as_bytes().to_vec())), place(0));
+        if place(0).is_some() {
+            // Who gives the area back clears the spare buffers, too.
+            args.shall_serve_again();
+        }
         push(args, place(name.len()));
         if place(0).is_some() {
-            push(Arc::new(vec![0]), None);
+            push(Arc::new(Serving::new(vec![0])), None);
         }
     }
 
     /// Gives the memory of arguments back, of which so much was used.
     pub(super) fn forget_args(&self, used: usize) {
         self.args.lock().forget(used);
+        spare::clear();
     }
 
     /// Whether a reply can stand there.
@@ -644,6 +655,7 @@ impl Link<'_> {
     /// The process has ended, or must: settles what is left.
     fn bury(mut self, why: Broken) {
         self.pool.dying(self.lane);
+        spare::clear();
         if !matches!(why, Broken::Gone) {
             self.worker.kill();
         }

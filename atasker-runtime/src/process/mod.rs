@@ -40,6 +40,9 @@
 //! which stands behind the backlog. Whoever looks for a job there or counts them takes all of it in
 //! first; whoever sends jobs takes some in when the backlog is empty.
 //!
+//! **Payloads** of more than 256 bytes stand in two areas of memory behind the page, which are mapped
+//! where they are needed; what has no place there goes over the data socket: see `carry`.
+//!
 //! **A call** is *queued* (in the backlog), *sent* (in a lane's page, and it can still be taken
 //! back), *begun* (the worker has turned its state), *done*. Only a begun call holds its worker to
 //! blame: when a worker dies, calls that were sent go back to the front of the backlog.

@@ -171,6 +171,7 @@ impl Area {
     pub(crate) fn copy(&self, at: usize, length: usize) -> Vec<u8> {
         let from = self.mapped(at, length);
         let mut bytes = Vec::with_capacity(length);
+        on_large_pages(&mut bytes);
         // SAFETY: `from` is mapped for `length` bytes, and the buffer has as much room. The file can't
         // shrink, so there is a page behind every byte. No reference points there, so a worker that
         // writes meanwhile, against the rules, spoils these bytes and nothing else: any bytes are valid.
@@ -203,6 +204,26 @@ impl Area {
             };
         }
     }
+}
+
+/// Has the system give large pages to the room that a buffer has left, where that is so much that an
+/// allocator takes it fresh from the system and gives it back at once: page by page this costs several
+/// times as much as writing to it.
+pub(crate) fn on_large_pages(buffer: &mut Vec<u8>) {
+    /// glibc keeps smaller ones, and what is advised would stay so.
+    const FRESH: usize = 32 << 20;
+    let room = buffer.spare_capacity_mut();
+    if room.len() <= FRESH {
+        return;
+    }
+    let page = rustix::param::page_size();
+    let begin = room.as_mut_ptr().cast::<u8>();
+    let skipped = begin.align_offset(page);
+    let length = room.len().saturating_sub(skipped) / page * page;
+    // SAFETY: these whole pages are within the room, which is this buffer's alone, and the advice changes
+    // nothing that can be read or written there.
+    let _ =
+        unsafe { rustix::mm::madvise(begin.add(skipped).cast(), length, Advice::LinuxHugepage) };
 }
 
 /// Whether a file of so many bytes can be made, and address space be spared for it: not where somebody

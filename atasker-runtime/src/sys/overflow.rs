@@ -21,13 +21,14 @@ thread_local! {
 }
 
 /// A stack for the handler, in use until it is dropped.
-struct Alternate(Box<[u8]>);
+struct Alternate(Box<[MaybeUninit<u8>]>);
 
 impl Alternate {
     const SIZE: usize = 64 * 1024;
 
     fn install() -> Alternate {
-        let mut stack = Alternate(vec![0u8; Self::SIZE].into_boxed_slice());
+        // Not zeroed: memory that no handler needs is never touched.
+        let mut stack = Alternate(Box::new_uninit_slice(Self::SIZE));
         let place = stack.0.as_mut_ptr().cast();
         let alternate = libc::stack_t { ss_sp: place, ss_flags: 0, ss_size: Self::SIZE };
         // SAFETY: the memory stays valid, and used by nobody else, until `drop` takes it back.

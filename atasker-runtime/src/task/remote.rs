@@ -10,6 +10,7 @@ use crate::task::AnyTask;
 use crate::task::cell::Body;
 use crate::wire::args::Reader;
 use crate::wire::encoded::{Encoded, Form, SHORT};
+use crate::wire::spare::Serving;
 
 /// What is sent, and how the answer is read.
 pub(crate) struct Remote<R> {
@@ -23,16 +24,17 @@ pub(crate) enum Args {
     /// A few bytes: these stay with the task.
     Short { len: u8, bytes: [u8; SHORT] },
     /// Shared with whoever sends them; gone once the task has ended.
-    Long { len: usize, bytes: Mutex<Option<Arc<Vec<u8>>>> },
+    Long { len: usize, bytes: Mutex<Option<Arc<Serving>>> },
 }
 
 impl Args {
     pub(crate) fn new(encoded: Encoded) -> Self {
         match encoded.0 {
             Form::Short { len, bytes } => Args::Short { len, bytes },
-            Form::Long(bytes) => {
-                Args::Long { len: bytes.len(), bytes: Mutex::new(Some(Arc::new(bytes))) }
-            }
+            Form::Long(bytes) => Args::Long {
+                len: bytes.len(),
+                bytes: Mutex::new(Some(Arc::new(Serving::new(bytes)))),
+            },
         }
     }
 
@@ -64,14 +66,14 @@ impl Args {
 /// Encoded arguments, held.
 pub(crate) enum Given<'a> {
     Short(&'a [u8]),
-    Long(Arc<Vec<u8>>),
+    Long(Arc<Serving>),
 }
 
 impl Given<'_> {
     /// The same for whoever sends them later.
-    pub(crate) fn shared(self) -> Arc<Vec<u8>> {
+    pub(crate) fn shared(self) -> Arc<Serving> {
         match self {
-            Given::Short(bytes) => Arc::new(bytes.to_vec()),
+            Given::Short(bytes) => Arc::new(Serving::new(bytes.to_vec())),
             Given::Long(bytes) => bytes,
         }
     }

@@ -9,6 +9,8 @@ use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::wire::spare;
+
 /// How values are written and read, one after the other. Chosen by the `codec` key.
 pub trait Format: 'static {
     /// Appends a value.
@@ -83,7 +85,7 @@ impl Format for Msgpack {
 
 /// Appends bytes as they are, with their length before them: the same in every format.
 pub(crate) fn write_block(block: &[u8], out: &mut Vec<u8>) {
-    out.reserve(8 + block.len());
+    spare::reserve(out, 8 + block.len());
     out.extend_from_slice(&(block.len() as u64).to_le_bytes());
     out.extend_from_slice(block);
 }
