@@ -20,7 +20,7 @@
 //! Whoever turns the word to `LOOKED` may read the slot until it turns it back; whoever turns it
 //! to `FREE` has the task, and then gives the slot's number back.
 //!
-//! (`dashmap` stood here before: hashing, its lock and its growth cost about 70 ns per task.)
+//! (A `dashmap` stood here before. What that costs is in DESIGN.md.)
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;

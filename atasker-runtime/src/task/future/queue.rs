@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::beds::Beds;
+use crate::spin;
 use crate::sync::Fifo;
 use crate::task::AnyTask;
 
@@ -54,7 +55,7 @@ impl Queue {
             kept: Mutex::default(),
             drained: Notify::new(),
             handle,
-            may_spin: std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1),
+            may_spin: spin::pays(),
         }
     }
 
