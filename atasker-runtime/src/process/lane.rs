@@ -504,8 +504,7 @@ impl Lane {
             return None;
         }
         let read = worker.frames_read();
-        match self.reap_first(|reply, after| matches!(reply, ReplyAt::Slot { .. }) && after <= read)
-        {
+        match self.reap_first(|reply, after| reply != ReplyAt::Socket && after <= read) {
             First::Finished(done) => {
                 self.note_usual(done.times.ended.saturating_sub(done.times.begun), 1);
                 Some(done)

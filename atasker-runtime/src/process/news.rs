@@ -153,18 +153,24 @@ impl ProcessPool {
         };
         let window = self.look.load(Ordering::Relaxed);
         let mut ours = true;
-        let ended = look_for(window, |_| {
-            if state.read().is_ended() {
-                return true;
+        // The worker may leave a call to us: then it is ours, or we have the link look.
+        let mut take = || {
+            if std::mem::take(&mut ours) && !self.take_own(lane, call, &worker) {
+                worker.ring_link();
             }
-            // Its link may be faster, and has to do what we can't.
-            if ours && worker.page.step(call) == Some(Step::Done) {
-                ours = self.take_own(lane, call, &worker);
+        };
+        worker.page.look_at(call);
+        let ended = look_for(window, |_| {
+            if !state.read().is_ended() && worker.page.step(call) == Some(Step::Done) {
+                take();
             }
             state.read().is_ended()
         });
+        if worker.page.look_away(call) {
+            take();
+        }
         self.look.store(next_window(window, ended), Ordering::Relaxed);
-        ended
+        ended || state.read().is_ended()
     }
 
     /// Takes a call in that is done, and settles it. False: that is for the link.

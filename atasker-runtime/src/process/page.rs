@@ -50,6 +50,8 @@ pub(super) struct Page {
     wake_at: AtomicU64,
     /// So many replies the parent has copied out of their area.
     copied: AtomicU64,
+    /// A thread of the parent looks whether this call is done: the link need not be told; 0: none.
+    looked_at: AtomicU64,
     slots: [Slot; SLOTS],
 }
 
@@ -398,6 +400,23 @@ impl Page {
         Some(self.wake_at.load(Ordering::Relaxed)).filter(|call| *call != AWAKE)
     }
 
+    /// A thread looks for the end of this call until [`look_away`](Self::look_away): while it does,
+    /// the worker leaves it to that thread to take the reply in, or to have the link do it.
+    pub(super) fn look_at(&self, call: u64) {
+        self.looked_at.store(call, Ordering::SeqCst);
+    }
+
+    /// It looks no longer. True: the call is done, and the worker may have left it to the thread.
+    #[must_use]
+    pub(super) fn look_away(&self, call: u64) -> bool {
+        let (order, seen) = (Ordering::SeqCst, Ordering::Relaxed);
+        // Another thread may look by now, for another call.
+        let _ = self.looked_at.compare_exchange(call, 0, order, seen);
+        // The worker turns the call to done and then sees who looks; here it is the other way round.
+        fence(Ordering::SeqCst);
+        self.step(call) == Some(Step::Done)
+    }
+
     /// The parent is awake.
     pub(super) fn awake(&self) {
         self.wake_at.store(AWAKE, Ordering::Relaxed);
@@ -509,7 +528,7 @@ impl Page {
 
     /// Whether the parent must be woken now that `call` is done or skipped.
     pub(super) fn parent_waits_for(&self, call: u64) -> bool {
-        self.wake_at.load(Ordering::SeqCst) <= call
+        self.wake_at.load(Ordering::SeqCst) <= call && self.looked_at.load(Ordering::SeqCst) != call
     }
 
     /// The parent is about to be woken. False: somebody else does it.
@@ -540,6 +559,7 @@ impl Page {
         }
         self.wake_at.store(pattern, Ordering::Relaxed);
         self.copied.store(pattern, Ordering::Relaxed);
+        self.looked_at.store(pattern, Ordering::Relaxed);
         for slot in &self.slots {
             let line = &slot.line;
             let words = [&line.begun, &line.done, &line.total, &line.ended, &line.reply];
