@@ -39,6 +39,11 @@ pub enum WorkerStdio {
 /// what `main` has set up, no statics, no subscriber, no arguments. What all tasks need there goes
 /// with [`worker_data`](Self::worker_data) or is made by [`worker_init`](Self::worker_init).
 ///
+/// Calls go through memory that a worker process shares with the program. Where the system denies
+/// that (a seccomp filter without memfd, say) they go over sockets; so they do with
+/// `ATASKER_WORKERS=sockets` in the program's environment. That is slower, and a task can't be
+/// canceled any more once it is on its way to a worker process, as if it had begun.
+///
 /// ```
 /// use atasker_runtime::{MpPoolConfig, Supervisor};
 /// let sup = Supervisor::builder()

@@ -44,6 +44,9 @@
 //! **Payloads** of more than 256 bytes stand in two areas of memory behind the page, which are mapped
 //! where they are needed; what has no place there goes over the data socket: see `carry`.
 //!
+//! **Where no memory can be shared**, or where `ATASKER_WORKERS=sockets` or a pool's configuration says
+//! so, both sides have a page of their own and frames keep these in step: see `over_sockets`.
+//!
 //! **A call** is *queued* (in the backlog), *sent* (in a lane's page, and it can still be taken
 //! back), *begun* (the worker has turned its state), *done*. Only a begun call holds its worker to
 //! blame: when a worker dies, calls that were sent go back to the front of the backlog.
