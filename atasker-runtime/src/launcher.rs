@@ -374,7 +374,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
                 None
             }
             (Some(core), failed) => {
-                core.own(header);
+                core.refuse(header);
                 failed.map(|error| *error)
             }
             (None, failed) => Some(failed.map_or(TaskError::SupervisorStopped, |error| *error)),

@@ -266,6 +266,31 @@ fn takes_fussy(_: Mute, fussy: &Fussy) -> bool {
     *fussy == Fussy
 }
 
+/// Ends before it is launched, because its argument can't be encoded.
+#[background_task(tt = "mp", supervisor = FUSSY.get().unwrap())]
+fn never_launched(_fussy: &Fussy) {}
+
+static FUSSY: std::sync::OnceLock<atasker::Supervisor> = std::sync::OnceLock::new();
+
+#[test]
+fn one_that_could_not_be_launched_does_not_count_in_a_stop() {
+    let sup = FUSSY.get_or_init(|| atasker::Supervisor::builder().id("fussy").build());
+    let failed: Vec<_> = (0..3).map(|_| never_launched(&Fussy)).collect();
+    for task in failed {
+        assert!(matches!(task.join(), Err(TaskError::Codec { .. })));
+    }
+    let (go, gate) = std::sync::mpsc::channel();
+    let running = sup.spawn(move || gate.recv().unwrap());
+    let stopper = std::thread::spawn(|| FUSSY.get().unwrap().stop(atasker::StopOptions::new()));
+    while sup.is_active() {
+        std::thread::yield_now();
+    }
+    go.send(7).unwrap();
+    let report = stopper.join().unwrap();
+    assert_eq!((report.completed, report.abandoned), (1, 0));
+    assert_eq!(running.join().unwrap(), 7);
+}
+
 #[derive(Serialize)]
 struct Mute;
 impl<'de> Deserialize<'de> for Mute {

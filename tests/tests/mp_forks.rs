@@ -27,6 +27,35 @@ fn notes(path: &str, n: u32) -> u32 {
     n
 }
 
+/// What the task was lent is lent to its copy, too: a sum of it as the copy's exit code.
+#[background_task(tt = "mp")]
+fn sum_in_a_fork(bytes: &[u8]) -> i32 {
+    // SAFETY: the copy has this thread alone; it only reads, and ends.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        // SAFETY: no preconditions.
+        unsafe { libc::_exit(sum.into()) };
+    }
+    let mut status = 0;
+    // SAFETY: it is our own child, and the status has room.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    status
+}
+
+#[test]
+fn the_copy_can_read_what_the_task_was_lent() {
+    let _watchdog = Watchdog::new("forks that read", FAR);
+    let sup = Supervisor::builder().id("lent").mp_pool(MpPoolConfig::new(1)).build();
+    for size in [10, 1000, 100_000, 2_000_000] {
+        let status = sum_in_a_fork::builder(&vec![1; size]).supervisor(&sup).start().join();
+        let status = status.unwrap();
+        assert!(libc::WIFEXITED(status), "{size} bytes: {status:#x}");
+        assert_eq!(libc::WEXITSTATUS(status), (size % 256) as i32);
+    }
+}
+
 #[test]
 fn the_copy_is_nobody() {
     let path = std::env::temp_dir().join(format!("atasker-{}-forks", std::process::id()));

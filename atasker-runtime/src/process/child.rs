@@ -636,19 +636,18 @@ impl Child {
     }
 
     fn begin(&self, call: u64, task: &Arc<dyn AnyTask>) {
-        let early = {
-            let mut now = self.now.lock();
-            now.call = call;
-            now.task = Some(Arc::clone(task));
-            now.said = None;
-            now.told = (0, 0);
-            if now.early.is_empty() {
-                return;
-            }
-            let mut early = std::mem::take(&mut now.early);
-            now.early = early.extract_if(.., |(of, _)| *of > call).collect();
-            early
-        };
+        let mut now = self.now.lock();
+        now.call = call;
+        now.task = Some(Arc::clone(task));
+        now.said = None;
+        now.told = (0, 0);
+        if now.early.is_empty() {
+            return;
+        }
+        let mut early = std::mem::take(&mut now.early);
+        now.early = early.extract_if(.., |(of, _)| *of > call).collect();
+        // Under the lock, so that what comes now stays behind. Nobody waits for it yet whose waker
+        // could want the lock.
         for (of, what) in early {
             if of == call {
                 hand(&**task, what);

@@ -755,7 +755,6 @@ impl Link<'_> {
     /// The process has ended, or must: settles what is left.
     fn bury(mut self, why: Broken) {
         self.pool.dying(self.lane);
-        spare::clear();
         if !matches!(why, Broken::Gone) {
             self.worker.kill();
         }
@@ -827,6 +826,8 @@ impl Link<'_> {
                 None => task.fail(&task, TaskError::WorkerDied(death)),
             });
         }
+        // The last ones' arguments may be among them.
+        spare::clear();
     }
 
     /// Reads once more; false when nothing is left.

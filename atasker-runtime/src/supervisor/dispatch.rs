@@ -34,8 +34,15 @@ impl Core {
     }
 
     /// The task is this supervisor's.
-    pub(crate) fn own(&self, header: &mut Header) {
+    fn own(&self, header: &mut Header) {
         header.owner = Some(self.key);
+    }
+
+    /// The same for a task that is about to end unlaunched.
+    pub(crate) fn refuse(&self, header: &mut Header) {
+        self.own(header);
+        self.tally.book();
+        self.tally.refuse();
     }
 
     /// Takes a new task in, which was prepared.

@@ -151,7 +151,10 @@ impl Area {
     /// Maps all of it: what is needed later is there.
     pub(crate) fn map_whole(&mut self, fd: impl AsFd) -> io::Result<()> {
         let pages = Pages::map(fd, self.range.clone(), self.write)?;
-        pages.keep_from_forks()?;
+        // What can only be read is left to forks: a task may lend it to its copy.
+        if self.write {
+            pages.keep_from_forks()?;
+        }
         self.mapped = Some(pages);
         Ok(())
     }

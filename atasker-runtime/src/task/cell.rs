@@ -19,6 +19,7 @@ use std::sync::Arc;
 #[cfg(feature = "async")]
 use std::task::{Context, Poll};
 
+use crate::clock;
 use crate::error::TaskError;
 use crate::info::Outcome;
 use crate::sync::{Mutex, UnsafeCell};
@@ -248,6 +249,8 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             Some(claim) => self.finish(this, claim.of_the_runner(), result),
             // Its time was over, or it was abandoned: the outcome is published already.
             None => {
+                // Nor was it noted now.
+                let _ = clock::take_noted();
                 self.drop_body();
                 discard(result);
             }
@@ -386,8 +389,8 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "async")]
-    fn turn(&self, this: &Arc<dyn AnyTask>, closing: bool) {
-        self.take_turn(this, closing);
+    fn turn(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool) {
+        self.take_turn(this, is_closing);
     }
 
     fn abort(&self, this: &Arc<dyn AnyTask>) {

@@ -65,10 +65,10 @@ pub(crate) trait AnyTask: Send + Sync {
     #[cfg(feature = "async")]
     fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<future::queue::Queue>);
 
-    /// Gives the future a turn: polls it, or drops it if it was killed or the loop is `closing`. The
+    /// Gives the future a turn: polls it, or drops it if it was killed or the loop `is_closing`. The
     /// task came out of the loop's queue.
     #[cfg(feature = "async")]
-    fn turn(&self, this: &Arc<dyn AnyTask>, closing: bool);
+    fn turn(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool);
 
     /// Has a future dropped at its next await; nothing for other bodies.
     fn abort(&self, this: &Arc<dyn AnyTask>);

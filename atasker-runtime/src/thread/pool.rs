@@ -207,17 +207,23 @@ impl PoolState {
     fn admit(&mut self, inbox: &Inbox) {
         loop {
             self.admit_once(inbox);
-            let gate = self.gate_now();
-            let opens = gate & !self.gate != 0;
-            if gate != self.gate {
-                self.gate = gate;
-                inbox.set_gate(gate);
-            }
+            let opens = self.set_gate(inbox);
             if !opens {
                 return;
             }
             // Somebody may have found it closed just now.
         }
+    }
+
+    /// Has the gate stand as it should. True: that opens it.
+    fn set_gate(&mut self, inbox: &Inbox) -> bool {
+        let gate = self.gate_now();
+        let opens = gate & !self.gate != 0;
+        if gate != self.gate {
+            self.gate = gate;
+            inbox.set_gate(gate);
+        }
+        opens
     }
 
     fn admit_once(&mut self, inbox: &Inbox) {
@@ -391,6 +397,8 @@ impl Shared {
     /// Ends jobs that have come since the pool was closed. What the library itself has to run
     /// (callbacks) is no task of the user's: it still runs.
     fn turn_away(&self, state: &mut MutexGuard<'_, PoolState>) {
+        // First the gate, so that whoever still comes sees it.
+        state.set_gate(&self.inbox);
         let (late, ours): (Vec<Job>, Vec<Job>) =
             state.take_all(&self.inbox).into_iter().partition(|job| job.header().owner.is_some());
         for job in ours {
@@ -453,6 +461,8 @@ impl Shared {
         state.starved = None;
         if state.threads == 0 {
             let lost = state.take_all(&self.inbox);
+            // Their slots are free: the next launch looks again.
+            state.admit(&self.inbox);
             drop(state);
             for job in lost {
                 let detail = format!("the system gives no thread: {}", with_advice(error));

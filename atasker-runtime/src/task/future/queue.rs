@@ -66,7 +66,7 @@ impl Queue {
         if self.closing.load(Ordering::SeqCst) {
             // Perhaps nobody takes turns any more.
             let _context = self.handle.enter();
-            return task.turn(task, true);
+            return task.turn(task, &|| true);
         }
         self.push(Arc::clone(task));
     }
@@ -80,7 +80,7 @@ impl Queue {
     /// Takes a turn: true, unless nothing is ready.
     pub(crate) fn turn(&self) -> bool {
         let Some(task) = self.ready.pop() else { return false };
-        task.turn(&task, self.is_closing());
+        task.turn(&task, &|| self.is_closing());
         true
     }
 

@@ -49,12 +49,16 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     }
 
     /// See [`AnyTask::turn`].
-    pub(in crate::task) fn take_turn(&self, this: &Arc<dyn AnyTask>, closing: bool) {
+    pub(in crate::task) fn take_turn(
+        &self,
+        this: &Arc<dyn AnyTask>,
+        is_closing: &dyn Fn() -> bool,
+    ) {
         let Some(turns) = B::turns(&self.seat) else { return };
-        // First: whatever is asked from here on wakes the task once more.
+        // First: whatever is asked from here on, by a close as well, wakes the task once more.
         turns.take();
         let now = self.header().state.read();
-        let go = !closing && now.is_running() && !now.kill_asked() && !now.limit_over();
+        let go = !is_closing() && now.is_running() && !now.kill_asked() && !now.limit_over();
         let turn = || self.poll_or_drop(turns, this, go);
         let ended = match self.header().owner {
             Some(_) => current::during(this, turn),
