@@ -616,3 +616,38 @@ fn the_waker_of_a_task_is_always_the_same() {
             .unwrap();
     });
 }
+
+/// As a channel's receiver does that a future has polled.
+struct KeepsWaker(std::sync::Mutex<Option<std::task::Waker>>, std::sync::mpsc::Sender<()>);
+
+impl Drop for KeepsWaker {
+    fn drop(&mut self) {
+        self.1.send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_result_that_nobody_wants_goes_even_if_it_holds_its_own_waker() {
+    let sup = atasker::Supervisor::builder().id("unwanted").build();
+    let (dropped, drops) = std::sync::mpsc::channel();
+    let launch = |hold: bool| {
+        let keeper = KeepsWaker(std::sync::Mutex::default(), dropped.clone());
+        let task = sup.spawn_async(async move {
+            std::future::poll_fn(|context| {
+                *keeper.0.lock().unwrap() = Some(context.waker().clone());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            keeper
+        });
+        if hold {
+            // Dropped after its end.
+            task.wait().unwrap();
+        }
+        drop(task);
+    };
+    for n in 0..100 {
+        launch(n % 2 == 0);
+        drops.recv_timeout(std::time::Duration::from_secs(60)).expect("its result goes");
+    }
+}

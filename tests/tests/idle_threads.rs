@@ -20,3 +20,26 @@ fn those_kept_in_advance_leave_when_fewer_are_wanted() {
     }
     assert_eq!(sup.spawn(|| 1).join().unwrap(), 1);
 }
+
+/// Each step ends as it launches the next: the thread that is called for that mostly comes too late.
+fn step(sup: Supervisor, left: u32, done: std::sync::mpsc::Sender<()>) {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_micros(60) {
+        std::hint::spin_loop();
+    }
+    if left == 0 {
+        return done.send(()).unwrap();
+    }
+    let ours = sup.clone();
+    drop(sup.spawn(move || step(ours, left - 1, done)));
+}
+
+#[test]
+fn one_that_is_called_in_vain_again_and_again_needs_no_more_stack() {
+    let config = PoolConfig::new(4).stack_size(64 << 10);
+    let sup = Supervisor::builder().thread_pool(config).build();
+    let (done, end) = std::sync::mpsc::channel();
+    let ours = sup.clone();
+    drop(sup.spawn(move || step(ours, 30_000, done)));
+    end.recv_timeout(Duration::from_secs(60)).unwrap();
+}

@@ -18,7 +18,7 @@ use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::carry::{self, Carried};
-use crate::process::look::Look;
+use crate::process::look::{self, Look};
 use crate::process::over_sockets;
 use crate::process::page::{ArgsAt, INLINE, Order, Page, ReplyAt, Turn};
 use crate::process::{data, errors, events, logs};
@@ -446,6 +446,8 @@ impl Child {
     fn rest(&self, call: u64, mut untold: bool, look: &mut Look) -> bool {
         /// Long enough to take a reply in.
         const MOMENT: u64 = 1_500;
+        // It is told before this thread may lose its CPU.
+        const { assert!(MOMENT < look::ALONE) };
         let mut tell = || {
             if std::mem::take(&mut untold) && self.page.parent_waits_for(call - 1) {
                 self.tell();
@@ -534,7 +536,8 @@ impl Child {
         self.end(&task);
         scratch.ended = self.answer(call, ok, &reply);
         scratch.keep(reply.into_buffer());
-        scratch.spare = Some(task);
+        // Not with its channels: what a task did not take goes.
+        scratch.spare = (!order.linked).then_some(task);
     }
 
     /// Completes a call. Returns the time of its end.

@@ -64,6 +64,7 @@ fn back_off(failures: u32) -> Duration {
 
 /// What is to be done once the lock is released.
 #[derive(Default)]
+#[must_use = "workers wait to be woken"]
 pub(super) struct Deeds {
     pub(super) kill: Vec<Arc<Worker>>,
     /// One most often.

@@ -347,12 +347,14 @@ impl Worker {
 
     /// Copies a reply out of its area.
     fn copy_reply(&self, call: u64, at: usize, len: usize) -> std::io::Result<Vec<u8>> {
-        let bytes = {
+        let bytes = || {
             let mut replies = self.replies.lock();
             let file = self.file.as_ref().ok_or(std::io::ErrorKind::NotFound)?;
             replies.reach(file, at + len)?;
-            replies.copy(at, len)
+            Ok(replies.copy(at, len))
         };
+        // Whether or not: its place is free.
+        let bytes = bytes();
         // Others may have copied later ones; the worker hears of them in order.
         let mut expected = self.expected.lock();
         if let Some((_, copied)) = expected.iter_mut().find(|(of, _)| *of == call) {
@@ -362,7 +364,7 @@ impl Worker {
             expected.pop_front();
             self.page.note_copied();
         }
-        Ok(bytes)
+        bytes
     }
 
     /// Takes a call back that has not begun, and its arguments, as far as they have not set out: a

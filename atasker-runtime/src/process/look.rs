@@ -13,7 +13,7 @@ use crate::sys::link::monotonic;
 const LEAST: u64 = 3_000;
 pub(super) const MOST: u64 = 48_000;
 /// After so long a thread makes room in between.
-const ALONE: u64 = 1_000;
+pub(super) const ALONE: u64 = 2_000;
 
 /// See the module's documentation.
 pub(super) struct Look {
@@ -31,7 +31,7 @@ impl Look {
         if self.window == 0 {
             return false;
         }
-        let was = look_for(self.window, found);
+        let was = look_for(self.window, found, std::thread::yield_now);
         self.window = next(self.window, was);
         was
     }
@@ -45,8 +45,12 @@ pub(super) fn next(window: u64, found: bool) -> u64 {
     }
 }
 
-/// Looks for so many nanoseconds.
-pub(super) fn look_for(window: u64, mut found: impl FnMut(u64) -> bool) -> bool {
+/// Looks for so many nanoseconds. `make_room` yields.
+pub(super) fn look_for(
+    window: u64,
+    mut found: impl FnMut(u64) -> bool,
+    mut make_room: impl FnMut(),
+) -> bool {
     const LOOKS: u32 = 8;
     let begin = monotonic();
     let mut passed = 0;
@@ -62,7 +66,9 @@ pub(super) fn look_for(window: u64, mut found: impl FnMut(u64) -> bool) -> bool 
             return false;
         }
         if passed >= ALONE {
-            std::thread::yield_now();
+            make_room();
+            // Once more, however long that took.
+            passed = (monotonic() - begin).min(window - 1);
         }
     }
 }
@@ -70,6 +76,7 @@ pub(super) fn look_for(window: u64, mut found: impl FnMut(u64) -> bool) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread::yield_now;
 
     #[test]
     fn looks_in_vain_get_shorter_and_others_longer() {
@@ -95,17 +102,19 @@ mod tests {
     fn a_look_is_told_how_long_it_has_taken() {
         let long_enough = || {
             let mut last = 0;
-            look_for(u64::MAX, |passed| {
+            let found = |passed| {
                 assert!(passed >= last);
                 last = passed;
                 passed > ALONE
-            })
+            };
+            look_for(u64::MAX, found, yield_now)
         };
         // Where others want the CPU, it takes some tries.
         assert!((0..100_000).any(|_| long_enough()));
-        assert!(!look_for(LEAST, |passed| {
+        let in_vain = |passed| {
             assert!(passed < LEAST);
             false
-        }));
+        };
+        assert!(!look_for(LEAST, in_vain, yield_now));
     }
 }

@@ -1,5 +1,6 @@
 //! What a link thread, and the spawner, tell the pool about a worker process.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -134,6 +135,10 @@ impl ProcessPool {
     /// in, so that neither the link's thread nor the caller has to be woken. False: it has not ended.
     pub(super) fn look_for(&self, task: &dyn AnyTask) -> bool {
         let state = &task.header().state;
+        if !task.is_plain() {
+            // What is called at its end may take as long as it likes: not in the middle of a wait.
+            return false;
+        }
         let (lane, call, worker) = {
             let inner = self.inner.lock();
             if inner.config.idle_timeout < OWN {
@@ -152,30 +157,45 @@ impl ProcessPool {
             (lane, call, worker)
         };
         let window = self.look.load(Ordering::Relaxed);
-        let mut ours = true;
+        let ours = Cell::new(true);
         // The worker may leave a call to us: then it is ours, or we have the link look.
-        let mut take = || {
-            if std::mem::take(&mut ours) && !self.take_own(lane, call, &worker) {
+        let take = || {
+            if !state.read().is_ended()
+                && ours.replace(false)
+                && !self.take_own(lane, call, &worker)
+            {
                 worker.ring_link();
             }
         };
-        worker.page.look_at(call);
-        let ended = look_for(window, |_| {
-            if !state.read().is_ended() && worker.page.step(call) == Some(Step::Done) {
+        let look_away = || {
+            if worker.page.look_away(call) {
                 take();
             }
-            state.read().is_ended()
-        });
-        if worker.page.look_away(call) {
-            take();
-        }
+        };
+        worker.page.look_at(call);
+        let ended = look_for(
+            window,
+            |_| {
+                if worker.page.step(call) == Some(Step::Done) {
+                    take();
+                }
+                state.read().is_ended()
+            },
+            || {
+                // Nobody relies on a thread that may not run for a while.
+                look_away();
+                std::thread::yield_now();
+                worker.page.look_at(call);
+            },
+        );
+        look_away();
         self.look.store(next_window(window, ended), Ordering::Relaxed);
         ended || state.read().is_ended()
     }
 
     /// Takes a call in that is done, and settles it. False: that is for the link.
     fn take_own(&self, index: usize, call: u64, worker: &Arc<Worker>) -> bool {
-        let done = self.with_lanes(|inner, deeds| {
+        let (done, deeds) = self.lanes_and_deeds(|inner, deeds| {
             let done = inner.lanes[index].reap_own(call)?;
             inner.note_done(index, 1);
             inner.fill(deeds, self);
@@ -191,13 +211,17 @@ impl ProcessPool {
             inner.settling += 1;
             Some(done)
         });
-        let Some(done) = done else { return false };
-        // A stop returns when this task has ended, too.
-        let _settled = Settled(self);
-        if let ReplyAt::Slot { ok, .. } | ReplyAt::Area { ok, .. } = done.reply {
-            settle(worker, done, ok, None);
+        let is_ours = done.is_some();
+        if let Some(done) = done {
+            // A stop returns when this task has ended, too.
+            let _settled = Settled(self);
+            if let ReplyAt::Slot { ok, .. } | ReplyAt::Area { ok, .. } = done.reply {
+                settle(worker, done, ok, None);
+            }
         }
-        true
+        // Last: other tasks' arguments may be large.
+        deeds.do_them();
+        is_ours
     }
 
     /// What a link waits for next, and how long at most.

@@ -406,7 +406,7 @@ impl Page {
         self.looked_at.store(call, Ordering::SeqCst);
     }
 
-    /// It looks no longer. True: the call is done, and the worker may have left it to the thread.
+    /// It looks no longer. True: the call is over, and the worker may have left it to the thread.
     #[must_use]
     pub(super) fn look_away(&self, call: u64) -> bool {
         let (order, seen) = (Ordering::SeqCst, Ordering::Relaxed);
@@ -414,7 +414,7 @@ impl Page {
         let _ = self.looked_at.compare_exchange(call, 0, order, seen);
         // The worker turns the call to done and then sees who looks; here it is the other way round.
         fence(Ordering::SeqCst);
-        self.step(call) == Some(Step::Done)
+        matches!(self.step(call), Some(Step::Done | Step::Skipped))
     }
 
     /// The parent is awake.

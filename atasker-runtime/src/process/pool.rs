@@ -132,13 +132,21 @@ impl ProcessPool {
     /// The same where the jobs that wait are neither to be counted nor to be found: some of them may
     /// be in the inbox.
     pub(super) fn with_lanes<T>(&self, f: impl FnOnce(&mut Inner, &mut Deeds) -> T) -> T {
+        let (result, deeds) = self.lanes_and_deeds(f);
+        deeds.do_them();
+        result
+    }
+
+    /// The same; what follows after the lock is left to the caller.
+    pub(super) fn lanes_and_deeds<T>(
+        &self,
+        f: impl FnOnce(&mut Inner, &mut Deeds) -> T,
+    ) -> (T, Deeds) {
         let mut deeds = Deeds::default();
         let mut inner = self.inner.lock();
         let result = f(&mut inner, &mut deeds);
         self.tell_inbox(&mut inner, &mut deeds);
-        drop(inner);
-        deeds.do_them();
-        result
+        (result, deeds)
     }
 
     /// Tells the inbox what may be left there: after anything else under the lock.

@@ -138,7 +138,8 @@ impl Supervisor {
     /// Finds a task that is delayed, queued or running. Once it has ended, the supervisor keeps
     /// nothing about it.
     pub fn task(&self, id: TaskId) -> Option<TaskRef> {
-        self.core().find(id).map(TaskRef::new)
+        // Asked after the reference is there: then the result of a task that has not ended stays.
+        self.core().booked(id).map(TaskRef::new).filter(|task| !task.is_completed())
     }
 
     /// The tasks that are delayed, queued or running, in the order of their launch.

@@ -143,6 +143,9 @@ pub(crate) trait Typed<R>: AnyTask {
     ///
     /// Only for the one typed handle, and by its owner: see the module's documentation.
     fn take(&self) -> Option<Result<R, TaskError>>;
+    /// Nobody can ask for the result any more: it goes now, whoever still has the task (a waker that
+    /// somebody keeps, perhaps in the result itself).
+    fn forget(&self);
     /// The hooks, for the builder.
     fn hooks_mut(&mut self) -> &mut Hooks<R>;
     /// A run is over: another attempt, or the end. `this` is the task itself.
@@ -249,8 +252,6 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             Some(claim) => self.finish(this, claim.of_the_runner(), result),
             // Its time was over, or it was abandoned: the outcome is published already.
             None => {
-                // Nor was it noted now.
-                let _ = clock::take_noted();
                 self.drop_body();
                 discard(result);
             }
@@ -364,6 +365,13 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         B::REPEATS
     }
 
+    fn is_plain(&self) -> bool {
+        self.hooks.as_ref().is_none_or(|hooks| {
+            let hooks = hooks.lock();
+            hooks.on_complete.is_empty() && hooks.retry_if.is_none()
+        })
+    }
+
     fn run(&self, this: &Arc<dyn AnyTask>, returned: &mut dyn FnMut()) {
         let Some(mut body) = self.take_body() else { return returned() };
         if !self.header.state.read().is_running() {
@@ -372,6 +380,8 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
             return returned();
         }
         let result = panic::catch(|| body.run(this)).unwrap_or_else(Err);
+        // What it may have ended by itself is no end of its own.
+        let _ = clock::take_noted();
         returned();
         let result = self.limited(result);
         let again = self.wants_retry(&result);
@@ -514,6 +524,25 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         })
     }
 
+    fn forget(&self) {
+        let value = {
+            let _lock = self.header.lock_result();
+            self.outcome.with_mut(|slot| {
+                // SAFETY: the outcome is published, so the claim's owner is done; the typed handle is
+                // gone, and untyped ones, of which there may be some now, read under the lock.
+                let slot = unsafe { &mut *slot };
+                match slot {
+                    Slot::Value(_) => std::mem::replace(slot, Slot::Taken),
+                    // Errors stay: references to them may have been lent.
+                    Slot::Error(_) | Slot::Empty | Slot::Taken => Slot::Taken,
+                }
+            })
+        };
+        if matches!(value, Slot::Value(_)) {
+            discard(value);
+        }
+    }
+
     fn hooks_mut(&mut self) -> &mut Hooks<R> {
         self.hooks.get_or_insert_with(Box::default).get_mut()
     }
@@ -552,9 +581,7 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     fn publish(&self, claim: Claim, ending: Ending) {
         let header = &self.header;
         header.note_ended();
-        let failed_unseen =
-            ending.outcome == Outcome::Failed && !ending.canceled && !header.state.read().is_held();
-        let wake = header.state.publish(claim, ending);
+        let before = header.state.publish(claim, ending);
         #[cfg(feature = "mp")]
         if let Some(remote) = self.remote() {
             remote.args().drop_them();
@@ -563,13 +590,20 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         if let Some(key) = header.owner {
             owners::with(key, |owner| owner.ended(ending));
         }
-        if wake {
+        if before.is_waited_for() {
             header.wake();
         }
         if let Some(links) = header.links() {
             links.close();
         }
-        if failed_unseen && let Some(error) = self.error() {
+        if before.is_held() {
+            return;
+        }
+        if !before.is_referred() {
+            self.forget();
+        }
+        let failed = ending.outcome == Outcome::Failed && !ending.canceled;
+        if failed && let Some(error) = self.error() {
             tracing::error!(
                 target: "atasker", task = %header.id, name = header.name(), %error,
                 "a task failed, and nobody holds its handle"

@@ -40,6 +40,8 @@ pub struct Task<R, I = (), O = ()> {
     links: Option<Arc<Links<I, O>>>,
     /// It was polled: it may have left its waker.
     polled: bool,
+    /// The outcome was moved out.
+    took: bool,
     on_drop: OnDrop,
     /// Lends `&R`, so it may be shared between threads only where `R` may.
     _lends: PhantomData<R>,
@@ -55,7 +57,14 @@ enum OnDrop {
 impl<R, I, O> Task<R, I, O> {
     /// The caller has taken the one hold on the typed task.
     pub(crate) fn new(cell: Arc<dyn Typed<R>>, links: Option<Arc<Links<I, O>>>) -> Self {
-        Task { cell, links, polled: false, on_drop: OnDrop::Nothing, _lends: PhantomData }
+        Task {
+            cell,
+            links,
+            polled: false,
+            took: false,
+            on_drop: OnDrop::Nothing,
+            _lends: PhantomData,
+        }
     }
 
     pub(crate) fn header(&self) -> &Header {
@@ -156,11 +165,12 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Moves the outcome of a task that has ended out.
-    pub(crate) fn take_outcome(self) -> Result<R, TaskError> {
+    pub(crate) fn take_outcome(mut self) -> Result<R, TaskError> {
         self.taken()
     }
 
-    fn taken(&self) -> Result<R, TaskError> {
+    fn taken(&mut self) -> Result<R, TaskError> {
+        self.took = true;
         self.cell.take().unwrap_or_else(|| {
             panic!("the result of task {} was taken by an earlier `.await`", self.id())
         })
@@ -203,7 +213,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// # Panics
     /// On the thread of an aloop, if it would have to block: use `.await` there.
     #[track_caller]
-    pub fn join(self) -> Result<R, TaskError> {
+    pub fn join(mut self) -> Result<R, TaskError> {
         self.wait_until(None);
         self.taken()
     }
@@ -425,7 +435,10 @@ impl<R, I, O> Drop for Task<R, I, O> {
         if self.polled {
             header.unwatch(WaiterKey::HANDLE);
         }
-        header.state.let_go();
+        let before = header.state.let_go();
+        if before.is_ended() && !before.is_referred() && !self.took {
+            self.cell.forget();
+        }
         if self.on_drop != OnDrop::Nothing && !header.state.read().is_ended() {
             let task: Arc<dyn AnyTask> = self.cell.clone().erase();
             if self.on_drop == OnDrop::Stop || verbs::kill(&task).is_err() {

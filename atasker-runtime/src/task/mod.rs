@@ -61,6 +61,9 @@ pub(crate) trait AnyTask: Send + Sync {
     /// to `Started`; it is told when the body has returned, before anything comes of that.
     fn run(&self, this: &Arc<dyn AnyTask>, returned: &mut dyn FnMut());
 
+    /// Whether its end calls nothing of the user's: no callback, no predicate for another attempt.
+    fn is_plain(&self) -> bool;
+
     /// Starts the body as a future on a loop. The caller has turned the state to `Started`.
     #[cfg(feature = "async")]
     fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<future::queue::Queue>);

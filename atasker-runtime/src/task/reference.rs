@@ -49,6 +49,7 @@ impl fmt::Debug for TaskRef {
 
 impl TaskRef {
     pub(crate) fn new(task: Arc<dyn AnyTask>) -> Self {
+        task.header().state.refer();
         TaskRef { task }
     }
 
@@ -164,7 +165,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TypedTask for Task
         }
         // We are the one holder now. An earlier one may have moved the result out.
         if task.header().state.read().is_ended() && cell.outcome().is_none() {
-            task.header().state.let_go();
+            let _ = task.header().state.let_go();
             return Err(reference);
         }
         Ok(Task::new(*cell, links))

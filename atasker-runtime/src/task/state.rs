@@ -51,6 +51,8 @@ const CANCELED: u32 = 1 << 8;
 const HELD: u32 = 1 << 9;
 /// `kill` was called.
 const KILL: u32 = 1 << 10;
+/// An untyped handle was made.
+const REFERRED: u32 = 1 << 11;
 
 /// The right to end a task.
 #[derive(Debug)]
@@ -120,6 +122,14 @@ impl Snapshot {
     #[inline]
     pub(crate) fn is_held(self) -> bool {
         self.0 & HELD != 0
+    }
+    #[inline]
+    pub(crate) fn is_referred(self) -> bool {
+        self.0 & REFERRED != 0
+    }
+    #[inline]
+    pub(crate) fn is_waited_for(self) -> bool {
+        self.0 & WAITERS != 0
     }
     #[inline]
     pub(crate) fn outcome(self) -> Option<Outcome> {
@@ -233,10 +243,10 @@ impl State {
         self.step(from, Phase::Ending).then_some(Claim { body: from != Phase::Started })
     }
 
-    /// The outcome is stored: everybody may read it. True if somebody waits.
+    /// The outcome is stored: everybody may read it. The reading is from before.
     #[must_use = "the waiters must be woken"]
     #[inline]
-    pub(crate) fn publish(&self, claim: Claim, ending: Ending) -> bool {
+    pub(crate) fn publish(&self, claim: Claim, ending: Ending) -> Snapshot {
         let Claim { .. } = claim;
         let outcome = match ending.outcome {
             Outcome::Ok => 1,
@@ -249,7 +259,7 @@ impl State {
         // So an addition does in one step what a loop of compare-and-swap would.
         let before = self.0.fetch_add(add + canceled, Ordering::AcqRel);
         debug_assert_eq!(before & (PHASE | OUTCOME | CANCELED), Phase::Ending as u32);
-        before & WAITERS != 0
+        Snapshot(before)
     }
 
     /// Asks the task to stop. True if somebody waits.
@@ -292,10 +302,15 @@ impl State {
         self.0.fetch_or(HELD, Ordering::AcqRel) & HELD == 0
     }
 
-    /// The typed handle is gone.
+    /// The typed handle is gone. The reading is from before.
     #[inline]
-    pub(crate) fn let_go(&self) {
-        self.0.fetch_and(!HELD, Ordering::AcqRel);
+    pub(crate) fn let_go(&self) -> Snapshot {
+        Snapshot(self.0.fetch_and(!HELD, Ordering::AcqRel))
+    }
+
+    /// An untyped handle comes into being: the result stays as long as the task does.
+    pub(crate) fn refer(&self) {
+        self.0.fetch_or(REFERRED, Ordering::AcqRel);
     }
 }
 
@@ -314,7 +329,8 @@ mod tests {
         assert!(state.claim(Phase::Started).is_none());
         assert!(!state.retry());
         assert_eq!(state.read().status(), TaskStatus::Started);
-        assert!(!state.publish(claim, Ending { outcome: Outcome::Failed, canceled: true }));
+        let ending = Ending { outcome: Outcome::Failed, canceled: true };
+        assert!(!state.publish(claim, ending).is_waited_for());
         assert_eq!(state.read().status(), TaskStatus::Canceled);
         assert_eq!(state.read().outcome(), Some(Outcome::Failed));
     }

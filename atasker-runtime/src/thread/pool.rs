@@ -463,7 +463,9 @@ impl Shared {
             let lost = state.take_all(&self.inbox);
             // Their slots are free: the next launch looks again.
             state.admit(&self.inbox);
+            let room = std::mem::take(&mut state.room);
             drop(state);
+            room.wake();
             for job in lost {
                 let detail = format!("the system gives no thread: {}", with_advice(error));
                 guarded(|| job.end(TaskError::not_started(detail)));
@@ -474,17 +476,29 @@ impl Shared {
     /// A thread that was called has come: its first job, and another thread is called if there is
     /// more to start.
     pub(super) fn first_job(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
-        let mut state = self.state.lock();
-        state.coming = false;
-        match state.take_ready() {
-            Some(job) => {
+        // In a loop: a thread may be called in vain many times, one after the other.
+        loop {
+            let mut state = self.state.lock();
+            state.coming = false;
+            if let Some(job) = state.take_ready() {
                 let room = std::mem::take(&mut state.room);
                 self.dispatch(state);
                 room.wake();
-                Some(job)
+                return Some(job);
             }
-            None => self.be_idle(state, idler),
+            if !self.be_idle(state, idler) {
+                return None;
+            }
         }
+    }
+
+    /// What an idle thread does that was called, or is not wanted any more.
+    fn idle(
+        self: &Arc<Self>,
+        state: MutexGuard<'_, PoolState>,
+        idler: &Arc<Idler<Order>>,
+    ) -> Option<Job> {
+        if self.be_idle(state, idler) { self.first_job(idler) } else { None }
     }
 
     /// A run is over, its slot free: what this thread does next (`None`: leave), and whether it was
@@ -512,7 +526,7 @@ impl Shared {
                     room.wake();
                     return (Some(job), false);
                 }
-                None if room.is_empty() => return (self.be_idle(state, idler), true),
+                None if room.is_empty() => return (self.idle(state, idler), true),
                 None => {
                     let room = std::mem::take(&mut room);
                     MutexGuard::unlocked(&mut state, || room.wake());
@@ -521,15 +535,11 @@ impl Shared {
         }
     }
 
-    /// Stands in the list of idle threads until called: the next job, or `None`: leave.
-    fn be_idle(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, PoolState>,
-        idler: &Arc<Idler<Order>>,
-    ) -> Option<Job> {
+    /// Stands in the list of idle threads until called: true, come and look; false, leave.
+    fn be_idle(&self, mut state: MutexGuard<'_, PoolState>, idler: &Arc<Idler<Order>>) -> bool {
         if !state.open {
             state.threads -= 1;
-            return None;
+            return false;
         }
         let stay = state.config.idle_timeout;
         // The one that spins stands on top, where it is called first.
@@ -545,10 +555,10 @@ impl Shared {
             if called { idler.take() } else { None }
         };
         let order = order.or_else(|| idler.sleep(Some(clock::after(stay))));
-        match order.or_else(|| self.still_wanted(idler))? {
-            Order::Look => self.first_job(idler),
+        match order.or_else(|| self.still_wanted(idler)) {
+            Some(Order::Look) => true,
             // It is not counted any more.
-            Order::Leave => None,
+            Some(Order::Leave) | None => false,
         }
     }
 
@@ -571,7 +581,7 @@ impl Shared {
     /// A thread that was started in advance.
     pub(super) fn idle_from_start(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
         let state = self.state.lock();
-        self.be_idle(state, idler)
+        self.idle(state, idler)
     }
 
     /// A task waits: its slot is free for another. False: no thread for another.

@@ -42,7 +42,9 @@ pub use waitable::{TaskHandle, WaitTime, Waitable};
 #[track_caller]
 pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
     let header = task.header();
+    let in_time = deadline.is_none_or(|deadline| deadline > Instant::now());
     let soon = match header.tt {
+        _ if !in_time => header.state.read().is_ended(),
         TaskType::Mp => !park::on_aloop_thread() && look(task),
         _ => park::looks_first() && spin::until(|| header.state.read().is_ended()),
     };
