@@ -525,22 +525,19 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     }
 
     fn forget(&self) {
+        if self.header.state.read().outcome() == Some(Outcome::Failed) {
+            // Errors stay: references to them may have been lent.
+            return;
+        }
         let value = {
             let _lock = self.header.lock_result();
             self.outcome.with_mut(|slot| {
                 // SAFETY: the outcome is published, so the claim's owner is done; the typed handle is
                 // gone, and untyped ones, of which there may be some now, read under the lock.
-                let slot = unsafe { &mut *slot };
-                match slot {
-                    Slot::Value(_) => std::mem::replace(slot, Slot::Taken),
-                    // Errors stay: references to them may have been lent.
-                    Slot::Error(_) | Slot::Empty | Slot::Taken => Slot::Taken,
-                }
+                std::mem::replace(unsafe { &mut *slot }, Slot::Taken)
             })
         };
-        if matches!(value, Slot::Value(_)) {
-            discard(value);
-        }
+        discard(value);
     }
 
     fn hooks_mut(&mut self) -> &mut Hooks<R> {

@@ -80,6 +80,8 @@ fn queued(limit: Option<Duration>) -> (Arc<dyn Typed<String>>, Arc<AtomicU32>) {
     let cell = Cell::new(header, body, ());
     cell.header().note_queued();
     assert!(cell.header().state.launch(false));
+    // The models look at the outcome as an untyped handle does.
+    cell.header().state.refer();
     (cell, runs)
 }
 
@@ -396,5 +398,28 @@ fn loom_a_booked_task_is_removed_while_somebody_looks() {
             assert_eq!(*seen, 1);
         }
         assert_eq!(Arc::strong_count(&removed), 1);
+    });
+}
+
+#[test]
+fn loom_a_result_goes_with_the_handle_or_at_the_end() {
+    model(|| {
+        let value = Arc::new(());
+        let result = Arc::clone(&value);
+        let body = Once(Some(move |_: &Arc<dyn AnyTask>| result));
+        let cell = Cell::new(Header::new(TaskType::Thread), body, ());
+        cell.header().note_queued();
+        assert!(cell.header().state.launch(false) && cell.header().begin());
+        assert!(cell.header().state.hold());
+        let task = Task::<Arc<()>>::new(cell.clone(), None);
+        let runner = {
+            let task: Arc<dyn AnyTask> = cell.clone();
+            thread::spawn(move || task.run(&task, &mut || ()))
+        };
+        drop(task);
+        runner.join().unwrap();
+        // Though somebody still has the task.
+        assert_eq!(Arc::strong_count(&value), 1);
+        drop(cell);
     });
 }
