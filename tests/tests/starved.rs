@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use atasker::{Supervisor, Task, TaskBuilder, TaskError, background_task, supervisor};
+use atasker::{PoolConfig, Supervisor, Task, TaskBuilder, TaskError, background_task, supervisor};
 
 #[background_task(tt = "mp")]
 fn double(n: u64) -> u64 {
@@ -37,11 +37,14 @@ fn delayed(sup: &Supervisor) -> Task<u32> {
 #[test]
 fn no_thread_is_an_error_and_not_a_hang() {
     let sup = supervisor();
+    // All its slots are taken by one task.
+    let small = Supervisor::builder().id("small").thread_pool(PoolConfig::new(1)).build();
     cap(Some(1 << 20));
     for _ in 0..3 {
         let results = [
             end(delayed(sup)).map(drop),
             end(sup.spawn(|| ())),
+            end(small.spawn(|| ())),
             end(double(1)).map(drop),
             end(sup.spawn_async(async {})),
         ];
@@ -52,6 +55,7 @@ fn no_thread_is_an_error_and_not_a_hang() {
     cap(None);
     assert_eq!(end(delayed(sup)).unwrap(), 7);
     assert_eq!(end(sup.spawn(|| 8)).unwrap(), 8);
+    assert_eq!(end(small.spawn(|| 8)).unwrap(), 8);
     assert_eq!(end(double(4)).unwrap(), 8);
     assert_eq!(end(sup.spawn_async(async { 9 })).unwrap(), 9);
 }

@@ -460,9 +460,10 @@ impl Shared {
         let mut state = self.state.lock();
         state.starved = None;
         if state.threads == 0 {
+            // Their slots will be free: whoever comes from here on looks again.
+            state.gate = u8::MAX;
+            self.inbox.set_gate(state.gate);
             let lost = state.take_all(&self.inbox);
-            // Their slots are free: the next launch looks again.
-            state.admit(&self.inbox);
             let room = std::mem::take(&mut state.room);
             drop(state);
             room.wake();
