@@ -25,7 +25,7 @@ pub(crate) struct Core {
     id: String,
     /// What its tasks know it by.
     pub(super) key: OwnerKey,
-    /// How many of the tasks in the books are its own.
+    /// How many tasks it has.
     pub(super) tally: Tally,
     /// Written under the lock of `life`. Launches and ends read it without: see `tally`.
     phase: AtomicU8,

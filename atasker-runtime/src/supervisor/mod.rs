@@ -1,4 +1,5 @@
-//! The supervisor: owns the pools, the aloops, the books of live tasks, and the shutdown.
+//! The supervisor: owns the pools, the aloops, and the shutdown. (The books, where its tasks are found by
+//! their ids, are one table for all supervisors: `task::books`.)
 //!
 //! | file | what |
 //! |---|---|
@@ -11,9 +12,9 @@
 //! | `alarm` | `on_queued_for` |
 //!
 //! The life of a supervisor: *idle* until its first launch, *active*, *draining* while it stops,
-//! *stopped* until `start()`. A task stands in the books from its launch to its end; a launch books
-//! the task first and looks at the phase afterwards, a stop turns the phase first and looks at the
-//! books afterwards, so that one of them always sees the other.
+//! *stopped* until `start()`. A task lives from its launch to its end. A launch counts it first and looks at
+//! the phase afterwards, a stop turns the phase first and counts afterwards, so that one of them
+//! always sees the other.
 
 mod alarm;
 mod builder;

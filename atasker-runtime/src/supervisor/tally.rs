@@ -16,10 +16,11 @@ const SHARDS: usize = 8;
 #[derive(Default)]
 struct Shard {
     booked: AtomicU64,
+    /// Those of them that live no longer.
     left: AtomicU64,
-    /// Of those that left: no longer wanted before they began.
+    /// Of those: no longer wanted before they began.
     canceled: AtomicU64,
-    /// Of those that left: the supervisor took no tasks.
+    /// Of those: the supervisor took no tasks.
     refused: AtomicU64,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct Tally {
     shards: [CachePadded<Shard>; SHARDS],
 }
 
-/// How a task left the books.
+/// How a task has come to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Left {
     Ended,
@@ -58,13 +59,13 @@ fn shard() -> usize {
 }
 
 impl Tally {
-    /// A task is booked.
+    /// A task is launched.
     #[inline]
     pub(super) fn book(&self) {
         self.shards[shard()].booked.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A task has left the books.
+    /// A task has ended.
     #[inline]
     pub(super) fn leave(&self, how: Left) {
         let shard = &self.shards[shard()];
@@ -75,13 +76,13 @@ impl Tally {
         shard.left.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A task that is booked, and about to leave, was not taken.
+    /// A task that is counted in, and about to be counted out, was not taken.
     #[inline]
     pub(super) fn refuse(&self) {
         self.shards[shard()].refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tasks in the books. Never too few: of one that is counted as left, the launch is counted, too.
+    /// Tasks that live. Never too few: of one that is counted as left, the launch is counted, too.
     #[inline]
     pub(super) fn live(&self) -> u64 {
         let sum = |of: fn(&Shard) -> &AtomicU64| {
