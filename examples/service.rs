@@ -1,17 +1,18 @@
-//! A small service, and how it ends in order.
+//! A small service with a graceful shutdown.
 //!
 //! ```text
 //! cargo run --release --example service -- 127.0.0.1:4040
 //! printf '1000000\n' | nc 127.0.0.1 4040
 //! ```
 //!
-//! Whoever connects sends numbers, one to a line; the answer is how many primes there are below. Each
-//! connection is a task on a thread (`serve`), each question one in a worker process
+//! A client sends numbers, one per line; the service replies with the number of primes below each.
+//! Each connection is a task on a thread (`serve`), each question a task in a worker process
 //! (`count_primes`).
 //!
-//! SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is closed) end it: no new tasks, those that wait
-//! are canceled, those that run are asked to stop and have ten seconds for it. The exit code is 1 if
-//! some had to be left behind. A second Ctrl-C does not wait for anything.
+//! SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is closed) shut the service down: no new tasks
+//! are accepted, queued tasks are canceled, running tasks are asked to stop and have ten seconds
+//! for it. The exit code is 1 if some had to be abandoned. A second Ctrl-C ends the program
+//! immediately.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
@@ -24,9 +25,9 @@ use atasker::{StopOptions, StopReport, Supervisor, TaskContext, background_task,
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// So long may tasks take that were asked to stop.
+/// How long tasks may take after a stop request.
 const GRACE: Duration = Duration::from_secs(10);
-/// So often a connection on which nothing comes looks whether it is to end.
+/// How often an idle connection checks for a stop request.
 const LOOK: Duration = Duration::from_millis(200);
 
 fn main() -> io::Result<ExitCode> {
@@ -35,21 +36,21 @@ fn main() -> io::Result<ExitCode> {
     let sup = supervisor();
     let stopper = stop_at_signals(sup)?;
     say(&format!("listening on {}, process {}", listener.local_addr()?, std::process::id()));
-    // It ends with the program: what it launches after the stop ends at once.
+    // Ends with the program: tasks that it launches after the stop end immediately.
     std::thread::spawn(move || accept(&listener));
 
     sup.block();
-    let report = stopper.join().expect("it does not panic");
+    let report = stopper.join().expect("the stopper does not panic");
     let StopReport { completed, canceled, abandoned } = report;
     say(&format!("ended: {completed} completed, {canceled} canceled, {abandoned} abandoned"));
     Ok(ExitCode::from(u8::from(abandoned > 0)))
 }
 
-/// A thread that waits for a signal and then stops the supervisor. Worker processes stand in process
-/// groups of their own: what a terminal sends reaches this process alone.
+/// Starts a thread that waits for a signal and then stops the supervisor. Worker processes have
+/// separate process groups, so signals of the terminal reach only this process.
 fn stop_at_signals(sup: &Supervisor) -> io::Result<std::thread::JoinHandle<StopReport>> {
-    // A second Ctrl-C ends the program; not a second SIGHUP, for terminals and shells often send
-    // two. In this order: the first one finds the flag down.
+    // A second Ctrl-C ends the program, but not a second SIGHUP, because terminals and shells often
+    // send two. The order matters: at the first signal the flag must not be set.
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupted))?;
     signal_hook::flag::register(SIGINT, interrupted)?;
@@ -57,13 +58,13 @@ fn stop_at_signals(sup: &Supervisor) -> io::Result<std::thread::JoinHandle<StopR
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let sup = sup.clone();
     Ok(std::thread::spawn(move || {
-        let signal = signals.forever().next().expect("there is one at the end of waiting");
+        let signal = signals.forever().next().expect("the iterator waits for a signal");
         say(&format!("signal {signal}: ending"));
         sup.stop(StopOptions::new().wait(GRACE).cancel_tasks(true))
     }))
 }
 
-/// To the terminal, if it is still there: `eprintln!` would panic after a SIGHUP.
+/// Writes to the terminal if it still exists: `eprintln!` would panic after a SIGHUP.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "service: {line}");
 }
@@ -74,14 +75,14 @@ fn accept(listener: &TcpListener) {
             Ok(stream) => drop(serve(stream)),
             Err(error) => {
                 say(&format!("no connection: {error}"));
-                // Too many open files, say: some may be closed in a moment.
+                // For example "Too many open files": some may be closed soon.
                 std::thread::sleep(LOOK);
             }
         }
     }
 }
 
-/// One connection, to its end.
+/// Serves one connection until it ends.
 #[background_task(callback = |end| if let Ok(Err(error)) = end { say(&format!("lost: {error}")) })]
 fn serve(ctx: &TaskContext, stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(LOOK))?;
@@ -95,7 +96,7 @@ fn serve(ctx: &TaskContext, stream: TcpStream) -> io::Result<()> {
                 writeln!(writer, "{}", answer(line.trim()))?;
                 line.clear();
             }
-            // What has come of the line stays in it.
+            // The partial line stays in the buffer.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(error) => return Err(error),
         }
@@ -109,14 +110,14 @@ fn answer(question: &str) -> String {
     };
     match count_primes(upto).join() {
         Ok(Some(primes)) => primes.to_string(),
-        Ok(None) => "not now: the service ends".into(),
-        Err(error) if error.is_canceled() => "not now: the service ends".into(),
-        // It takes too long, or the worker process was killed: the service goes on.
+        Ok(None) => "unavailable: the service is shutting down".into(),
+        Err(error) if error.is_canceled() => "unavailable: the service is shutting down".into(),
+        // Timed out, or the worker process was killed: the service continues.
         Err(error) => error.to_string(),
     }
 }
 
-/// `None`: it was asked to stop before its end.
+/// Returns `None` if a stop was requested before the result was complete.
 #[background_task(tt = "mp", timeout = "30s")]
 fn count_primes(ctx: &TaskContext, upto: u64) -> Option<u64> {
     let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));

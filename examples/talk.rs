@@ -1,8 +1,8 @@
-//! Tasks that are talked to while they run, on a thread, on an aloop and in a worker process:
-//! `cargo run --example talk`.
+//! Messages to and from running tasks on a thread, on an aloop and in a worker process: `cargo run
+//! --example talk`.
 //!
-//! A small service that answers questions of arithmetic. It means the same wherever it runs: the
-//! same context, the same verbs on the handle.
+//! A small server answers questions of arithmetic. The code is the same in every place: the same
+//! context, the same operations of the handle.
 
 use std::error::Error;
 
@@ -35,15 +35,15 @@ fn answer(question: Question) -> Answer {
     }
 }
 
-/// Answers until it is asked to stop; how many questions there were.
+/// Answers until a stop is requested, and returns the number of questions.
 fn serve(ctx: &Context) -> u64 {
     let mut answered = 0;
     ctx.message("ready");
     loop {
-        // Ends with `Stopped` once a stop was asked for and nothing is queued: no question is lost,
-        // and nothing hangs.
+        // Returns `Stopped` once a stop was requested and no message is queued, so no question is
+        // lost and the loop always ends.
         match ctx.recv() {
-            Ok(question) => ctx.send(answer(question)).expect("somebody listens"),
+            Ok(question) => ctx.send(answer(question)).expect("the handle is there"),
             Err(RecvError::Stopped) => return answered,
             Err(error) => panic!("{error}"),
         }
@@ -76,7 +76,7 @@ async fn on_an_aloop(ctx: TaskContext<Question, Answer>) -> u64 {
     answered
 }
 
-/// Talks to a server, wherever it is.
+/// Talks to a server in any place.
 fn talk(server: Task<u64, Question, Answer>) -> Result<(), Box<dyn Error>> {
     let questions = [Question::Sum(vec![20, 20, 2]), Question::Prime(97), Question::Prime(91)];
     let answers = [Answer::Number(42), Answer::Yes, Answer::No];
@@ -94,8 +94,8 @@ fn talk(server: Task<u64, Question, Answer>) -> Result<(), Box<dyn Error>> {
     let served = server.wait()?;
     println!("{:14} answered {served} questions in {place}", server.name());
     assert_eq!(*served, 3);
-    // An ended task takes nothing any more: it gives the question back.
-    let refused = server.send(Question::Prime(2)).expect_err("it has ended");
+    // An ended task accepts no message and returns the question.
+    let refused = server.send(Question::Prime(2)).expect_err("the task has ended");
     println!("{:14} did not take {:?}", server.name(), refused.0);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Every kind of task once, and what it does, as assertions: `cargo run --example tour`.
+//! Every kind of task once, with assertions: `cargo run --example tour`.
 
 use std::error::Error;
 use std::thread::sleep;
@@ -15,20 +15,20 @@ fn greet(name: String) -> String {
     format!("hello {name}")
 }
 
-/// Runs in a worker process: a copy of this program, started anew.
+/// Runs in a worker process, a copy of this program.
 #[background_task(priority = "low", tt = "mp")]
 fn count_primes(upto: u64) -> u64 {
     (2..upto).filter(|n| (2..*n).all(|d| n % d != 0)).count() as u64
 }
 
-/// An async fn runs on an aloop: a tokio runtime on a thread of its own.
+/// Runs on an aloop: a tokio runtime on a dedicated thread.
 #[background_task]
 async fn fetch(id: u32) -> Result<String, std::io::Error> {
     Ok(format!("page {id}"))
 }
 
-/// The context comes from the supervisor and is no argument of the launcher. It means the same in
-/// a thread, in a worker process and on an aloop.
+/// The context is supplied by the supervisor and is not an argument of the launcher. It works the
+/// same on a thread, in a worker process and on an aloop.
 #[background_task(tt = "mp")]
 fn simple_task(ctx: &TaskContext, greeting: String) -> String {
     assert_eq!(greeting, "hello");
@@ -38,14 +38,14 @@ fn simple_task(ctx: &TaskContext, greeting: String) -> String {
     "done.".into()
 }
 
-/// Takes one message: how long to sleep.
+/// Receives one message: how long to sleep.
 #[background_task]
 fn sleep_task(ctx: &TaskContext<u64>) {
     let millis = ctx.recv().unwrap();
     sleep(Duration::from_millis(millis));
 }
 
-/// Takes numbers, sends their squares, and says how far it is, from another process.
+/// Receives numbers, sends their squares and reports progress, from another process.
 #[background_task(tt = "mp")]
 fn squares(ctx: &TaskContext<u64, u64>) -> u64 {
     let mut done = 0;
@@ -60,7 +60,7 @@ fn squares(ctx: &TaskContext<u64, u64>) -> u64 {
     }
 }
 
-/// An `mp` function may borrow: what the launcher is given is encoded at once.
+/// An `mp` function may borrow: the launcher encodes its arguments before it returns.
 #[background_task(tt = "mp")]
 fn total(numbers: &[u64]) -> u64 {
     numbers.iter().sum()
@@ -78,7 +78,7 @@ fn spin() {
     }
 }
 
-/// No annotation: `background!` runs it all the same.
+/// A function without an attribute, launched by `background!`.
 fn area(width: u64, height: u64) -> u64 {
     width * height
 }
@@ -89,7 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     without_annotation()?;
     when_things_go_wrong();
     waiting()?;
-    println!("all as it should be");
+    println!("all assertions hold");
     Ok(())
 }
 
@@ -102,9 +102,9 @@ fn three_places() -> Result<(), Box<dyn Error>> {
     println!("{a}, {b} primes, {}", c?);
     assert_eq!((a.as_str(), b), ("hello world", 168));
 
-    // The function itself, here and now.
+    // Calls the function itself on this thread.
     assert_eq!(greet::call("me".into()), "hello me");
-    // Other options for one call.
+    // Options for one call.
     let urgent = greet::builder("you".into()).priority(Priority::High).name("urgent").start();
     assert_eq!((urgent.name(), urgent.priority()), ("urgent", Priority::High));
     assert_eq!(urgent.join()?, "hello you");
@@ -154,7 +154,7 @@ fn when_things_go_wrong() {
     let late = late.unwrap_err();
     assert!(late.is_timeout());
     println!("spin: {late}");
-    // A worker process that dies takes no other task along.
+    // The death of a worker process fails only one task.
     assert_eq!(fine.unwrap(), 4);
 
     let panics = background!(|| area(1, 0).checked_div(0).expect("no number"));
@@ -170,7 +170,7 @@ fn waiting() -> Result<(), Box<dyn Error>> {
     assert_eq!(first, 1);
     assert!(begun.elapsed() < Duration::from_millis(300));
 
-    // By reference, the tasks live on.
+    // By reference: the tasks remain usable.
     let task = slow();
     match wait_completed!(&task, timeout = Duration::from_millis(10)) {
         Err(WaitError::Timeout { pending, .. }) => assert_eq!(pending, [task.id()]),

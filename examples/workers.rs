@@ -1,13 +1,13 @@
-//! A small monitor of the machine it runs on, made of background workers: `cargo run --example
-//! workers`. Ctrl-C ends it in order; `--seconds 5` ends it by itself.
+//! A small system monitor made of background workers: `cargo run --example workers`. Ctrl-C shuts
+//! it down gracefully; `--seconds 5` limits its run time.
 //!
 //! | worker | kind | what |
 //! |---|---|---|
-//! | `sample` | interval | reads load and memory from `/proc`, every second, start to start |
-//! | `watch_disk` | delay | looks at the disk, with a pause between two looks |
-//! | `alert` | queue, by priority | tells of what is wrong, the worst first |
-//! | `snapshot` | event | writes the whole picture when somebody asks for it |
-//! | `keyboard` | loop | waits for Enter on a thread of its own, and asks for a snapshot |
+//! | `sample` | interval | reads load and memory from `/proc` every second |
+//! | `watch_disk` | delay | checks the disk, with a pause between two checks |
+//! | `alert` | queue, by priority | reports problems, the most severe first |
+//! | `snapshot` | event | prints the whole state on request |
+//! | `keyboard` | loop | waits for Enter on a dedicated thread and triggers a snapshot |
 //! | `summary` | job, by cron | every hour, on the hour |
 
 use std::error::Error;
@@ -22,7 +22,7 @@ use atasker::{
     background_worker, supervisor,
 };
 
-/// What is known of the machine.
+/// The state of the machine.
 #[derive(Clone, Debug, Default)]
 struct Picture {
     load: f64,
@@ -36,7 +36,7 @@ static PICTURE: Mutex<Picture> =
 static ALERTS: OnceLock<QueueWorker<Alert>> = OnceLock::new();
 static SNAPSHOT: OnceLock<EventWorker> = OnceLock::new();
 
-/// Something is wrong. The smallest goes first, so the variants stand in the order of their urgency.
+/// A problem. The smallest comes first, so the variants are ordered by severity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alert {
     NoMemory {
@@ -52,13 +52,13 @@ enum Alert {
 }
 
 fn raise(alert: Alert) {
-    // Where the worker is stopped already, the monitor is about to end.
+    // If the worker is already stopped, the monitor is about to end.
     if let Some(Err(error)) = ALERTS.get().map(|alerts| alerts.put(alert)) {
-        eprintln!("not told any more: {:?}", error.into_inner());
+        eprintln!("not reported: {:?}", error.into_inner());
     }
 }
 
-/// Reads the numbers, and keeps an average that falls by half in a minute.
+/// Reads the numbers and keeps an average with a half-life of one minute.
 #[background_worker(interval = "1s", priority = "high", on_error = complain)]
 fn sample(ctx: &WorkerContext, average: &mut f64) -> Result<(), Box<dyn Error>> {
     let load: f64 = field(&std::fs::read_to_string("/proc/loadavg")?, 0)?.parse()?;
@@ -76,7 +76,7 @@ fn sample(ctx: &WorkerContext, average: &mut f64) -> Result<(), Box<dyn Error>> 
 
     let cpus = std::thread::available_parallelism()?.get();
     let percent = (*average * 100.0 / cpus as f64) as u64;
-    // Once in a minute is enough.
+    // At most one alert per minute.
     if percent > 150 && ctx.runs().is_multiple_of(60) {
         raise(Alert::Busy { load: percent });
     }
@@ -90,7 +90,8 @@ fn field(line: &str, index: usize) -> Result<&str, String> {
     line.split_whitespace().nth(index).ok_or_else(|| format!("`{line}` has too few fields"))
 }
 
-/// A look may take long, for a disk may sleep: the pause is between the end and the next start.
+/// A check may take long if the disk is in standby, so the pause is between its end and the next
+/// start.
 #[background_worker(delay = "30s", tt = "mp", process_result = disk_seen, on_error = complain)]
 fn watch_disk(path: String) -> Option<u64> {
     let output = std::process::Command::new("df").args(["--output=pcent", &path]).output().ok()?;
@@ -98,7 +99,7 @@ fn watch_disk(path: String) -> Option<u64> {
     text.lines().nth(1)?.trim().trim_end_matches('%').parse().ok()
 }
 
-/// Back in the program itself, with what the worker process has found.
+/// Runs in the program itself, with the result of the worker process.
 fn disk_seen(used_percent: &Option<u64>) {
     if let Some(used_percent) = used_percent.filter(|used| *used > 95) {
         raise(Alert::DiskFull { used_percent });
@@ -117,12 +118,12 @@ async fn snapshot() {
     println!("{picture:#?}");
 }
 
-/// Blocks on a thread of its own until the end of a line.
+/// Blocks its dedicated thread until the end of a line.
 #[background_worker]
 fn keyboard() -> ControlFlow<()> {
     let mut line = String::new();
     match std::io::stdin().lock().read_line(&mut line) {
-        // The end of the input, or none at all: the monitor goes on without.
+        // The input has ended or does not exist: the monitor continues without it.
         Ok(0) | Err(_) => return ControlFlow::Break(()),
         Ok(_) => {}
     }
@@ -132,7 +133,7 @@ fn keyboard() -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The worker goes on: the next sample may be better.
+/// The worker continues: the next sample may succeed.
 fn complain(error: &WorkerError) -> ControlFlow<()> {
     eprintln!("{error}");
     ControlFlow::Continue(())
@@ -154,7 +155,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     println!("{} workers; Enter for a snapshot, Ctrl-C to end", sup.info().workers.len());
 
-    // Whatever comes first: both stop the supervisor, and that stops the workers.
+    // Either one stops the supervisor, which stops the workers.
     ctrlc::set_handler(stop)?;
     if let Some(seconds) = seconds {
         sup.create_job(Job::once(Duration::from_secs(seconds)).name("the end"), stop);
@@ -168,12 +169,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn stop() {
-    // The keyboard may be in the middle of a line for ever: its thread is left behind.
+    // The keyboard worker may block in a read: its thread is abandoned.
     let report = supervisor().stop(StopOptions::new().wait(Duration::from_secs(2)));
     println!("stopped: {} tasks done, {} left behind", report.completed, report.abandoned);
 }
 
-/// How long to run, if that is said.
+/// The run time, if one is given.
 fn seconds() -> Result<Option<u64>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut parser = lexopt::Parser::from_env();

@@ -1,13 +1,15 @@
-//! The keys of the attributes and of `background!`, parsed with their spans.
+//! Parses the keys of the attributes and of `background!`, and keeps their spans.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::quote_spanned;
 use syn::ext::IdentExt;
 use syn::parse::ParseStream;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Token};
 
+use crate::crate_path::CratePath;
 use crate::errors::{Errors, nearest};
+use crate::hygiene::{error_span, quote};
 use crate::worker::{self, WorkerKeys};
 
 /// Where a task runs.
@@ -18,17 +20,17 @@ pub(crate) enum Place {
     Async,
 }
 
-/// What becomes of the companion type.
+/// The companion type to generate.
 pub(crate) enum Companion {
-    /// It has the function's name.
+    /// It has the name of the function.
     Same,
     Named(Ident),
     None,
 }
 
-/// Who reads the keys.
+/// The macro whose keys are parsed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Syntax {
     /// `#[background_task]`.
     Attribute,
     /// `background!`.
@@ -37,40 +39,42 @@ pub(crate) enum Form {
     Worker,
 }
 
-/// The words that a form knows.
-pub(crate) struct Words {
+/// The keys that a macro supports.
+pub(crate) struct KeySet {
     pub(crate) keys: &'static [&'static str],
-    /// Keys that may stand without a value.
+    /// Keys that may be used without a value.
     pub(crate) flags: &'static [&'static str],
-    /// What people write who come from elsewhere, and the key that they mean.
+    /// Names that other libraries use, with the key to suggest.
     pub(crate) aliases: &'static [(&'static str, &'static str)],
-    /// Values that are written without their key.
+    /// Values that are likely to be written without their key.
     pub(crate) values: &'static [(&'static str, &'static str)],
 }
 
-/// What was said, each with the key that said it.
+/// The values of the keys, with the tokens of the keys that errors point at.
 pub(crate) struct Options {
     pub(crate) tt: Option<(Place, Span)>,
-    /// The name as it stands in the table of functions, if it is a literal.
+    /// The name of the task. A literal is also the name in the function table.
     pub(crate) name: Option<Expr>,
     pub(crate) retries: Option<(Ident, TokenStream)>,
     pub(crate) aloop: Option<(Ident, Expr)>,
     pub(crate) codec: Option<(Ident, Codec)>,
     pub(crate) companion: Companion,
-    /// Those of a background worker.
+    /// The path of the facade in generated code.
+    pub(crate) krate: CratePath,
+    /// The keys of a background worker.
     pub(crate) worker: WorkerKeys,
-    /// Calls of the builder's setters for the keys that need nothing else.
+    /// Calls of the builder's setters, for the keys that need nothing else.
     setters: Vec<TokenStream>,
 }
 
-/// How values travel to a worker process.
+/// The encoding of values that are sent to a worker process.
 #[derive(Clone, Copy)]
 pub(crate) enum Codec {
     Bincode,
     Msgpack,
 }
 
-const TASK: Words = Words {
+const TASK_KEYS: KeySet = KeySet {
     keys: &[
         "priority",
         "tt",
@@ -84,6 +88,7 @@ const TASK: Words = Words {
         "aloop",
         "companion",
         "codec",
+        "crate",
     ],
     flags: &[],
     aliases: &[
@@ -101,6 +106,7 @@ const TASK: Words = Words {
         ("sup", "supervisor"),
         ("r#loop", "aloop"),
         ("format", "codec"),
+        ("krate", "crate"),
     ],
     values: &[
         ("mp", "tt"),
@@ -113,31 +119,31 @@ const TASK: Words = Words {
     ],
 };
 
-impl Form {
-    fn words(self) -> &'static Words {
+impl Syntax {
+    fn key_set(self) -> &'static KeySet {
         match self {
-            Form::Attribute | Form::Call => &TASK,
-            Form::Worker => &worker::WORDS,
+            Syntax::Attribute | Syntax::Call => &TASK_KEYS,
+            Syntax::Worker => &worker::KEYS,
         }
     }
 }
 
-impl Words {
-    /// The key that is meant by a word, rightly written or not.
-    fn meant(&self, name: &str) -> Option<&'static str> {
-        let right = self.keys.iter().find(|key| **key == name).copied();
+impl KeySet {
+    /// Returns the key with that name or alias, or the one with the most similar name.
+    fn resolve(&self, name: &str) -> Option<&'static str> {
+        let exact = self.keys.iter().find(|key| **key == name).copied();
         let alias = || self.aliases.iter().find(|(alias, _)| *alias == name).map(|(_, key)| *key);
-        right.or_else(alias).or_else(|| nearest(name, self.keys))
+        exact.or_else(alias).or_else(|| nearest(name, self.keys))
     }
 
     fn unknown(&self, name: &str) -> String {
-        match self.meant(name) {
+        match self.resolve(name) {
             Some(key) => format!("unknown key `{name}`: did you mean `{key}`?"),
             None => format!("unknown key `{name}`: the keys are {}", list(self.keys)),
         }
     }
 
-    /// The message for a word without `=`.
+    /// Returns the message for a name without `=`.
     fn no_value(&self, name: &str) -> String {
         if let Some((_, key)) = self.values.iter().find(|(value, _)| *value == name) {
             return format!("expected `key = value`: did you mean `{key} = \"{name}\"`?");
@@ -150,8 +156,8 @@ impl Words {
 }
 
 impl Options {
-    /// Reads `key = value, ...`. What is wrong goes to `errors`; the rest is used.
-    pub(crate) fn parse(input: ParseStream<'_>, form: Form, errors: &mut Errors) -> Options {
+    /// Parses `key = value, ...`. Mistakes are added to `errors`, and the remaining keys are used.
+    pub(crate) fn parse(input: ParseStream<'_>, syntax: Syntax, errors: &mut Errors) -> Options {
         let mut options = Options {
             tt: None,
             name: None,
@@ -159,13 +165,17 @@ impl Options {
             aloop: None,
             codec: None,
             companion: Companion::Same,
+            krate: input
+                .fork()
+                .parse::<TokenStream>()
+                .map_or_else(|_| CratePath::default(), CratePath::find_in),
             worker: WorkerKeys::default(),
             setters: Vec::new(),
         };
         let mut seen: Vec<String> = Vec::new();
         while !input.is_empty() {
-            if let Err(error) = options.parse_one(input, form, &mut seen, errors) {
-                // What follows can't be told apart from the mistake.
+            if let Err(error) = options.parse_one(input, syntax, &mut seen, errors) {
+                // The remaining tokens can't be parsed reliably after a syntax error.
                 errors.push(error);
                 let _ = input.parse::<TokenStream>();
             }
@@ -176,7 +186,7 @@ impl Options {
     fn parse_one(
         &mut self,
         input: ParseStream<'_>,
-        form: Form,
+        syntax: Syntax,
         seen: &mut Vec<String>,
         errors: &mut Errors,
     ) -> syn::Result<()> {
@@ -185,7 +195,7 @@ impl Options {
         }
         let key = input.call(Ident::parse_any)?;
         let name = key.to_string();
-        let words = form.words();
+        let key_set = syntax.key_set();
         let value = if input.peek(Token![=]) {
             input.parse::<Token![=]>()?;
             if input.is_empty() || input.peek(Token![,]) {
@@ -194,42 +204,48 @@ impl Options {
                     format!("the value is missing: write `{}`", example(&name)),
                 ));
             }
-            Some(input.parse::<Expr>()?)
-        } else if words.flags.contains(&name.as_str()) {
+            Some(without_groups(input.parse::<Expr>()?))
+        } else if key_set.flags.contains(&name.as_str()) {
             None
         } else {
-            if let Some(meant) = words.meant(&name) {
-                self.worker.note(meant);
+            if let Some(key) = key_set.resolve(&name) {
+                self.worker.record(key);
             }
-            return Err(syn::Error::new(key.span(), words.no_value(&name)));
+            return Err(syn::Error::new(key.span(), key_set.no_value(&name)));
         };
         let no_comma = (!input.is_empty() && !input.peek(Token![,]))
             .then(|| input.error("expected `,` before the next key"));
         let _ = input.parse::<Option<Token![,]>>()?;
 
-        if let Some(meant) = words.meant(&name) {
-            self.worker.note(meant);
+        if let Some(key) = key_set.resolve(&name) {
+            self.worker.record(key);
         }
-        if !words.keys.contains(&name.as_str()) {
-            errors.at(key.span(), words.unknown(&name));
+        if !key_set.keys.contains(&name.as_str()) {
+            errors.at(key.span(), key_set.unknown(&name));
         } else if seen.contains(&name) {
             errors.at(key.span(), format!("`{name}` is given twice: keep one of the two"));
-        } else if let Err(error) = self.set(&key, &name, value, form) {
+        } else if let Err(error) = self.set(&key, &name, value, syntax) {
             errors.push(error);
         }
         seen.push(name);
         no_comma.map_or(Ok(()), Err)
     }
 
-    fn set(&mut self, key: &Ident, name: &str, value: Option<Expr>, form: Form) -> syn::Result<()> {
-        if form == Form::Worker && WorkerKeys::KEYS.contains(&name) {
+    fn set(
+        &mut self,
+        key: &Ident,
+        name: &str,
+        value: Option<Expr>,
+        syntax: Syntax,
+    ) -> syn::Result<()> {
+        if syntax == Syntax::Worker && WorkerKeys::KEYS.contains(&name) {
             return self.worker.set(key, name, value);
         }
         let value = value.expect("only flags go without");
         match name {
             "tt" => self.tt = Some((place(&value)?, value.span())),
             "priority" => {
-                let value = priority(value, form)?;
+                let value = priority(value, syntax, &self.krate)?;
                 self.setter(key, "priority", value);
             }
             "name" => {
@@ -251,7 +267,7 @@ impl Options {
             }
             "on_error" => {
                 let returns = " -> ControlFlow<()>";
-                function(&value, "`on_error`", "WorkerError", returns, name, "told")?;
+                function(&value, "`on_error`", "WorkerError", returns, name, "handle_error")?;
                 self.setter(key, name, quote!(#value));
             }
             "supervisor" => {
@@ -267,12 +283,12 @@ impl Options {
             "aloop" => {
                 not_literal_but_str(
                     &value,
-                    "an aloop is named by a string: write `aloop = \"io\"`",
+                    "the name of an aloop is a string: write `aloop = \"io\"`",
                 )?;
                 self.aloop = Some((key.clone(), value));
             }
             "companion" => {
-                if form == Form::Call {
+                if syntax == Syntax::Call {
                     return Err(syn::Error::new(
                         key.span(),
                         "`companion` is a key of #[background_task]: a call has no companion type",
@@ -281,6 +297,7 @@ impl Options {
                 self.companion = companion(value)?;
             }
             "codec" => self.codec = Some((key.clone(), codec(&value)?)),
+            "crate" => self.krate = CratePath::from_expr(&value)?,
             _ => unreachable!("every key of the list is handled"),
         }
         Ok(())
@@ -291,7 +308,7 @@ impl Options {
         self.setters.push(quote!(.#method(#value)));
     }
 
-    /// The calls of setters that a builder needs. The name is not among them.
+    /// Returns the calls of the builder's setters, except that of the name.
     pub(crate) fn setters(&self) -> TokenStream {
         let mut calls: TokenStream = self.setters.iter().cloned().collect();
         if let Some((key, value)) = &self.retries {
@@ -305,7 +322,7 @@ impl Options {
         calls
     }
 
-    /// The `name` key, where it is a literal.
+    /// Returns the value of the key `name` if it is a literal.
     pub(crate) fn literal_name(&self) -> Option<&LitStr> {
         match &self.name {
             Some(Expr::Lit(ExprLit { lit: Lit::Str(name), .. })) => Some(name),
@@ -313,17 +330,26 @@ impl Options {
         }
     }
 
-    /// The type that reads and writes values.
+    /// Returns a statement that fails to compile, at `tt = "mp"`, on platforms without worker
+    /// processes.
+    pub(crate) fn needs_processes(&self) -> TokenStream {
+        let at = error_span(self.tt.map_or_else(Span::call_site, |(_, span)| span));
+        let krate = self.krate.at(at);
+        quote_spanned!(at=> #krate::__private::needs_worker_processes!();)
+    }
+
+    /// Returns the type of the codec.
     pub(crate) fn format(&self) -> TokenStream {
+        let krate = &self.krate;
         match self.codec {
-            Some((_, Codec::Msgpack)) => quote!(::atasker::__private::Msgpack),
-            Some((_, Codec::Bincode)) | None => quote!(::atasker::__private::Bincode),
+            Some((_, Codec::Msgpack)) => quote!(#krate::__private::Msgpack),
+            Some((_, Codec::Bincode)) | None => quote!(#krate::__private::Bincode),
         }
     }
 }
 
-fn list(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+fn list(keys: &[&str]) -> String {
+    keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn example(key: &str) -> String {
@@ -344,21 +370,30 @@ fn example(key: &str) -> String {
         "aloop" => "\"io\"",
         "companion" => "false",
         "codec" => "\"msgpack\"",
+        "crate" => "my_name_for_atasker",
         _ => "...",
     };
     format!("{key} = {value}")
 }
 
-pub(crate) fn string(value: &Expr) -> Option<&LitStr> {
+/// Removes the invisible groups that a `macro_rules!` macro puts around its arguments.
+pub(crate) fn without_groups(value: Expr) -> Expr {
+    match value {
+        Expr::Group(group) if group.attrs.is_empty() => without_groups(*group.expr),
+        value => value,
+    }
+}
+
+pub(crate) fn str_literal(value: &Expr) -> Option<&LitStr> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
-        Expr::Group(group) => string(&group.expr),
+        Expr::Group(group) => str_literal(&group.expr),
         _ => None,
     }
 }
 
-/// A path of a single word: what is written when the quotes are forgotten.
-pub(crate) fn word(value: &Expr) -> Option<String> {
+/// Returns the identifier of a path of one segment, which may be a string whose quotes are missing.
+pub(crate) fn ident_text(value: &Expr) -> Option<String> {
     match value {
         Expr::Path(ExprPath { qself: None, path, .. }) => Some(path.get_ident()?.to_string()),
         _ => None,
@@ -367,7 +402,7 @@ pub(crate) fn word(value: &Expr) -> Option<String> {
 
 pub(crate) fn not_literal_but_str(value: &Expr, message: &str) -> syn::Result<()> {
     match value {
-        Expr::Lit(_) if string(value).is_none() => Err(syn::Error::new(value.span(), message)),
+        Expr::Lit(_) if str_literal(value).is_none() => Err(syn::Error::new(value.span(), message)),
         _ => Ok(()),
     }
 }
@@ -384,7 +419,7 @@ pub(crate) fn choose<T: Copy>(
         return Ok(*choice);
     }
     let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-    let meant = aliases
+    let suggestion = aliases
         .iter()
         .find(|(alias, _)| *alias == text.to_lowercase())
         .map(|(_, name)| *name)
@@ -392,7 +427,7 @@ pub(crate) fn choose<T: Copy>(
     let known = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
     Err(syn::Error::new(
         span,
-        match meant {
+        match suggestion {
             Some(name) => {
                 format!("no {what} is named \"{text}\": did you mean `{key} = \"{name}\"`?")
             }
@@ -413,27 +448,27 @@ fn place(value: &Expr) -> syn::Result<Place> {
         ("tokio", "async"),
         ("threads", "thread"),
     ];
-    if let Some(text) = string(value) {
+    if let Some(text) = str_literal(value) {
         return choose("task type", "tt", &text.value(), text.span(), &choices, &aliases);
     }
-    let message = match word(value) {
-        Some(word) if choices.iter().any(|(name, _)| *name == word) => {
-            format!("a task type is a string: write `tt = \"{word}\"`")
+    let message = match ident_text(value) {
+        Some(text) if choices.iter().any(|(name, _)| *name == text) => {
+            format!("a task type is a string: write `tt = \"{text}\"`")
         }
         _ => "`tt` is one of the strings \"thread\", \"mp\", \"async\"".to_owned(),
     };
     Err(syn::Error::new(value.span(), message))
 }
 
-pub(crate) fn priority(value: Expr, form: Form) -> syn::Result<TokenStream> {
+pub(crate) fn priority(value: Expr, syntax: Syntax, krate: &CratePath) -> syn::Result<TokenStream> {
     let choices =
         [("low", "Low"), ("normal", "Normal"), ("high", "High"), ("critical", "Critical")];
-    if let Some(text) = string(&value) {
+    if let Some(text) = str_literal(&value) {
         let aliases = [("urgent", "critical"), ("medium", "normal"), ("default", "normal")];
         let variant =
             choose("priority", "priority", &text.value(), text.span(), &choices, &aliases)?;
         let variant = Ident::new(variant, text.span());
-        return Ok(quote!(::atasker::Priority::#variant));
+        return Ok(quote!(#krate::Priority::#variant));
     }
     if let Expr::Lit(_) = value {
         return Err(syn::Error::new(
@@ -443,13 +478,13 @@ pub(crate) fn priority(value: Expr, form: Form) -> syn::Result<TokenStream> {
         ));
     }
     // In a call, a variable may have that name.
-    if form != Form::Call
-        && let Some(word) = word(&value)
-        && choices.iter().any(|(name, _)| *name == word)
+    if syntax != Syntax::Call
+        && let Some(text) = ident_text(&value)
+        && choices.iter().any(|(name, _)| *name == text)
     {
         return Err(syn::Error::new(
             value.span(),
-            format!("a priority is a string or an expression: write `priority = \"{word}\"`"),
+            format!("a priority is a string or an expression: write `priority = \"{text}\"`"),
         ));
     }
     Ok(quote!(#value))
@@ -457,16 +492,16 @@ pub(crate) fn priority(value: Expr, form: Form) -> syn::Result<TokenStream> {
 
 fn codec(value: &Expr) -> syn::Result<Codec> {
     let choices = [("bincode", Codec::Bincode), ("msgpack", Codec::Msgpack)];
-    match string(value) {
+    match str_literal(value) {
         Some(text) => {
             let aliases = [("messagepack", "msgpack"), ("rmp", "msgpack"), ("json", "msgpack")];
             choose("codec", "codec", &text.value(), text.span(), &choices, &aliases)
         }
         None => Err(syn::Error::new(
             value.span(),
-            match word(value) {
-                Some(word) if word == "bincode" || word == "msgpack" => {
-                    format!("a codec is a string: write `codec = \"{word}\"`")
+            match ident_text(value) {
+                Some(text) if text == "bincode" || text == "msgpack" => {
+                    format!("a codec is a string: write `codec = \"{text}\"`")
                 }
                 _ => "`codec` is one of the strings \"bincode\", \"msgpack\"".to_owned(),
             },
@@ -474,17 +509,17 @@ fn codec(value: &Expr) -> syn::Result<Codec> {
     }
 }
 
-/// `"250ms"` and its like, or an expression of type `Duration`.
+/// Parses a string such as `"250ms"`, or an expression of type `Duration`.
 pub(crate) fn duration(key: &str, value: Expr) -> syn::Result<TokenStream> {
-    if let Some(text) = string(&value) {
+    if let Some(text) = str_literal(&value) {
         let span = text.span();
-        let nanos = nanoseconds(&text.value()).map_err(|why| {
+        let nanos = nanoseconds(&text.value()).map_err(|reason| {
             syn::Error::new(
                 span,
-                format!("{why}: write a duration like `{key} = \"250ms\"`, \"5s\" or \"2m\""),
+                format!("{reason}: write a duration like `{key} = \"250ms\"`, \"5s\" or \"2m\""),
             )
         })?;
-        return Ok(quote_spanned!(span=> ::core::time::Duration::from_nanos(#nanos)));
+        return Ok(quote_spanned!(error_span(span)=> ::core::time::Duration::from_nanos(#nanos)));
     }
     match &value {
         Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) if number.suffix().is_empty() => {
@@ -495,7 +530,7 @@ pub(crate) fn duration(key: &str, value: Expr) -> syn::Result<TokenStream> {
         }
         Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => Err(syn::Error::new(
             value.span(),
-            format!("a duration stands in quotes: write `{key} = \"{number}\"`"),
+            format!("a duration must be in quotes: write `{key} = \"{number}\"`"),
         )),
         Expr::Lit(_) => Err(syn::Error::new(
             value.span(),
@@ -508,7 +543,7 @@ pub(crate) fn duration(key: &str, value: Expr) -> syn::Result<TokenStream> {
     }
 }
 
-/// The units, the shortest first.
+/// The units, in ascending order.
 const UNITS: [(&str, u64); 6] = [
     ("ns", 1),
     ("us", 1_000),
@@ -524,7 +559,7 @@ pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
     let (number, unit) = (number.replace('_', ""), unit.trim());
     if number.is_empty() {
-        return Err(format!("\"{text}\" is no duration"));
+        return Err(format!("\"{text}\" is not a duration"));
     }
     if unit.is_empty() {
         return Err(format!("the unit of \"{text}\" is missing"));
@@ -536,7 +571,7 @@ pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
         unit => unit,
     };
     let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(format!("\"{unit}\" is no unit of time (us, ms, s, m, h)"));
+        return Err(format!("\"{unit}\" is not a unit of time (us, ms, s, m, h)"));
     };
     let too_long = || format!("\"{text}\" is too long");
     match number.split_once('.') {
@@ -545,19 +580,21 @@ pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
             number.checked_mul(*unit).ok_or_else(too_long)
         }
         Some(_) => {
-            let number: f64 = number.parse().map_err(|_| format!("\"{text}\" is no duration"))?;
+            let number: f64 =
+                number.parse().map_err(|_| format!("\"{text}\" is not a duration"))?;
             let nanos = number * *unit as f64;
             if nanos < u64::MAX as f64 { Ok(nanos.round() as u64) } else { Err(too_long()) }
         }
     }
 }
 
-/// `None`: zero, which is the same as nothing said.
+/// Parses the number of retries. Returns `None` for zero, the default.
 fn retries(value: Expr) -> syn::Result<Option<TokenStream>> {
     let bad = |value: &Expr| {
         syn::Error::new(
             value.span(),
-            "`retries` is how many more times it may run, a whole number: write `retries = 3`",
+            "`retries` is the number of times that the task may run again, an integer: \
+             write `retries = 3`",
         )
     };
     match &value {
@@ -574,7 +611,7 @@ fn retries(value: Expr) -> syn::Result<Option<TokenStream>> {
     }
 }
 
-/// The path of a function of one argument, `&takes`, or a closure.
+/// Checks that a value is the path of a function with one parameter, `&takes`, or a closure.
 pub(crate) fn function(
     value: &Expr,
     what: &str,
@@ -610,11 +647,15 @@ fn companion(value: Expr) -> syn::Result<Companion> {
         }
         _ => Err(syn::Error::new(
             value.span(),
-            match string(&value).map(LitStr::value) {
+            match str_literal(&value).map(LitStr::value) {
                 Some(text) if syn::parse_str::<Ident>(&text).is_ok() => {
-                    format!("the companion is named without quotes: write `companion = {text}`")
+                    format!(
+                        "the companion is an identifier, not a string: write `companion = {text}`"
+                    )
                 }
-                _ => "`companion` is a name for the companion type, or `false` for none".to_owned(),
+                _ => {
+                    "`companion` is the name of the companion type, or `false` for none".to_owned()
+                }
             },
         )),
     }
@@ -625,7 +666,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn durations_are_parsed() {
         assert_eq!(nanoseconds("250ms"), Ok(250_000_000));
         assert_eq!(nanoseconds("5s"), Ok(5_000_000_000));
         assert_eq!(nanoseconds("2m"), Ok(120_000_000_000));
@@ -638,11 +679,11 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_name_the_right_one() {
-        assert!(TASK.unknown("prioriy").contains("did you mean `priority`?"));
-        assert!(TASK.unknown("on_complete").contains("did you mean `callback`?"));
-        assert!(TASK.unknown("colour").contains("`retry_delay`"));
-        assert!(TASK.no_value("mp").contains("tt = \"mp\""));
-        assert!(TASK.no_value("timeout").contains("timeout = \"5s\""));
+    fn unknown_key_suggests_known_one() {
+        assert!(TASK_KEYS.unknown("prioriy").contains("did you mean `priority`?"));
+        assert!(TASK_KEYS.unknown("on_complete").contains("did you mean `callback`?"));
+        assert!(TASK_KEYS.unknown("colour").contains("`retry_delay`"));
+        assert!(TASK_KEYS.no_value("mp").contains("tt = \"mp\""));
+        assert!(TASK_KEYS.no_value("timeout").contains("timeout = \"5s\""));
     }
 }

@@ -1,29 +1,32 @@
-//! `background!(...)`: a task without an attribute at the function.
+//! `background!(...)`: launches a task without an attribute on the function.
 //!
-//! | form | becomes |
+//! | syntax | expands to |
 //! |---|---|
-//! | `path(args)` | `TaskBuilder::new(move \|\| path(args))`, the arguments evaluated before |
-//! | `path(args), tt = "mp"` | an entry in the table of functions, and the arguments as bytes |
+//! | `path(args)` | `TaskBuilder::new(move \|\| path(args))`, with the arguments evaluated first |
+//! | `path(args), tt = "mp"` | an entry in the function table, and the encoded arguments |
 //! | a closure | `TaskBuilder::new(move \|\| ..)` |
 //! | an `async` block, or a future with `tt = "async"` | `TaskBuilder::future(..)` |
 //!
-//! Where a function is called, the types of its parameters are taken from the function itself,
-//! before the arguments are evaluated: so literals infer and references coerce as in a plain call.
+//! For a function call, the parameter types are inferred from the function before the arguments are
+//! evaluated, so that literals are inferred and references are coerced as in a plain call. This
+//! limits calls to 12 parameters, the number of generated helper functions (`params0` to
+//! `params12`).
 
-use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote_spanned};
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{Expr, ExprCall, ExprClosure, Ident, Token};
 
-use crate::args::{Form, Options, Place};
-use crate::check::{feature, only_for};
+use crate::args::{Options, Place, Syntax};
+use crate::check::{check_feature, check_place_keys};
 use crate::errors::Errors;
-use crate::expand::{hash, returned_err, table};
+use crate::expand::{hash, respan, returned_err, table};
+use crate::hygiene::{error_span, quote};
 
-/// How many parameters a function may have whose types are taken from itself.
-const MOST_PARAMS: usize = 12;
+/// The maximum number of parameters whose types can be inferred from the function.
+const MAX_PARAMS: usize = 12;
 
 pub(crate) fn expand(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -39,7 +42,7 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
             return Err(input.error("expected `,` before the keys"));
         }
         let _ = input.parse::<Option<Token![,]>>()?;
-        Ok((what, Options::parse(input, Form::Call, &mut errors)))
+        Ok((what, Options::parse(input, Syntax::Call, &mut errors)))
     };
     let code = match parser.parse2(input) {
         Ok((what, options)) if !errors.any() => launch(what, &options, &mut errors),
@@ -50,22 +53,29 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
         }
     };
     if errors.any() {
-        // As an expression, `compile_error!` has whatever type is wanted: no second error follows.
+        // As an expression, `compile_error!` has any type, so that no type error follows.
         return errors.into_expression();
     }
     code
 }
 
 fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
-    let what = bare(what);
-    let natural = match &what {
+    let what = match bare(what) {
+        // The path of the function may have passed through a `macro_rules!` macro as well.
+        Expr::Call(mut call) => {
+            *call.func = bare(*call.func);
+            Expr::Call(call)
+        }
+        what => what,
+    };
+    let default_place = match &what {
         Expr::Async(_) => Place::Async,
         Expr::Closure(closure) if closure.asyncness.is_some() => Place::Async,
         _ => Place::Thread,
     };
-    let (place, at) = options.tt.unwrap_or((natural, what.span()));
-    feature(place, at, errors);
-    only_for(options, place, errors);
+    let (place, at) = options.tt.unwrap_or((default_place, what.span()));
+    check_feature(place, at, errors);
+    check_place_keys(options, place, errors);
     if errors.any() {
         return quote!();
     }
@@ -86,7 +96,7 @@ fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
         (Expr::MethodCall(_), Place::Thread | Place::Mp) => {
             errors.on(
                 &what,
-                "a method call is no task, for nobody could say what becomes of its receiver: \
+                "a method call can't be launched, because its receiver may be moved or borrowed: \
                  write a closure, `background!(move || value.method())`",
             );
             quote!()
@@ -103,7 +113,7 @@ fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
     }
 }
 
-/// Without parentheses and invisible groups around it.
+/// Removes parentheses and invisible groups around an expression.
 fn bare(what: Expr) -> Expr {
     match what {
         Expr::Paren(inner) if inner.attrs.is_empty() => bare(*inner.expr),
@@ -112,12 +122,33 @@ fn bare(what: Expr) -> Expr {
     }
 }
 
+/// Removes the invisible groups of a `macro_rules!` macro, which would be printed otherwise.
+fn without_groups(tokens: TokenStream) -> TokenStream {
+    let flat = tokens.into_iter().map(|token| match token {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+            without_groups(group.stream())
+        }
+        TokenTree::Group(group) => {
+            Group::new(group.delimiter(), without_groups(group.stream())).to_token_stream()
+        }
+        token => token.to_token_stream(),
+    });
+    flat.collect()
+}
+
+/// Returns the same variable, with errors reported at `span`.
+fn located(variable: &Ident, span: Span) -> Ident {
+    let mut variable = variable.clone();
+    variable.set_span(variable.span().located_at(span));
+    variable
+}
+
 fn local(name: &str, index: usize) -> Ident {
     format_ident!("{}{}", name, index, span = Span::mixed_site())
 }
 
-/// `.name(..)`: as it was said, or the path that the compiler knows what is launched by, which the
-/// code around this has taken before it was moved.
+/// Generates `.name(..)`: the given name, or the type name of the function. The surrounding code
+/// binds it to `__name` before the function is moved.
 fn name(options: &Options) -> TokenStream {
     match &options.name {
         Some(name) => quote!(.name(#name)),
@@ -125,28 +156,28 @@ fn name(options: &Options) -> TokenStream {
     }
 }
 
-/// A call of a function by its path.
+/// Launches a call of a function by its path.
 fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Errors) -> TokenStream {
     let count = call.args.len();
-    if count > MOST_PARAMS {
+    if count > MAX_PARAMS {
         errors.on(
             &call.args,
             format!(
-                "background! takes functions of at most {MOST_PARAMS} parameters: \
-                 use #[background_task] at the function, or a closure"
+                "background! supports functions of at most {MAX_PARAMS} parameters: \
+                 use #[background_task] on the function, or a closure"
             ),
         );
         return quote!();
     }
-    let path = &call.func;
+    let (path, krate) = (&call.func, &options.krate);
     if place == Place::Mp
         && let Expr::Path(path) = &**path
         && let Some(first) = path.path.segments.first().filter(|first| first.ident == "Self")
     {
         errors.on(
             first,
-            "`Self` can't be named where a worker process finds its functions: \
-             write the type's own name",
+            "`Self` can't be named in the function table of worker processes: \
+             write the name of the type",
         );
         return quote!();
     }
@@ -160,45 +191,46 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
             let again = options.retries.is_some();
             let passed = values.iter().zip(&args).map(|(value, arg)| {
                 if again {
-                    // What can't be cloned is the argument's fault.
-                    quote_spanned!(arg.span().resolved_at(Span::call_site())=>
-                        ::core::clone::Clone::clone(&#value))
+                    // A missing `Clone` is reported at the argument.
+                    let at = error_span(arg.span());
+                    let value = located(value, at);
+                    quote_spanned!(at=> ::core::clone::Clone::clone(&#value))
                 } else {
                     quote!(#value)
                 }
             });
             let run = quote!(__function(#(#passed),*));
-            // If it is a launcher, that is said at its name.
-            let at = path.span().resolved_at(Span::call_site());
+            // A launcher is reported at its name.
+            let at = error_span(path.span());
             match (place, again) {
                 (Place::Async, true) => {
-                    quote!(::atasker::TaskBuilder::__repeatable_future(move || #run))
+                    quote!(#krate::TaskBuilder::__repeatable_future(move || #run))
                 }
-                (Place::Async, false) => quote!(::atasker::TaskBuilder::future(#run)),
-                // Nothing was said: an async function goes where its future can run.
+                (Place::Async, false) => quote!(#krate::TaskBuilder::future(#run)),
+                // Without `tt`, the type of the result decides: a future runs on an aloop.
                 (_, true) if options.tt.is_none() => {
-                    quote_spanned!(at=> (&__result).start_again(move || #run))
+                    quote_spanned!(at=> (&__result).__atasker_start_again(move || #run))
                 }
                 (_, false) if options.tt.is_none() => {
-                    quote_spanned!(at=> (&__result).start(move || #run))
+                    quote_spanned!(at=> (&__result).__atasker_start(move || #run))
                 }
-                (_, true) => quote!(::atasker::TaskBuilder::repeatable(move || #run)),
-                (_, false) => quote!(::atasker::TaskBuilder::new(move || #run)),
+                (_, true) => quote!(#krate::TaskBuilder::repeatable(move || #run)),
+                (_, false) => quote!(#krate::TaskBuilder::new(move || #run)),
             }
         }
     };
     let name = name(options);
     let setters = options.setters();
-    let returned_err = returned_err();
+    let returned_err = returned_err(krate);
     quote!({
-        // One value for all, so that generic parameters are found by any of its uses.
+        // A single value, so that each of its uses can infer generic parameters.
         let __function = #path;
         #[allow(unused_variables)]
-        let __name = ::atasker::__private::name_of(&__function);
+        let __name = #krate::__private::name_of(&__function);
         #[allow(unused_variables)]
-        let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
+        let (#(#types,)* __result,) = #krate::__private::#params(&__function);
         #[allow(unused_imports)]
-        use ::atasker::__private::start::*;
+        use #krate::__private::start::*;
         match (#(#types.value(#args),)*) {
             (#(#values,)*) => {
                 let __builder = #made #name #setters;
@@ -209,13 +241,14 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
     })
 }
 
-/// What stands where `remote` calls a function.
+/// What `remote` calls.
 enum CalledBy {
     Path,
     Closure,
 }
 
-/// The builder for a function in a worker process. `types` and `values` are bound.
+/// Generates the builder for a call in a worker process. The surrounding code binds `types` and
+/// `values`.
 fn remote(
     path: &TokenStream,
     called_by: CalledBy,
@@ -224,52 +257,59 @@ fn remote(
     values: &[Ident],
     options: &Options,
 ) -> TokenStream {
-    let format = options.format();
-    // What can't travel is reported at its argument, or at the function for its result.
-    let spans: Vec<Span> =
-        args.iter().map(|arg| arg.span().resolved_at(Span::call_site())).collect();
-    let reads = spans.iter().zip(types).zip(values).map(
-        |((span, ty), value)| quote_spanned!(*span=> let #value = (&&&&#ty).read(&mut __input)?;),
-    );
-    let writes = spans.iter().zip(types).zip(values).map(
-        |((span, ty), value)| quote_spanned!(*span=> (&&&#ty).write(&#value, &mut __output)?;),
-    );
-    let at = path.span().resolved_at(Span::call_site());
-    let reader = quote_spanned!(at=> (&&__result).reader::<#format>());
+    let (krate, format) = (&options.krate, options.format());
+    // A type without serde's traits is reported at its argument, or at the function for the result.
+    let spans: Vec<Span> = args.iter().map(|arg| error_span(arg.span())).collect();
+    let of_each = || spans.iter().zip(types).zip(values);
+    let reads = of_each().map(|((span, ty), value)| {
+        let ty = located(ty, *span);
+        quote_spanned!(*span=> let #value = (&&&&#ty).__atasker_read(&mut __input)?;)
+    });
+    let writes = of_each().map(|((span, ty), value)| {
+        let (ty, value) = (located(ty, *span), located(value, *span));
+        quote_spanned!(*span=> (&&&#ty).__atasker_write(&#value, &mut __output)?;)
+    });
+    let at = error_span(path.span());
+    let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
+    let reader = quote_spanned!(at=> (&&__result).__atasker_reader::<#format_at>());
     let writer = quote_spanned! {at=>
-        (&&__result).write_result::<#format>(__returned, __call.reply_mut())
+        (&&__result).__atasker_write_result::<#format_at>(__returned, #krate_at::__private::Call::reply_mut(__call))
     };
-    let call = quote!(__function(#(#values.lend()),*));
+    let call = quote!(__function(#(#values.__atasker_lend()),*));
     let (finish, finished) = match called_by {
         CalledBy::Path => (
-            // If it is a launcher, that is said at its name.
-            quote_spanned!(at=> (&__result).finish_call(#call)?),
-            quote!((&__result).finished_call()),
+            // A launcher is reported at its name.
+            quote_spanned!(at=> (&__result).__atasker_finish_call(#call)?),
+            quote!((&__result).__atasker_finished_call()),
         ),
-        CalledBy::Closure => (quote!((&__result).finish(#call)?), quote!((&__result).finished())),
+        CalledBy::Closure => {
+            (quote!((&__result).__atasker_finish(#call)?), quote!((&__result).__atasker_finished()))
+        }
     };
     let params = format_ident!("params{}", types.len());
-    let text = path.to_string().replace(' ', "");
+    let text = without_groups(path.clone()).to_string().replace(' ', "");
     let name = match options.literal_name() {
         Some(name) => quote!(#name),
         None => quote!(#text),
     };
-    let table = table(&name, hash(&format!("{format} {text} {}", types.len())));
+    let table = table(krate, &name, hash(&format!("{format} {text} {}", types.len())));
+    let needs = options.needs_processes();
     quote!({
+        #needs
         #[allow(clippy::all)]
         fn __atasker_shim(
-            __call: &mut ::atasker::__private::Call<'_>,
-        ) -> ::core::result::Result<(), ::atasker::TaskError> {
+            __call: &mut #krate::__private::Call<'_>,
+        ) -> ::core::result::Result<(), #krate::TaskError> {
             #[allow(unused_imports)]
-            use ::atasker::__private::{
+            use #krate::__private::{
                 FinishFuture as _, FinishValue as _, ReadBlock as _, ReadOwned as _, ReadRef as _, ReadSlice as _,
                 ResultBlock as _, ResultOwned as _,
             };
             let __function = #path;
-            let (#(#types,)* __result,) = ::atasker::__private::#params(&__function);
+            let (#(#types,)* __result,) = #krate::__private::#params(&__function);
             #[allow(unused_mut)]
             let mut __input =
-                ::atasker::__private::Input::<'_, #format>::arguments(__call.args());
+                #krate::__private::Input::<'_, #format>::arguments(#krate::__private::Call::args(__call));
             #(#reads)*
             __input.end(#name)?;
             let __returned = #finish;
@@ -277,25 +317,25 @@ fn remote(
             #writer
         }
         #table
-        let __args = (|| -> ::core::result::Result<::atasker::__private::Encoded, ::atasker::TaskError> {
+        let __args = (|| -> ::core::result::Result<#krate::__private::Payload, #krate::TaskError> {
             #[allow(unused_imports)]
-            use ::atasker::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
+            use #krate::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
             #[allow(unused_mut)]
-            let mut __output = ::atasker::__private::Output::<#format>::new();
+            let mut __output = #krate::__private::Output::<#format>::new();
             #(#writes)*
-            ::core::result::Result::Ok(__output.into_encoded())
+            ::core::result::Result::Ok(__output.into_payload())
         })();
         let __result = {
             #[allow(unused_imports)]
-            use ::atasker::__private::{FinishFuture as _, FinishValue as _};
+            use #krate::__private::{FinishFuture as _, FinishValue as _};
             #finished
         };
         let __read = {
             #[allow(unused_imports)]
-            use ::atasker::__private::{ResultBlock as _, ResultOwned as _};
+            use #krate::__private::{ResultBlock as _, ResultOwned as _};
             #reader
         };
-        ::atasker::__private::remote(&__ATASKER_FUNCTION, __args, __result, __read)
+        #krate::__private::remote(&__ATASKER_FUNCTION, __args, __result, __read)
     })
 }
 
@@ -308,35 +348,34 @@ fn closure(
     if !closure.inputs.is_empty() {
         errors.on(
             &closure.inputs,
-            "the closure of a task takes no arguments, for nobody gives it any: \
-             let it capture what it needs",
+            "the closure of a task can't have parameters: capture the values that it needs",
         );
         return quote!();
     }
     if place == Place::Mp {
         return closure_mp(closure, options, errors);
     }
-    // A task outlives its caller, so it must own what it captures: `move` is what is meant.
+    // A task may outlive its caller, so it must own what it captures: `move` is implied.
     let mut closure = closure.clone();
     closure.capture.get_or_insert_default();
-    let again = options.retries.is_some();
+    let (krate, again) = (&options.krate, options.retries.is_some());
     let made = match (place, again, closure.asyncness.is_some()) {
         (Place::Async, true, false) => {
-            quote!(::atasker::TaskBuilder::__repeatable_future(__function))
+            quote!(#krate::TaskBuilder::__repeatable_future(__function))
         }
         (Place::Async, true, true) => {
             errors.on(
                 closure.asyncness,
-                "to run again, it must make a new future each time: \
+                "to run again, the closure must create a new future each time: \
                  write `|| async move { .. }` with tt = \"async\"",
             );
             return quote!();
         }
         (Place::Async, false, _) => {
-            quote!(::atasker::TaskBuilder::future(async move { __function().await }))
+            quote!(#krate::TaskBuilder::future(async move { __function().await }))
         }
-        (_, true, false) => quote!(::atasker::TaskBuilder::repeatable(__function)),
-        (_, false, false) => quote!(::atasker::TaskBuilder::new(__function)),
+        (_, true, false) => quote!(#krate::TaskBuilder::repeatable(__function)),
+        (_, false, false) => quote!(#krate::TaskBuilder::new(__function)),
         (_, _, true) => {
             errors.on(
                 closure.asyncness,
@@ -347,18 +386,18 @@ fn closure(
     };
     let name = name(options);
     let setters = options.setters();
-    let returned_err = written_result(&closure).then(returned_err);
+    let returned_err = written_result(&closure).then(|| returned_err(krate));
     quote!({
         let __function = #closure;
         #[allow(unused_variables)]
-        let __name = ::atasker::__private::name_of(&__function);
+        let __name = #krate::__private::name_of(&__function);
         let __builder = #made #name #setters;
         #returned_err
         __builder.start()
     })
 }
 
-/// The closure says that it returns a `Result`.
+/// Returns whether the return type of the closure is written as a `Result`.
 fn written_result(closure: &ExprClosure) -> bool {
     match &closure.output {
         syn::ReturnType::Type(_, ty) => match &**ty {
@@ -369,21 +408,21 @@ fn written_result(closure: &ExprClosure) -> bool {
     }
 }
 
-/// A closure that captures nothing is as good as a function: it is written a second time, into the
-/// shim.
+/// Launches a closure in a worker process. A closure that captures nothing is as good as a
+/// function, so its tokens are repeated in the shim.
 fn closure_mp(closure: &ExprClosure, options: &Options, errors: &mut Errors) -> TokenStream {
-    const WHY: &str = "a worker process has none of this process's variables. \
+    const REASON: &str = "a worker process has none of this process's variables. \
         Pass what it needs as an argument of a function: `background!(work(x), tt = \"mp\")`";
     if closure.asyncness.is_some() {
         errors.on(
             closure.asyncness,
             "an `async` closure can't run in a worker process: use #[background_task(tt = \"mp\")] \
-             at an `async fn`",
+             on an `async fn`",
         );
         return quote!();
     }
     if let Some(captured) = captured(closure) {
-        let message = format!("this closure captures `{captured}`, but {WHY}");
+        let message = format!("this closure captures `{captured}`, but {REASON}");
         errors.on(&captured, message);
         return quote!();
     }
@@ -391,12 +430,13 @@ fn closure_mp(closure: &ExprClosure, options: &Options, errors: &mut Errors) -> 
         errors.on(
             token,
             format!(
-                "a `move` closure is there to capture, but {WHY}; if it captures nothing, \
+                "a `move` closure captures variables, but {REASON}; if it captures nothing, \
                      remove `move`"
             ),
         );
         return quote!();
     }
+    let krate = &options.krate;
     let closure = quote!((#closure));
     let made = remote(&closure, CalledBy::Closure, &[], &[], &[], options);
     let name = match &options.name {
@@ -405,17 +445,18 @@ fn closure_mp(closure: &ExprClosure, options: &Options, errors: &mut Errors) -> 
     };
     let setters = options.setters();
     quote!({
-        let (__result,) = ::atasker::__private::params0(&#closure);
+        let (__result,) = #krate::__private::params0(&#closure);
         let __builder = #made #name #setters;
         __builder.start()
     })
 }
 
-/// A variable that the closure seems to take from around it.
+/// Returns a variable that the closure seems to capture.
 ///
-/// A macro sees no types and no scopes. What begins with a small letter, stands where a value is
-/// used, and is bound nowhere in the closure, is a variable; a function may be called, or given to
-/// a method (`.map(parse)`). What this doesn't see, the compiler will refuse.
+/// A macro sees neither types nor scopes. An identifier counts as a captured variable if it begins
+/// with a lowercase letter, is used as a value, and is not bound in the closure. A function may be
+/// called, or passed to a method (`.map(parse)`). The compiler rejects captures that this search
+/// misses.
 fn captured(closure: &ExprClosure) -> Option<Ident> {
     #[derive(Default)]
     struct Bound(Vec<Ident>);
@@ -434,7 +475,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
         found: Option<Ident>,
     }
     impl Used {
-        fn note(&mut self, ident: &Ident) {
+        fn record(&mut self, ident: &Ident) {
             let text = ident.to_string();
             let variable = text.chars().next().is_some_and(|c| c.is_lowercase() || c == '_');
             if variable && self.found.is_none() && !self.bound.contains(ident) {
@@ -447,7 +488,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
             match expr {
                 Expr::Path(path) if path.qself.is_none() => {
                     if let Some(ident) = path.path.get_ident() {
-                        self.note(ident);
+                        self.record(ident);
                     }
                 }
                 Expr::Call(call) => {
@@ -466,7 +507,7 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
             }
         }
         fn visit_macro(&mut self, mac: &'a syn::Macro) {
-            // `println!("{}", x)` and its like; another language is not understood.
+            // `println!("{}", x)` and similar macros. Arguments with another syntax are skipped.
             let parser = syn::punctuated::Punctuated::<Expr, Token![,]>::parse_terminated;
             if let Ok(args) = parser.parse2(mac.tokens.clone()) {
                 for arg in &args {
@@ -488,22 +529,22 @@ fn captured(closure: &ExprClosure) -> Option<Ident> {
     used.found
 }
 
-/// A future.
+/// Launches a future on an aloop.
 fn future(what: &impl ToTokens, options: &Options, errors: &mut Errors) -> TokenStream {
     if let Some((key, _)) = &options.retries {
         errors.on(
             key,
-            "a future can run only once: give what makes it, `background!(work(1), tt = \"async\", \
+            "a future can run only once: pass what creates it, `background!(work(1), tt = \"async\", \
              retries = 3)` or `background!(|| async move { .. }, tt = \"async\", retries = 3)`",
         );
         return quote!();
     }
-    let name = name(options);
+    let (krate, name) = (&options.krate, name(options));
     let setters = options.setters();
     quote!({
         let __future = #what;
         #[allow(unused_variables)]
-        let __name = ::atasker::__private::name_of(&__future);
-        ::atasker::TaskBuilder::future(__future) #name #setters.start()
+        let __name = #krate::__private::name_of(&__future);
+        #krate::TaskBuilder::future(__future) #name #setters.start()
     })
 }

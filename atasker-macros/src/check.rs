@@ -1,5 +1,12 @@
-//! The rules that need both the keys and the function. Each mistake gives one error, at the tokens
-//! that must change, and says what to write instead.
+//! The rules that need both the keys and the function. Each mistake is reported by one error, which
+//! points at the tokens to change and says what to write instead.
+//!
+//! Two mistakes can't be detected here, because a macro sees only the function:
+//!
+//! * An associated function without `self` that never uses `Self` looks like a free function. The
+//!   compiler reports the companion type, which can't be part of an `impl` block.
+//! * A method in the `impl` block of a trait looks like one in an inherent `impl` block. The
+//!   compiler reports the hidden method with its body, which is not a member of the trait.
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;
@@ -9,7 +16,7 @@ use crate::args::{Companion, Options, Place};
 use crate::errors::Errors;
 use crate::item::{Role, TaskFn, borrows, impl_trait, is_mut_reference};
 
-/// Where the function runs: as it was said, or by its kind.
+/// Returns where the function runs: the value of `tt`, or the default for its kind.
 pub(crate) fn place(options: &Options, f: &TaskFn) -> Place {
     match options.tt {
         Some((place, _)) => place,
@@ -18,14 +25,14 @@ pub(crate) fn place(options: &Options, f: &TaskFn) -> Place {
     }
 }
 
-/// Looks for what can't work.
+/// Reports what can't work.
 pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     qualifiers(f, errors);
     receiver(options, f, errors);
     context(f, errors);
     keys(options, f, errors);
     if errors.any() {
-        // What follows would only repeat it in other words.
+        // The checks below would report the same mistake again.
         return;
     }
     match place(options, f) {
@@ -34,15 +41,15 @@ pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     }
 }
 
-/// What can't stand at a function of either kind.
+/// Reports qualifiers and attributes that neither attribute supports.
 pub(crate) fn qualifiers(f: &TaskFn, errors: &mut Errors) {
     let (attribute, noun) = (f.role.attribute(), f.role.noun());
-    if let Some(attr) = f.attrs.body.iter().find(|attr| is_ours(attr)) {
+    if let Some(attr) = f.attrs.body.iter().find(|attr| is_own_attribute(attr)) {
         errors.on(
             attr,
             match attr.path().segments.last().is_some_and(|last| last.ident == attribute) {
                 true => format!("#[{attribute}] is given twice: put all keys into one"),
-                false => "a function is made a task or a worker, not both: keep one attribute, \
+                false => "a function can't be both a task and a worker: keep one attribute, \
                           and write a second function that calls the first"
                     .to_owned(),
             },
@@ -52,8 +59,8 @@ pub(crate) fn qualifiers(f: &TaskFn, errors: &mut Errors) {
         errors.on(
             token,
             format!(
-                "an unsafe fn can't be a {noun}: nobody could keep its promise when it runs; \
-                 write a safe fn around it"
+                "an unsafe fn can't be a {noun}, because its safety requirements can't be checked \
+                 when it runs: wrap it in a safe fn"
             ),
         );
     }
@@ -64,8 +71,10 @@ pub(crate) fn qualifiers(f: &TaskFn, errors: &mut Errors) {
         errors.on(
             token,
             match f.role {
-                Role::Task => "a const fn can't be a task: to launch one is no constant",
-                Role::Worker => "a const fn can't be a worker: to make one is no constant",
+                Role::Task => "a const fn can't be a task, because a launch can't be const",
+                Role::Worker => {
+                    "a const fn can't be a worker, because its constructor can't be const"
+                }
             },
         );
     }
@@ -79,8 +88,8 @@ pub(crate) fn qualifiers(f: &TaskFn, errors: &mut Errors) {
     }
 }
 
-/// One of the two attributes itself, by whatever path.
-pub(crate) fn is_ours(attr: &syn::Attribute) -> bool {
+/// Returns whether the attribute is one of our two, by any path.
+pub(crate) fn is_own_attribute(attr: &syn::Attribute) -> bool {
     attr.path().segments.last().is_some_and(|last| {
         [Role::Task, Role::Worker].iter().any(|role| last.ident == role.attribute())
     })
@@ -103,7 +112,7 @@ fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
     if borrowed {
         errors.on(
             receiver,
-            "a task outlives its caller, so it can't borrow `self`: take `self: Arc<Self>` or `self`",
+            "a task may outlive its caller, so it can't borrow `self`: take `self: Arc<Self>` or `self`",
         );
     }
     if let Companion::Named(name) = &options.companion {
@@ -112,31 +121,34 @@ fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
     if let Some((Place::Mp, span)) = options.tt {
         errors.at(
             span,
-            "a method can't run in a worker process, for `Self` can't be named there: \
+            "a method can't run in a worker process, because `Self` can't be named there: \
              write a free function that takes the value",
         );
     }
 }
 
-/// A context that is not where, or not as, the supervisor gives it.
+/// Reports contexts that are not the first parameter, or are mutable references.
 pub(crate) fn context(f: &TaskFn, errors: &mut Errors) {
-    for ty in &f.misplaced {
+    for ty in &f.misplaced_contexts {
         errors.on(
             ty,
             match (is_mut_reference(ty), f.role) {
                 (true, Role::Task) => {
-                    "a context is shared, never changed: write `&TaskContext<I, O>`"
+                    "a context is shared, so it can't be `&mut`: write `&TaskContext<I, O>`"
                 }
                 (true, Role::Worker) => {
-                    "a context is shared, never changed: write `&WorkerContext`"
+                    "a context is shared, so it can't be `&mut`: write `&WorkerContext`"
                 }
-                (false, _) => "the supervisor gives the context: make it the first parameter",
+                (false, _) => {
+                    "the supervisor passes the context as the first argument: make it the first \
+                     parameter"
+                }
             },
         );
     }
 }
 
-/// Whether it can run where it shall.
+/// Reports keys that don't fit the function or its place.
 pub(crate) fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
     let place = place(options, f);
     match (options.tt, &f.sig.asyncness) {
@@ -149,12 +161,12 @@ pub(crate) fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
         ),
         _ => {}
     }
-    feature(place, options.tt.map_or_else(|| f.sig.ident.span(), |(_, span)| span), errors);
-    only_for(options, place, errors);
+    check_feature(place, options.tt.map_or_else(|| f.sig.ident.span(), |(_, span)| span), errors);
+    check_place_keys(options, place, errors);
 }
 
-/// What a place needs that is not switched on.
-pub(crate) fn feature(place: Place, span: Span, errors: &mut Errors) {
+/// Reports a place whose feature is not enabled.
+pub(crate) fn check_feature(place: Place, span: Span, errors: &mut Errors) {
     match place {
         Place::Mp if !cfg!(feature = "mp") => {
             errors.at(span, "tt = \"mp\" needs the feature `mp` of atasker");
@@ -166,21 +178,21 @@ pub(crate) fn feature(place: Place, span: Span, errors: &mut Errors) {
     }
 }
 
-/// Keys that mean something in one place only.
-pub(crate) fn only_for(options: &Options, place: Place, errors: &mut Errors) {
+/// Reports keys that apply to another place.
+pub(crate) fn check_place_keys(options: &Options, place: Place, errors: &mut Errors) {
     if let Some((key, _)) = &options.aloop
         && place != Place::Async
     {
-        errors.on(key, "`aloop` is for tasks that run on one: async ones");
+        errors.on(key, "`aloop` applies to async tasks only");
     }
     if let Some((key, _)) = &options.codec
         && place != Place::Mp
     {
-        errors.on(key, "`codec` is for tasks in worker processes: add `tt = \"mp\"`");
+        errors.on(key, "`codec` applies to tasks in worker processes only: add `tt = \"mp\"`");
     }
 }
 
-/// Threads and aloops: everything must be owned.
+/// Reports borrows in the parameters of a task on a thread or an aloop.
 fn owned(options: &Options, f: &TaskFn, errors: &mut Errors) {
     for param in &f.params {
         if let Some(borrow) = borrows(&param.ty).iter().find(|borrow| !borrow.is_static) {
@@ -192,13 +204,13 @@ fn owned(options: &Options, f: &TaskFn, errors: &mut Errors) {
             };
             let or_mp = match &param.ty {
                 Type::Reference(r) if r.mutability.is_none() && options.tt.is_none() => {
-                    ", or say tt = \"mp\", which encodes what is borrowed"
+                    ", or use tt = \"mp\", which encodes borrowed arguments"
                 }
                 _ => "",
             };
             errors.at(
                 borrow.span,
-                format!("a task outlives its caller, so it can't borrow: take {instead}{or_mp}"),
+                format!("a task may outlive its caller, so it can't borrow: take {instead}{or_mp}"),
             );
         }
     }
@@ -217,35 +229,37 @@ pub(crate) fn owned_form(reference: &syn::TypeReference) -> String {
     }
 }
 
-/// Worker processes: everything must be able to travel.
+/// Reports what can't be sent to, or from, a worker process.
 fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
     if !concrete(options, f, errors) {
         return;
     }
     for param in &f.params {
-        parameter(&param.ty, errors);
+        check_serializable_param(&param.ty, errors);
     }
     if let Some(context) = &f.context {
         for ty in [&context.receives, &context.sends] {
             if let Some(borrow) = borrows(ty).first() {
-                errors.at(borrow.span, "messages travel to another process: they must be owned");
+                errors
+                    .at(borrow.span, "messages are sent to another process, so they must be owned");
             }
         }
     }
-    travels_back(&f.result(), errors);
+    check_serializable_result(&f.result(), errors);
 }
 
-/// The result of a call to a worker process.
-pub(crate) fn travels_back(result: &Type, errors: &mut Errors) {
+/// Reports a result that a worker process can't send.
+pub(crate) fn check_serializable_result(result: &Type, errors: &mut Errors) {
     if let Some(borrow) = borrows(result).first() {
         errors.at(
             borrow.span,
-            "the result travels back from another process: it must be owned (`String` for `&str`)",
+            "the result is sent from another process, so it must be owned (`String` for `&str`)",
         );
     }
 }
 
-/// Whether all types are known where the function is written, as worker processes need it.
+/// Returns whether all types are known where the function is defined, which worker processes
+/// require.
 pub(crate) fn concrete(options: &Options, f: &TaskFn, errors: &mut Errors) -> bool {
     let at = options.tt.map_or_else(Span::call_site, |(_, span)| span);
     let generic = f.sig.generics.params.iter().find_map(|param| match param {
@@ -258,8 +272,8 @@ pub(crate) fn concrete(options: &Options, f: &TaskFn, errors: &mut Errors) -> bo
             at,
             format!(
                 "a function with the generic parameter `{name}` can't run in a worker process, \
-                 for one entry of its table is one function: write one with concrete types, \
-                 or use tt = \"thread\""
+                 because each entry of the function table is one concrete function: write one with \
+                 concrete types, or use tt = \"thread\""
             ),
         );
         return false;
@@ -269,22 +283,22 @@ pub(crate) fn concrete(options: &Options, f: &TaskFn, errors: &mut Errors) -> bo
     if types.into_iter().any(|ty| impl_trait(ty).is_some()) {
         errors.at(
             at,
-            "a function with `impl Trait` can't run in a worker process, for the types of what \
-             travels must be known: write concrete types, or use tt = \"thread\"",
+            "a function with `impl Trait` can't run in a worker process, because the types of \
+             arguments and results must be known: write concrete types, or use tt = \"thread\"",
         );
         return false;
     }
     true
 }
 
-/// A parameter of a call to a worker process.
-pub(crate) fn parameter(ty: &Type, errors: &mut Errors) {
+/// Reports a parameter that can't be sent to a worker process.
+pub(crate) fn check_serializable_param(ty: &Type, errors: &mut Errors) {
     let inner = match ty {
         Type::Reference(reference) => {
             if let Some(token) = &reference.mutability {
                 errors.at(
                     token.span(),
-                    "a worker process can't change the caller's data: take it by value or `&`, \
+                    "a worker process can't change the caller's data: take it by value or by `&`, \
                      and return what changed",
                 );
                 return;
@@ -292,7 +306,7 @@ pub(crate) fn parameter(ty: &Type, errors: &mut Errors) {
             if let Some(lifetime) = reference.lifetime.as_ref().filter(|l| l.ident == "static") {
                 errors.on(
                     lifetime,
-                    "a worker process gets a copy, which does not live for ever: \
+                    "a worker process decodes its own copy, which is not `'static`: \
                      remove `'static`",
                 );
                 return;

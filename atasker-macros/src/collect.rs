@@ -9,9 +9,15 @@
 //!
 //! collection!(pub static A: C<T>);         =>   pub static A: C<T> = <C<T> as Collection>::NEW;
 //! ```
+//!
+//! All collected functions of the program are entries of one table, which the linker gathers. An
+//! entry refers to its collection by an expression, so that any path works and the compiler checks
+//! the types. At its first use, a collection asks each entry whether it belongs to the collection,
+//! by the address of the static. The order of the linker is irrelevant, because functions are
+//! sorted by priority and name.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
@@ -19,17 +25,21 @@ use syn::{
     Attribute, Expr, ExprLit, FnArg, Ident, ItemFn, Lit, Path, Token, Type, UnOp, Visibility,
 };
 
-use crate::args::{Form, not_literal_but_str, priority, string};
+use crate::args::{Syntax, not_literal_but_str, priority, str_literal, without_groups};
+use crate::crate_path::CratePath;
 use crate::errors::{Errors, nearest};
+use crate::hygiene::{error_span, quote};
+use crate::item::{effective_path, split_cfg_attr};
 
 const EXAMPLE: &str = "#[collect(STARTUP, priority = \"high\")]";
-const KEYS: [&str; 2] = ["priority", "name"];
+const KEYS: [&str; 3] = ["priority", "name", "crate"];
 
-/// What was said in the attribute.
+/// The arguments of the attribute.
 struct Options {
     collection: Path,
     priority: Option<TokenStream>,
     name: Option<Expr>,
+    krate: CratePath,
 }
 
 pub(crate) fn collect(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -64,16 +74,16 @@ pub(crate) fn collect(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn entry(options: &Options, f: &ItemFn) -> TokenStream {
-    let Options { collection, .. } = options;
+    let Options { collection, krate, .. } = options;
     let ident = &f.sig.ident;
-    let attrs = f.attrs.iter().filter(|attr| {
-        ["cfg", "cfg_attr", "allow", "warn", "deny", "forbid"]
+    let attrs = f.attrs.iter().cloned().flat_map(split_cfg_attr).filter(|attr| {
+        ["cfg", "allow", "warn", "deny", "forbid"]
             .iter()
-            .any(|name| attr.path().is_ident(name))
+            .any(|name| effective_path(attr).is_ident(name))
     });
     let name = match &options.name {
         Some(name) => {
-            let at = name.span().resolved_at(Span::call_site());
+            let at = error_span(name.span());
             quote_spanned!(at=> ::core::convert::Into::into(#name))
         }
         None => {
@@ -87,38 +97,38 @@ fn entry(options: &Options, f: &ItemFn) -> TokenStream {
     };
     let priority = match &options.priority {
         Some(priority) => {
-            let at = priority.span().resolved_at(Span::call_site());
+            let at = error_span(priority.span());
             quote_spanned!(at=> ::core::convert::Into::into(#priority))
         }
         None => quote!(::core::default::Default::default()),
     };
-    // What does not fit is said at the collection, or at the type that the function returns.
+    // Type errors are reported at the collection, or at the return type of the function.
     let result = match &f.sig.output {
         syn::ReturnType::Type(_, ty) => ty.span(),
         syn::ReturnType::Default => ident.span(),
     };
     let mut given = ident.clone();
     given.set_span(ident.span().located_at(result));
-    let at = collection.span().resolved_at(Span::call_site());
+    let at = error_span(collection.span());
     let static_ref = quote_spanned!(at=> &#collection);
-    // Not `_`: so an associated function, which is no function here, is one error and not two.
-    let words = collection.segments.iter().map(|segment| segment.ident.unraw().to_string());
-    let words: Vec<String> = [ident.unraw().to_string()].into_iter().chain(words).collect();
-    let holder = format_ident!("__ATASKER_COLLECT_{}", words.join("_"));
+    // Not `_`, because an associated function would then cause two errors instead of one.
+    let names = collection.segments.iter().map(|segment| segment.ident.unraw().to_string());
+    let names: Vec<String> = [ident.unraw().to_string()].into_iter().chain(names).collect();
+    let holder = format_ident!("__ATASKER_COLLECT_{}", names.join("_"));
     quote! {
         #(#attrs)*
         #[doc(hidden)]
         #[allow(dead_code, non_upper_case_globals)]
         const #holder: () = {
-            #[::atasker::__private::linkme::distributed_slice(::atasker::__private::COLLECTED)]
-            #[linkme(crate = ::atasker::__private::linkme)]
-            static __ATASKER_COLLECTED: ::atasker::__private::Collected =
-                ::atasker::__private::Collected {
+            #[#krate::__private::linkme::distributed_slice(#krate::__private::COLLECTED)]
+            #[linkme(crate = #krate::__private::linkme)]
+            static __ATASKER_COLLECTED: #krate::__private::CollectedFn =
+                #krate::__private::CollectedFn {
                     file: ::core::file!(),
                     line: ::core::line!(),
                     column: ::core::column!(),
-                    answer: |__ask| ::atasker::__private::collected(
-                        __ask,
+                    answer: |__probe| #krate::__private::collected(
+                        __probe,
                         #static_ref,
                         || (#name, #priority),
                         #given,
@@ -128,7 +138,7 @@ fn entry(options: &Options, f: &ItemFn) -> TokenStream {
     }
 }
 
-/// The function could not be parsed: is it one at all?
+/// Returns the parse error, or a better one if the item is not a function.
 fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
     match syn::parse2::<syn::Item>(item.clone()) {
         Ok(syn::Item::Verbatim(_)) | Err(_) => error,
@@ -136,19 +146,20 @@ fn not_a_function(item: &TokenStream, error: syn::Error) -> syn::Error {
     }
 }
 
-/// What nobody could run without knowing more.
+/// Reports functions that can't be called without further information.
 fn check(f: &ItemFn, errors: &mut Errors) {
     let sig = &f.sig;
     if let Some(FnArg::Receiver(receiver)) = sig.inputs.first() {
         errors.on(
             receiver,
-            "a method can't be collected, for nobody would give it its `self`: \
+            "a method can't be collected, because the collection has no `self` to call it with: \
              write a function without parameters",
         );
     } else if !sig.inputs.is_empty() {
         errors.on(
             &sig.inputs,
-            "a collected function takes no parameters, for nobody would give it any",
+            "a collected function can't have parameters, because the collection has no arguments \
+             to pass",
         );
     }
     if let Some(token) = &sig.asyncness {
@@ -161,18 +172,18 @@ fn check(f: &ItemFn, errors: &mut Errors) {
     if let Some(token) = &sig.unsafety {
         errors.on(
             token,
-            "an unsafe fn can't be collected: nobody could keep its promise when it runs; \
-             write a safe fn around it",
+            "an unsafe fn can't be collected, because its safety requirements can't be checked \
+             when it runs: wrap it in a safe fn",
         );
     }
     if !sig.generics.params.is_empty() {
         errors.on(
             &sig.generics,
-            "a generic function can't be collected, for nobody says what it is of: \
+            "a generic function can't be collected, because its type parameters can't be inferred: \
              write one with concrete types",
         );
     }
-    if let Some(attr) = f.attrs.iter().find(|attr| crate::check::is_ours(attr)) {
+    if let Some(attr) = f.attrs.iter().find(|attr| crate::check::is_own_attribute(attr)) {
         errors.on(
             attr,
             "a collected function is run by its collection, not launched: \
@@ -183,7 +194,7 @@ fn check(f: &ItemFn, errors: &mut Errors) {
 
 impl Options {
     fn parse(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Options> {
-        let no_collection = format!("the collection stands first: write `{EXAMPLE}`");
+        let no_collection = format!("the collection must come first: write `{EXAMPLE}`");
         if input.is_empty() || (input.peek(Ident::peek_any) && input.peek2(Token![=])) {
             return Err(syn::Error::new(input.span(), no_collection));
         }
@@ -191,7 +202,8 @@ impl Options {
             Ok(path) => path,
             Err(error) => return Err(syn::Error::new(error.span(), no_collection)),
         };
-        let mut options = Options { collection, priority: None, name: None };
+        let krate = CratePath::find_in(input.fork().parse()?);
+        let mut options = Options { collection, priority: None, name: None, krate };
         let mut seen: Vec<String> = Vec::new();
         while !input.is_empty() {
             input.parse::<Token![,]>().map_err(|error| {
@@ -226,7 +238,7 @@ impl Options {
                 format!("the value is missing: write `{}`", example(&name)),
             ));
         }
-        let value = input.parse::<Expr>()?;
+        let value = without_groups(input.parse::<Expr>()?);
         if seen.contains(&name) {
             errors.at(key.span(), format!("`{name}` is given twice: keep one of the two"));
         } else if let Err(error) = self.set(&key, &name, value) {
@@ -238,30 +250,31 @@ impl Options {
 
     fn set(&mut self, key: &Ident, name: &str, value: Expr) -> syn::Result<()> {
         match name {
-            "priority" => self.priority = Some(place_in_order(value)?),
+            "priority" => self.priority = Some(collect_priority(value, &self.krate)?),
             "name" => {
                 not_literal_but_str(&value, "a name is a string: write `name = \"caches\"`")?;
                 self.name = Some(value);
             }
+            "crate" => self.krate = CratePath::from_expr(&value)?,
             _ => return Err(syn::Error::new(key.span(), unknown(name))),
         }
         Ok(())
     }
 }
 
-/// A priority as tasks have it, or an integer.
-fn place_in_order(value: Expr) -> syn::Result<TokenStream> {
+/// Parses a priority of tasks, or an integer.
+fn collect_priority(value: Expr, krate: &CratePath) -> syn::Result<TokenStream> {
     if is_integer(&value) {
         return Ok(quote!(#value));
     }
-    if matches!(value, Expr::Lit(_)) && string(&value).is_none() {
+    if matches!(value, Expr::Lit(_)) && str_literal(&value).is_none() {
         return Err(syn::Error::new(
             value.span(),
             "a priority is one of \"low\", \"normal\", \"high\", \"critical\", \
              an integer, or an expression of type `Priority`",
         ));
     }
-    priority(value, Form::Attribute)
+    priority(value, Syntax::Attribute, krate)
 }
 
 fn is_integer(value: &Expr) -> bool {
@@ -276,6 +289,7 @@ fn is_integer(value: &Expr) -> bool {
 fn example(key: &str) -> &'static str {
     match key {
         "name" => "name = \"caches\"",
+        "crate" => "crate = my_name_for_atasker",
         _ => "priority = \"high\"",
     }
 }
@@ -291,14 +305,15 @@ fn no_value(name: &str) -> String {
 }
 
 fn unknown(name: &str) -> String {
-    let meant = match name {
+    let suggestion = match name {
         "prio" | "order" => Some("priority"),
         "key" | "id" => Some("name"),
+        "krate" => Some("crate"),
         _ => nearest(name, &KEYS),
     };
-    match meant {
+    match suggestion {
         Some(key) => format!("unknown key `{name}`: did you mean `{key}`?"),
-        None => format!("unknown key `{name}`: the keys are `priority`, `name`"),
+        None => format!("unknown key `{name}`: the keys are `priority`, `name`, `crate`"),
     }
 }
 
@@ -329,7 +344,7 @@ impl Declared {
         let ty = input.parse()?;
         if let Some(token) = input.parse::<Option<Token![=]>>()? {
             let value: Expr = input.parse()?;
-            errors.on(quote!(#token #value), "a collection begins empty: leave its value out");
+            errors.on(quote!(#token #value), "a collection starts empty: remove the value");
         }
         Ok(Declared { attrs, vis, token, ident, ty })
     }
@@ -338,28 +353,38 @@ impl Declared {
 pub(crate) fn collection(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let parser = |input: ParseStream<'_>| {
-        let mut all = Vec::new();
+        let (mut all, mut krate) = (Vec::new(), None);
         while all.is_empty() || !input.is_empty() {
-            all.push(Declared::parse(input, &mut errors)?);
-            if !input.is_empty() {
+            if input.peek(Token![crate]) && input.peek2(Token![=]) {
+                let key: Token![crate] = input.parse()?;
+                input.parse::<Token![=]>()?;
+                let found = CratePath::from_expr(&input.parse()?)?;
+                if krate.replace(found).is_some() {
+                    errors.on(key, "`crate` is given twice: keep one of the two");
+                }
+            } else {
+                all.push(Declared::parse(input, &mut errors)?);
+            }
+            if !input.is_empty() && input.parse::<Option<Token![,]>>()?.is_none() {
                 input.parse::<Token![;]>()?;
             }
         }
-        Ok(all)
+        Ok((all, krate.unwrap_or_default()))
     };
-    let all: Vec<Declared> = match parser.parse2(input) {
-        Ok(all) => all,
+    let (all, krate) = match parser.parse2(input) {
+        Ok(parsed) => parsed,
         Err(error) => return error.to_compile_error(),
     };
-    let declared: TokenStream = all.iter().map(declare).collect();
+    let declared: TokenStream = all.iter().map(|declared| declare(declared, &krate)).collect();
     let errors = errors.into_tokens();
     quote!(#errors #declared)
 }
 
-fn declare(declared: &Declared) -> TokenStream {
+fn declare(declared: &Declared, krate: &CratePath) -> TokenStream {
     let Declared { attrs, vis, token, ident, ty } = declared;
-    let at = ty.span().resolved_at(Span::call_site());
-    let value = quote_spanned!(at=> <#ty as ::atasker::__private::Collection>::NEW);
+    let at = error_span(ty.span());
+    let krate = krate.at(at);
+    let value = quote_spanned!(at=> <#ty as #krate::__private::Collection>::NEW);
     quote! {
         #(#attrs)*
         #vis #token #ident: #ty = #value;
@@ -371,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_keys_name_the_right_one() {
+    fn unknown_key_suggests_known_one() {
         assert!(unknown("priorty").contains("did you mean `priority`?"));
         assert!(unknown("nmae").contains("did you mean `name`?"));
         assert!(unknown("colour").contains("the keys are"));
@@ -380,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_with_their_sign_are_priorities() {
+    fn signed_integers_are_priorities() {
         for (text, fits) in [("5", true), ("-5", true), ("1u8", true), ("\"x\"", false)] {
             assert_eq!(is_integer(&syn::parse_str(text).unwrap()), fits, "{text}");
         }

@@ -1,5 +1,4 @@
-//! Errors that are gathered, so that one mistake doesn't hide the rest of the item; and the search
-//! for the word that was meant.
+//! Collects errors, so that one mistake doesn't hide others, and finds similar names to suggest.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
@@ -14,7 +13,7 @@ impl Errors {
         self.0.push(syn::Error::new(span, message));
     }
 
-    /// Points at all of `tokens`.
+    /// Adds an error that points at all of `tokens`.
     pub(crate) fn on(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.0.push(syn::Error::new_spanned(tokens, message));
     }
@@ -27,20 +26,20 @@ impl Errors {
         !self.0.is_empty()
     }
 
-    /// As an expression that has any type.
+    /// Returns the errors as an expression of any type.
     pub(crate) fn into_expression(self) -> TokenStream {
         let mut errors = self.0.iter().map(syn::Error::to_compile_error);
         let first = errors.next();
         quote::quote!({ #(#errors;)* #first })
     }
 
-    /// As `compile_error!`s.
+    /// Returns the errors as `compile_error!` items.
     pub(crate) fn into_tokens(self) -> TokenStream {
         self.0.iter().map(syn::Error::to_compile_error).collect()
     }
 }
 
-/// The known word that `wrong` is most like, if any is like it at all.
+/// Returns the known word most similar to `wrong`, if any is similar enough.
 pub(crate) fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     known
@@ -51,7 +50,8 @@ pub(crate) fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, word)| word)
 }
 
-/// How many letters must be changed, put in, taken out or swapped with the next.
+/// Returns the optimal string alignment distance: the number of insertions, deletions,
+/// substitutions and swaps of adjacent letters between two words.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_that_was_meant_is_found() {
+    fn similar_word_is_found() {
         let keys = ["priority", "tt", "name", "delay", "timeout", "retries", "retry_delay"];
         assert_eq!(nearest("prioriy", &keys), Some("priority"));
         assert_eq!(nearest("priroity", &keys), Some("priority"));

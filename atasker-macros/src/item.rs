@@ -1,16 +1,18 @@
-//! The function: its context, its parameters, its result, and which of its attributes go where.
+//! Parses the function: its context, parameters, result and attributes.
 
+use crate::hygiene::{error_span, quote};
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use quote::format_ident;
 use syn::parse::ParseStream;
+use syn::punctuated::Punctuated;
 use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
 use syn::{
-    Attribute, Block, FnArg, GenericArgument, GenericParam, Ident, Lifetime, Pat, PatType,
-    PathArguments, Receiver, ReturnType, Signature, Type, Visibility, parse_quote,
+    Attribute, Block, FnArg, GenericArgument, GenericParam, Ident, Lifetime, Meta, Pat, PatType,
+    Path, PathArguments, Receiver, ReturnType, Signature, Token, Type, Visibility, parse_quote,
 };
 
-/// Which attribute stands at a function.
+/// The attribute of a function.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Task,
@@ -18,7 +20,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// The attribute.
+    /// Returns the name of the attribute.
     pub(crate) fn attribute(self) -> &'static str {
         match self {
             Role::Task => "background_task",
@@ -26,7 +28,7 @@ impl Role {
         }
     }
 
-    /// What it makes, in messages.
+    /// Returns what the attribute creates, for messages.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Role::Task => "task",
@@ -34,7 +36,7 @@ impl Role {
         }
     }
 
-    /// The type that its context is known by.
+    /// Returns the name of the context type.
     pub(crate) fn context(self) -> &'static str {
         match self {
             Role::Task => "TaskContext",
@@ -43,58 +45,58 @@ impl Role {
     }
 }
 
-/// A function as it was written, and what was found in it.
+/// A parsed function.
 pub(crate) struct TaskFn {
     pub(crate) role: Role,
     pub(crate) attrs: Attrs,
     pub(crate) vis: Visibility,
-    /// As it was written.
+    /// The signature as written.
     pub(crate) sig: Signature,
     pub(crate) block: Block,
     pub(crate) receiver: Option<Receiver>,
     pub(crate) context: Option<Context>,
-    /// References to contexts that stand elsewhere, or are mutable: mistakes.
-    pub(crate) misplaced: Vec<Type>,
-    /// Those that the caller gives.
+    /// References to contexts that are not the first parameter, or are mutable. These are errors.
+    pub(crate) misplaced_contexts: Vec<Type>,
+    /// The parameters that the caller passes.
     pub(crate) params: Vec<Param>,
 }
 
-/// The context that the supervisor gives.
+/// The context parameter, which the supervisor passes.
 pub(crate) struct Context {
     pub(crate) by_ref: bool,
+    /// The type of the parameter as written.
+    pub(crate) ty: Type,
     pub(crate) receives: Type,
     pub(crate) sends: Type,
 }
 
-/// A parameter that the caller gives.
+/// A parameter that the caller passes.
 pub(crate) struct Param {
-    /// What the launcher calls it.
+    /// The name of the launcher's parameter.
     pub(crate) name: Ident,
     pub(crate) ty: Type,
     pub(crate) arg: PatType,
 }
 
-/// The function's attributes, sorted by where they belong.
+/// The attributes of the function, by the generated items that they apply to.
 #[derive(Default)]
 pub(crate) struct Attrs {
     pub(crate) docs: Vec<Attribute>,
-    /// `cfg` and lint levels: on all that is written.
+    /// `cfg` and lint levels, which apply to all generated items.
     pub(crate) everywhere: Vec<Attribute>,
-    /// `deprecated` and the like: about calling it.
+    /// `deprecated`, which applies to callers.
     pub(crate) launcher: Vec<Attribute>,
-    /// Everything else is about the body.
+    /// All other attributes, which apply to the body.
     pub(crate) body: Vec<Attribute>,
 }
 
 impl Attrs {
     fn sort(attrs: Vec<Attribute>) -> Attrs {
         let mut sorted = Attrs::default();
-        for attr in attrs {
-            let place = match attr.path().get_ident().map(Ident::to_string).as_deref() {
+        for attr in attrs.into_iter().flat_map(split_cfg_attr) {
+            let place = match effective_path(&attr).get_ident().map(Ident::to_string).as_deref() {
                 Some("doc") => &mut sorted.docs,
-                Some("cfg" | "cfg_attr" | "allow" | "warn" | "deny" | "forbid") => {
-                    &mut sorted.everywhere
-                }
+                Some("cfg" | "allow" | "warn" | "deny" | "forbid") => &mut sorted.everywhere,
                 Some("deprecated") => &mut sorted.launcher,
                 _ => &mut sorted.body,
             };
@@ -102,6 +104,46 @@ impl Attrs {
         }
         sorted
     }
+}
+
+/// Returns the condition and the attributes of a `cfg_attr`.
+fn conditional(attr: &Attribute) -> Option<(Meta, Vec<Meta>)> {
+    if !attr.path().is_ident("cfg_attr") {
+        return None;
+    }
+    let metas = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).ok()?;
+    let mut metas = metas.into_iter();
+    Some((metas.next()?, metas.collect()))
+}
+
+/// Splits a `cfg_attr` into one for each attribute, because these may apply to different items.
+pub(crate) fn split_cfg_attr(attr: Attribute) -> Vec<Attribute> {
+    match conditional(&attr) {
+        Some((condition, metas)) => {
+            metas.iter().map(|meta| parse_quote!(#[cfg_attr(#condition, #meta)])).collect()
+        }
+        None => vec![attr],
+    }
+}
+
+/// Returns the path of an attribute, or of the first attribute in a `cfg_attr`.
+pub(crate) fn effective_path(attr: &Attribute) -> Path {
+    conditional(attr)
+        .and_then(|(_, metas)| Some(metas.first()?.path().clone()))
+        .unwrap_or_else(|| attr.path().clone())
+}
+
+/// Returns the attribute with `change` applied to its content, inside a `cfg_attr` as well.
+pub(crate) fn map_meta(attr: &Attribute, change: impl Fn(&Meta) -> Option<Meta>) -> Attribute {
+    let mut changed = attr.clone();
+    match conditional(attr) {
+        Some((condition, metas)) => {
+            let metas = metas.iter().map(|meta| change(meta).unwrap_or_else(|| meta.clone()));
+            changed.meta = parse_quote!(cfg_attr(#condition, #(#metas),*));
+        }
+        None => changed.meta = change(&attr.meta).unwrap_or(changed.meta),
+    }
+    changed
 }
 
 impl TaskFn {
@@ -113,7 +155,7 @@ impl TaskFn {
             return Err(syn::Error::new_spanned(
                 &sig.ident,
                 format!(
-                    "#[{}] needs the function's body: it can't stand at a declaration",
+                    "#[{}] needs a function with a body: it can't be used on a declaration",
                     role.attribute()
                 ),
             ));
@@ -122,7 +164,7 @@ impl TaskFn {
 
         let mut receiver = None;
         let mut context = None;
-        let mut misplaced = Vec::new();
+        let mut misplaced_contexts = Vec::new();
         let mut params = Vec::new();
         for (index, arg) in sig.inputs.iter().enumerate() {
             match arg {
@@ -132,9 +174,9 @@ impl TaskFn {
                     let shared = !is_mut_reference(&arg.ty);
                     match Context::find(role, arg) {
                         Some(found) if first && shared => context = Some(found),
-                        // One by value may be another task's, as an argument.
+                        // A context by value may be that of another task, passed as an argument.
                         Some(found) if found.by_ref => {
-                            misplaced.push((*arg.ty).clone());
+                            misplaced_contexts.push((*arg.ty).clone());
                             context.get_or_insert(found);
                         }
                         _ => params.push(Param::new(arg, params.len())),
@@ -143,13 +185,12 @@ impl TaskFn {
             }
         }
         let attrs = Attrs::sort(attrs);
-        Ok(TaskFn { role, attrs, vis, sig, block, receiver, context, misplaced, params })
+        Ok(TaskFn { role, attrs, vis, sig, block, receiver, context, misplaced_contexts, params })
     }
 }
 
 impl Context {
-    /// A parameter of type `TaskContext<I, O>`, or of a worker's context, or a reference to one, by
-    /// whatever path.
+    /// Parses a parameter of the context type of `role` or of a reference to it, by any path.
     pub(crate) fn find(role: Role, arg: &PatType) -> Option<Context> {
         let (by_ref, ty) = match bare(&arg.ty) {
             Type::Reference(reference) => (true, bare(&reference.elem)),
@@ -175,6 +216,7 @@ impl Context {
         let unit = || parse_quote!(());
         Some(Context {
             by_ref,
+            ty: (*arg.ty).clone(),
             receives: types.next().unwrap_or_else(unit),
             sends: types.next().unwrap_or_else(unit),
         })
@@ -183,27 +225,27 @@ impl Context {
 
 impl Param {
     fn new(arg: &PatType, index: usize) -> Param {
-        // The pattern stays with the body; the launcher needs a plain name for it.
+        // The body keeps the pattern. The launcher needs a plain name.
         let name = match &*arg.pat {
             Pat::Ident(pat) if pat.subpat.is_none() => pat.ident.clone(),
-            _ => format_ident!("arg{}", index, span = Span::call_site()),
+            _ => format_ident!("arg{}", index, span = Span::mixed_site()),
         };
         Param { name, ty: bare(&arg.ty).clone(), arg: arg.clone() }
     }
 
-    /// Where an error about its type should point.
+    /// Returns the span for errors about the type.
     pub(crate) fn span(&self) -> Span {
         use syn::spanned::Spanned;
         let ty = match &self.ty {
             Type::Reference(reference) => &*reference.elem,
             ty => ty,
         };
-        ty.span().resolved_at(Span::call_site())
+        error_span(ty.span())
     }
 }
 
 impl TaskFn {
-    /// The type written as its result.
+    /// Returns the written return type.
     pub(crate) fn result(&self) -> Type {
         match &self.sig.output {
             ReturnType::Default => parse_quote!(()),
@@ -211,7 +253,7 @@ impl TaskFn {
         }
     }
 
-    /// The result is written as some `Result<..>`.
+    /// Returns whether the return type is written as a `Result<..>`.
     pub(crate) fn returns_result(&self) -> bool {
         match self.result() {
             Type::Path(path) => path.path.segments.last().is_some_and(|s| s.ident == "Result"),
@@ -219,7 +261,7 @@ impl TaskFn {
         }
     }
 
-    /// The types of the task's channels, for `Task<R, I, O>`: nothing without a context.
+    /// Returns the types of the task's channels for `Task<R, I, O>`, or nothing without a context.
     pub(crate) fn channels(&self) -> TokenStream {
         match &self.context {
             Some(Context { receives, sends, .. }) => quote!(, #receives, #sends),
@@ -227,12 +269,18 @@ impl TaskFn {
         }
     }
 
-    /// The parameters as the launcher has them.
+    /// Returns the type of the context as written.
+    pub(crate) fn context_type(&self) -> Option<&Type> {
+        self.context.as_ref().map(|context| &context.ty)
+    }
+
+    /// Returns the parameters of the launcher.
     pub(crate) fn launcher_params(&self) -> Vec<TokenStream> {
         self.params.iter().map(|Param { name, ty, .. }| quote!(#name: #ty)).collect()
     }
 
-    /// `::<T, N>`, to hand generic parameters on; nothing without any. Lifetimes are found anyway.
+    /// Returns `::<T, N>`, which forwards generic parameters, or nothing without any. Lifetimes are
+    /// inferred.
     pub(crate) fn turbofish(&self) -> TokenStream {
         let params: Vec<&Ident> = self
             .sig
@@ -248,7 +296,8 @@ impl TaskFn {
         if params.is_empty() { quote!() } else { quote!(::<#(#params),*>) }
     }
 
-    /// Whether a type depends on the function's generic parameters, or on the type around it.
+    /// Returns whether a type depends on generic parameters or on `Self`, or contains a macro,
+    /// which may.
     pub(crate) fn is_generic(&self, ty: &Type) -> bool {
         struct Search<'a>(&'a TaskFn, bool);
         impl Visit<'_> for Search<'_> {
@@ -278,36 +327,27 @@ impl TaskFn {
         search.1
     }
 
-    /// Whether `Self` is named anywhere: then it stands in an `impl` block.
+    /// Returns whether the function uses the `Self` of an `impl` block. Items in the body may have
+    /// their own `Self`, and the expansion of a macro is unknown, so both are skipped.
     pub(crate) fn names_self_type(&self) -> bool {
-        fn search(tokens: TokenStream) -> bool {
-            tokens.into_iter().any(|token| match token {
-                proc_macro2::TokenTree::Ident(ident) => ident == "Self",
-                proc_macro2::TokenTree::Group(group) => search(group.stream()),
-                _ => false,
-            })
+        struct Search(bool);
+        impl Visit<'_> for Search {
+            fn visit_ident(&mut self, ident: &Ident) {
+                self.0 |= ident == "Self";
+            }
+            fn visit_item(&mut self, _: &syn::Item) {}
+            fn visit_macro(&mut self, _: &syn::Macro) {}
+            fn visit_attribute(&mut self, _: &Attribute) {}
         }
-        search(self.sig.to_token_stream())
-            || (search(self.block.to_token_stream()) && !self.block_has_impl())
-    }
-
-    /// An `impl` inside the body has a `Self` of its own.
-    fn block_has_impl(&self) -> bool {
-        fn search(tokens: TokenStream) -> bool {
-            tokens.into_iter().any(|token| match token {
-                proc_macro2::TokenTree::Ident(ident) => {
-                    ident == "impl" || ident == "trait" || ident == "struct" || ident == "enum"
-                }
-                proc_macro2::TokenTree::Group(group) => search(group.stream()),
-                _ => false,
-            })
-        }
-        search(self.block.to_token_stream())
+        let mut search = Search(false);
+        search.visit_signature(&self.sig);
+        search.visit_block(&self.block);
+        search.0
     }
 }
 
-/// The type without parentheses, and without the invisible ones that a `macro_rules!` puts around
-/// what it was given.
+/// Removes parentheses, and the invisible groups that a `macro_rules!` macro puts around its
+/// arguments.
 pub(crate) fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => bare(&group.elem),
@@ -320,7 +360,7 @@ pub(crate) fn is_mut_reference(ty: &Type) -> bool {
     matches!(bare(ty), Type::Reference(reference) if reference.mutability.is_some())
 }
 
-/// Whether `impl Trait` stands anywhere in a type.
+/// Returns the span of an `impl Trait` in a type, if there is any.
 pub(crate) fn impl_trait(ty: &Type) -> Option<Span> {
     struct Search(Option<Span>);
     impl Visit<'_> for Search {
@@ -333,8 +373,8 @@ pub(crate) fn impl_trait(ty: &Type) -> Option<Span> {
     search.0
 }
 
-/// The borrows in a type: references and named lifetimes that are not `'static`. Those inside the
-/// types of functions (`fn(&str)`, `dyn Fn(&str)`) are no borrows.
+/// Returns the borrows in a type: references and lifetimes, with a mark for `'static`. Those inside
+/// function types (`fn(&str)`, `dyn Fn(&str)`) don't count.
 pub(crate) fn borrows(ty: &Type) -> Vec<Borrow> {
     struct Search(Vec<Borrow>);
     impl<'a> Visit<'a> for Search {
@@ -366,7 +406,7 @@ pub(crate) struct Borrow {
     pub(crate) is_static: bool,
 }
 
-/// The type with every named lifetime left to inference, for use where none is declared.
+/// Replaces every named lifetime by `'_`, for use where none is declared.
 pub(crate) fn elide_lifetimes(ty: &Type) -> Type {
     struct Elide;
     impl VisitMut for Elide {
@@ -382,7 +422,7 @@ pub(crate) fn elide_lifetimes(ty: &Type) -> Type {
     ty
 }
 
-/// The type with every lifetime and every reference `'static`, for use where nothing can be elided.
+/// Replaces every lifetime by `'static`, for use where lifetimes can't be elided.
 pub(crate) fn static_lifetimes(ty: &Type) -> Type {
     struct Static;
     impl VisitMut for Static {

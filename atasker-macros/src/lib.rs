@@ -1,23 +1,26 @@
-//! The attributes of atasker. Use the `atasker` crate, which re-exports and documents them.
+//! The attributes and macros of atasker. Use the `atasker` crate, which re-exports and documents
+//! them.
 //!
-//! The way of one attribute: `args` parses its keys, `item` the function, `check` knows the rules
-//! that need both, and `expand` writes the code. Where something is wrong, one error points at it,
-//! and the launcher is written all the same, so that its callers cause no second one.
+//! An attribute is expanded in four steps: `args` parses its keys, `item` parses the function,
+//! `check` applies the rules that need both, and `expand` generates the code. An invalid use
+//! reports one error, at the tokens to change. The launcher is generated even then, so that its
+//! callers cause no further errors.
 
 mod args;
 mod background;
 mod check;
 mod collect;
+mod crate_path;
 mod errors;
 mod expand;
+mod hygiene;
 mod item;
 mod main_fn;
 mod worker;
 
 use proc_macro::TokenStream;
 
-/// Turns a function into one that runs in the background: on a pool thread, on an aloop, or in a
-/// worker process.
+/// Runs a function in the background: on a pool thread, on an aloop, or in a worker process.
 ///
 /// ```
 /// use atasker::background_task;
@@ -40,44 +43,82 @@ use proc_macro::TokenStream;
 /// let task = greet::builder("you".into()).name("a greeting").start();
 /// assert_eq!(task.join().unwrap(), "hello you");
 ///
-/// assert_eq!(greet::call("me".into()), "hello me"); // here and now
+/// assert_eq!(greet::call("me".into()), "hello me"); // runs on this thread
 /// assert_eq!(fetch(7).join().unwrap().unwrap(), "page 7");
 /// ```
 ///
-/// The function `f(args) -> R` becomes a launcher `f(args) -> Task<R>` with the same visibility,
-/// docs, generics and parameters. Beside it stands a companion type of the same name: `f::builder(args)`
-/// is a `TaskBuilder<R>` that is not started yet, and `f::call(args)` runs the body here and now.
-/// Inside the body, too, `f(..)` is the launcher; `f::call(..)` recurses plainly.
+/// The function `f(args) -> R` becomes a launcher, `f(args) -> Task<R>`, with the same visibility,
+/// docs, generics and parameters. The attribute also generates a companion type with the name of
+/// the function: `f::builder(args)` returns a `TaskBuilder<R>` that has not been started, and
+/// `f::call(args)` runs the body on the calling thread. Inside the body, `f(..)` is the launcher as
+/// well. Use `f::call(..)` for plain recursion.
 ///
 /// # Keys
 ///
 /// | key | value | default |
 /// |---|---|---|
 /// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, or an expression of type `Priority` | normal |
-/// | `tt` | `"thread"`, `"mp"` (a worker process), `"async"` | async for an `async fn`, else thread |
-/// | `name` | a string | the function's path |
-/// | `delay` | `"250ms"`, `"5s"`, `"2m"` (also `us`, `h`), or an expression of type `Duration` | none |
-/// | `timeout` | likewise: how long the task may run | none |
-/// | `retries` | how many more times it runs after a panic, a timeout, a worker's death, or an `Err` where the return type is written as a `Result` | 0 |
-/// | `retry_delay` | a duration | 0 |
+/// | `tt` | the task type: `"thread"`, `"mp"` (a worker process), or `"async"` | async for an `async fn`, otherwise thread |
+/// | `name` | a string | the path of the function |
+/// | `delay` | how long to wait before the task is queued: `"250ms"`, `"5s"`, `"2m"` (also `us`, `h`), or an expression of type `Duration` | none |
+/// | `timeout` | the time limit of a run, as a duration | none |
+/// | `retries` | how many times the task is run again after a panic, a timeout, the death of its worker process, or an `Err` if the return type is written as a `Result` | 0 |
+/// | `retry_delay` | the pause before each retry, as a duration | 0 |
 /// | `callback` | the path of a `fn(&Result<R, TaskError>)`, or a closure | none |
 /// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
 /// | `aloop` | the name of an aloop, for an `async fn` | the default aloop |
-/// | `companion` | another name for the companion type, or `false` | the function's name |
-/// | `codec` | `"bincode"`, `"msgpack"`, for `tt = "mp"` | bincode |
+/// | `companion` | another name for the companion type, or `false` for none | the name of the function |
+/// | `codec` | `"bincode"` or `"msgpack"`, for `tt = "mp"`; see the limits below | bincode |
+/// | `crate` | the path of the atasker crate, if it is renamed or re-exported | `::atasker` |
+///
+/// # Renamed and re-exported crates
+///
+/// Generated code refers to atasker as `::atasker`. If a package depends on it by another name
+/// (`at = { package = "atasker", .. }` in `Cargo.toml`), or uses the re-export of another crate, every
+/// attribute and macro needs the key `crate`:
+///
+/// ```
+/// # extern crate atasker as at;
+/// #[at::background_task(crate = at)]
+/// fn double(n: u32) -> u32 {
+///     2 * n
+/// }
+///
+/// # fn main() {
+/// assert_eq!(double(2).join().unwrap(), 4);
+/// assert_eq!(at::background!(double::call(3), crate = at).join().unwrap(), 6);
+/// # }
+/// ```
+///
+/// A `macro_rules!` macro of a crate that re-exports atasker uses `crate = $crate::atasker`.
 ///
 /// # Parameters
 ///
-/// A task outlives its caller: what a thread or an aloop is given must be owned, `Send` and
-/// `'static`, with `retries` also `Clone`. Functions may be generic and take `impl Trait`.
+/// A task may outlive its caller, so the parameters of tasks on threads and aloops must be owned,
+/// `Send` and `'static`. With `retries`, they must also be `Clone`. Such functions may be generic
+/// and may take `impl Trait`.
 ///
-/// With `tt = "mp"`, parameters and result must be types of serde, and nothing may be generic. As
-/// the arguments are encoded at once, a parameter may be a reference: `&str`, `&[u8]`, `&[T]`, `&T`.
-/// `Vec<u8>` and `&[u8]` travel as one block. Types that ask the input what it holds
-/// (`#[serde(flatten)]`, untagged enums, `serde_json::Value`) need `codec = "msgpack"`.
+/// With `tt = "mp"`, the parameters and the result must implement serde's traits, and the function
+/// must not be generic. The arguments are encoded when the task is launched, so a parameter may be
+/// a reference: `&str`, `&[u8]`, `&[T]`, `&T`. `Vec<u8>` and `&[u8]` are encoded as one block of
+/// bytes. Types that inspect their input while they are deserialized (`#[serde(flatten)]`, untagged
+/// enums, `serde_json::Value`) need `codec = "msgpack"`.
 ///
-/// A first parameter of type `&TaskContext<I, O>` or `TaskContext<I, O>` is given by the supervisor.
-/// It is recognised by that name, by whatever path.
+/// The codecs have three limits:
+///
+/// * A value with too many levels of nesting, such as a long linked list of boxes, causes
+///   `TaskError::Codec`. bincode may use 1 MiB of stack to decode a value (1.5 MiB in a debug
+///   build), which is enough for several thousand levels in a release build and for some hundred in
+///   a debug build. MessagePack supports 1,024 levels. If a worker process overflows its stack while
+///   it encodes or decodes such a value, it dies, and its task fails with `TaskError::WorkerDied`.
+/// * bincode writes nothing for `()` and for structs without fields. The lists of a value may have
+///   at most 1,048,576 elements of such types; more cause `TaskError::Codec`.
+/// * MessagePack does not distinguish `Some(None)` and `Some(())` from `None`. Both are decoded as
+///   `None`.
+///
+/// If the first parameter has the type `&TaskContext<I, O>` or `TaskContext<I, O>`, the supervisor
+/// passes it. The macro recognizes the type by the last segment of its path, so a renamed import is
+/// not recognized.
 ///
 /// ```
 /// use atasker::{TaskContext, background_task};
@@ -98,46 +139,53 @@ use proc_macro::TokenStream;
 ///
 /// # Methods
 ///
-/// A method with an owned receiver (`self: Arc<Self>`, `self`) gets a launcher and no companion. It
-/// must stand in an inherent `impl` block, for its body goes into a hidden method beside it; it
-/// can't run in a worker process. Associated functions without `self` can't be tasks.
+/// A method with an owned receiver (`self: Arc<Self>` or `self`) becomes a launcher without a
+/// companion type. Its body moves to a hidden method, `__atasker_NAME`, so the method must be part
+/// of an inherent `impl` block, and it can't run in a worker process. Associated functions without
+/// `self` can't be tasks.
+///
+/// # Other attributes
+///
+/// Attributes below this one apply to the body, which remains a function of the same name: the
+/// spans of `#[tracing::instrument]` have that name. The body of a method has another name, so the
+/// macro adds `name = ".."` to an `#[instrument]` that has none.
 #[proc_macro_attribute]
 pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::background_task(args.into(), item.into()).into()
 }
 
-/// Makes a background worker of a function: something that makes tasks again and again.
+/// Turns a function into a background worker, which runs it repeatedly.
 ///
 /// ```
 /// use atasker::{WorkerContext, background_worker};
 /// use std::time::Duration;
 ///
-/// /// Again and again, until it is stopped.
+/// /// Runs in a loop until it is stopped.
 /// #[background_worker]
 /// fn sample(ctx: &WorkerContext) {
 ///     println!("sample {}", ctx.runs());
 ///     ctx.wait_stop(Duration::from_millis(10));
 /// }
 ///
-/// /// Every second, measured start to start.
+/// /// Starts a run every second.
 /// #[background_worker(interval = "1s")]
 /// fn tick() {}
 ///
-/// /// On an aloop, with a pause before the first run and between the runs.
+/// /// Runs on an aloop, with a pause before the first run and between runs.
 /// #[background_worker(delay = "1s", delay_before = "1s")]
 /// async fn poll() {}
 ///
-/// /// For every item that is put.
+/// /// Runs for every item that is put into its queue.
 /// #[background_worker(queue)]
 /// fn store(item: String) {
 ///     println!("{item}");
 /// }
 ///
-/// /// When it is triggered.
+/// /// Runs when it is triggered.
 /// #[background_worker(event, priority = "high")]
 /// fn flush() {}
 ///
-/// let worker = store(); // a QueueWorker<String>, not started
+/// let worker = store(); // a QueueWorker<String> that is not started
 /// worker.start();
 /// worker.put("todo".into()).unwrap();
 /// # while worker.runs() == 0 { std::thread::yield_now() }
@@ -150,10 +198,11 @@ pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # let _: [atasker::IntervalWorker; 2] = [tick(), poll()];
 /// ```
 ///
-/// The function becomes a constructor of the same name, with the same visibility, docs and generics.
-/// It gives a [`LoopWorker`], an [`IntervalWorker`], a [`QueueWorker`] or an [`EventWorker`], not
-/// started; the documentation of [`BackgroundWorker`] says what all of them can do, that of
-/// [`WorkerBuilder`] how to make them of closures. It must be a free function.
+/// The function becomes a constructor of the same name, with the same visibility, docs and
+/// generics. It returns a [`LoopWorker`], an [`IntervalWorker`], a [`QueueWorker`] or an
+/// [`EventWorker`] that is not started. [`BackgroundWorker`] documents the methods that all of them
+/// have, and [`WorkerBuilder`] creates workers from closures. The attribute works on free functions
+/// only.
 ///
 /// [`LoopWorker`]: ../atasker/struct.LoopWorker.html
 /// [`IntervalWorker`]: ../atasker/struct.IntervalWorker.html
@@ -164,49 +213,51 @@ pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Keys
 ///
-/// The first few say which kind of worker it is. Without any of them, it is a loop worker.
+/// The first five keys select the kind of worker. Without any of them, the worker is a loop worker.
 ///
 /// | key | value | default |
 /// |---|---|---|
-/// | `interval` | `"250ms"`, `"5s"`, `"2m"` (also `us`, `h`), or an expression of type `Duration`: from start to start | |
-/// | `delay` | a duration: from the end of a run to the next start | |
-/// | `delay_before` | a duration: before every run; with `interval`, before the first one only | none |
-/// | `queue` | alone, or `"fifo"`: the first item first; `"priority"`: the smallest first (`Ord`) | |
-/// | `event` | alone | |
-/// | `overrun` | what is done about turns that were missed, with `interval`: `"skip"`, `"burst"` | skip |
-/// | `queue_limit` | how many items may wait, with `queue` | no limit |
+/// | `interval` | the time from the start of a run to the start of the next: `"250ms"`, `"5s"`, `"2m"` (also `us`, `h`), or an expression of type `Duration` | |
+/// | `delay` | the pause between the end of a run and the start of the next, as a duration | |
+/// | `delay_before` | a pause before every run, as a duration; with `interval`, before the first run only | none |
+/// | `queue` | no value or `"fifo"`: first in, first out; `"priority"`: the smallest item first (`Ord`) | |
+/// | `event` | no value | |
+/// | `overrun` | what to do about missed runs of an `interval`: `"skip"` or `"burst"` | skip |
+/// | `queue_limit` | the maximum number of items in the `queue` | no limit |
 /// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, or an expression of type `Priority` | normal |
-/// | `tt` | `"thread"`, `"mp"` (worker processes), `"async"` | async for an `async fn`, else thread |
-/// | `name` | a string | the function's path |
+/// | `tt` | the task type of the runs: `"thread"`, `"mp"` (worker processes), or `"async"` | async for an `async fn`, otherwise thread |
+/// | `name` | a string | the path of the function |
 /// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
 /// | `aloop` | the name of an aloop, for an `async fn` | the default aloop |
-/// | `process_result` | the path of a `fn(&R)`, or a closure: given the result of each run | none |
+/// | `process_result` | the path of a `fn(&R)`, or a closure: called with the result of each run | none |
 /// | `on_error` | the path of a `fn(&WorkerError) -> ControlFlow<()>`, or a closure | errors are logged |
-/// | `codec` | `"bincode"`, `"msgpack"`, for `tt = "mp"` | bincode |
+/// | `codec` | `"bincode"` or `"msgpack"`, for `tt = "mp"` | bincode |
+/// | `crate` | the path of the atasker crate, as for [`macro@background_task`] | `::atasker` |
 ///
-/// Their expressions are evaluated by the constructor, and may use what it is given.
+/// The constructor evaluates the expressions of these keys. They may use its parameters.
 ///
 /// # Parameters
 ///
-/// A first parameter of type `&WorkerContext` or `WorkerContext` is the worker's view of itself. It
-/// is recognised by that name, by whatever path. With `queue`, the next one is the item. All others
-/// are the worker's own: they are given to the constructor, and each run has its share of them.
+/// A first parameter of type `&WorkerContext` or `WorkerContext` receives the context of the
+/// worker. The macro recognizes the type by the last segment of its path. With `queue`, the next
+/// parameter is the item. All other parameters are values that the worker owns. They are passed to
+/// the constructor, and each run receives them as follows:
 ///
-/// | written | the constructor takes | each run has |
+/// | parameter | the constructor takes | each run receives |
 /// |---|---|---|
 /// | `T` | a `T: Clone` | a clone |
-/// | `&T` | a `T` | what the worker owns, lent |
-/// | `&mut T` | a `T` | likewise, as the run before has left it |
+/// | `&T` | a `T` | a reference to the value of the worker |
+/// | `&mut T` | a `T` | a mutable reference to the value as the previous run left it |
 ///
-/// Where `T` has no size, its owner is taken: a `String` for `&str`, a `Vec<T>` for `&[T]`, a
-/// `PathBuf` for `&Path`.
+/// If `T` is unsized, the constructor takes its owned form: a `String` for `&str`, a `Vec<T>` for
+/// `&[T]`, a `PathBuf` for `&Path`.
 ///
 /// ```
 /// use atasker::background_worker;
 /// use std::sync::mpsc::Sender;
 /// use std::time::Duration;
 ///
-/// /// Tells of the length of a file whenever it is another one. Ends when nobody listens any more.
+/// /// Sends the length of a file when it changes. Stops when the receiver is dropped.
 /// #[background_worker(interval = every, name = format!("watch {file}"))]
 /// fn watch(file: &str, every: Duration, last: &mut u64, news: Sender<u64>) -> bool {
 ///     let length = std::fs::metadata(file).map_or(0, |data| data.len());
@@ -228,18 +279,20 @@ pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Results
 ///
-/// A run returns `()`, `bool`, `ControlFlow<()>`, or a `Result` of these whose error implements
-/// `Display`. `false` and `Break` stop the worker. An `Err`, a panic, and the death of a worker
-/// process go to `on_error`, which stops the worker by `Break`; otherwise it goes on.
+/// The function returns `()`, `bool`, `ControlFlow<()>`, or a `Result` of these whose error
+/// implements `Display`. `false` and `Break` stop the worker. An `Err`, a panic and the death of a
+/// worker process are passed to `on_error`, which returns `Break` to stop the worker. Without
+/// `on_error`, the worker continues.
 ///
-/// With `process_result`, a run returns anything, which means nothing to the worker.
+/// With `process_result`, the function may return any type. Its result does not stop the worker.
 ///
 /// # Worker processes
 ///
-/// With `tt = "mp"`, every run is a call to a worker process, with the item and the worker's own
-/// values encoded anew, so they are types of serde, and nothing is generic. The next run may be in
-/// another process: there is no `&mut T`. `process_result` and `on_error` are called in the process
-/// that has made the worker. `ctx.trigger()` takes effect at the end of the run.
+/// With `tt = "mp"`, every run is a call to a worker process. The item and the values that the
+/// worker owns are encoded for each run, so they must implement serde's traits, and the function
+/// must not be generic. `&mut T` is not supported because the next run may use another process.
+/// `process_result` and `on_error` are called in the process that created the worker.
+/// `ctx.trigger()` takes effect at the end of the run.
 ///
 /// ```
 /// use atasker::background_worker;
@@ -272,8 +325,9 @@ pub fn background_worker(args: TokenStream, item: TokenStream) -> TokenStream {
     worker::background_worker(args.into(), item.into()).into()
 }
 
-/// Launches a call, a closure or a future as a task, without an attribute at the function. It gives
-/// the started `Task`.
+/// Launches a function call, a closure or a future as a task. Returns the `Task`.
+///
+/// The function needs no attribute.
 ///
 /// ```
 /// use atasker::background;
@@ -286,36 +340,38 @@ pub fn background_worker(args: TokenStream, item: TokenStream) -> TokenStream {
 /// let task = background!(area(1 + 2, 4), priority = "high", name = "mine");
 /// assert_eq!(task.join().unwrap(), 12);
 ///
-/// // A closure, on a pool thread. It owns what it captures, as if it said `move`.
+/// // A closure, on a pool thread. It captures by value, as with `move`.
 /// let x = 20;
 /// assert_eq!(background!(|| x + 1).join().unwrap(), 21);
 ///
-/// // A future, on an aloop; also that of an async fn, with `tt = "async"`.
+/// // A future, on an aloop. For the future of an async fn, add `tt = "async"`.
 /// assert_eq!(background!(async move { x + 2 }).join().unwrap(), 22);
 ///
-/// // With a callback, which knows its type.
+/// // A callback, whose parameter type is inferred.
 /// let task = background!(area(3, 4), callback = |r| println!("{r:?}"));
 /// # task.join().unwrap();
 /// ```
 ///
-/// The keys are those of [`macro@background_task`], without `companion`.
+/// The keys are those of [`macro@background_task`], except `companion`.
 ///
 /// With `tt = "mp"`, the call runs in a worker process: `background!(area(3, 4), tt = "mp")`. The
-/// function is named by a path that needs neither `Self` nor generic parameters of the function
-/// around it, and has at most 12 parameters, which may borrow as those of an annotated function
-/// may. A closure may run there if it captures nothing, for a worker process has none of this
-/// process's variables.
+/// path of the function must not use `Self` or the generic parameters of the surrounding function.
+/// The function may have up to 12 parameters, and they may be references, as those of an annotated
+/// function. A closure may run in a worker process if it captures nothing, because a worker process
+/// has none of the variables of this process.
 ///
-/// An annotated function does not belong here, for its launcher would run inside a task: call it,
-/// or use its builder.
+/// Don't pass a call of an annotated function: its launcher would run inside a task. Call the
+/// function directly, or use its builder.
 #[proc_macro]
 pub fn background(input: TokenStream) -> TokenStream {
     background::expand(input.into()).into()
 }
 
-/// Prepares `fn main`: a worker copy of the program is recognised here, where the feature `pre-main`
-/// is off, and with `drain` the tasks of the default supervisor that are not finished when `main`
-/// returns may go on for so long.
+/// Prepares `fn main` for worker processes, and waits for unfinished tasks when `main` returns.
+///
+/// Without the feature `pre-main`, this attribute is what recognizes a worker process before the
+/// body of `main` runs. With the key `drain`, the tasks of the default supervisor that are
+/// unfinished when `main` returns have that much time to complete.
 ///
 /// ```
 /// #[atasker::main(drain = "10s")]
@@ -325,7 +381,11 @@ pub fn background(input: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// Above `#[tokio::main]` it comes before the runtime is made, and drains after that is gone:
+/// The key `crate` is the path of the atasker crate, as for [`macro@background_task`]. There are no
+/// other keys.
+///
+/// Put the attribute above `#[tokio::main]`. Worker processes are then recognized before the
+/// runtime is built, and tasks are drained after it has been shut down:
 ///
 /// ```text
 /// #[atasker::main]
@@ -337,8 +397,10 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     main_fn::expand(args.into(), item.into()).into()
 }
 
-/// Puts a function into a collection, from wherever it stands: another module, another crate of the
-/// program. The function stays as it is.
+/// Adds a function to a collection.
+///
+/// The function may be part of another module or of another crate of the program. The attribute
+/// does not change it.
 ///
 /// ```
 /// use atasker::{FunctionCollection, Priority, collect, collection};
@@ -371,32 +433,34 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # }
 /// ```
 ///
-/// The collection is the path of a static, declared by [`collection!`] or with `new()`. The function
-/// takes no parameters, is neither `async` nor generic, and returns what the collection is of.
+/// The first argument is the path of a static that was declared by [`collection!`] or with `new()`.
+/// The function must have no parameters, must be neither `async` nor generic, and must return the
+/// result type of the collection.
 ///
 /// | key | value | default |
 /// |---|---|---|
-/// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, an expression of type `Priority`, or an integer: the lower, the earlier | normal |
-/// | `name` | a string | the function's path |
+/// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, an expression of type `Priority`, or an integer: lower values run earlier | normal |
+/// | `name` | a string | the path of the function |
+/// | `crate` | the path of the atasker crate, as for [`macro@background_task`] | `::atasker` |
 ///
-/// Of equal priority, collected functions run in the order of their names, before those that were
-/// added by `add`. Two of one name both run. `remove` and `add` reach them by their names as they do
-/// any other.
+/// Functions of equal priority run in the order of their names, before functions that were added by
+/// `add`. Two functions with the same name both run. `remove` and `add` find collected functions by
+/// name, like any other.
 ///
-/// A library that the program depends on and never names is not linked, and its functions
-/// are not there: write `use the_library as _;`.
+/// A library that the program depends on but never refers to is not linked, so its functions are
+/// missing. Write `use the_library as _;` to link it.
 #[proc_macro_attribute]
 pub fn collect(args: TokenStream, item: TokenStream) -> TokenStream {
     collect::collect(args.into(), item.into()).into()
 }
 
-/// Declares collections: statics that [`macro@collect`] can fill.
+/// Declares collections: statics to which [`macro@collect`] adds functions.
 ///
 /// ```
 /// use atasker::{TaskCollection, collect, collection};
 ///
 /// collection! {
-///     /// What is done before anything else.
+///     /// Runs before anything else.
 ///     pub static STARTUP: TaskCollection<Result<(), String>>;
 ///     static SHUTDOWN: TaskCollection<()>;
 /// }
@@ -412,7 +476,9 @@ pub fn collect(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # }
 /// ```
 ///
-/// `static STARTUP: TaskCollection<()> = TaskCollection::new();` is the same.
+/// `static STARTUP: TaskCollection<()> = TaskCollection::new();` is equivalent. The key `crate` of
+/// [`macro@background_task`] comes before or after the declarations:
+/// `collection!(crate = at; static STARTUP: at::TaskCollection<()>);`.
 #[proc_macro]
 pub fn collection(input: TokenStream) -> TokenStream {
     collect::collection(input.into()).into()

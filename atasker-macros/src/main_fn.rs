@@ -1,4 +1,4 @@
-//! `#[atasker::main]`: something runs before anything else of the program.
+//! `#[atasker::main]`: runs code before and after the body of `main`.
 //!
 //! ```text
 //! #[atasker::main(drain = "10s")]            fn main() -> R {
@@ -8,16 +8,18 @@
 //!                                            }
 //! ```
 //!
-//! The other attributes stay with the inner function: so a runtime that one of them makes is made
-//! after a worker copy was recognised, and is gone before the guard waits for tasks.
+//! The other attributes stay on the inner function, so that a runtime that one of them builds is
+//! built after a worker process is recognized, and is shut down before the guard waits for tasks.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, Expr, Ident, ItemFn, Token};
 
-use crate::args::duration;
+use crate::args::{duration, without_groups};
+use crate::crate_path::CratePath;
 use crate::errors::{Errors, nearest};
+use crate::hygiene::quote;
 
 pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -29,20 +31,21 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
             return quote!(#errors #item);
         }
     };
-    let drain = match (|input: ParseStream<'_>| options(input)).parse2(args) {
-        Ok(drain) => drain,
+    let (drain, krate) = match options.parse2(args) {
+        Ok(options) => options,
         Err(error) => {
             errors.push(error);
-            None
+            (None, CratePath::default())
         }
     };
     check(&main, &mut errors);
     if errors.any() {
         let errors = errors.into_tokens();
-        // Without an `async` that nobody can run, lest that be a second error.
+        // Without `async`, because an async `main` without a runtime would be a second error.
         let mut plain = main;
         if runtime(&plain).is_none() && plain.sig.asyncness.take().is_some() {
-            *plain.block = syn::parse_quote!({ ::core::unimplemented!() });
+            // Never executed: the errors above keep the program from being built.
+            *plain.block = syn::parse_quote!({ ::core::unreachable!() });
         }
         return quote!(#errors #plain);
     }
@@ -60,7 +63,7 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
         #(#outside)*
         #(#lints)*
         #vis fn #ident() #output {
-            let __guard = ::atasker::__private::enter_main(#drain);
+            let __guard = #krate::__private::enter_main(#drain);
             #(#inside)*
             #sig #block
             #ident()
@@ -76,7 +79,7 @@ fn is_lint(attr: &Attribute) -> bool {
     ["allow", "warn", "deny", "forbid"].iter().any(|lint| attr.path().is_ident(lint))
 }
 
-/// An attribute that might make `main` run a future.
+/// Returns an attribute that may provide a runtime for an async `main`.
 fn runtime(main: &ItemFn) -> Option<&Attribute> {
     main.attrs.iter().find(|attr| {
         !is_lint(attr)
@@ -101,33 +104,37 @@ fn check(main: &ItemFn, errors: &mut Errors) {
     }
 }
 
-fn options(input: ParseStream<'_>) -> syn::Result<Option<TokenStream>> {
-    let mut drain = None;
+fn options(input: ParseStream<'_>) -> syn::Result<(Option<TokenStream>, CratePath)> {
+    const KEYS: [&str; 2] = ["drain", "crate"];
+    let (mut drain, mut krate) = (None, None);
     while !input.is_empty() {
-        let key: Ident = input
-            .parse()
+        let key = input
+            .call(Ident::parse_any)
             .map_err(|error| syn::Error::new(error.span(), "expected `drain = \"10s\"`"))?;
-        if key != "drain" {
-            let message = match nearest(&key.to_string(), &["drain"]) {
-                Some(meant) => format!("unknown key `{key}`: did you mean `{meant}`?"),
-                None => format!("unknown key `{key}`: the only key is `drain = \"10s\"`"),
-            };
-            return Err(syn::Error::new(key.span(), message));
+        let name = key.to_string();
+        let error = |message: String| Err(syn::Error::new(key.span(), message));
+        if !KEYS.contains(&name.as_str()) {
+            return error(match nearest(&name, &KEYS) {
+                Some(suggestion) => format!("unknown key `{key}`: did you mean `{suggestion}`?"),
+                None => format!("unknown key `{key}`: the keys are `drain = \"10s\"`, `crate`"),
+            });
         }
-        if drain.is_some() {
-            return Err(syn::Error::new(key.span(), "`drain` is given twice: keep one of the two"));
+        if (name == "drain" && drain.is_some()) || (name == "crate" && krate.is_some()) {
+            return error(format!("`{key}` is given twice: keep one of the two"));
         }
         if !input.peek(Token![=]) {
-            return Err(syn::Error::new(
-                key.span(),
-                "`drain` needs a value: write `drain = \"10s\"`",
-            ));
+            let example = if name == "drain" { "\"10s\"" } else { "my_name_for_atasker" };
+            return error(format!("`{key}` needs a value: write `{key} = {example}`"));
         }
         input.parse::<Token![=]>()?;
-        drain = Some(duration("drain", input.parse::<Expr>()?)?);
+        let value = without_groups(input.parse::<Expr>()?);
+        match name.as_str() {
+            "drain" => drain = Some(duration("drain", value)?),
+            _ => krate = Some(CratePath::from_expr(&value)?),
+        }
         if !input.is_empty() {
             input.parse::<Token![,]>()?;
         }
     }
-    Ok(drain)
+    Ok((drain, krate.unwrap_or_default()))
 }

@@ -1,87 +1,116 @@
-//! Moments on the monotonic clock, small enough to keep in atomics.
+//! Stamps: points in time on the monotonic clock, stored in 64 bits to fit into atomics.
+//!
+//! Stamps are converted to wall-clock time when they are read, all with the same offset, so queued
+//! <= started <= completed always holds. A device that starts in 1970 shows correct times once its
+//! clock is set.
 
-use std::cell::Cell;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::Mutex;
+use crate::sys::once::Once;
 
-/// Nanoseconds of the monotonic clock since this process first looked. 0 stands for "not yet".
+/// Nanoseconds of the monotonic clock since its first use in this process. 0 means "not yet".
 pub(crate) type Stamp = u64;
 
-/// The instant that stamps count from.
+/// Returns the origin of all stamps.
 #[inline]
 fn base() -> Instant {
-    static BASE: OnceLock<Instant> = OnceLock::new();
+    static BASE: Once<Instant> = Once::new();
     *BASE.get_or_init(Instant::now)
 }
 
-/// Now.
+/// Returns the current time.
 #[inline]
 pub(crate) fn now() -> Stamp {
     stamp(Instant::now())
 }
 
-/// The stamp of an instant; instants before the base count as the base.
+/// Returns the stamp of an instant. Instants before the origin count as the origin.
 #[inline]
 pub(crate) fn stamp(instant: Instant) -> Stamp {
     let since = instant.saturating_duration_since(base());
-    // One more, so that no stamp is ever 0. It reaches for 584 years.
-    since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos()) + 1
+    // Plus one, so that no stamp is 0. The range is 584 years; later instants, as a schedule may
+    // contain, saturate.
+    let seconds = since.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(since.subsec_nanos()) + 1)
 }
 
-thread_local! {
-    static NOTED: Cell<Stamp> = const { Cell::new(0) };
-}
-
-/// Now, which this thread notes.
-#[inline]
-pub(crate) fn now_noted() -> Stamp {
-    let now = now();
-    NOTED.set(now);
-    now
-}
-
-/// The moment that this thread noted since it was last asked. Where one task begins as the other
-/// ends, one reading of the clock is enough for both.
-#[inline]
-pub(crate) fn take_noted() -> Option<Stamp> {
-    let noted = NOTED.replace(0);
-    (noted != 0).then_some(noted)
-}
-
-/// The wall-clock time of a stamp, by the wall clock as it is set now: devices start in 1970 and
-/// learn the time later.
+/// Converts a stamp to wall-clock time, according to the current setting of the wall clock.
 ///
-/// All stamps are shifted by the same amount until the wall clock has been set anew, so that the
-/// jitter of reading two clocks never turns the order of two stamps around.
+/// All stamps are shifted by the same offset until the wall clock is set, so that the jitter
+/// between two clock readings never reverses the order of two stamps. The offset is not protected
+/// by a lock, because a forked process may call this while another thread of its parent was in
+/// here.
 pub(crate) fn system_time(stamp: Stamp) -> SystemTime {
-    const CLOCK_WAS_SET: Duration = Duration::from_millis(500);
-    static ORIGIN: Mutex<Option<SystemTime>> = Mutex::new(None);
-    let read = SystemTime::now().checked_sub(base().elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut origin = ORIGIN.lock();
-    let kept = origin.filter(|kept| {
-        let moved = kept.duration_since(read).unwrap_or_else(|error| error.duration());
-        moved < CLOCK_WAS_SET
-    });
-    let origin = *origin.insert(kept.unwrap_or(read));
-    origin + Duration::from_nanos(stamp)
+    const CLOCK_WAS_SET: u64 = 500_000_000;
+    const UNKNOWN: u64 = u64::MAX;
+    /// The wall-clock time of stamp 0, in nanoseconds since 1970, or [`UNKNOWN`].
+    static ORIGIN: AtomicU64 = AtomicU64::new(UNKNOWN);
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let read = since_1970.saturating_sub(base().elapsed()).as_nanos() as u64;
+    let kept = ORIGIN.load(Ordering::Relaxed);
+    let origin = if kept != UNKNOWN && kept.abs_diff(read) < CLOCK_WAS_SET {
+        kept
+    } else {
+        // If several threads notice that the clock was set, the first one decides for all.
+        match ORIGIN.compare_exchange(kept, read, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => read,
+            Err(theirs) => theirs,
+        }
+    };
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(origin.saturating_add(stamp))
 }
 
-/// `now + duration`, or a moment far enough away where that does not exist.
+/// The instant of a stamp.
+pub(crate) fn instant(stamp: Stamp) -> Instant {
+    // The other way round than `stamp`. What is too far away for the system's clock does not come.
+    let since = Duration::from_nanos(stamp.saturating_sub(1));
+    base().checked_add(since).unwrap_or_else(|| after(FAR))
+}
+
+/// The stamp this long after another one.
+#[inline]
+pub(crate) fn add(stamp: Stamp, duration: Duration) -> Stamp {
+    stamp.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Longer than any program runs, and short enough to be added to any instant.
+pub(crate) const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
+/// Returns `now + duration`, capped at a distant instant.
 pub(crate) fn after(duration: Duration) -> Instant {
-    const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
     let now = Instant::now();
     now.checked_add(duration.min(FAR)).unwrap_or(now)
 }
 
-/// The stamp of a moment of `CLOCK_MONOTONIC`, as another process has read it.
-#[cfg(feature = "mp")]
+/// Returns the stamp of a `CLOCK_MONOTONIC` reading of another process.
+#[cfg(has_processes)]
 pub(crate) fn from_monotonic(nanos: u64) -> Stamp {
-    use crate::sys::link::monotonic;
-    static OFFSET: OnceLock<i64> = OnceLock::new();
-    // std's clock is the same one, counted from another moment.
-    let offset = OFFSET.get_or_init(|| now().cast_signed() - monotonic().cast_signed());
-    // What the other process has written may be nonsense.
-    nanos.cast_signed().saturating_add(*offset).max(1).cast_unsigned()
+    // The other process may have written arbitrary bytes.
+    nanos.cast_signed().saturating_add(from_monotonic_offset()).max(1).cast_unsigned()
+}
+
+/// The moment of `CLOCK_MONOTONIC` of a stamp.
+#[cfg(has_processes)]
+pub(crate) fn to_monotonic(stamp: Stamp) -> u64 {
+    stamp.cast_signed().saturating_sub(from_monotonic_offset()).max(0).cast_unsigned()
+}
+
+/// std uses the same clock with a different origin.
+#[cfg(has_processes)]
+fn from_monotonic_offset() -> i64 {
+    use crate::sys::ipc::monotonic;
+    static OFFSET: Once<i64> = Once::new();
+    *OFFSET.get_or_init(|| {
+        // The thread may be preempted between two readings, and the first readings are slow, so the
+        // closest ones of several count.
+        let read = || {
+            let before = monotonic();
+            let at = now();
+            let gap = monotonic().saturating_sub(before);
+            (gap, at.cast_signed() - (before + gap / 2).cast_signed())
+        };
+        let reads = [read(), read(), read(), read()];
+        reads.into_iter().min().map_or(0, |(_, offset)| offset)
+    })
 }

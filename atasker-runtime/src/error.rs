@@ -1,4 +1,4 @@
-//! What can go wrong, sorted by what the caller can do about it.
+//! Errors, grouped by what the caller can do about them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use crate::id::TaskId;
 
-/// Why a task has no result.
+pub(crate) use crate::sys::advice::with_advice;
+
+/// The error with which a task ended.
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, TaskError};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, TaskError};
 /// let sup = Supervisor::builder().build();
 /// let error = sup.spawn(|| -> u32 { panic!("no luck") }).join().unwrap_err();
 /// assert!(error.is_panic());
@@ -21,50 +24,61 @@ pub enum TaskError {
     /// The function panicked, here or in a worker process.
     #[error("the task panicked{}: {message}", At(.location))]
     Panicked {
-        /// The panic's message.
+        /// The message of the panic.
         message: String,
-        /// Where it happened, as `file:line:col`.
+        /// Where the panic happened, as `file:line:col`.
+        ///
+        /// `None` if the location is unknown. That is the case if the payload was raised with
+        /// `resume_unwind` by another thread or created for it, or if the program has removed the
+        /// panic hook with `std::panic::take_hook`, keeps it, and has set one that does not call
+        /// it. Setting a hook without removing the previous one loses no locations.
         location: Option<String>,
-        /// The backtrace, where `RUST_BACKTRACE` asks for one.
+        /// The backtrace, if `RUST_BACKTRACE` enables it.
         backtrace: Option<String>,
     },
-    /// It was canceled before it began, or killed.
+    /// The task was canceled before it began, or killed.
     #[error("the task was canceled")]
     Canceled,
-    /// It ran longer than its `timeout`.
-    #[error("the task ran longer than its limit of {limit:?}")]
+    /// The task exceeded its time limit.
+    #[error("the task exceeded its time limit of {limit:?}")]
     TimedOut {
-        /// The limit that it overstayed.
+        /// The time limit of the task.
         limit: Duration,
     },
-    /// Its worker process ended while the task ran.
+    /// The worker process died while it ran the task.
     #[error("{0}")]
     WorkerDied(WorkerDeath),
     /// A value could not be encoded or decoded.
     #[error("could not {stage} a value of type `{type_name}`: {detail}")]
     Codec {
-        /// What was being done: `encode the arguments of`, and so on.
+        /// The step that failed.
         stage: CodecStage,
-        /// The type concerned.
+        /// The name of the type.
         type_name: String,
-        /// What the format says, and what to do.
+        /// The error of the format, and how to fix it.
         detail: String,
     },
-    /// The supervisor was stopped before the task could end, or takes no new tasks.
-    #[error("the supervisor is stopped: start it again with `start()`")]
+    /// The supervisor was stopped before the task ended, or accepts no tasks; or the aloop of the
+    /// task was stopped.
+    #[error(
+        "the supervisor is stopped (`start()` restarts it), or the aloop of the task is stopped \
+         (`create_aloop` starts a new one)"
+    )]
     SupervisorStopped,
-    /// The pool's queue is at its limit, and the limit says to reject.
+    /// The queue of the pool is at its limit, and [`Overflow::Reject`](crate::Overflow::Reject)
+    /// applies.
     #[error("the queue of the pool is full")]
     QueueFull,
-    /// No place could be found to run the task in: what is missing, and what to do.
+    /// The task could not be started.
     #[error("the task could not be started: {detail}")]
     NotStarted {
-        /// What is missing, and what to do.
+        /// What is missing, and how to fix it.
         detail: String,
     },
 }
 
-/// As derived, but for the backtrace, whose lines stay lines: `unwrap` prints this.
+/// Like the derived implementation, except that the backtrace keeps its line breaks, because
+/// `unwrap` prints it.
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -114,19 +128,22 @@ impl fmt::Display for At<'_> {
 }
 
 impl TaskError {
-    /// The function panicked.
+    /// Returns whether the function panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self, TaskError::Panicked { .. })
     }
-    /// It was canceled or killed.
+
+    /// Returns whether the task was canceled or killed.
     pub fn is_canceled(&self) -> bool {
         matches!(self, TaskError::Canceled)
     }
-    /// It ran into its time limit.
+
+    /// Returns whether the task exceeded its time limit.
     pub fn is_timeout(&self) -> bool {
         matches!(self, TaskError::TimedOut { .. })
     }
-    /// Its worker process ended.
+
+    /// Returns whether the worker process died.
     pub fn is_worker_died(&self) -> bool {
         matches!(self, TaskError::WorkerDied(_))
     }
@@ -136,42 +153,21 @@ impl TaskError {
     }
 }
 
-/// What the system said when it gave no thread, process, descriptor or memory, and where to look.
-pub(crate) fn with_advice(error: &std::io::Error) -> String {
-    const EAGAIN: i32 = 11;
-    const ENOMEM: i32 = 12;
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    const ETOOMANYREFS: i32 = 109;
-    let advice = match error.raw_os_error() {
-        Some(EMFILE) => "raise the process's limit of open files (`ulimit -n`), or close some",
-        Some(ENFILE) => "the whole system has as many open files as it may (`fs.file-max`)",
-        Some(ETOOMANYREFS) => "raise the limit of open files (`ulimit -n`)",
-        Some(EAGAIN) => {
-            "look at the limits of processes and threads (`ulimit -u`, `pids.max` of the cgroup) \
-             and of memory"
-        }
-        Some(ENOMEM) => "look at the limits of memory (`ulimit -v`, `memory.max` of the cgroup)",
-        _ => return error.to_string(),
-    };
-    format!("{error}: {advice}")
-}
-
-/// At which step a value failed to cross a process boundary.
+/// The step at which a value failed to cross a process boundary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CodecStage {
-    /// The launcher was encoding the arguments.
+    /// Encoding the arguments in the launching process.
     EncodeArguments,
-    /// The worker was decoding the arguments.
+    /// Decoding the arguments in the worker process.
     DecodeArguments,
-    /// The worker was encoding the result.
+    /// Encoding the result in the worker process.
     EncodeResult,
-    /// The launcher's process was decoding the result.
+    /// Decoding the result in the launching process.
     DecodeResult,
-    /// A message between the task and its handle was being encoded.
+    /// Encoding a message between the task and its handle.
     EncodeMessage,
-    /// A message between the task and its handle was being decoded.
+    /// Decoding a message between the task and its handle.
     DecodeMessage,
 }
 
@@ -188,7 +184,7 @@ impl fmt::Display for CodecStage {
     }
 }
 
-/// How a worker process ended.
+/// How a worker process died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerDeath {
     pid: u32,
@@ -199,11 +195,13 @@ impl WorkerDeath {
     pub(crate) fn new(pid: u32, cause: DeathCause) -> Self {
         WorkerDeath { pid, cause }
     }
-    /// The process id that the worker had.
+
+    /// Returns the process id that the worker process had.
     pub fn pid(&self) -> u32 {
         self.pid
     }
-    /// What ended it.
+
+    /// Returns the cause of death.
     pub fn cause(&self) -> &DeathCause {
         &self.cause
     }
@@ -215,30 +213,36 @@ impl fmt::Display for WorkerDeath {
     }
 }
 
-/// What ended a worker process. Prints as `SIGSEGV (11)`, `exit code 3`,
-/// `stack overflow, SIGABRT (6)`.
+/// The cause of a worker process's death. Displayed as `SIGSEGV (11)`, `exit code 3`, `stack
+/// overflow, SIGABRT (6)` or `memory limit, SIGABRT (6)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeathCause {
-    /// It called `exit`, or returned from `main`.
+    /// The process called `exit` or returned from `main`, with this exit code.
     Exit(i32),
-    /// A signal ended it.
+    /// A signal killed the process.
     Signal(i32),
-    /// A thread of it used up its stack; the signal that followed.
+    /// A thread overflowed its stack, which raised this signal.
     StackOverflow(i32),
-    /// Something else, in words (it sent bytes that are no message, say).
+    /// An allocation failed because of [`memory_limit`](crate::MpPoolConfig::memory_limit), which
+    /// raised this signal.
+    MemoryLimit(i32),
+    /// Another cause, described in words: for example, that the process sent an invalid message.
     Other(Arc<str>),
 }
 
 impl DeathCause {
-    /// The signal, where one ended the process.
+    /// Returns the signal if one killed the process.
     pub fn signal(&self) -> Option<i32> {
         match self {
-            DeathCause::Signal(signal) | DeathCause::StackOverflow(signal) => Some(*signal),
+            DeathCause::Signal(signal)
+            | DeathCause::StackOverflow(signal)
+            | DeathCause::MemoryLimit(signal) => Some(*signal),
             _ => None,
         }
     }
-    /// The exit code, where the process exited.
+
+    /// Returns the exit code if the process exited.
     pub fn exit_code(&self) -> Option<i32> {
         match self {
             DeathCause::Exit(code) => Some(*code),
@@ -255,12 +259,15 @@ impl fmt::Display for DeathCause {
             DeathCause::StackOverflow(signal) => {
                 write!(f, "stack overflow, {} ({signal})", signal_name(*signal))
             }
+            DeathCause::MemoryLimit(signal) => {
+                write!(f, "memory limit, {} ({signal})", signal_name(*signal))
+            }
             DeathCause::Other(words) => f.write_str(words),
         }
     }
 }
 
-/// The name of a signal of Linux on the usual architectures.
+/// Returns the name of a Linux signal, with the numbers of the common architectures.
 fn signal_name(signal: i32) -> &'static str {
     const NAMES: [&str; 31] = [
         "SIGHUP",
@@ -298,61 +305,61 @@ fn signal_name(signal: i32) -> &'static str {
     usize::try_from(signal - 1).ok().and_then(|i| NAMES.get(i)).copied().unwrap_or("signal")
 }
 
-/// Why a wait for tasks gave no result.
+/// The error of a wait for tasks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// One of the tasks failed: the first in the order given.
+    /// A task failed: the first one in argument order.
     #[error("task {index} ({id}) failed: {error}")]
     Task {
-        /// Its place in the list or tuple; 0 for one task.
+        /// The position of the task in the list or tuple; 0 for a single task.
         index: usize,
-        /// Its id.
+        /// The id of the task.
         id: TaskId,
-        /// Why it failed.
+        /// The error with which the task ended.
         #[source]
         error: TaskError,
     },
-    /// The time given for the wait is over; the tasks go on running.
-    #[error("{} task(s) had not completed when the time for the wait was over", pending.len())]
+    /// The time limit of the wait is over. The tasks run on.
+    #[error("the wait timed out: {} task(s) have not completed", pending.len())]
     Timeout {
         /// The tasks that had not completed.
         pending: Vec<TaskId>,
     },
-    /// There was nothing to wait for (`wait_any!` of an empty list).
+    /// There was no task to wait for (`wait_any!` of an empty list).
     #[error("there is no task to wait for")]
     Empty,
 }
 
-/// Why a task could not be killed.
+/// The error of an attempt to kill a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KillError {
-    /// It runs on a thread, and a thread can't be ended from outside: use `stop()`, and look at
-    /// `ctx.stopped()` in the task; or run it in a worker process (`tt = "mp"`).
+    /// The task runs on a thread, which can't be stopped from outside. Use `stop()` and check
+    /// `ctx.stopped()` in the task, or run the task in a worker process (`tt = "mp"`).
     #[error("a running thread task can't be killed: ask it to stop, or run it with tt = \"mp\"")]
     Unsupported,
 }
 
-/// Why nothing was received.
+/// The reason why no message was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// The task was asked to stop, and nothing is queued.
+    /// The task was asked to stop, and no message is queued.
     #[error("the task was asked to stop")]
     Stopped,
-    /// The time given is over.
-    #[error("no message came in time")]
+    /// The time limit is over.
+    #[error("timed out waiting for a message")]
     Timeout,
-    /// Nothing is queued.
+    /// No message is queued.
     #[error("no message is queued")]
     Empty,
-    /// The task has ended, and nothing is queued.
+    /// The task has ended and no message is queued, or the context has no task.
     #[error("the task has ended")]
     Closed,
 }
 
-/// A message that could not be sent, given back.
+/// A message that could not be sent, returned to the sender.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
@@ -364,23 +371,26 @@ impl<T> fmt::Debug for SendError<T> {
 
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the message could not be sent: the task has ended or takes no messages")
+        f.write_str(
+            "the message could not be sent: the task has ended, receives no messages, was asked to \
+             stop, or has no handle",
+        )
     }
 }
 
 impl<T> std::error::Error for SendError<T> {}
 
-/// A message that could not be sent at once, given back.
+/// A message that could not be sent immediately, returned to the sender.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
-    /// 1,024 messages wait already.
+    /// The channel holds 1,024 messages already.
     Full(T),
-    /// The task has ended.
+    /// The task has ended, receives no messages, or has no handle that could receive them.
     Closed(T),
 }
 
 impl<T> TrySendError<T> {
-    /// The message.
+    /// Returns the message.
     pub fn into_inner(self) -> T {
         match self {
             TrySendError::Full(value) | TrySendError::Closed(value) => value,
@@ -401,7 +411,7 @@ impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TrySendError::Full(_) => "the channel of the task is full",
-            TrySendError::Closed(_) => "the task has ended or takes no messages",
+            TrySendError::Closed(_) => "the task has ended, receives no messages, or has no handle",
         })
     }
 }
@@ -417,6 +427,7 @@ mod tests {
         assert_eq!(DeathCause::Signal(11).to_string(), "SIGSEGV (11)");
         assert_eq!(DeathCause::Exit(3).to_string(), "exit code 3");
         assert_eq!(DeathCause::StackOverflow(6).to_string(), "stack overflow, SIGABRT (6)");
+        assert_eq!(DeathCause::MemoryLimit(6).to_string(), "memory limit, SIGABRT (6)");
         assert_eq!(DeathCause::Signal(64).to_string(), "signal (64)");
     }
 

@@ -1,21 +1,22 @@
-//! The readers of what a worker process writes, for the fuzzer in `fuzz/`. Not there in other builds.
+//! Entry points for the fuzzer in `fuzz/`: the parsers of what a worker process writes. Compiled
+//! with `--cfg fuzzing` only.
 
-use crate::wire::frame::promises;
+use crate::wire::frame::properties;
 
-/// Bytes on a socket, in either direction, read in pieces of these sizes.
+/// Parses bytes of a socket, in both directions, read in pieces of these sizes.
 pub fn frames(bytes: &[u8], pieces: &[u8]) {
     let pieces: Vec<usize> = pieces.iter().map(|size| usize::from(*size)).collect();
-    for next in promises::DIRECTIONS {
-        promises::check(next, bytes, if pieces.is_empty() { &[1] } else { &pieces });
+    for next in properties::DIRECTIONS {
+        properties::check(next, bytes, if pieces.is_empty() { &[1] } else { &pieces });
     }
 }
 
-/// The bytes of an error, as a task's reply.
+/// Parses the bytes of an error, as the reply of a task.
 pub fn error(bytes: &[u8]) {
     crate::process::fuzzed::error(bytes);
 }
 
-/// What a worker prints, read in pieces of these sizes.
+/// Parses the output of a worker process, read in pieces of these sizes.
 pub fn prints(bytes: &[u8], pieces: &[u8]) {
-    crate::process::fuzzed::prints(bytes, pieces);
+    crate::process::fuzzed::worker_output(bytes, pieces);
 }

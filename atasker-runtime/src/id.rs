@@ -1,22 +1,24 @@
-//! Who a task is: a number that no other task of any process has.
+//! Identifiers of tasks, unique across processes.
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::str::FromStr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sys::once::Once;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The identity of a task, unique over all supervisors and processes of a program.
+/// The id of a task, unique across all supervisors and processes of a program.
 ///
-/// 128 bits: a random number for the process that launched the task, and one of its own. It prints
-/// as two hexadecimal numbers with a dash, and is read back from the same text.
+/// An id has 128 bits: a random number for the process that launched the task, and a number within
+/// that process. It is displayed as two hexadecimal numbers separated by a dash, and can be parsed
+/// from that text.
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, TaskId};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, TaskId};
 /// let sup = Supervisor::builder().build();
 /// let task = sup.spawn(|| ());
 /// let text = task.id().to_string();
@@ -28,21 +30,22 @@ pub struct TaskId {
     number: u64,
 }
 
-/// Bits of a number that say where in the books its task stands.
-const PLACE_BITS: u32 = 28;
+/// The number of bits that hold the index of the task in the task table.
+const INDEX_BITS: u32 = 28;
 
-/// The place of a task that stands in no books.
-const NO_PLACE: u32 = (1 << PLACE_BITS) - 1;
+/// The index of a task that is not in the table.
+const NO_INDEX: u32 = (1 << INDEX_BITS) - 1;
 
-/// Numbers of one origin; after that another one is taken, so that ids never come twice.
-const NUMBERS: u64 = 1 << (64 - PLACE_BITS);
+/// The number of ids per origin. When they are used up, another origin follows, so that ids are
+/// never reused.
+const NUMBERS: u64 = 1 << (64 - INDEX_BITS);
 
-/// The random half of this process's ids, for numbers of this era.
+/// Returns the random half of this process's ids for numbers of this era.
 fn origin(era: u64) -> u64 {
-    static ORIGIN: OnceLock<u64> = OnceLock::new();
+    static ORIGIN: Once<u64> = Once::new();
     let first = *ORIGIN.get_or_init(|| {
-        // RandomState is seeded by the operating system; the process id keeps apart copies that
-        // share a seed (a fork of a process that had drawn it already).
+        // `RandomState` is seeded by the operating system. The process id separates processes that
+        // share a seed, such as a fork of a process that had drawn one.
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u32(std::process::id());
         hasher.finish() | 1
@@ -50,7 +53,8 @@ fn origin(era: u64) -> u64 {
     first.wrapping_add(era << 1)
 }
 
-/// Numbers that one thread may give: threads that launch share no counter for each task.
+/// A range of numbers reserved by one thread, so that launching threads do not contend on a
+/// counter.
 #[derive(Clone, Copy)]
 struct Block {
     origin: u64,
@@ -70,40 +74,40 @@ impl Block {
 }
 
 impl TaskId {
-    /// A new id of this process, for a task that stands in no books.
+    /// Returns a new id for a task that is not in the table.
     pub(crate) fn next() -> TaskId {
-        TaskId::at(NO_PLACE)
+        TaskId::with_index(NO_INDEX)
     }
 
-    /// A new id of this process, for the task that stands at this place in the books.
+    /// Returns a new id for the task at this index of the table.
     #[inline]
-    pub(crate) fn at(place: u32) -> TaskId {
+    pub(crate) fn with_index(index: u32) -> TaskId {
         thread_local! {
             static BLOCK: Cell<Block> = const { Cell::new(Block { origin: 0, next: 0, end: 0 }) };
         }
-        debug_assert!(place <= NO_PLACE);
+        debug_assert!(index <= NO_INDEX);
         let mut block = BLOCK.get();
         if block.next == block.end {
             block = Block::new();
         }
         BLOCK.set(Block { next: block.next + 1, ..block });
-        TaskId { origin: block.origin, number: block.next << PLACE_BITS | u64::from(place) }
+        TaskId { origin: block.origin, number: block.next << INDEX_BITS | u64::from(index) }
     }
 
-    /// Where in the books the task stands, if it does and is one of this process.
+    /// Returns the index of the task in the table, if the task is in this process's table.
     #[inline]
-    pub(crate) fn place(self) -> Option<u32> {
-        let place = self.number as u32 & NO_PLACE;
-        (place != NO_PLACE).then_some(place)
+    pub(crate) fn table_index(self) -> Option<u32> {
+        let index = self.number as u32 & NO_INDEX;
+        (index != NO_INDEX).then_some(index)
     }
 
-    /// The number without the place. Not unique by itself, nor ever 0.
+    /// Returns the number without the index. Not unique by itself, and never 0.
     #[inline]
     pub(crate) fn serial(self) -> u64 {
-        (self.number >> PLACE_BITS) + 1
+        (self.number >> INDEX_BITS) + 1
     }
 
-    /// The id as one number, for the wire.
+    /// Returns the id as two numbers, for encoding.
     pub(crate) fn to_parts(self) -> (u64, u64) {
         (self.origin, self.number)
     }
@@ -126,7 +130,7 @@ impl fmt::Debug for TaskId {
     }
 }
 
-/// A text that is not a [`TaskId`].
+/// The error for a text that is not a [`TaskId`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a task id (two hexadecimal numbers joined by a dash): {0:?}")]
 pub struct ParseTaskIdError(String);
@@ -173,15 +177,15 @@ mod tests {
 
     #[test]
     fn all_differ_whoever_draws_them() {
-        let draw = || (0..5_000).map(TaskId::at).collect::<Vec<_>>();
+        let draw = || (0..5_000).map(TaskId::with_index).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
         let drawn: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
         for (i, id) in drawn.iter().enumerate() {
-            assert_eq!(id.place(), Some(i as u32 % 5_000));
+            assert_eq!(id.table_index(), Some(i as u32 % 5_000));
         }
         let different: std::collections::HashSet<_> = drawn.iter().collect();
         assert_eq!(different.len(), drawn.len());
-        assert_eq!(TaskId::next().place(), None);
+        assert_eq!(TaskId::next().table_index(), None);
     }
 
     #[test]

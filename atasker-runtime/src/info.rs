@@ -1,4 +1,4 @@
-//! What can be seen of tasks and supervisors from outside: plain data.
+//! Snapshots of tasks and supervisors, as plain data.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::TaskId;
 use crate::priority::Priority;
 
-/// In which kind of place a task runs.
+/// The kind of place where a task runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -20,28 +20,41 @@ pub enum TaskType {
     Mp,
 }
 
-/// How far a task has come.
+impl TaskType {
+    /// Returns the name as written in the attribute.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            TaskType::Async => "async",
+            TaskType::Thread => "thread",
+            TaskType::Mp => "mp",
+        }
+    }
+}
+
+/// The status of a task.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TaskStatus {
     /// Canceled before it began, or killed.
     Canceled,
-    /// Waits for a slot.
+    /// Waiting for a slot.
     Queued,
-    /// Waits for its delay to pass, or for its next attempt.
+    /// Waiting for its delay or for its next attempt.
     Delayed,
-    /// Runs.
+    /// Running.
     Started,
-    /// Has ended, with a result or an error.
+    /// Ended, with a result or an error.
     Completed,
 }
 
 impl TaskStatus {
-    /// The number of the status: queued 0, delayed 2, started 100, completed 200, canceled -1.
+    /// Returns the numeric code of the status: queued 0, delayed 2, started 100, completed 200,
+    /// canceled -1.
     ///
     /// ```
-    /// assert_eq!(atasker_runtime::TaskStatus::Started.code(), 100);
+    /// # use atasker_runtime as atasker;
+    /// assert_eq!(atasker::TaskStatus::Started.code(), 100);
     /// ```
     pub fn code(self) -> i16 {
         match self {
@@ -59,190 +72,190 @@ impl TaskStatus {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It has a result.
+    /// The task has a result.
     Ok,
-    /// It has a result, and that is an `Err` (where the return type is written as a `Result`).
+    /// The task has a result, which is an `Err` (if the return type is written as a `Result`).
     ReturnedErr,
-    /// It has no result: see the task's `error()`.
+    /// The task has no result. See the task's `error()`.
     Failed,
 }
 
-/// How far a task says it is.
+/// The progress that a task reports.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// Steps done.
+    /// The number of steps done.
     pub done: u64,
-    /// Steps in all.
+    /// The total number of steps.
     pub total: u64,
-    /// What it last said.
+    /// The latest message.
     pub message: Option<String>,
 }
 
-/// A task as it was at one moment.
+/// A snapshot of a task.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TaskInfo {
-    /// Its id.
+    /// The id of the task.
     pub id: TaskId,
-    /// Its name: what `name` said, or the function's path.
+    /// The name of the task: the one set with `name`, or the path of the function.
     pub name: String,
-    /// Where it runs.
+    /// The kind of place where the task runs.
     pub tt: TaskType,
-    /// How urgent it is.
+    /// The priority of the task.
     pub priority: Priority,
-    /// How far it has come.
+    /// The status of the task.
     pub status: TaskStatus,
-    /// When it was launched.
+    /// When the task was launched.
     pub time_queued: SystemTime,
-    /// When its latest attempt began.
+    /// When the latest attempt began.
     pub time_started: Option<SystemTime>,
-    /// When it ended.
+    /// When the task ended.
     pub time_completed: Option<SystemTime>,
-    /// The delay it was launched with.
+    /// The delay with which the task was launched.
     pub delay: Option<Duration>,
-    /// The worker process that runs it, while one does.
+    /// The process id of the worker process that is running the task.
     pub worker_pid: Option<u32>,
-    /// What it says about its progress.
+    /// The progress that the task last reported.
     pub progress: Option<Progress>,
-    /// How it ended.
+    /// How the task ended.
     pub outcome: Option<Outcome>,
-    /// Which attempt this is or was, from 1; 0 before the first.
+    /// The number of the current or last attempt, starting at 1; 0 before the first.
     pub attempt: u32,
 }
 
-/// The waiting tasks of a pool, by priority.
+/// The number of waiting tasks of a pool, by priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Waiting {
-    /// Of low priority.
+    /// Tasks of low priority.
     pub low: usize,
-    /// Of normal priority.
+    /// Tasks of normal priority.
     pub normal: usize,
-    /// Of high priority.
+    /// Tasks of high priority.
     pub high: usize,
-    /// Of critical priority.
+    /// Tasks of critical priority.
     pub critical: usize,
 }
 
 impl Waiting {
-    /// All that wait.
+    /// Returns the total number of waiting tasks.
     pub fn total(&self) -> usize {
         self.low + self.normal + self.high + self.critical
     }
 }
 
-/// A thread pool as it was at one moment.
+/// A snapshot of a thread pool.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ThreadPoolInfo {
-    /// Slots for all; 0: no limit.
+    /// The number of slots for all tasks; 0 means no limit.
     pub pool_size: usize,
-    /// Further slots for normal and higher.
+    /// The number of additional slots for tasks of normal priority or higher.
     pub reserve_normal: usize,
-    /// Further slots for high.
+    /// The number of additional slots for tasks of high priority.
     pub reserve_high: usize,
-    /// Non-critical tasks that hold a slot.
+    /// The number of non-critical tasks that hold a slot.
     pub running: usize,
-    /// Critical tasks that run.
+    /// The number of running critical tasks.
     pub running_critical: usize,
-    /// Tasks that wait for a slot.
+    /// The tasks that wait for a slot.
     pub waiting: Waiting,
-    /// Threads that exist.
+    /// The number of threads.
     pub threads: usize,
-    /// Threads without work.
+    /// The number of threads without work.
     pub idle: usize,
-    /// Tasks that are blocked in a wait and have given their slot up.
+    /// The number of tasks that are blocked in a wait and have released their slot.
     pub blocked: usize,
-    /// Tasks whose function still runs although their time limit is over.
+    /// Tasks that have exceeded their time limit and whose function is still running.
     pub overstayed: Vec<TaskId>,
-    /// Tasks run since the pool was made.
+    /// The number of tasks run since the pool was created.
     pub tasks_run: u64,
 }
 
-/// A worker process as it was at one moment.
+/// A snapshot of a worker process.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WorkerProcessInfo {
-    /// Its process id.
+    /// The process id.
     pub pid: u32,
-    /// Its number in the pool, as in its name in `ps`.
+    /// The number of the process within the pool, as in its name in `ps`.
     pub number: u64,
-    /// The task that it runs.
+    /// The task that the process is running.
     pub task: Option<TaskId>,
-    /// Tasks that it has run.
+    /// The number of tasks the process has run.
     pub tasks_run: u64,
 }
 
-/// A pool of worker processes as it was at one moment.
+/// A snapshot of a pool of worker processes.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct MpPoolInfo {
-    /// Slots for all; 0: no limit.
+    /// The number of slots for all tasks; 0 means no limit.
     pub pool_size: usize,
-    /// Further slots for normal and higher.
+    /// The number of additional slots for tasks of normal priority or higher.
     pub reserve_normal: usize,
-    /// Further slots for high.
+    /// The number of additional slots for tasks of high priority.
     pub reserve_high: usize,
-    /// Tasks that run.
+    /// The number of running tasks.
     pub running: usize,
-    /// Tasks that wait, those included that were sent to a worker and have not begun.
+    /// The waiting tasks, including those sent to a worker process that have not begun.
     pub waiting: Waiting,
     /// The worker processes.
     pub workers: Vec<WorkerProcessInfo>,
-    /// Tasks run since the pool was made.
+    /// The number of tasks run since the pool was created.
     pub tasks_run: u64,
-    /// Worker processes started to replace one that died.
+    /// The number of worker processes started to replace one that died.
     pub restarts: u64,
 }
 
-/// An aloop as it was at one moment.
+/// A snapshot of an aloop.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct AloopInfo {
-    /// Its name.
+    /// The name of the aloop.
     pub name: String,
-    /// Its threads.
+    /// The number of threads.
     pub threads: usize,
-    /// Tasks that run on it.
+    /// The number of tasks running on the aloop.
     pub running: usize,
 }
 
-/// A supervisor as it was at one moment.
+/// A snapshot of a supervisor.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SupervisorInfo {
-    /// Its id.
+    /// The id of the supervisor.
     pub id: String,
-    /// Whether it takes tasks.
+    /// Whether the supervisor accepts tasks.
     pub active: bool,
-    /// Tasks delayed, queued or running.
+    /// The number of tasks that are delayed, queued or running.
     pub tasks: usize,
-    /// Its thread pool.
+    /// The thread pool.
     pub thread_pool: ThreadPoolInfo,
-    /// Its worker processes; `None` without the feature `mp`.
+    /// The pool of worker processes; `None` without the feature `mp`.
     pub mp_pool: Option<MpPoolInfo>,
-    /// Its aloops.
+    /// The aloops.
     pub aloops: Vec<AloopInfo>,
-    /// Its background workers.
+    /// The background workers.
     pub workers: Vec<BackgroundWorkerInfo>,
-    /// Its jobs.
+    /// The scheduled jobs.
     pub jobs: Vec<JobInfo>,
 }
 
-/// What makes a background worker run.
+/// What triggers the runs of a background worker.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WorkerKind {
-    /// The end of the run before.
+    /// The end of the previous run.
     Loop,
-    /// The clock.
+    /// A timer.
     Interval,
-    /// An item in its queue.
+    /// An item in the worker's queue.
     Queue,
-    /// A trigger.
+    /// An explicit trigger.
     Event,
-    /// A plan: it is a job.
+    /// The schedule of a job.
     Job,
 }
 
@@ -258,50 +271,50 @@ impl std::fmt::Display for WorkerKind {
     }
 }
 
-/// A background worker as it was at one moment.
+/// A snapshot of a background worker.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct BackgroundWorkerInfo {
-    /// Its name.
+    /// The name of the worker.
     pub name: String,
-    /// What makes it run.
+    /// What triggers the runs of the worker.
     pub kind: WorkerKind,
-    /// How urgent its runs are.
+    /// The priority of the runs.
     pub priority: Priority,
-    /// Whether it is active; false: it is about to stop.
+    /// Whether the worker is active; `false` while it stops.
     pub active: bool,
-    /// Whether a run is under way.
+    /// Whether a run is in progress.
     pub running: bool,
-    /// How many runs are over.
+    /// The number of completed runs.
     pub runs: u64,
-    /// How many of them panicked or returned an `Err`.
+    /// The number of runs that panicked or returned an `Err`.
     pub errors: u64,
     /// When the latest run began.
     pub last_executed: Option<SystemTime>,
-    /// How much later than planned it began.
+    /// The delay of the latest run against its schedule.
     pub lateness: Option<Duration>,
-    /// When the next is planned.
+    /// When the next run is scheduled.
     pub next: Option<SystemTime>,
-    /// The items that wait in its queue.
+    /// The number of items waiting in the worker's queue.
     pub waiting: Option<usize>,
 }
 
-/// A scheduled job as it was at one moment.
+/// A snapshot of a scheduled job.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct JobInfo {
-    /// Its name.
+    /// The name of the job.
     pub name: String,
-    /// Whether a run is under way.
+    /// Whether a run is in progress.
     pub running: bool,
-    /// How many runs are over.
+    /// The number of completed runs.
     pub runs: u64,
-    /// How many of them panicked or returned an `Err`.
+    /// The number of runs that panicked or returned an `Err`.
     pub errors: u64,
     /// When the latest run began.
     pub last_executed: Option<SystemTime>,
-    /// How much later than planned it began.
+    /// The delay of the latest run against its schedule.
     pub lateness: Option<Duration>,
-    /// When the next is planned.
+    /// When the next run is scheduled.
     pub next: Option<SystemTime>,
 }

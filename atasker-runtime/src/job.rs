@@ -1,14 +1,32 @@
-//! A task on its way to run: what a place takes in.
+//! Jobs and runs: the obligations of the places that run tasks.
+//!
+//! ```text
+//!            begin           complete           store the outcome
+//!       Job -------> Run ---------------> Claim -----------------> Publish -----> ended
+//!        |            |  \__ another attempt: back to a Job
+//!        | dropped    | dropped
+//!        v            v
+//!  SupervisorStopped  fails as lost
+//! ```
+//!
+//! A [`Job`] is the right to begin a task, a [`Run`] the right to run its body, and a [`Claim`]
+//! the right to end it. Each of them is an obligation as well: it is passed on, or ends the task
+//! when it is dropped, so a place that loses one leaves no waiters behind. In a forked process they
+//! do nothing, because the task runs on in the parent process.
 
 use std::sync::Arc;
 
-use crate::error::{KillError, TaskError};
+use crate::clock::Stamp;
+use crate::error::TaskError;
+use crate::fork;
 use crate::priority::Priority;
-use crate::task::state::Phase;
-use crate::task::{AnyTask, current, header::Header, park};
+use crate::task::limit::{Overdue, TimeLimit};
+use crate::task::state::{Claim, Phase};
+use crate::task::{AnyTask, current, header::Header};
+use crate::unwind;
 
-/// The right to run a task. Dropped unrun, it ends the task with an error, so that nobody waits for
-/// a task that a place has lost.
+/// The right to begin a task. Ends the task with an error if it is dropped unused, so that a place
+/// that loses a job leaves no waiters behind.
 pub(crate) struct Job(Option<Arc<dyn AnyTask>>);
 
 impl Job {
@@ -28,97 +46,250 @@ impl Job {
         self.header().priority
     }
 
-    /// Takes the task out, to run it.
+    /// Begins the task. Returns `None` if it was ended meanwhile.
+    #[inline]
+    pub(crate) fn begin(self, when: Stamp) -> Option<Run> {
+        let task = self.into_task();
+        task.header().begin_at(when).then(|| Run::of_begun(task))
+    }
+
+    /// Returns the run of a task that another process has begun.
+    pub(crate) fn into_run(self) -> Run {
+        Run::of_begun(self.into_task())
+    }
+
+    /// Takes the task out, which ends the obligation: the caller has begun it, ends it, or knows
+    /// that it has ended.
+    #[inline]
     pub(crate) fn into_task(mut self) -> Arc<dyn AnyTask> {
         self.0.take().expect("a job holds its task until it is taken")
     }
 
-    /// Ends the task unrun. Nothing happens if somebody else has ended it.
+    /// Ends the task without running it. Has no effect if the task was ended already.
     pub(crate) fn end(self, error: TaskError) {
         end_waiting(self.into_task(), error);
     }
 }
 
 impl Drop for Job {
+    // Inline, so that passing the task on costs nothing.
+    #[inline]
     fn drop(&mut self) {
-        if let Some(task) = self.0.take() {
+        #[cold]
+        fn lost(task: Arc<dyn AnyTask>) {
+            if fork::is_copy() {
+                // The task runs on in the parent process, from which this process was forked.
+                return std::mem::forget(task);
+            }
             end_waiting(task, TaskError::SupervisorStopped);
+        }
+        if let Some(task) = self.0.take() {
+            lost(task);
         }
     }
 }
 
-/// Ends a task that does not run, in whichever phase of waiting it is.
+/// Ends a task that is not running, in whichever phase it waits.
 pub(crate) fn end_waiting(task: Arc<dyn AnyTask>, error: TaskError) {
     let claim = [Phase::Queued, Phase::Delayed, Phase::Retrying, Phase::New]
         .into_iter()
         .find_map(|phase| task.header().state.claim(phase));
     if let Some(claim) = claim {
-        task.end(&task, claim, error);
+        claim.end(&task, error);
     }
 }
 
-/// What a launch does when the queue of its place is full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum WhenFull {
-    /// What the queue's rule says; the launcher may be made to wait.
-    Wait,
-    /// What the queue's rule says; a launcher that can't wait is let in.
-    NoWait,
-    /// It is let in: there is at most one such task of each background worker.
-    Pass,
-}
+/// An attempt that has begun: the only right to touch the body of the task, and the obligation to
+/// complete the attempt. Fails the task if it is dropped before.
+///
+/// Another thread may claim and end the task meanwhile, for a time limit or a shutdown. The body
+/// still belongs to the run, which then drops it.
+#[must_use = "an attempt that has begun must be completed"]
+pub(crate) struct Run(Option<Arc<dyn AnyTask>>);
 
-impl WhenFull {
-    /// Whether the thread that launches may be made to wait: not in a task, nor on an aloop.
-    pub(crate) fn may_wait(self) -> bool {
-        self == WhenFull::Wait && !park::on_aloop_thread() && current::with(|task| task.is_none())
+impl Run {
+    /// Returns the run of a task that has begun. A future that is scheduled is in its queue as a run, too: the poll state of the
+    /// future ensures that there is only one.
+    #[inline]
+    pub(crate) fn of_begun(task: Arc<dyn AnyTask>) -> Self {
+        Run(Some(task))
+    }
+
+    #[inline]
+    fn task(&self) -> &Arc<dyn AnyTask> {
+        self.0.as_ref().expect("a run holds its task until it is completed")
+    }
+
+    #[inline]
+    fn take(&mut self) -> Arc<dyn AnyTask> {
+        self.0.take().expect("a run holds its task until it is completed")
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        self.task().header()
+    }
+
+    /// Arms the time limit if the task has one. `place` is told if the run exceeds it.
+    ///
+    /// The limit is kept in the task, because the run of a future rests there between two polls.
+    #[inline]
+    pub(crate) fn arm_limit(&self, place: impl FnOnce() -> Option<Arc<dyn Overdue>>) {
+        let task = self.task();
+        if let Some(extras) = task.header().extras()
+            && let Some(limit) = extras.timeout
+        {
+            let armed = TimeLimit::arm(task, limit, place());
+            let before = extras.limit.lock().replace(armed);
+            debug_assert!(before.is_none(), "the limit of the last attempt was disarmed");
+        }
+    }
+
+    /// Runs the body on this thread and completes the attempt. Returns the time of the end if that
+    /// has ended the task: the next run of this thread may begin at the same time, without reading
+    /// the clock again.
+    #[inline]
+    pub(crate) fn execute(mut self) -> Option<Stamp> {
+        let task = self.task();
+        let ended = current::scope(task, || task.run(task));
+        // Not before, so that a panic which gets here fails the task.
+        drop(self.take());
+        ended
+    }
+
+    /// Completes the attempt with the reply of a worker process, which is decoded on this thread.
+    #[cfg(feature = "mp")]
+    pub(crate) fn reply(mut self, reply: std::borrow::Cow<'_, [u8]>) {
+        let task = self.take();
+        task.reply(&task, reply);
+    }
+
+    /// Completes the attempt with an error: reruns the task or ends it.
+    pub(crate) fn fail(mut self, error: TaskError) {
+        let task = self.take();
+        task.fail(&task, error);
+    }
+
+    /// Ends the task with an error, even if attempts are left.
+    pub(crate) fn end(mut self, error: TaskError) {
+        let task = self.take();
+        if let Some(claim) = task.header().state.claim(Phase::Started) {
+            claim.with_body().end(&task, error);
+        }
+    }
+
+    /// Creates the future of the task and passes the run to a loop.
+    #[cfg(feature = "async")]
+    #[inline]
+    pub(crate) fn spawn(mut self, on: &Arc<crate::task::future::queue::Queue>) {
+        let task = self.take();
+        task.spawn(&task, on);
+    }
+
+    /// Polls the future, or drops it if it was killed or `is_closing` returns true. A future that
+    /// is pending keeps the run until it is woken.
+    #[cfg(feature = "async")]
+    #[inline]
+    pub(crate) fn poll(mut self, is_closing: &dyn Fn() -> bool) {
+        // Given up before the poll, in the middle of which another thread must not touch the
+        // future.
+        let task = self.take();
+        task.poll(&task, is_closing);
     }
 }
 
-/// A place where tasks run: the thread pool, the pool of worker processes, the aloops. Nothing
-/// above a place knows of threads, sockets or process ids.
-pub(crate) trait Place: Send + Sync {
-    /// Takes a queued job: starts it now or as soon as its turn comes.
-    fn start(&self, job: Job, when_full: WhenFull);
+impl Drop for Run {
+    #[inline]
+    fn drop(&mut self) {
+        #[cold]
+        fn lost(task: Arc<dyn AnyTask>) {
+            if fork::is_copy() {
+                return std::mem::forget(task);
+            }
+            // Guarded, because a panic may be the reason for the loss.
+            unwind::guarded(move || task.lose(&task));
+        }
+        if let Some(task) = self.0.take() {
+            lost(task);
+        }
+    }
+}
 
-    /// Takes a task back that waits for a slot; `even_with_slot`: also one that has its slot and has
-    /// not begun. False: it is past that, or is not here.
-    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool;
+impl Claim {
+    /// Ends the task with this error, regardless of the remaining attempts.
+    pub(crate) fn end(self, task: &Arc<dyn AnyTask>, error: TaskError) {
+        task.end(task, self, error);
+    }
+}
 
-    /// Passes a request to stop on to a running task.
-    fn stop_asked(&self, task: &dyn AnyTask) {
-        let _ = task;
+#[cfg(all(test, not(atasker_loom)))]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::info::TaskType;
+    use crate::task::body::Once;
+    use crate::task::cell::Cell;
+    use std::time::Duration;
+
+    /// A queued task with a time limit.
+    fn queued() -> Arc<dyn AnyTask> {
+        let mut header = Header::new(TaskType::Thread);
+        header.extras_mut().timeout = Some(Duration::from_secs(600));
+        header.record_queued();
+        assert!(header.state.launch(Phase::Queued));
+        Cell::<u32, _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| 42)), ())
     }
 
-    /// Passes waiting messages on.
-    fn message(&self, task: &dyn AnyTask) {
-        let _ = task;
+    fn begun(task: &Arc<dyn AnyTask>) -> Run {
+        let run = Job::new(Arc::clone(task)).begin(clock::now()).unwrap();
+        run.arm_limit(|| None);
+        assert!(is_armed(task));
+        run
     }
 
-    /// A message was taken out of a task's channel on this side.
-    fn received(&self, task: &dyn AnyTask) {
-        let _ = task;
+    fn is_armed(task: &Arc<dyn AnyTask>) -> bool {
+        task.header().extras_or_new().limit.lock().is_some()
     }
 
-    /// Ends a running task.
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
-
-    /// Brings a task's header up to date.
-    fn refresh(&self, task: &dyn AnyTask) {
-        let _ = task;
+    #[test]
+    fn dropped_job_ends_task() {
+        let task = queued();
+        drop(Job::new(Arc::clone(&task)));
+        assert_eq!(task.error(), Some(&TaskError::SupervisorStopped));
     }
 
-    /// The caller is about to sleep until this task ends: looks for that a moment, where it may come
-    /// sooner than the caller would be awake again. True: it has ended.
-    fn look(&self, task: &dyn AnyTask) -> bool {
-        let _ = task;
-        false
+    #[test]
+    fn dropped_run_fails_task() {
+        let task = queued();
+        drop(begun(&task));
+        assert!(task.error().unwrap().is_panic());
+        assert!(!is_armed(&task));
+        // Its body is gone, and no other right to it is left.
+        assert_eq!(Arc::strong_count(&task), 1);
+        assert!(Job::new(Arc::clone(&task)).begin(clock::now()).is_none());
     }
 
-    /// Starts what stands in advance.
-    fn open(&self);
+    #[test]
+    fn dropped_run_of_an_ended_task_changes_nothing() {
+        let task = queued();
+        let run = begun(&task);
+        let claim = task.header().state.claim(Phase::Started).unwrap();
+        claim.end(&task, TaskError::Canceled);
+        drop(run);
+        assert_eq!(task.error(), Some(&TaskError::Canceled));
+        assert!(!is_armed(&task));
+    }
 
-    /// Ends what runs here and the place itself; running tasks that can't be ended are left to
-    /// themselves. Queued ones have been ended before.
-    fn close(&self);
+    #[test]
+    fn executed_run_returns_the_end_of_its_task() {
+        let task = queued();
+        let ended = begun(&task).execute();
+        assert_eq!(ended, Some(task.header().ended()));
+        assert!(task.error().is_none() && !is_armed(&task));
+        // The body of a task that another thread has ended returns later.
+        let task = queued();
+        let run = begun(&task);
+        let claim = task.header().state.claim(Phase::Started).unwrap();
+        claim.end(&task, TaskError::SupervisorStopped);
+        assert_eq!(run.execute(), None);
+    }
 }

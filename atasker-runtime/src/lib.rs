@@ -1,27 +1,35 @@
-//! The runtime behind the `atasker` crate: use that one.
+//! The runtime of the `atasker` crate. Depend on `atasker`, which re-exports it.
 //!
-//! The way of one call, file by file: `launcher` makes the cell and the handle; `supervisor`
-//! dispatches the job to a place; `backlog` says whose turn it is; `thread`, `aloop` or `process`
-//! runs it; `task::cell` takes the outcome; `task::handle` gives it to the caller.
+//! The path of a call, file by file: `launch` creates the cell and the handle; `supervisor` gives
+//! the job to a place; `backlog` decides which job may start; `thread`, `aloop` or `process` runs
+//! it; `task::cell` stores the outcome; `task::handle` returns it to the caller.
+//!
+//! A module imports only from its own level or from the levels above it in the list below.
 #![deny(unsafe_op_in_unsafe_fn)]
-// With a place left out, what only that place calls is unused.
-#![cfg_attr(not(all(feature = "mp", feature = "async")), allow(dead_code))]
+// Items used by one place only are unused if that place is disabled, and so is the hook before `main`.
+#![cfg_attr(not(all(has_processes, feature = "async", feature = "pre-main")), allow(dead_code))]
 
 // 0: vocabulary
 mod clock;
 mod error;
+mod fork;
 mod id;
 mod info;
+mod lent;
+mod lock;
 mod options;
+mod panic_hook;
 mod params;
 mod priority;
 mod spin;
 mod sync;
+mod unwind;
 
-// 1: the task
+// 1: the task, and what it requests from its place
+mod job;
+mod place;
 #[cfg(feature = "mp")]
 mod registry;
-#[cfg(feature = "mp")]
 mod sys;
 mod task;
 #[cfg(feature = "mp")]
@@ -29,28 +37,36 @@ mod wire;
 
 // 2: order and time
 mod backlog;
-mod job;
 mod thread_start;
 mod timer;
 
 // 3: places
 #[cfg(feature = "async")]
 mod aloop;
-#[cfg(feature = "mp")]
+#[cfg(not(feature = "async"))]
+#[path = "aloop/disabled.rs"]
+mod aloop;
+#[cfg(has_processes)]
+mod process;
+#[cfg(all(feature = "mp", not(has_processes)))]
+#[path = "process/unsupported.rs"]
+mod process;
+#[cfg(not(feature = "mp"))]
+#[path = "process/disabled.rs"]
 mod process;
 mod thread;
+
+#[cfg(all(has_processes, feature = "pre-main"))]
+crate::sys::entry::before_main!(crate::process::serve);
 
 // 4, 5: the supervisor, and the way to it
 mod background;
 mod collection;
 pub mod compat;
-mod launcher;
-#[doc(hidden)]
-pub mod private;
+mod launch;
+mod macro_support;
 mod supervisor;
 
-#[cfg(feature = "async")]
-pub use aloop::Aloop;
 pub use background::{
     BackgroundWorker, CronError, EventWorker, IntervalWorker, Job, JobFn, JobHandle, LoopWorker,
     Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerError, WorkerHandle,
@@ -66,12 +82,11 @@ pub use info::{
     AloopInfo, BackgroundWorkerInfo, JobInfo, MpPoolInfo, Outcome, Progress, SupervisorInfo,
     TaskInfo, TaskStatus, TaskType, ThreadPoolInfo, Waiting, WorkerKind, WorkerProcessInfo,
 };
-pub use launcher::TaskBuilder;
+#[cfg(feature = "async")]
+pub use launch::Aloop;
+pub use launch::TaskBuilder;
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
-#[cfg(feature = "mp")]
-#[doc(hidden)]
-pub use process::enter as __enter;
 #[cfg(feature = "mp")]
 pub use process::{MpPoolConfig, WorkerStdio, init, worker_data};
 pub use supervisor::{Supervisor, SupervisorBuilder, supervisor};
@@ -83,11 +98,15 @@ pub use task::wait::{
     Alternatives, AsCompleted, Bounded, TaskHandle, WaitTime, Waitable, as_completed, bounded,
 };
 
-/// For the fuzzer, which sets `--cfg fuzzing`: what reads bytes that nobody has vouched for.
-#[cfg(all(fuzzing, feature = "mp"))]
+/// Entry points for the fuzzer, which sets `--cfg fuzzing`: the parsers of untrusted bytes.
+#[cfg(all(fuzzing, has_processes))]
 #[doc(hidden)]
 pub mod fuzzed;
 
-/// What the `wait_*!` macros expand to.
+/// Support for the code that the macros generate. Changes with every version.
 #[doc(hidden)]
-pub use task::wait::entry as private_wait;
+pub mod __private {
+    pub use crate::macro_support::*;
+    /// Support for the `wait_*!` macros.
+    pub use crate::task::wait::entry as wait;
+}

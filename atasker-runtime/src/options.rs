@@ -1,48 +1,83 @@
-//! What a user says about pools, stopping and launching. Plain data: dispatch gives it meaning.
+//! Configuration of pools, launches and shutdown: plain data, interpreted by the supervisor.
 
 use std::time::Duration;
 
-/// What happens to a launch when a queue is at its limit.
+/// What happens to a launch when the queue of a pool is at its limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Overflow {
-    /// The launcher waits for room. It never waits inside a task or an aloop: there the task is
-    /// admitted over the limit, for waiting could mean to wait for oneself.
+    /// The launcher blocks its thread until there is room. Inside a task or on an aloop it never
+    /// blocks: the task is admitted over the limit instead, because the room might depend on the
+    /// launcher itself.
+    ///
+    /// On a thread of the program's own tokio runtime (for example under `#[tokio::main]`), a
+    /// blocking launch holds up everything else on that thread. The first one in a program logs a
+    /// WARN. Launch within `tokio::task::spawn_blocking` or `block_in_place` there, or use
+    /// [`Reject`](Self::Reject).
     #[default]
     Block,
-    /// The task completes at once with [`TaskError::QueueFull`](crate::TaskError::QueueFull).
+    /// The task ends immediately with [`TaskError::QueueFull`](crate::TaskError::QueueFull).
     Reject,
 }
 
 /// The size and rules of a supervisor's thread pool.
 ///
-/// Let *n* be the number of non-critical tasks that hold a slot. A low task starts while
-/// *n* < `pool_size`, a normal one while *n* < `pool_size + reserve_normal`, a high one while
-/// *n* < `pool_size + reserve_normal + reserve_high`. Critical ones start at once.
+/// Let *n* be the number of non-critical tasks that hold a slot. A low-priority task starts while
+/// *n* < `pool_size`, a normal one while *n* < `pool_size + reserve_normal`, and a high one while
+/// *n* < `pool_size + reserve_normal + reserve_high`. Critical tasks start immediately.
 ///
 /// ```
-/// use atasker_runtime::{PoolConfig, Supervisor};
+/// # use atasker_runtime as atasker;
+/// use atasker::{PoolConfig, Supervisor};
 /// let sup = Supervisor::builder()
 ///     .thread_pool(PoolConfig::new(20).reserve_normal(5).reserve_high(5))
 ///     .build();
 /// assert_eq!(sup.spawn(|| 2 + 2).join().unwrap(), 4);
 /// ```
-#[derive(Clone, Debug)]
+///
+/// Each field has a setter of the same name. A supervisor checks a configuration that it is given as
+/// the setters do.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{PoolConfig, Supervisor};
+/// let mut config = PoolConfig::default();
+/// config.min_size = 2;
+/// assert_eq!(config, PoolConfig::default().min_size(2));
+/// let sup = Supervisor::builder().thread_pool(config.clone()).build();
+/// assert_eq!(sup.thread_pool(), config);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[must_use = "a configuration does nothing until it is given to a supervisor"]
 pub struct PoolConfig {
-    pub(crate) pool_size: usize,
-    pub(crate) reserve_normal: usize,
-    pub(crate) reserve_high: usize,
-    pub(crate) min_size: usize,
-    pub(crate) max_size: Option<usize>,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) queue_limit: Option<(usize, Overflow)>,
-    pub(crate) stack_size: Option<usize>,
+    /// Slots for tasks of every priority; 0 means no limit.
+    pub pool_size: usize,
+    /// Slots beyond `pool_size` for tasks of normal priority or higher.
+    pub reserve_normal: usize,
+    /// Slots beyond `pool_size` and `reserve_normal` for tasks of high priority.
+    pub reserve_high: usize,
+    /// Threads that are started eagerly and stay alive while idle: at most 65,536.
+    pub min_size: usize,
+    /// The most threads that hold slots, whatever the reserves say: at least 1.
+    pub max_size: Option<usize>,
+    /// How long a thread stays without work; [`Duration::MAX`] means forever.
+    pub idle_timeout: Duration,
+    /// The most tasks that wait for a slot, and what happens to one more.
+    pub queue_limit: Option<(usize, Overflow)>,
+    /// The stack of each thread, in bytes; `None` means what std gives.
+    pub stack_size: Option<usize>,
 }
 
-/// How long an idle thread or worker process stays by default.
+/// The maximum number of threads or worker processes to start eagerly. A larger number is a mistake
+/// and would exhaust the system.
+pub(crate) const MOST_IN_ADVANCE: usize = 1 << 16;
+
+/// The default time for which idle threads and worker processes are kept alive.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl PoolConfig {
-    /// A pool of `pool_size` threads without reserves; 0 means no limit.
+    /// Creates the configuration of a pool with `pool_size` slots and no reserves. 0 means no
+    /// limit.
     pub fn new(pool_size: usize) -> Self {
         PoolConfig {
             pool_size,
@@ -56,87 +91,152 @@ impl PoolConfig {
         }
     }
 
-    /// A pool without a limit: every task starts at once.
+    /// Creates the configuration of a pool without a limit, where every task starts immediately.
     pub fn unlimited() -> Self {
         Self::new(0)
     }
 
-    /// What a supervisor has when nothing is said: `5 * cpus` threads, 5 + 5 in reserve.
-    pub(crate) fn standard() -> Self {
-        Self::new(5 * cpus()).reserve_normal(5).reserve_high(5)
+    /// Applies the rules of the setters to fields that were set directly.
+    #[track_caller]
+    pub(crate) fn checked(self) -> Self {
+        let PoolConfig { min_size, max_size, stack_size, .. } = self;
+        let config = self.min_size(min_size);
+        let config = match max_size {
+            Some(threads) => config.max_size(threads),
+            None => config,
+        };
+        match stack_size {
+            Some(bytes) => config.stack_size(bytes),
+            None => config,
+        }
     }
 
-    /// Slots beyond `pool_size` for tasks of normal priority or higher.
+    /// Reserves slots beyond `pool_size` for tasks of normal priority or higher.
     pub fn reserve_normal(mut self, slots: usize) -> Self {
         self.reserve_normal = slots;
         self
     }
-    /// Slots beyond those for tasks of high priority.
+
+    /// Reserves slots beyond those for tasks of high priority.
     pub fn reserve_high(mut self, slots: usize) -> Self {
         self.reserve_high = slots;
         self
     }
-    /// So many threads are started in advance, and stay when idle.
+
+    /// Starts this many threads eagerly and keeps them alive while idle.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `threads` is more than 65,536.
+    #[track_caller]
     pub fn min_size(mut self, threads: usize) -> Self {
+        assert!(threads <= MOST_IN_ADVANCE, "`min_size` of a pool is at most {MOST_IN_ADVANCE}");
         self.min_size = threads;
         self
     }
-    /// At most so many threads hold slots, whatever the reserves say. Threads that are blocked in
-    /// a wait, and those of critical tasks, are not counted.
+
+    /// Limits the number of threads that hold slots to `threads`, whatever the reserves are.
+    /// Threads that are blocked in a wait and threads of critical tasks are not counted.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `threads` is 0, because no task would ever run.
+    ///
+    /// ```should_panic
+    /// # use atasker_runtime as atasker;
+    /// use atasker::PoolConfig;
+    /// let config = PoolConfig::new(4).max_size(0);
+    /// ```
+    #[track_caller]
     pub fn max_size(mut self, threads: usize) -> Self {
+        assert!(threads > 0, "a pool with a `max_size` of 0 would never run a task");
         self.max_size = Some(threads);
         self
     }
-    /// How long a thread stays without work (default 30 s).
+
+    /// Sets how long a thread is kept alive without work (default: 30 s). [`Duration::MAX`] keeps
+    /// threads alive indefinitely.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
-    /// At most `tasks` wait; what happens to one more, `overflow` says.
+
+    /// Limits the number of tasks that wait for a slot to `tasks`; `overflow` selects what happens
+    /// to one more. With 0, a task that finds no free slot exceeds the limit.
+    ///
+    /// [`Overflow::Block`] blocks the launching thread; see there about threads of a tokio runtime.
     pub fn queue_limit(mut self, tasks: usize, overflow: Overflow) -> Self {
         self.queue_limit = Some((tasks, overflow));
         self
     }
-    /// The stack of each thread, in bytes (default: what std gives).
+
+    /// Sets the stack size of each thread, in bytes (default: that of std). Less than 128 KiB
+    /// counts as 128 KiB, because the pool and the reporting of panics need some of it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `bytes` is larger than the address space.
+    #[track_caller]
     pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.stack_size = Some(bytes);
+        const LEAST: usize = 128 << 10;
+        assert!(bytes <= isize::MAX as usize, "a stack of {bytes} bytes exceeds the address space");
+        self.stack_size = Some(bytes.max(LEAST));
         self
     }
 }
 
-/// The number of CPUs that this process may use; 1 where it can't be told.
+/// Returns the configuration of a supervisor that is given none: 5 slots per CPU, 5 more for tasks
+/// of normal priority or higher, and 5 more for tasks of high priority.
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self::new(5 * cpus()).reserve_normal(5).reserve_high(5)
+    }
+}
+
+/// Returns the number of CPUs available to this process, or 1 if unknown.
 pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 
-/// How a supervisor is stopped.
+/// Options for stopping a supervisor.
 ///
 /// ```
+/// # use atasker_runtime as atasker;
 /// use std::time::Duration;
-/// use atasker_runtime::{StopOptions, Supervisor};
+/// use atasker::{StopOptions, Supervisor};
 /// let sup = Supervisor::builder().build();
 /// let task = sup.spawn(|| 1);
 /// let report = sup.stop(StopOptions::new().wait(Duration::from_secs(3)));
 /// assert_eq!(report.abandoned, 0);
 /// assert_eq!(task.join().unwrap(), 1);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+#[must_use = "the options do nothing until they are given to `stop` or `stop_async`"]
 pub struct StopOptions {
-    pub(crate) wait: Option<Duration>,
-    pub(crate) cancel_tasks: bool,
+    /// The longest wait for tasks; `None` means without limit.
+    pub wait: Option<Duration>,
+    /// Whether queued tasks are canceled and running ones asked to stop.
+    pub cancel_tasks: bool,
 }
 
 impl StopOptions {
-    /// Waits for all tasks, however long they take.
+    /// Creates options that wait for all tasks, however long they take.
     pub fn new() -> Self {
         Self::default()
     }
-    /// Waits at most so long; then worker processes are killed, async tasks dropped, threads
-    /// abandoned, and their handles resolve to `SupervisorStopped`.
+
+    /// Waits for at most `limit`. Then worker processes are killed, async tasks are dropped,
+    /// threads are abandoned, and the handles resolve to `SupervisorStopped`.
+    ///
+    /// The limit applies to every worker process: one that is still starting, or still running its
+    /// `worker_exit`, is killed when the limit is over. Idle worker processes are told to end at
+    /// that moment and have 100 ms to do so.
     pub fn wait(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.wait = limit.into();
         self
     }
+
     /// Cancels the waiting tasks and asks the running ones to stop.
     pub fn cancel_tasks(mut self, cancel: bool) -> Self {
         self.cancel_tasks = cancel;
@@ -144,13 +244,13 @@ impl StopOptions {
     }
 }
 
-/// What became of the tasks that were there when a supervisor was told to stop.
+/// What became of the tasks that existed when a supervisor was stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct StopReport {
-    /// Tasks that ended by themselves (also with an error) while the supervisor waited.
+    /// Tasks that ended on their own, successfully or not, while the supervisor waited.
     pub completed: u64,
     /// Tasks that were canceled before they began.
     pub canceled: u64,
-    /// Tasks that had not ended at the deadline: killed, dropped or abandoned.
+    /// Tasks that had not ended at the deadline and were killed, dropped or abandoned.
     pub abandoned: u64,
 }

@@ -1,10 +1,10 @@
-//! Types without values: those of a function's parameters and of its result, from the function.
+//! Types of a function's parameters and result, without values, inferred from the function.
 
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The type of a parameter or result, without a value of it.
+/// The type of a parameter or result, without a value.
 pub struct Arg<P>(PhantomData<fn(P)>);
 
 impl<P> fmt::Debug for Arg<P> {
@@ -27,21 +27,21 @@ impl<P> Arg<P> {
         Arg(PhantomData)
     }
 
-    /// Gives a value the type: literals infer, references coerce.
+    /// Gives a value this type, so that literals are inferred and references coerced.
     #[inline(always)]
     pub fn value(self, value: P) -> P {
         value
     }
 }
 
-/// What the compiler calls a function: its path.
+/// Returns the compiler's name of a function: its path.
 pub fn name_of<F>(_: &F) -> &'static str {
     type_name::<F>()
 }
 
 macro_rules! params {
     ($($name:ident $($p:ident)*;)*) => {$(
-        /// The types of a function's parameters and of its result, from the function itself.
+        /// Returns the types of a function's parameters and of its result.
         #[allow(clippy::type_complexity)]
         pub fn $name<F: Fn($($p),*) -> R, $($p,)* R>(_: &F) -> ($(Arg<$p>,)* Arg<R>,) {
             ($(Arg::<$p>::new(),)* Arg::new(),)

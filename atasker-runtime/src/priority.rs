@@ -1,16 +1,17 @@
-//! How urgent a task is.
+//! The priority of tasks.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How urgent a task is. Among waiting tasks a higher priority always starts first, and a pool can
-/// hold slots in reserve for the higher ones.
+/// The priority of a task. Among waiting tasks the one with the highest priority always starts
+/// first, and a pool can reserve slots for higher priorities.
 ///
-/// The order is by urgency: `Low < Normal < High < Critical`.
+/// Priorities are ordered by urgency: `Low < Normal < High < Critical`.
 ///
 /// ```
-/// use atasker_runtime::Priority;
+/// # use atasker_runtime as atasker;
+/// use atasker::Priority;
 /// assert!(Priority::Critical > Priority::Low);
 /// assert_eq!(Priority::High.value(), 50);
 /// assert_eq!(Priority::default(), Priority::Normal);
@@ -20,23 +21,25 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Starts only while the pool's own slots suffice; never uses a reserve.
+    /// Starts only if one of the pool's own slots is free; never uses a reserve.
     Low = 0,
-    /// The default; may also use the slots of `reserve_normal`.
+    /// The default. Can also use the slots of `reserve_normal`.
     #[default]
     Normal = 1,
-    /// May also use the slots of `reserve_high`.
+    /// Can also use the slots of `reserve_high`.
     High = 2,
-    /// Starts at once and is not counted against the pool.
+    /// Starts immediately and is not counted against the pool. In a pool of worker processes, only
+    /// `MpPoolConfig::critical_extra` critical tasks start beyond the pool; further ones wait ahead
+    /// of all other tasks.
     Critical = 3,
 }
 
 impl Priority {
-    /// All priorities, the most urgent first.
+    /// All priorities, most urgent first.
     pub const ALL: [Priority; 4] =
         [Priority::Critical, Priority::High, Priority::Normal, Priority::Low];
 
-    /// The number that the collections sort by: critical 0, high 50, normal 100, low 200.
+    /// Returns the number that collections sort by: critical 0, high 50, normal 100, low 200.
     pub const fn value(self) -> i64 {
         match self {
             Priority::Critical => 0,
@@ -46,12 +49,12 @@ impl Priority {
         }
     }
 
-    /// The index of this priority in tables: `Low` 0 up to `Critical` 3.
+    /// Returns the index of this priority in tables, from 0 for `Low` to 3 for `Critical`.
     pub(crate) const fn index(self) -> usize {
         self as usize
     }
 
-    /// The name as the attribute spells it.
+    /// Returns the name as written in the attribute.
     pub const fn as_str(self) -> &'static str {
         match self {
             Priority::Low => "low",
@@ -61,7 +64,7 @@ impl Priority {
         }
     }
 
-    /// The inverse of [`index`](Self::index), for what crosses a process boundary.
+    /// The inverse of [`index`](Self::index), for values from another process.
     pub(crate) const fn from_index(index: u8) -> Option<Priority> {
         match index {
             0 => Some(Priority::Low),

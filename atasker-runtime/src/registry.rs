@@ -1,41 +1,49 @@
-//! The functions that worker processes can call: a table that the linker gathers.
+//! The functions that worker processes can call: a table that the linker builds (linkme).
 //!
-//! Both processes run the same image, so a call names its function by its place in the table; a
-//! fingerprint of the whole table is compared when a worker starts.
+//! An entry is a shim beside the function, a plain `fn(&mut Call)`, which decodes the arguments,
+//! runs the function and encodes the result. Both processes run the same image, so a call
+//! identifies its function by the index in the table. A fingerprint of the whole table is compared
+//! when a worker process starts.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::error::TaskError;
 use crate::task::AnyTask;
-use crate::task::channel::{Links, Port};
+use crate::task::channel::{Channels, Codec};
 use crate::task::context::TaskContext;
 use crate::wire::reply::Reply;
 
 /// A function that was registered by the attribute or by `background!`.
 ///
-/// Generated code makes these; it is no part of the public interface.
+/// Constructed by generated code; not part of the public interface.
 #[derive(Debug)]
 pub struct Function {
     /// The `name` key, or the path.
     pub name: &'static str,
-    /// Where it stands: tells two functions apart that share path and name.
+    /// The file of the definition. File, line and column distinguish functions with the same name.
     pub file: &'static str,
-    /// The line.
+    /// The line of the definition.
     pub line: u32,
-    /// The column.
+    /// The column of the definition.
     pub column: u32,
-    /// A hash of the signature's text.
+    /// A hash of the signature's source text.
     pub signature: u64,
     /// Decodes the arguments, runs the function, encodes the result.
     pub call: fn(&mut Call<'_>) -> Result<(), TaskError>,
 }
 
-/// One call under way in the process that runs it.
-#[allow(missing_debug_implementations)]
+/// A call in progress, in the process that runs it.
 pub struct Call<'a> {
     args: &'a [u8],
     reply: Reply,
     task: &'a Arc<dyn AnyTask>,
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("task", &self.task.header().id).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Call<'a> {
@@ -43,18 +51,18 @@ impl<'a> Call<'a> {
         Call { args, reply: Reply::default(), task }
     }
 
-    /// The same with a reply to write the encoded result into.
+    /// Like `new`, with a reply to write the encoded result to.
     #[allow(dead_code)]
     pub(crate) fn with_reply(args: &'a [u8], reply: Reply, task: &'a Arc<dyn AnyTask>) -> Self {
         Call { args, reply, task }
     }
 
-    /// The encoded arguments.
+    /// Returns the encoded arguments.
     pub fn args(&self) -> &'a [u8] {
         self.args
     }
 
-    /// Where the encoded result is written.
+    /// Returns the reply, to which the encoded result is written.
     pub fn reply_mut(&mut self) -> &mut Reply {
         &mut self.reply
     }
@@ -63,32 +71,32 @@ impl<'a> Call<'a> {
         self.reply
     }
 
-    /// The context of the call, for a function that takes one.
+    /// Creates the context of the call, for a function that takes one.
     #[allow(dead_code)]
-    pub(crate) fn context<I, O>(&self, ports: (Port<I>, Port<O>)) -> TaskContext<I, O>
+    pub(crate) fn context<I, O>(&self, codecs: (Codec<I>, Codec<O>)) -> TaskContext<I, O>
     where
         I: Send + 'static,
         O: Send + 'static,
     {
-        let links = self.task.header().links();
-        let bytes = links.and_then(|links| {
-            Some((Arc::clone(links.inbox_bytes()?), Arc::clone(links.outbox_bytes()?)))
+        let channels = self.task.header().channels();
+        let bytes = channels.and_then(|channels| {
+            Some((Arc::clone(channels.inbox_bytes()?), Arc::clone(channels.outbox_bytes()?)))
         });
-        let links = match bytes {
-            Some((inbox, outbox)) => Links::coded(inbox, outbox, ports),
-            None => Links::local(),
+        let channels = match bytes {
+            Some((inbox, outbox)) => Channels::encoded(inbox, outbox, codecs),
+            None => Channels::discarding(),
         };
-        TaskContext::new(Arc::clone(self.task), links)
+        TaskContext::new(Arc::clone(self.task), channels)
     }
 }
 
-/// The table.
+/// The table of functions.
 #[linkme::distributed_slice]
 pub static FUNCTIONS: [Function];
 
-/// A hash of the whole table: equal in two processes that run the same program.
+/// Returns a hash of the whole table, which is the same in two processes that run the same program.
 pub(crate) fn fingerprint() -> u64 {
-    // FNV-1a: the same in every build, unlike std's hasher.
+    // FNV-1a, which is the same in every build, unlike std's hasher.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |bytes: &[u8]| {
         for byte in bytes {
@@ -107,7 +115,7 @@ pub(crate) fn fingerprint() -> u64 {
     hash
 }
 
-/// The place of a function in the table.
+/// Returns the index of a function in the table.
 pub(crate) fn index_of(function: &'static Function) -> Option<u32> {
     let table: &[Function] = &FUNCTIONS;
     let offset = (function as *const Function as usize).checked_sub(table.as_ptr() as usize)?;

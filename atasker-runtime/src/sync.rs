@@ -1,26 +1,26 @@
-//! Locks and atomics of the lock-free parts: the real ones, or loom's when a model is checked
-//! (`--cfg atasker_loom`). Chosen here and nowhere else.
+//! The locks and atomics of the lock-free code: the real ones, or those of loom for a model (`--cfg
+//! atasker_loom`). Only this module makes that choice.
 
 #[cfg(not(atasker_loom))]
 pub(crate) use real::*;
 
 #[cfg(not(atasker_loom))]
 mod real {
+    pub(crate) use crate::lock::{Condvar, Mutex, MutexGuard};
     #[cfg(feature = "async")]
     pub(crate) use crossbeam_queue::SegQueue as Fifo;
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-    /// Lets some time pass, the `looks`th time that something is not there yet.
-    pub(crate) fn spin(looks: u32) {
-        if looks.is_multiple_of(64) {
+    /// Backs off for a moment. `attempts` is the number of unsuccessful checks.
+    pub(crate) fn spin(attempts: u32) {
+        if attempts.is_multiple_of(64) {
             std::thread::yield_now();
         } else {
             std::hint::spin_loop();
         }
     }
 
-    /// Waits until notified (true), or until the deadline (false).
+    /// Waits until notified, then returns true; or until the deadline, then returns false.
     pub(crate) fn wait_until<T>(
         condvar: &Condvar,
         guard: &mut MutexGuard<'_, T>,
@@ -35,7 +35,7 @@ mod real {
         }
     }
 
-    /// A cell whose users agree among themselves who may touch it.
+    /// A cell whose users coordinate access themselves.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -43,11 +43,11 @@ mod real {
         pub(crate) fn new(value: T) -> Self {
             UnsafeCell(std::cell::UnsafeCell::new(value))
         }
-        /// Lends the value's address for reading.
+        /// Calls `f` with a pointer for reading.
         pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
             f(self.0.get())
         }
-        /// Lends the value's address for writing.
+        /// Calls `f` with a pointer for writing.
         pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
         }
@@ -62,14 +62,14 @@ mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-    /// Lets the others go on.
-    pub(crate) fn spin(_looks: u32) {
+    /// Lets the other threads of the model run.
+    pub(crate) fn spin(_attempts: u32) {
         loom::thread::yield_now();
     }
     pub(crate) use loom::sync::{Condvar, MutexGuard};
 
-    /// A queue that all may add to and take from. As the real one, it tells without a lock, and in
-    /// no order with what else the caller does, whether it is empty.
+    /// A queue for multiple producers and consumers. Like the real one, `is_empty` takes no lock
+    /// and is not ordered with other operations of the caller.
     pub(crate) struct Fifo<T> {
         list: Mutex<std::collections::VecDeque<T>>,
         len: AtomicU32,
@@ -98,7 +98,7 @@ mod model {
         }
     }
 
-    /// loom's mutex with parking_lot's interface: no poison.
+    /// loom's mutex with the interface of parking_lot, without poisoning.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -120,15 +120,15 @@ mod model {
         }
     }
 
-    /// Waits until notified; a model has no time, so the deadline never comes.
+    /// Waits until notified. A model has no time, so the deadline never passes.
     pub(crate) fn wait_until<T>(
         condvar: &Condvar,
         guard: &mut MutexGuard<'_, T>,
         _deadline: Option<std::time::Instant>,
     ) -> bool {
-        // loom's condvar takes the guard by value, as std's does: hand it over and put it back.
-        // SAFETY: the guard is read out once and a valid guard of the same mutex is written back
-        // before anybody can look; `wait` does not unwind in a model.
+        // loom's condvar takes the guard by value, like std's: move it out and back. SAFETY: the
+        // guard is read once, and a valid guard of the same mutex is written back before any other
+        // access; `wait` does not unwind in a model.
         unsafe {
             let owned = std::ptr::read(guard);
             std::ptr::write(guard, condvar.wait(owned).expect("not poisoned"));

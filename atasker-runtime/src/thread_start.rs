@@ -1,19 +1,19 @@
-//! What a thread that runs tasks does first: nothing, but in a worker process, which looks after
-//! the stacks of all of them. The places don't know each other; this is where they meet.
+//! A hook for the start of threads that run tasks. Worker processes use it to register the stacks
+//! of these threads. It has a separate module because places do not depend on each other.
 
 use std::sync::OnceLock;
 
-static FIRST: OnceLock<fn()> = OnceLock::new();
+static HOOK: OnceLock<fn()> = OnceLock::new();
 
-/// Has every thread of a place do this first, from now on.
+/// Sets the hook for all threads started from now on.
 #[cfg_attr(not(feature = "mp"), allow(dead_code))]
-pub(crate) fn set(first: fn()) {
-    let _ = FIRST.set(first);
+pub(crate) fn set_hook(hook: fn()) {
+    let _ = HOOK.set(hook);
 }
 
-/// To be called where such a thread begins.
-pub(crate) fn thread_starts() {
-    if let Some(first) = FIRST.get() {
-        first();
+/// Runs the hook. Called at the start of every thread that runs tasks.
+pub(crate) fn on_thread_start() {
+    if let Some(hook) = HOOK.get() {
+        hook();
     }
 }

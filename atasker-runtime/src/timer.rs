@@ -1,20 +1,20 @@
-//! One timer for the whole process: delays, time limits, alarms, the next turn of whatever recurs.
+//! The timer of the process: delays, time limits, alarms, and the runs of background workers.
 //!
-//! A thread sleeps until the earliest deadline. Entries stand in an ordered map, so that adding and
-//! taking back are O(log n), and one that was taken back leaves nothing behind. What an entry does
-//! when it is due must be short and must not wait: it hands work to a place.
+//! A thread sleeps until the earliest deadline. Entries are kept in an ordered map, so adding and
+//! canceling are O(log n), and a canceled entry leaves nothing behind. An action must be short and
+//! must not block: it hands work to a place.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use crate::fork;
+use crate::lock::{Condvar, Mutex, MutexGuard};
+use crate::unwind::{self, log};
 
-use crate::task::panic::guarded;
-
-/// What happens at the deadline.
+/// What to do at the deadline.
 type Action = Box<dyn FnOnce() + Send>;
 
-/// Names an entry, to take it back.
+/// Identifies an entry, to cancel it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct TimerKey {
     deadline: Instant,
@@ -25,7 +25,7 @@ struct Entries {
     due: BTreeMap<TimerKey, Action>,
     next_number: u64,
     thread_runs: bool,
-    /// The system would not give a thread when one was first wanted.
+    /// The system could not start the thread when it was first needed.
     late: bool,
 }
 
@@ -44,11 +44,11 @@ static TIMER: Timer = Timer {
     changed: Condvar::new(),
 };
 
-/// Does `action` at `deadline`, on the timer's thread.
+/// Runs `action` at `deadline`, on the thread of the timer.
 ///
-/// If the system can give no thread for the timer now, a later call tries again; until then nothing
-/// is lost, only late. Nothing is logged here, for callers hold locks: whoever can't do without the
-/// action asks [`is_running`] and says so.
+/// If the system can't start that thread now, a later call tries again, and actions run late.
+/// Nothing is logged here, because callers hold locks. Callers that depend on the action check
+/// [`is_running`] and report the problem.
 pub(crate) fn at(deadline: Instant, action: impl FnOnce() + Send + 'static) -> TimerKey {
     let mut entries = TIMER.entries.lock();
     let key = TimerKey { deadline, number: entries.next_number };
@@ -56,23 +56,29 @@ pub(crate) fn at(deadline: Instant, action: impl FnOnce() + Send + 'static) -> T
     let earliest = entries.due.first_key_value().is_none_or(|(first, _)| key < *first);
     entries.due.insert(key, Box::new(action));
     if !entries.thread_runs {
+        // The thread waits for this lock, so it finds the entry.
         let spawned = std::thread::Builder::new().name("atasker timer".into()).spawn(run);
         entries.thread_runs = spawned.is_ok();
         entries.late |= spawned.is_err();
     } else if earliest {
+        // Only an earlier deadline changes how long the thread sleeps.
         TIMER.changed.notify_one();
     }
     key
 }
 
-/// Whether the timer has its thread. False only where the system would not give one.
+/// Returns whether the timer's thread runs, which it does unless the system could not start it.
 pub(crate) fn is_running() -> bool {
     TIMER.entries.lock().thread_runs
 }
 
-/// Takes an entry back; false if it is due already.
+/// Cancels an entry. Returns false if it is due already.
 pub(crate) fn cancel(key: TimerKey) -> bool {
-    // Dropped outside the lock: an action may own the last handle of something with a destructor.
+    // The action is dropped without the lock, because it may own the last handle of something with
+    // a destructor.
+    if fork::is_copy() {
+        return false;
+    }
     let action = TIMER.entries.lock().due.remove(&key);
     action.is_some()
 }
@@ -80,13 +86,11 @@ pub(crate) fn cancel(key: TimerKey) -> bool {
 fn run() {
     let mut entries = TIMER.entries.lock();
     if std::mem::take(&mut entries.late) {
-        parking_lot::MutexGuard::unlocked(&mut entries, || {
-            guarded(|| {
-                tracing::warn!(
-                    target: "atasker",
-                    "the system gave no thread for the timer for a while: what was due then is late"
-                );
-            });
+        MutexGuard::unlocked(&mut entries, || {
+            log!(
+                warn,
+                "the timer thread could not be started for a while: actions due meanwhile run late"
+            );
         });
     }
     loop {
@@ -98,13 +102,10 @@ fn run() {
             }
             Some(_) => {
                 let (_, action) = entries.due.pop_first().expect("there is a first entry");
-                parking_lot::MutexGuard::unlocked(&mut entries, || {
-                    // An action of ours does not panic; should one do so, the timer goes on.
-                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(action));
-                    if outcome.is_err() {
-                        guarded(|| {
-                            tracing::error!(target: "atasker", "a timer's action panicked");
-                        });
+                MutexGuard::unlocked(&mut entries, || {
+                    // Actions of the library don't panic. If one does, the timer keeps running.
+                    if !unwind::contained(action) {
+                        log!(error, "a timer's action panicked");
                     }
                 });
             }

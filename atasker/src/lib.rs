@@ -1,5 +1,8 @@
-//! Background tasks: one attribute, one typed handle, and the place where a function runs is one
-//! word.
+//! Background tasks on a thread pool, on async loops and in worker processes, behind one attribute
+//! and one typed handle.
+//!
+//! A key of the attribute selects where a function runs. Stopping, messages, progress, priorities,
+//! time limits, retries and errors work the same way in all three places.
 //!
 //! ```
 //! use atasker::{background_task, wait_completed};
@@ -21,7 +24,7 @@
 //! # #[background_task]
 //! # fn count_primes(_upto: u64) -> u64 { 168 }
 //!
-//! /// An async fn runs on an aloop, a tokio runtime on a thread of its own.
+//! /// An async fn runs on an aloop: a tokio runtime on a dedicated thread.
 //! # #[cfg(feature = "async")]
 //! #[background_task]
 //! async fn fetch(id: u32) -> Result<String, std::io::Error> {
@@ -45,53 +48,145 @@
 //! # Tasks
 //!
 //! [`background_task`] turns a function into a *launcher*: calling it queues the function and
-//! returns a [`Task`], the one typed owner of the result. A `Task` can be waited for
-//! ([`wait`](Task::wait), [`join`](Task::join), `.await`, [`wait_completed!`]), asked to
-//! [`stop`](Task::stop), [canceled](Task::cancel), [killed](Task::kill), and talked to while it runs
-//! ([`TaskContext`]). Dropping it lets the task go on. [`background!`] does the same for closures,
-//! futures and functions without the attribute, [`TaskBuilder`] without any macro.
+//! returns a [`Task`], the typed owner of the result. Through its handle, a task can be
+//!
+//! * waited for: [`wait`](Task::wait), [`join`](Task::join), `.await`, [`wait_completed!`];
+//! * asked to [stop](Task::stop), [canceled](Task::cancel) or [killed](Task::kill);
+//! * sent messages, and read from, while it runs: see [`TaskContext`].
+//!
+//! Dropping the handle detaches the task, which runs on. [`background!`] launches closures, futures
+//! and functions without the attribute; [`TaskBuilder`] does so without any macro.
 //!
 //! | | `thread` | `async` | `mp` |
 //! |---|---|---|---|
 //! | runs on | a pool thread | an aloop | a worker process |
-//! | takes turns by priority, with slots | yes | starts at once | yes |
+//! | queued by priority, limited by slots | yes | no, starts immediately | yes |
 //! | `stop()`, messages, progress | yes | yes | yes |
-//! | `kill()` of a running one | no | at its next await | yes, with all that it started |
-//! | a time limit | asks it to stop; the handle ends at once | drops it | kills the worker process |
-//! | a crash (SIGSEGV, `exit`, out of memory) | ends the program | ends the program | costs this task |
-//! | parameters | anything `Send + 'static` | likewise | serde types, also borrowed |
+//! | `kill()` while it runs | unsupported | at the next await | yes, with every process it started |
+//! | time limit exceeded | asked to stop; the handle resolves immediately | dropped | worker process killed |
+//! | crash (SIGSEGV, `exit`, out of memory) | ends the program | ends the program | fails this task only |
+//! | parameters | `Send + 'static` | `Send + 'static` | serde types, owned or borrowed |
 //!
 //! # Background workers
 //!
-//! [`background_worker`] turns a function into the constructor of something that makes tasks again and
-//! again: in a loop, at an interval, for every item of a queue, or when it is triggered
-//! ([`LoopWorker`], [`IntervalWorker`], [`QueueWorker`], [`EventWorker`]). [`WorkerBuilder`] makes them
-//! of closures. Their functions run in any of the three places. They stop with their supervisor.
+//! [`background_worker`] turns a function into the constructor of a background worker, which runs
+//! the function repeatedly: in a loop ([`LoopWorker`]), at an interval ([`IntervalWorker`]), for
+//! each item of a queue ([`QueueWorker`]) or when triggered ([`EventWorker`]). [`WorkerBuilder`]
+//! builds workers from closures. The function can run in any of the three places. Background
+//! workers stop with their supervisor.
 //!
 //! # Priorities and slots
 //!
-//! A [`Supervisor`] owns a thread pool, a pool of worker processes and aloops. Each pool has slots for
-//! all, and may hold some in reserve for tasks of [normal](Priority::Normal) and of
-//! [high](Priority::High) priority; [critical](Priority::Critical) ones start at once. See
-//! [`PoolConfig`] for the exact rule. A task that waits for another gives its slot up meanwhile, so
-//! tasks may wait for tasks at any depth.
+//! A [`Supervisor`] owns a thread pool, a pool of worker processes, and aloops. A task in a pool
+//! holds a *slot* while it runs. Each pool has slots for every task and can reserve additional ones
+//! for tasks of [normal](Priority::Normal) and [high](Priority::High) priority.
+//! [Critical](Priority::Critical) tasks start immediately. [`PoolConfig`] states the exact rule. A
+//! task that waits for another task releases its slot during the wait, so tasks can wait for tasks
+//! at any depth without exhausting the pool.
 //!
 //! # Worker processes
 //!
-//! A worker process is a copy of the running executable. With the feature `pre-main`, which is on by
-//! default, it is recognised before `main` runs; without it, put `#[atasker::main]` on `main`, or call
-//! [`init`] in its first line. **A worker process has nothing of what `main` set up**: no values of
-//! statics, no logger, no arguments. Give tasks what they need as parameters, or all workers
-//! the same value by [`MpPoolConfig::worker_data`]. Events of `tracing` inside a worker reach the
-//! subscriber of the program itself. Worker processes need Linux.
+//! A worker process is a copy of the running executable. With the feature `pre-main` (default), it
+//! is recognized before `main` runs. Without that feature, put `#[atasker::main]` on `main`, or
+//! call [`init`] in its first line. **A worker process sees nothing that `main` has set up**: no
+//! values of statics, no logger, no command-line arguments. Pass tasks what they need as
+//! parameters, or share one value with all workers through [`MpPoolConfig::worker_data`]. `tracing`
+//! events in a worker process reach the subscriber of the program.
 //!
-//! # Ending in order
+//! Worker processes require Linux. On other platforms the whole interface exists and everything
+//! else works, but each use of `tt = "mp"` is a compile error. To choose by platform, write both
+//! attributes:
 //!
-//! When `main` returns, what is unfinished is lost: `#[atasker::main(drain = "10s")]` lets it end
-//! first. A service ends when it is told to, by SIGTERM, by SIGINT (Ctrl-C) or by SIGHUP (its terminal
-//! is closed). Worker processes stand in process groups of their own, so a terminal's signals reach the
-//! program alone, and it is the program that says what becomes of the tasks. atasker installs no
-//! handlers for that; here signal-hook does:
+//! ```
+//! # #[cfg(feature = "mp")] {
+//! use atasker::background_task;
+//!
+//! #[cfg_attr(target_os = "linux", background_task(tt = "mp"))]
+//! #[cfg_attr(not(target_os = "linux"), background_task)]
+//! fn count(text: String) -> usize {
+//!     text.split_whitespace().count()
+//! }
+//!
+//! assert_eq!(count("one two".to_owned()).join().unwrap(), 2);
+//! # }
+//! ```
+//!
+//! # One version per program
+//!
+//! A program contains one version of atasker. Cargo rejects a second, incompatible one with an
+//! error saying that both packages link to `atasker`. The reason: the functions that worker
+//! processes can call are collected from the whole program into one table, and worker processes are
+//! recognized by one marker, so each version would pick up the other's. A library with atasker in
+//! its public interface re-exports it (see the key `crate` of
+//! [`background_task`](macro@background_task)).
+//!
+//! A static constructor (code that runs before `main`) can launch tasks on threads and aloops.
+//! Tasks for worker processes end with [`TaskError::NotStarted`] until atasker's own constructor
+//! has run. Inside a worker process, where the program's constructors run as well, they always end
+//! so.
+//!
+//! ## Trust boundaries
+//!
+//! A worker process isolates crashes. It is not a security boundary: it runs as the same user as
+//! the program and can do to the program whatever that user can, such as writing to its memory
+//! through `/proc/PID/mem`. Run untrusted code as another user, in a container or in a virtual
+//! machine.
+//!
+//! A worker process accepts calls from its parent only: the kernel identifies the process that
+//! created the socket at the worker's standard input, and that process must have the same user and
+//! group, or be root. A program whose privileges the kernel has raised above those of its invoker
+//! (setuid, setgid, file capabilities) is never a worker process and starts none; its tasks for
+//! worker processes end with [`TaskError::NotStarted`]. Worker processes inherit the program's
+//! environment. [`MpPoolConfig::dumpable`] makes a worker's memory inaccessible to other processes
+//! of the same user and excludes it from core files. `SECURITY.md` in the repository has the
+//! details and explains how to report a vulnerability.
+//!
+//! # Forks, threads and signals
+//!
+//! **Forks.** Calling `fork()` before the first use of atasker yields two independent programs. A
+//! process forked afterwards has a single thread and none of the pools, loops and worker processes.
+//! These stay with the original process and are not affected by the forked one. In a forked
+//! process:
+//!
+//! | call | effect |
+//! |---|---|
+//! | any launch | the task ends immediately with [`TaskError::NotStarted`]; the text mentions the fork |
+//! | `wait`, `join`, `.await` of a task that had not ended | returns the same error immediately |
+//! | results of tasks that had ended | available; the same error if another thread is cloning the result |
+//! | `execute` of a collection | runs nothing; the report's only entry, `*`, is the same error |
+//! | `info`, `status`, `typed` | work; `progress` is `None` |
+//! | [`worker_data`] | returns `None` |
+//! | `send`, `recv`, `put` | return the error for a closed channel or a stopped worker |
+//! | `stop`, `cancel`, `kill`, settings | no effect; `stop` of a [`Supervisor`] returns an empty report |
+//! | `wait_stop`, `stop_requested` of a context | return immediately, `true`, as if a stop was requested |
+//! | `Aloop::run`, `Supervisor::create_aloop` | panic with the same text |
+//! | [`Locker::lock`](compat::Locker::lock) | fails immediately if another thread had the lock |
+//! | dropping handles and supervisors, `exit()`, `_exit()`, `exec` | work, and do not affect the original |
+//!
+//! `std::process::Command` is safe everywhere, because it calls `exec`. A task can fork; the forked
+//! process exits, as if by `_exit(1)`, when it returns from the task's function or reaches an
+//! `.await`. The same holds for callbacks on the library's threads and for `worker_init` and
+//! `worker_exit`. What a fork of a worker process sends, reports or logs does not reach the program.
+//! If a forked process needs a lock that another thread held, it writes a line to stderr and exits
+//! in the same way, instead of waiting forever.
+//!
+//! **Threads.** Every function can be called from any thread, including from the destructor of a
+//! thread-local value and from an `atexit` handler. The library never holds a lock while it calls
+//! user code (`Clone`, `Drop`, `Deserialize`, `Ord`, wakers, callbacks, hooks, `tracing`
+//! subscribers), so that code can call back into the library. If a destructor panics while the
+//! library drops a user's value, the panic hook reports it and other tasks are not affected.
+//!
+//! **Signals.** atasker installs no signal handlers. Do not call it from within a handler, because
+//! a handler can interrupt any code: set a flag, or use a crate such as signal-hook, as shown
+//! below.
+//!
+//! # Graceful shutdown
+//!
+//! Tasks that are unfinished when `main` returns are lost. `#[atasker::main(drain = "10s")]` waits
+//! for them first. A service stops on request: on SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal
+//! is closed). Worker processes run in separate process groups, so a signal from the terminal
+//! reaches the program only, and the program decides what happens to its tasks. The following
+//! example uses signal-hook:
 //!
 //! ```
 //! use std::time::Duration;
@@ -102,18 +197,18 @@
 //!
 //! #[background_task]
 //! fn works(ctx: &TaskContext) -> u32 {
-//!     let mut turns = 0;
+//!     let mut ticks = 0;
 //!     while !ctx.wait_stop(Duration::from_millis(100)) {
-//!         turns += 1;
+//!         ticks += 1;
 //!     }
-//!     turns
+//!     ticks
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
 //! let stopper = std::thread::spawn(move || {
 //!     signals.forever().next();
-//!     // Tasks that wait are canceled; those that run are asked to stop, and have ten seconds.
+//!     // Cancels the waiting tasks, asks the running ones to stop, and waits up to ten seconds.
 //!     supervisor().stop(StopOptions::new().wait(Duration::from_secs(10)).cancel_tasks(true))
 //! });
 //! let task = works();
@@ -127,7 +222,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! In a tokio program no thread is needed:
+//! In a tokio program, no extra thread is needed:
 //!
 //! ```
 //! use std::time::Duration;
@@ -139,13 +234,13 @@
 //! async fn main() -> std::io::Result<()> {
 //!     let mut terminate = signal(SignalKind::terminate())?;
 //!     let mut interrupt = signal(SignalKind::interrupt())?;
-//!     let mut hang_up = signal(SignalKind::hangup())?;
+//!     let mut hangup = signal(SignalKind::hangup())?;
 //!     supervisor().start();
 //! #   signal_hook::low_level::raise(signal_hook::consts::SIGHUP)?;
 //!     tokio::select! {
 //!         _ = terminate.recv() => {}
 //!         _ = interrupt.recv() => {}
-//!         _ = hang_up.recv() => {}
+//!         _ = hangup.recv() => {}
 //!     }
 //!     let options = StopOptions::new().wait(Duration::from_secs(10)).cancel_tasks(true);
 //!     let report = supervisor().stop_async(options).await;
@@ -154,20 +249,21 @@
 //! }
 //! ```
 //!
-//! After a SIGHUP the terminal is gone, and `println!` panics. Worker processes that write there fail
-//! likewise; with [`WorkerStdio::Log`] or `Null` they don't.
+//! After a SIGHUP the terminal is gone and `println!` panics, in the program and in worker
+//! processes that inherit its output. [`WorkerStdio::Log`] and `Null` avoid that for worker
+//! processes.
 //!
 //! # Errors
 //!
-//! A launch never fails and never panics: whatever goes wrong is the [`TaskError`] of its task. An
-//! `Err` that the function itself returns is a result.
+//! A launch never fails and never panics: any failure becomes the [`TaskError`] of the task. An
+//! `Err` that the function returns is a result, not a `TaskError`.
 //!
 //! # Features
 //!
-//! * `async` (default): async tasks and aloops. Brings tokio.
-//! * `mp` (default): worker processes. Brings serde's bincode and msgpack.
-//! * `pre-main` (default): worker processes without any set-up.
-//! * `redis`: tasks that are fed from Redis, see [`compat`]. Brings `async`.
+//! * `async` (default): async tasks and aloops. Depends on tokio.
+//! * `mp` (default): worker processes. Depends on bincode and rmp-serde.
+//! * `pre-main` (default): recognizes worker processes before `main`, without setup code.
+//! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 
 #[doc(inline)]
 pub use atasker_macros::{
@@ -175,12 +271,6 @@ pub use atasker_macros::{
 };
 #[doc(inline)]
 pub use atasker_runtime::*;
-
-/// What generated code uses. Not for anybody else: it changes with every version.
-#[doc(hidden)]
-pub mod __private {
-    pub use atasker_runtime::private::*;
-}
 
 #[cfg(all(doctest, feature = "mp", feature = "async"))]
 #[doc = include_str!("../../README.md")]

@@ -1,9 +1,20 @@
-//! Every wrong use of the attributes and of `background!` gets one error, at the right token, that
-//! says what to write instead: one mistake a file. The expected messages are those of the toolchain
-//! in use; `TRYBUILD=overwrite cargo test --test ui` writes them anew.
+//! Does every wrong use of the attributes and macros report one error, at the right token, that says what
+//! to write instead?
+//!
+//! Each file contains one mistake. The expected messages are those of the current toolchain;
+//! `TRYBUILD=overwrite cargo test --test ui` updates them.
 
+#[cfg(not(atasker_no_mp))]
 #[test]
-fn wrong_uses() {
+fn wrong_uses_have_helpful_errors() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/ui/*.rs");
+}
+
+/// On platforms without worker processes, each use of them reports one error, and nothing else does.
+#[cfg(atasker_no_mp)]
+#[test]
+fn uses_of_worker_processes_are_errors() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/ui-no-mp/*.rs");
 }

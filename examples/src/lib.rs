@@ -1,8 +1,9 @@
-//! Programs that show atasker at work. They are the examples of this package:
+//! Programs that show atasker in use. They are the examples of this package:
 //!
-//! - `survey`: a real job, on any tree of source code: worker processes, threads, priorities, a
+//! - `survey`: a complete job on any tree of source code: worker processes, threads, priorities, a
 //!   progress bar, Ctrl-C and crashes.
-//! - `service`: answers questions over TCP, and ends in order on SIGTERM, Ctrl-C and SIGHUP.
-//! - `tour`: every kind of task once, with what it does as assertions.
-//! - `workers`: a small monitor of the machine, made of background workers.
-//! - `talk`: tasks that are talked to, in every place.
+//! - `service`: answers questions over TCP, and shuts down gracefully on SIGTERM, Ctrl-C and
+//!   SIGHUP.
+//! - `tour`: every kind of task once, with assertions.
+//! - `workers`: a small system monitor made of background workers.
+//! - `talk`: messages to and from running tasks in every place.

@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads the command line. `None`: help was asked for, and has been printed.
+    /// Parses the command line. Returns `None` if help was requested and printed.
     pub fn parse() -> Result<Option<Args>, lexopt::Error> {
         let mut args = Args {
             root: PathBuf::from("."),

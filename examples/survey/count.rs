@@ -1,5 +1,5 @@
-//! Counts lines and words of one file. It knows comments, not grammars: a comment's beginning
-//! inside a string that spans lines is taken for a comment.
+//! Counts the lines and words of one file. The scanner knows comments, not grammars: the beginning
+//! of a comment inside a multi-line string is taken for a comment.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::language::{Language, Syntax};
 
-/// Lines by what stands on them.
+/// Lines by content.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Lines {
     pub code: u64,
@@ -15,13 +15,13 @@ pub struct Lines {
     pub blank: u64,
 }
 
-/// Counts a file that is given to it line by line.
+/// Counts a file that is passed line by line.
 pub struct Counter {
     syntax: &'static Syntax,
     pub lines: Lines,
     pub identifiers: Words,
     in_comment: bool,
-    /// The last piece was the beginning of a long line, which is counted already.
+    /// The last piece was the beginning of a long line, which is already counted.
     in_line: bool,
 }
 
@@ -36,7 +36,7 @@ impl Counter {
         }
     }
 
-    /// Takes a line with its end, or a piece of a very long one.
+    /// Takes a line with its terminator, or a piece of a very long one.
     pub fn line(&mut self, line: &[u8]) {
         let text = line.trim_ascii();
         let code = self.has_code(text);
@@ -49,8 +49,8 @@ impl Counter {
         self.in_line = !line.ends_with(b"\n");
     }
 
-    /// Goes through a line, counts the identifiers outside its comments, and says whether there is
-    /// anything outside them.
+    /// Scans a line, counts the identifiers outside of comments, and returns whether there is any
+    /// code.
     fn has_code(&mut self, mut rest: &[u8]) -> bool {
         let (begin, end) = self.syntax.block.unwrap_or(("", ""));
         let mut code = false;
@@ -76,7 +76,7 @@ impl Counter {
         }
     }
 
-    /// Counts the identifiers up to the next comment, and says how long that is.
+    /// Counts the identifiers up to the next comment, and returns the length of that code.
     fn code(&mut self, text: &[u8], begin: &str) -> usize {
         let comment = |rest: &[u8]| {
             self.syntax.line.iter().any(|c| rest.starts_with(c.as_bytes()))
@@ -104,8 +104,8 @@ impl Counter {
     }
 }
 
-/// The length of a string in quotes that `text` begins with; of the first quote alone where the
-/// string does not end on this line.
+/// The length of a quoted string at the beginning of `text`; of the first quote alone if the string
+/// does not end on this line.
 fn string(text: &[u8]) -> usize {
     let mut at = 1;
     while at < text.len() {
@@ -132,7 +132,7 @@ fn is_identifier(word: &str) -> bool {
         && KEYWORDS.binary_search(&word).is_err()
 }
 
-/// Words that would else lead every list. In order, for the search.
+/// Words that would otherwise lead every list. Sorted for the search.
 #[rustfmt::skip]
 const KEYWORDS: &[&str] = &[
     "False", "None", "Self", "True", "and", "as", "async", "auto", "await", "bool", "break", "case",
@@ -149,15 +149,15 @@ const KEYWORDS: &[&str] = &[
     "volatile", "where", "while", "with", "yield",
 ];
 
-/// How often each word occurs, for as many words as it takes to know the frequent ones.
+/// The frequency of each word, for a bounded number of words.
 #[derive(Default)]
 pub struct Words {
     counts: HashMap<Box<str>, u64>,
 }
 
 impl Words {
-    /// With more different words than this, the rarer half of them is forgotten: the frequent ones
-    /// stay, and neither a dump of a database nor 50,000 files need more than a few megabytes.
+    /// Above this number of different words, the rarer half is forgotten. The frequent ones stay,
+    /// and neither a database dump nor 50,000 files need more than a few megabytes.
     const MOST: usize = 1 << 15;
 
     pub fn add(&mut self, word: &str, times: u64) {
@@ -173,7 +173,7 @@ impl Words {
         self.counts.insert(word.into(), times);
     }
 
-    /// The `n` most frequent, the most frequent first.
+    /// The `n` most frequent words in descending order.
     pub fn top(&self, n: usize) -> Vec<(String, u64)> {
         let mut words: Vec<(&str, u64)> = self.counts.iter().map(|(w, n)| (&**w, *n)).collect();
         words.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_identifiers() {
+    fn counts_lines_and_identifiers() {
         let text =
             "/* a\n\n b */ let one = two; // one\n\t\nlet url = \"http://one\"; /**/\n// one";
         let words = vec![("one".to_owned(), 1), ("two".to_owned(), 1)];
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_one_line() {
+    fn long_line_counts_once() {
         let mut counter = Counter::new(Language::OTHER);
         for piece in ["begin ", "middle ", "last\n", "next\n"] {
             counter.line(piece.as_bytes());
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn frequent_words_outlive_many_rare_ones() {
+    fn frequent_words_survive_many_rare_ones() {
         let mut words = Words::default();
         for n in 0..100_000 {
             words.add(&format!("rare{n}"), 1);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn keywords_are_in_order() {
+    fn keywords_are_sorted() {
         assert!(KEYWORDS.is_sorted());
     }
 }

@@ -1,29 +1,29 @@
-//! Languages by file name, and how each writes its comments.
+//! Languages by file name, and their comment syntax.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in the table below. A worker process is a copy of this very program, so that the number
-/// alone can travel.
+/// An index of the table below. A worker process is a copy of this program, so the index alone
+/// identifies the language.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Language(u8);
 
 /// One row of the table.
 pub struct Syntax {
     pub name: &'static str,
-    /// Extensions, or whole file names, in lower case.
+    /// Extensions or whole file names, in lower case.
     files: &'static [&'static str],
-    /// What makes the rest of a line a comment.
+    /// What starts a line comment.
     pub line: &'static [&'static str],
-    /// What begins and ends a longer comment.
+    /// What starts and ends a block comment.
     pub block: Option<(&'static str, &'static str)>,
 }
 
 impl Language {
-    /// Text whose name says nothing.
+    /// Text with an unknown name.
     pub const OTHER: Language = Language(0);
-    /// Not text at all.
+    /// Not text.
     pub const BINARY: Language = Language(1);
 
     pub fn of(path: &Path) -> Language {

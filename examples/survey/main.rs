@@ -4,9 +4,10 @@
 //! cargo run --release --example survey -- [DIR]
 //! ```
 //!
-//! Three kinds of tasks work here. A thread task lists the files (`list_files`). For each file, a
-//! task of low priority reads it in a worker process (`scan::scan_file`), at most `IN_FLIGHT` at a
-//! time. And once a second a thread task of high priority writes the status line (`show_status`).
+//! Three kinds of tasks are used. A thread task lists the files (`list_files`). For each file, a
+//! task of low priority reads it in a worker process (`scan::scan_file`), with at most `IN_FLIGHT`
+//! tasks at a time. Once per second, a thread task of high priority prints the status line
+//! (`show_status`).
 
 mod args;
 mod count;
@@ -35,8 +36,8 @@ use crate::args::Args;
 use crate::report::Report;
 use crate::scan::{FileReport, ScanError, scan_file};
 
-/// So many files are under way or wait for a worker process; the others wait in the list of paths.
-/// Enough to keep every worker busy, and few enough that memory stays flat.
+/// The number of files in flight; the others wait in the list of paths. Large enough to keep every
+/// worker process busy, small enough to bound the memory.
 const IN_FLIGHT: usize = 256;
 
 /// Ctrl-C was pressed.
@@ -61,11 +62,11 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         return Err(format!("{root}: neither a directory nor a file").into());
     }
 
-    // Tasks of low and normal priority share `jobs` slots; those of high priority have one more on
-    // the threads, so that the status line never waits until a file is done.
+    // Tasks of low and normal priority share `jobs` slots; tasks of high priority have one more on
+    // the threads, so the status line never waits for a file.
     supervisor().set_mp_pool(MpPoolConfig::new(args.jobs));
     supervisor().set_thread_pool(PoolConfig::new(args.jobs).reserve_high(1));
-    // Worker processes stand in process groups of their own: Ctrl-C reaches this process alone.
+    // Worker processes have separate process groups, so Ctrl-C reaches only this process.
     ctrlc::set_handler(interrupt)?;
 
     let style = "{wide_bar} {pos}/{len} files, {rate} files/s, {eta} left\n{msg}";
@@ -77,7 +78,7 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         .with_message("listing files");
     bar.tick();
     let status = Arc::new(Status::new(bar.clone(), args.threads));
-    // The handle isn't needed: a task goes on without it.
+    // The handle is not needed: a task continues without it.
     drop(show_status(status.clone(), Instant::now() + EVERY));
 
     let started = Instant::now();
@@ -91,10 +92,10 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     for (place, outcome) in bounded(IN_FLIGHT, scans) {
         match outcome {
             Ok(Ok(file)) => report.add(place, file),
-            // The function says that it could not do its work.
+            // The function returned an error.
             Ok(Err(ScanError::Unreadable(cause))) => report.fail(place, cause),
             Ok(Err(ScanError::Stopped)) => continue,
-            // The function said nothing: canceled before it began, or its worker process died.
+            // There is no result: canceled before it began, or its worker process died.
             Err(error) if error.is_canceled() => continue,
             Err(error) => report.fail(place, error.to_string()),
         }
@@ -103,7 +104,7 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let took = started.elapsed();
     bar.finish_and_clear();
     let replaced = supervisor().info().mp_pool.map_or(0, |pool| pool.restarts);
-    // The next status line still waits for its second to pass.
+    // The task of the next status line is still delayed.
     supervisor().stop(StopOptions::new().cancel_tasks(true));
 
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -124,7 +125,7 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
-/// The task for one file, not started yet: [`bounded`] starts it when its turn has come.
+/// The task for one file, not started yet: [`bounded`] starts it.
 fn scan(file: &Path, args: &Args) -> TaskBuilder<Result<FileReport, ScanError>> {
     let name = file.file_name().unwrap_or_default();
     let crash = args.crash.as_ref().is_some_and(|pattern| pattern.is_match(name));
@@ -132,7 +133,7 @@ fn scan(file: &Path, args: &Args) -> TaskBuilder<Result<FileReport, ScanError>> 
         return scan_file::builder(file.as_os_str().as_bytes(), crash);
     }
     // The same function on a pool thread. A thread shares the caller's memory but may outlive the
-    // call: it needs a path of its own.
+    // call, so it needs an owned path.
     let file = file.to_owned();
     TaskBuilder::with_context(move |ctx: &TaskContext| {
         scan_file::call(ctx, file.as_os_str().as_bytes(), crash)
@@ -140,8 +141,9 @@ fn scan(file: &Path, args: &Args) -> TaskBuilder<Result<FileReport, ScanError>> 
     .priority(Priority::Low)
 }
 
-/// Asks for a stop: no further task is launched, those that wait are canceled, and those that run
-/// learn it from their context. The second time, the program just ends, its workers with it.
+/// Requests a stop: no further task is launched, queued tasks are canceled, and running tasks
+/// observe the request through their context. The second Ctrl-C ends the program with its worker
+/// processes.
 fn interrupt() {
     if INTERRUPTED.swap(true, Relaxed) {
         std::process::exit(130);
@@ -153,13 +155,13 @@ fn interrupt() {
     }
 }
 
-/// What there is to read.
+/// The files to read.
 #[derive(Default)]
 struct Listing {
     files: Vec<PathBuf>,
-    /// Directories that can't be read.
+    /// Directories that cannot be read.
     problems: Vec<String>,
-    /// Links, pipes, sockets, devices. Reading a pipe could take for ever.
+    /// Links, pipes, sockets, devices. Reading a pipe could block forever.
     special: usize,
 }
 
@@ -170,12 +172,12 @@ impl Listing {
         }
         match self.special {
             0 => Ok(()),
-            special => writeln!(out, "left out: {special} links, pipes and the like"),
+            special => writeln!(out, "skipped: {special} links, pipes and other special files"),
         }
     }
 }
 
-/// Lists all files below `root`. As a task, so that Ctrl-C can stop it, too.
+/// Lists all files below `root`, as a task, so that Ctrl-C can stop it.
 #[background_task]
 fn list_files(ctx: &TaskContext, root: PathBuf, all: bool) -> Listing {
     let mut listing = Listing::default();
@@ -196,12 +198,12 @@ fn list_files(ctx: &TaskContext, root: PathBuf, all: bool) -> Listing {
     listing
 }
 
-/// The progress bar, and whether the line below it came in time.
+/// The progress bar, and whether its status line was on time.
 struct Status {
     bar: ProgressBar,
     threads: bool,
     times: AtomicU64,
-    /// How much later than planned the latest one came, in microseconds.
+    /// The maximum delay in microseconds.
     late: AtomicU64,
 }
 
@@ -221,7 +223,7 @@ impl Status {
     }
 }
 
-/// Shows what the pool does, every second: the task launches its successor.
+/// Prints the state of the pool every second: the task launches its successor.
 #[background_task(priority = "high", delay = EVERY)]
 fn show_status(status: Arc<Status>, due: Instant) {
     status.times.fetch_add(1, Relaxed);

@@ -1,5 +1,5 @@
-//! What all files together hold. Results are folded in as they arrive; of a single file only what
-//! the list of duplicates needs is kept: 48 bytes.
+//! The report over all files. Results are merged as they arrive; per file, only 48 bytes are kept,
+//! for the list of duplicates.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -23,10 +23,10 @@ pub struct Report {
     failed: Vec<(usize, String)>,
 }
 
-/// A file's hash, its size, and its place in the list.
+/// The hash of a file, its size, and its index in the list.
 type Content = ([u8; 32], u64, u32);
 
-/// Files of the same content, and how many bytes all but one of them take.
+/// Files of the same content, and the bytes that all but one of them occupy.
 struct Duplicates<'a> {
     waste: u64,
     same: &'a [Content],
@@ -53,7 +53,7 @@ impl Sum {
     }
 }
 
-/// So many slowest files and sets of duplicates are shown.
+/// The number of slowest files and of sets of duplicates to show.
 const SHOWN: usize = 5;
 
 impl Report {
@@ -72,12 +72,12 @@ impl Report {
         self.failed.push((place, cause));
     }
 
-    /// Files read to their end.
+    /// Files that were read completely.
     pub fn files(&self) -> u64 {
         self.total.files
     }
 
-    /// Prints it all; `files` are the paths that the places stand for.
+    /// Prints the report; `files` contains the paths for the indexes.
     pub fn print(
         &mut self,
         root: &Path,

@@ -1,5 +1,5 @@
-//! What is done with one file: the only part that runs in worker processes. With `--threads` the
-//! very same function runs on pool threads.
+//! Scans one file: the only part that runs in worker processes. With `--threads` the same function
+//! runs on pool threads.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,35 +14,36 @@ use serde::{Deserialize, Serialize};
 use crate::count::{Counter, Lines};
 use crate::language::Language;
 
-/// What one file holds.
+/// The content of one file.
 #[derive(Serialize, Deserialize)]
 pub struct FileReport {
     pub language: Language,
     pub lines: Lines,
     pub bytes: u64,
     pub hash: [u8; 32],
-    /// The ten most frequent identifiers, and how often each occurs.
+    /// The ten most frequent identifiers and their counts.
     pub identifiers: Vec<(String, u64)>,
     pub took: Duration,
 }
 
-/// Why there is no report. It must be able to leave the process, as an `io::Error` can't.
+/// Why there is no report. An error must be encodable, which an `io::Error` is not.
 #[derive(Serialize, Deserialize)]
 pub enum ScanError {
     Unreadable(String),
-    /// A stop was asked for in the middle of the file.
+    /// A stop was requested in the middle of the file.
     Stopped,
 }
 
-/// Reads a file and says what it holds.
+/// Reads a file and reports its content.
 ///
-/// The launcher encodes the arguments at once, so an `mp` function may borrow them from its caller.
-/// The path travels as bytes, since a path need not be UTF-8. `ctx` is no argument of the launcher:
-/// the supervisor gives it, and a stop reaches the function through it, in another process, too.
+/// The launcher encodes the arguments before it returns, so an `mp` function may borrow them from
+/// its caller. The path is passed as bytes, because it need not be UTF-8. `ctx` is supplied by the
+/// supervisor and is not an argument of the launcher; a stop request reaches the function through
+/// it, also in another process.
 #[background_task(tt = "mp", priority = "low")]
 pub fn scan_file(ctx: &TaskContext, path: &[u8], crash: bool) -> Result<FileReport, ScanError> {
     if crash {
-        // As a bug in a C library might. It ends the worker process, and this task fails.
+        // Simulates a bug in a C library. The worker process ends, and this task fails.
         std::process::abort();
     }
     read_file(ctx, Path::new(OsStr::from_bytes(path))).map_err(|error| match ctx.stopped() {
@@ -51,7 +52,7 @@ pub fn scan_file(ctx: &TaskContext, path: &[u8], crash: bool) -> Result<FileRepo
     })
 }
 
-/// Files are read in pieces of this size, so that memory stays flat whatever they are.
+/// Files are read in pieces of this size, so the memory is bounded for any file.
 const PIECE: usize = 1 << 16;
 
 fn read_file(ctx: &TaskContext, path: &Path) -> io::Result<FileReport> {
@@ -59,7 +60,7 @@ fn read_file(ctx: &TaskContext, path: &Path) -> io::Result<FileReport> {
     let source = Source { ctx, file: File::open(path)?, hash: blake3::Hasher::new(), bytes: 0 };
     let mut input = BufReader::with_capacity(PIECE, source);
 
-    // Text has no zero byte; nearly everything else has one early.
+    // Text contains no zero byte; nearly all other files have one early.
     let binary = input.fill_buf()?.iter().take(8192).any(|byte| *byte == 0);
     let language = if binary { Language::BINARY } else { Language::of(path) };
     let mut counter = Counter::new(language);
@@ -84,7 +85,7 @@ fn read_file(ctx: &TaskContext, path: &Path) -> io::Result<FileReport> {
     })
 }
 
-/// A file that is hashed while it is read, and that ends with an error when the task is to stop.
+/// A file that is hashed while it is read, and that fails when the task is asked to stop.
 struct Source<'a> {
     ctx: &'a TaskContext,
     file: File,
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_the_same_in_a_worker_process_and_here() {
+    fn worker_process_and_program_agree() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/survey/scan.rs").as_bytes();
         let there = scan_file(path, false).join().unwrap();
         let here = scan_file::call(&TaskContext::detached(), path, false);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_why() {
+    fn unreadable_file_has_a_reason() {
         let outcome = scan_file(b"no/such/file", false).join().unwrap();
         assert!(matches!(outcome, Err(ScanError::Unreadable(why)) if why.contains("No such file")));
         assert!(scan_file(b"any", true).join().is_err_and(|error| error.is_worker_died()));

@@ -1,16 +1,16 @@
-//! Does the example `service` answer, and end in order while it is busy?
+//! Does the example `service` reply, and shut down gracefully while it is busy?
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Nothing here takes that long.
+/// The time limit for everything in this test.
 const FAR: Duration = Duration::from_secs(60);
 
 fn start() -> (Child, impl BufRead, String) {
-    // Beside the tests' own directory. `cargo test` builds the examples before it runs tests; with
-    // `--test service` it does not.
+    // Next to the directory of the tests. `cargo test` builds the examples before it runs tests;
+    // with `--test service` it does not.
     let path = std::env::current_exe().unwrap();
     let path = path.parent().unwrap().parent().unwrap().join("examples/service");
     let mut child = Command::new(path)
@@ -18,7 +18,7 @@ fn start() -> (Child, impl BufRead, String) {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("`cargo build --examples` comes first");
+        .expect("run `cargo build --examples` first");
     let mut says = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     says.read_line(&mut line).unwrap();
@@ -42,23 +42,23 @@ fn next(reader: &mut impl BufRead) -> String {
 }
 
 #[test]
-fn it_answers_and_ends_in_order() {
+fn busy_service_replies_and_shuts_down() {
     for signal in ["TERM", "INT", "HUP"] {
         let (mut child, mut says, address) = start();
         let (mut idle, mut from_idle) = connect(&address);
         idle.write_all(b"1000\nx\n").unwrap();
         assert_eq!(next(&mut from_idle), "168\n");
         assert_eq!(next(&mut from_idle), "not a number\n");
-        // Half a line, for more than one look.
+        // Half a line, for longer than one check interval.
         idle.write_all(b"1").unwrap();
         let (mut busy, mut from_busy) = connect(&address);
-        // Far too much, and the answer comes all the same.
+        // A number that takes too long; the connection gets its reply nevertheless.
         busy.write_all(format!("{}\n", u64::MAX).as_bytes()).unwrap();
         idle.write_all(b"0\n").unwrap();
         assert_eq!(next(&mut from_idle), "4\n");
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-        assert_eq!(next(&mut from_busy), "not now: the service ends\n");
+        assert_eq!(next(&mut from_busy), "unavailable: the service is shutting down\n");
         assert_eq!((next(&mut from_busy), next(&mut from_idle)), (String::new(), String::new()));
         let mut text = String::new();
         says.read_to_string(&mut text).unwrap();

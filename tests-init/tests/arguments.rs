@@ -1,4 +1,4 @@
-//! Do a program's own arguments and its worker processes leave each other alone?
+//! Are a program's own arguments independent of its worker processes?
 
 use std::process::{Command, Output, Stdio};
 
@@ -10,7 +10,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The processes whose parent is this one, the dead included.
+/// The children of this process, including zombies.
 fn children() -> Vec<String> {
     let me = std::process::id().to_string();
     let stats = std::fs::read_dir("/proc")
@@ -23,17 +23,17 @@ fn children() -> Vec<String> {
         .collect()
 }
 
-/// The one test of this file that looks for children, so that none of another's are there.
+/// The only test of this file, because it lists the children of the process.
 #[test]
-fn a_worker_has_none_and_is_not_started_for_nothing() {
-    // What the program leaves behind becomes a child of this process.
+fn worker_has_no_arguments_and_starts_on_demand() {
+    // Orphaned processes of the program become children of this process.
     // SAFETY: no preconditions.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) }, 0);
     let help = run(&["--help"]);
     assert!(help.status.success());
     let out = text(&help.stdout);
     assert_eq!(out.matches("Usage: with_clap").count(), 1, "{out}");
-    // The program insists on its argument; a worker does not.
+    // The argument is required in the program, but not in its worker processes.
     let wrong = run(&[]);
     assert_eq!(wrong.status.code(), Some(2));
     let errors = text(&wrong.stderr);
@@ -44,6 +44,6 @@ fn a_worker_has_none_and_is_not_started_for_nothing() {
     let line = "hello world, from [\"with_clap [atasker worker 1 of default]\"]\n";
     assert_eq!(text(&right.stdout), line.repeat(2), "{}", text(&right.stderr));
     assert!(right.status.success() && right.stderr.is_empty());
-    // Here there was one, so the look above would have found it.
+    // This run started a worker process, so the check above would have detected one.
     assert_eq!(children().len(), 1);
 }

@@ -1,5 +1,6 @@
-//! Is a worker copy recognised without the pre-main hook, and does `main` never run twice?
+//! Is a worker process recognized without the pre-main hook, and does `main` never run twice?
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 fn output(program: &str) -> String {
@@ -9,19 +10,19 @@ fn output(program: &str) -> String {
 }
 
 #[test]
-fn init_in_the_first_line() {
+fn init_in_first_line() {
     assert_eq!(output(env!("CARGO_BIN_EXE_by_init")), "main\nsum 3, elsewhere: true\n");
 }
 
 #[test]
-fn the_attribute_on_main() {
+fn attribute_on_main() {
     assert_eq!(output(env!("CARGO_BIN_EXE_by_attribute")), "main\nsum 3, elsewhere: true\n");
 }
 
 #[test]
-fn neither_is_an_error_that_says_what_to_do() {
+fn missing_init_is_an_error_with_advice() {
     let output = output(env!("CARGO_BIN_EXE_by_nothing"));
-    // In a build of the whole workspace another package has turned the hook on.
+    // In a build of the whole workspace, another package enables the hook.
     if atasker::__private::PRE_MAIN {
         assert_eq!(output, "main\nsum 3, elsewhere: true\n");
         return;
@@ -32,18 +33,40 @@ fn neither_is_an_error_that_says_what_to_do() {
     }
 }
 
-/// The marker of a worker, handed down to a program that is none.
 #[test]
-fn a_stray_marker_does_no_harm() {
-    let output = Command::new(env!("CARGO_BIN_EXE_by_init"))
-        .stdin(Stdio::null())
-        .env("ATASKER_WORKER_OF", "1")
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "main\nsum 3, elsewhere: true\n");
+fn worker_reaching_program_code_exits_with_message() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_by_chance")).stdin(Stdio::null()).output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    if atasker::__private::PRE_MAIN {
+        assert_eq!(out, "main\nsum 3, elsewhere: true\n");
+        return;
+    }
+    let last = out.lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("exit code 1"), "{out}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("`atasker::init()` must be the first line of `main`"), "{errors}");
+}
+
+/// A program that is not a worker process is started like one.
+#[test]
+fn program_resembling_worker_is_not_one() {
+    for greets in [false, true] {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        if greets {
+            std::io::Write::write_all(&mut ours, b"atasker1........").unwrap();
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_by_init"))
+            .arg0("by_init [atasker worker 1 of default]")
+            .stdin(std::os::fd::OwnedFd::from(theirs))
+            .env("ATASKER_WORKER_OF", std::process::id().to_string())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "main\nsum 3, elsewhere: true\n");
+    }
 }
 
 #[test]
-fn panics_are_told() {
-    assert_eq!(output(env!("CARGO_BIN_EXE_panics")), "panics are told, and panics unwind\n");
+fn panics_are_reported() {
+    assert_eq!(output(env!("CARGO_BIN_EXE_panics")), "panics are reported, and panics unwind\n");
 }

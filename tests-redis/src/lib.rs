@@ -1,4 +1,4 @@
-//! A Redis server of a test's own, on a free port of 127.0.0.1.
+//! A Redis server for one test, on a free port of 127.0.0.1.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use redis::{Client, Connection, FromRedisValue, cmd};
 use tempfile::TempDir;
 
-/// Nothing here takes that long.
+/// The time limit for everything in these tests.
 const FAR: Duration = Duration::from_secs(60);
 
-/// Held from the choice of a port to its use: so no server gets the port of one that is away for a
-/// moment, and whose clients knock at it.
+/// Held from the choice of a port until it is used, so that no other server gets the port of one
+/// that is restarting, whose clients reconnect.
 static PORTS: Mutex<()> = Mutex::new(());
 
-/// Ends when it is dropped.
+/// A server, which ends when dropped.
 pub struct Server {
     process: Option<Child>,
     directory: TempDir,
@@ -35,7 +35,7 @@ impl Server {
     /// As `start`.
     pub fn with_password(password: Option<&'static str>) -> Server {
         let _ports = ports();
-        // Another program may be faster.
+        // Another program may take the port first.
         for _ in 0..20 {
             let directory = TempDir::new().unwrap();
             let mut server = Server { process: None, directory, port: free_port(), password };
@@ -46,20 +46,20 @@ impl Server {
         panic!("no free port was found for redis-server");
     }
 
-    /// Ends it without any farewell, and starts it again on the same port, with nothing in it.
+    /// Kills the server and restarts it on the same port, empty.
     ///
     /// # Panics
-    /// If it does not run, or its port is not free again in time.
+    /// If it does not run, or if its port does not become free in time.
     pub fn restart(&mut self) {
         let _ports = ports();
         self.kill();
         let end = Instant::now() + FAR;
         while !self.launch() {
-            assert!(Instant::now() < end, "the port is not free again");
+            assert!(Instant::now() < end, "the port is still in use");
         }
     }
 
-    /// False if the port is taken.
+    /// Returns false if the port is in use.
     fn launch(&mut self) -> bool {
         let mut command = Command::new("redis-server");
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
@@ -69,7 +69,7 @@ impl Server {
         }
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process =
-            process.spawn().expect("redis-server is needed: apt-get install redis-server");
+            process.spawn().expect("redis-server is not installed: apt-get install redis-server");
         let pid = process.id();
         self.process = Some(process);
         let end = Instant::now() + FAR;
@@ -77,19 +77,19 @@ impl Server {
             if self.process.as_mut().unwrap().try_wait().unwrap().is_some() {
                 return false;
             }
-            // Whoever answers must be ours, not one that had the port before.
+            // The server that replies must be this one, not the previous one on this port.
             if self
                 .try_connect()
                 .is_some_and(|mut it| info(&mut it, "process_id") == pid.to_string())
             {
                 return true;
             }
-            assert!(Instant::now() < end, "redis-server does not answer");
+            assert!(Instant::now() < end, "redis-server does not reply");
             sleep(Duration::from_millis(10));
         }
     }
 
-    /// Ends it without any farewell.
+    /// Kills the server.
     ///
     /// # Panics
     /// If it does not run.
@@ -99,7 +99,7 @@ impl Server {
         process.wait().unwrap();
     }
 
-    /// Lets it do nothing; what it is sent waits in its sockets.
+    /// Stops the server by SIGSTOP; requests are buffered in its sockets.
     ///
     /// # Panics
     /// If it does not run.
@@ -107,7 +107,7 @@ impl Server {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the server.
     ///
     /// # Panics
     /// If it does not run.
@@ -121,7 +121,7 @@ impl Server {
         assert!(sent.unwrap().success());
     }
 
-    /// With the password, if there is one.
+    /// The URL, with the password if there is one.
     pub fn url(&self) -> String {
         let user = self.password.map_or_else(String::new, |password| format!(":{password}@"));
         format!("redis://{user}127.0.0.1:{}/", self.port)
@@ -145,13 +145,13 @@ impl Server {
         cmd(words[0]).arg(&words[1..]).query(&mut connection).unwrap()
     }
 
-    /// How many connections wait for an element.
+    /// The number of connections that wait for an element.
     pub fn blocked(&self) -> u32 {
         let mut connection = self.try_connect().expect("the server runs");
         info(&mut connection, "blocked_clients").parse().unwrap()
     }
 
-    /// How many listen to a channel.
+    /// The number of subscribers of a channel.
     pub fn listeners(&self, channel: &str) -> u32 {
         self.ask::<(String, u32)>(&["PUBSUB", "NUMSUB", channel]).1
     }
@@ -169,7 +169,7 @@ fn ports() -> MutexGuard<'static, ()> {
     PORTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Nobody listened there a moment ago.
+/// A port without a listener.
 ///
 /// # Panics
 /// If there is none.

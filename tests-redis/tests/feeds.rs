@@ -1,4 +1,4 @@
-//! Are tasks fed from Redis, whatever becomes of the server?
+//! Do tasks receive elements from Redis, whatever happens to the server?
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -19,7 +19,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 const KEY: &str = "jobs";
 
-/// Gathers messages until one is "end", or it is asked to stop.
+/// Collects messages until one is "end", or until a stop is requested.
 fn gathers<I>(sup: &Supervisor) -> Task<Vec<I>, I, usize>
 where
     I: FromRedisValue + AsRef<[u8]> + Send + 'static,
@@ -41,7 +41,7 @@ where
 type Feeder<R, I, O> = fn(Task<R, I, O>, &str, &str) -> Result<R, TaskError>;
 type Texts = Vec<String>;
 
-/// On a thread of its own, with a reference to the task.
+/// Runs the controller on another thread, with a reference to the task.
 fn feed<R, I, O>(
     feeder: Feeder<R, I, O>,
     task: Task<R, I, O>,
@@ -56,7 +56,7 @@ where
     (thread::spawn(move || feeder(task, &url, KEY)), found)
 }
 
-/// What is logged at INFO and above by the closure's thread.
+/// The events at INFO and above that the closure's thread logs.
 fn logged<T>(f: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
@@ -82,7 +82,7 @@ fn logged<T>(f: impl FnOnce() -> T) -> (T, Vec<(Level, String)>) {
     (result, lines)
 }
 
-/// The one line at ERROR.
+/// The only line at ERROR.
 fn error(lines: &[(Level, String)]) -> &str {
     let errors: Vec<&String> =
         lines.iter().filter(|(level, _)| *level == Level::ERROR).map(|(_, text)| text).collect();
@@ -91,10 +91,10 @@ fn error(lines: &[(Level, String)]) -> &str {
 }
 
 #[test]
-fn a_list_is_fed_in_order() {
+fn list_elements_arrive_in_order() {
     let _dog = Watchdog::new("a list", FAR);
     let server = Server::start();
-    // There before, and coming while it waits; also what is no text.
+    // Existing elements, elements pushed during the wait, and one that is not UTF-8.
     server.ask::<()>(&["LPUSH", KEY, "a", "b"]);
     let (feeder, _) = feed(redis_brpop, gathers::<Vec<u8>>(&pool(1)), server.url());
     eventually(|| server.blocked() == 1);
@@ -106,7 +106,7 @@ fn a_list_is_fed_in_order() {
 }
 
 #[test]
-fn a_channel_is_fed_in_order() {
+fn channel_messages_arrive_in_order() {
     let _dog = Watchdog::new("a channel", FAR);
     let server = Server::start();
     let (feeder, _) = feed(redis_pubsub, gathers::<String>(&pool(1)), server.url());
@@ -120,7 +120,7 @@ fn a_channel_is_fed_in_order() {
 }
 
 #[test]
-fn numbers_and_what_is_none() {
+fn invalid_numbers_are_skipped() {
     let _dog = Watchdog::new("numbers", FAR);
     let server = Server::start();
     server.ask::<()>(&["LPUSH", KEY, "1", "two", "3"]);
@@ -134,14 +134,14 @@ fn numbers_and_what_is_none() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     let (level, text) = &lines[0];
     assert_eq!(*level, Level::WARN);
-    assert!(text.contains("skipped: it is no `i64`"), "{text}");
+    assert!(text.contains("skipped: it can't be converted to `i64`"), "{text}");
 }
 
 #[test]
-fn a_task_that_ends_while_nothing_comes() {
+fn task_ends_while_no_element_arrives() {
     for (feeder, channel) in [(redis_brpop as Feeder<u32, String, ()>, false), (redis_pubsub, true)]
     {
-        let _dog = Watchdog::new("an end while nothing comes", FAR);
+        let _dog = Watchdog::new("an end while no element arrives", FAR);
         let server = Server::start();
         let (go, gate) = mpsc::channel();
         let task =
@@ -155,7 +155,7 @@ fn a_task_that_ends_while_nothing_comes() {
 }
 
 #[test]
-fn a_task_that_is_stopped_from_outside() {
+fn task_is_stopped_from_outside() {
     for feeder in [redis_brpop as Feeder<Texts, String, usize>, redis_pubsub] {
         let _dog = Watchdog::new("a stop from outside", FAR);
         let server = Server::start();
@@ -167,7 +167,7 @@ fn a_task_that_is_stopped_from_outside() {
 }
 
 #[test]
-fn a_task_that_has_ended_or_fails() {
+fn task_has_ended_or_fails() {
     let _dog = Watchdog::new("tasks that end", FAR);
     let server = Server::start();
     let sup = pool(1);
@@ -178,7 +178,7 @@ fn a_task_that_has_ended_or_fails() {
     eventually(|| ended.is_completed());
     assert!(redis_brpop(task, &server.url(), KEY).is_ok_and(|all| all.is_empty()));
     assert_eq!(server.ask::<u32>(&["LLEN", KEY]), 2);
-    // A panic is its result.
+    // A panic is its outcome.
     let panics = TaskBuilder::<()>::with_context(|ctx: &TaskContext<String>| {
         panic!("{}", ctx.recv().unwrap())
     });
@@ -186,9 +186,10 @@ fn a_task_that_has_ended_or_fails() {
     assert!(error.to_string().contains("boom"), "{error}");
 }
 
-/// Each element was given to a task or is in the list, however ends and pushes fall out in time.
+/// Each element was passed to a task or is still in the list, in any interleaving of ends and
+/// pushes.
 #[test]
-fn no_element_is_lost_at_an_end() {
+fn task_end_loses_no_element() {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     struct Counted;
     impl FromRedisValue for Counted {
@@ -197,7 +198,7 @@ fn no_element_is_lost_at_an_end() {
             Ok(Counted)
         }
     }
-    let _dog = Watchdog::new("ends while elements come", FAR);
+    let _dog = Watchdog::new("ends while elements arrive", FAR);
     let server = Server::start();
     let sup = pool(2);
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
@@ -217,14 +218,14 @@ fn no_element_is_lost_at_an_end() {
         ends.join().unwrap();
         feeder.join().unwrap().unwrap();
         let left: u32 = redis::cmd("DEL").arg(KEY).query(&mut connection).unwrap();
-        // One that was given in vain is back in the list.
+        // An element that was delivered but not received is back in the list.
         let given = GIVEN.swap(0, Ordering::Relaxed);
         assert!(given <= 1 && left <= 1 && given + left >= 1, "{round}: {given} {left}");
     }
 }
 
 #[test]
-fn an_element_that_is_taken_as_the_task_ends_is_put_back() {
+fn element_taken_at_task_end_is_put_back() {
     let _dog = Watchdog::new("an element at the end", FAR);
     let server = Server::start();
     let (go, gate) = mpsc::channel();
@@ -233,7 +234,7 @@ fn an_element_that_is_taken_as_the_task_ends_is_put_back() {
     let (feeder, task) = feed(redis_brpop, task.supervisor(&pool(1)).start(), server.url());
     eventually(|| server.blocked() == 1);
     let mut pusher = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-    // It will see the push before the request to end the wait.
+    // The server processes the push before the request to end the wait.
     server.freeze();
     pusher.write_all(b"LPUSH jobs late\r\n").unwrap();
     go.send(7).unwrap();
@@ -244,7 +245,7 @@ fn an_element_that_is_taken_as_the_task_ends_is_put_back() {
 }
 
 #[test]
-fn an_element_in_hand_as_the_task_ends_is_put_back() {
+fn element_in_transit_at_task_end_is_put_back() {
     static HELD: LazyLock<(Gate, Gate)> = LazyLock::new(Default::default);
     struct Slow;
     impl FromRedisValue for Slow {
@@ -269,7 +270,7 @@ fn an_element_in_hand_as_the_task_ends_is_put_back() {
 }
 
 #[test]
-fn an_element_that_the_task_does_not_take_is_put_back() {
+fn unreceived_element_is_put_back() {
     let _dog = Watchdog::new("a task without messages", FAR);
     let server = Server::start();
     server.ask::<()>(&["LPUSH", KEY, "first", "second"]);
@@ -279,17 +280,17 @@ fn an_element_that_the_task_does_not_take_is_put_back() {
     let holds = sup.spawn(move || waits.recv().is_err());
     let silent: Task<bool> = sup.spawn(|| true);
     assert_eq!(task.join(), Ok(true));
-    // Asked to stop before it has begun: canceled.
+    // Stopped before it has begun: canceled.
     let (outcome, lines) = logged(|| redis_brpop(silent, &server.url(), KEY));
     assert_eq!(outcome, Err(TaskError::Canceled));
-    assert!(error(&lines).contains("the task takes no messages"), "{lines:?}");
+    assert!(error(&lines).contains("the task doesn't accept messages"), "{lines:?}");
     assert_eq!(server.ask::<Texts>(&["LRANGE", KEY, "0", "-1"]), ["second", "first"]);
     drop(gate);
     assert_eq!(holds.join(), Ok(true));
 }
 
 #[test]
-fn a_connection_that_is_lost_and_back() {
+fn lost_connection_is_reestablished() {
     for (feeder, give) in
         [(redis_brpop as Feeder<Texts, String, usize>, "LPUSH"), (redis_pubsub, "PUBLISH")]
     {
@@ -300,7 +301,8 @@ fn a_connection_that_is_lost_and_back() {
         for round in ["one", "two", "three"] {
             eventually(|| ready(&server));
             server.ask::<()>(&[give, KEY, round]);
-            // Fed: it waits again. A list is empty then; of a channel nothing can be seen.
+            // Wait until the controller blocks again. A list is empty then; for a channel this
+            // cannot be observed.
             eventually(|| server.ask::<u32>(&["EXISTS", KEY]) == 0 && ready(&server));
             server.restart();
         }
@@ -312,8 +314,8 @@ fn a_connection_that_is_lost_and_back() {
 }
 
 #[test]
-fn an_end_while_the_server_is_away() {
-    let _dog = Watchdog::new("an end while the server is away", FAR);
+fn task_ends_while_server_is_down() {
+    let _dog = Watchdog::new("an end while the server is down", FAR);
     let mut server = Server::start();
     let (feeder, task) = feed(redis_brpop, gathers::<String>(&pool(1)), server.url());
     eventually(|| server.blocked() == 1);
@@ -323,7 +325,7 @@ fn an_end_while_the_server_is_away() {
 }
 
 #[test]
-fn a_server_that_is_not_there() {
+fn missing_server_is_an_error() {
     let sup = pool(1);
     for feeder in [redis_brpop as Feeder<Texts, String, usize>, redis_pubsub] {
         let port = free_port();
@@ -332,7 +334,7 @@ fn a_server_that_is_not_there() {
         let begun = task.to_ref();
         eventually(|| begun.info().time_started.is_some());
         let (result, lines) = logged(|| feeder(task, &url, KEY));
-        // It was asked to stop, and its result is given.
+        // The task was stopped and returns its result.
         assert_eq!(result, Ok(Vec::new()));
         let text = error(&lines);
         assert!(text.contains(&format!("redis://***@127.0.0.1:{port}/1")), "{text}");
@@ -341,13 +343,13 @@ fn a_server_that_is_not_there() {
 }
 
 #[test]
-fn urls_that_are_none() {
+fn invalid_urls_are_errors() {
     let sup = pool(1);
     for (url, shown) in [
         ("http://me:secret@localhost/", "http://***@localhost/"),
         ("me:secret@localhost", "***@localhost"),
         ("redis://:secret@127.0.0.1/no-number", "redis://***@127.0.0.1/no-number"),
-        ("", "from ,"),
+        ("", "from  and"),
     ] {
         let task = gathers::<String>(&sup);
         let begun = task.to_ref();
@@ -360,7 +362,7 @@ fn urls_that_are_none() {
 }
 
 #[test]
-fn passwords_right_and_wrong() {
+fn passwords_are_checked() {
     let _dog = Watchdog::new("passwords", FAR);
     let server = Server::with_password(Some("secret"));
     server.ask::<()>(&["LPUSH", KEY, "a", "end"]);
@@ -378,7 +380,7 @@ fn passwords_right_and_wrong() {
 }
 
 #[test]
-fn a_key_that_holds_something_else() {
+fn key_of_wrong_type_is_an_error() {
     let _dog = Watchdog::new("a wrong type", FAR);
     let server = Server::start();
     server.ask::<()>(&["SET", KEY, "text"]);
@@ -391,7 +393,7 @@ fn a_key_that_holds_something_else() {
 }
 
 #[test]
-fn within_a_task_of_a_pool_of_one() {
+fn controller_runs_inside_task_in_pool_of_one() {
     let _dog = Watchdog::new("a controller within a task", FAR);
     let server = Server::start();
     server.ask::<()>(&["LPUSH", KEY, "a", "end"]);
@@ -402,7 +404,7 @@ fn within_a_task_of_a_pool_of_one() {
 }
 
 #[test]
-fn a_task_on_an_aloop() {
+fn async_task_is_fed() {
     let _dog = Watchdog::new("a task on an aloop", FAR);
     let server = Server::start();
     server.ask::<()>(&["LPUSH", KEY, "1", "2"]);
@@ -411,7 +413,7 @@ fn a_task_on_an_aloop() {
         ctx.recv_async().await.unwrap() + ctx.recv_async().await.unwrap()
     }
     assert_eq!(redis_brpop(adds(), &server.url(), KEY), Ok(3));
-    // And a blocking controller does not belong there.
+    // A blocking controller panics there.
     let url = server.url();
     let sup = pool(1);
     let task = gathers::<String>(&sup);
@@ -421,7 +423,7 @@ fn a_task_on_an_aloop() {
 }
 
 #[test]
-fn more_than_a_task_has_room_for() {
+fn slow_task_applies_backpressure() {
     const MANY: usize = 5000;
     let _dog = Watchdog::new("a slow task", FAR);
     let server = Server::start();
@@ -434,7 +436,7 @@ fn more_than_a_task_has_room_for() {
         (0..MANY).map(|_| ctx.recv().unwrap()).collect()
     });
     let (feeder, _) = feed(redis_brpop, task.supervisor(&pool(1)).start(), server.url());
-    // As many as there is room for, and the one in hand.
+    // As many as the channel holds, and the one in transit.
     eventually(|| server.ask::<usize>(&["LLEN", KEY]) == MANY - 1025);
     go.send(()).unwrap();
     assert_eq!(feeder.join().unwrap().unwrap(), values);

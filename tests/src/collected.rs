@@ -1,9 +1,9 @@
-//! A collection that is filled here and in the tests.
+//! A collection with functions from this crate and from the tests.
 
 use atasker::{FunctionCollection, collect, collection};
 
 collection! {
-    /// Filled by two crates.
+    /// A collection that two crates add to.
     pub static ACROSS: FunctionCollection<&'static str>;
 }
 

@@ -1,10 +1,13 @@
-//! What can be seen of this process and of its children in `/proc`.
+//! Information about this process and its children from `/proc`.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A process as `/proc/<pid>/stat` shows it.
+/// A process as shown by `/proc/<pid>/stat`.
 pub struct Process {
     pub pid: u32,
     pub parent: u32,
@@ -15,19 +18,45 @@ pub struct Process {
 impl Process {
     pub fn of(pid: u32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name may hold anything, brackets and spaces included.
+        // The name may contain any character, including parentheses and spaces.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         let state = fields.next()?.chars().next()?;
         Some(Process { pid, parent: fields.next()?.parse().ok()?, state })
     }
 
-    /// Whether it has ended, be it buried or not.
+    /// Whether the process has ended, reaped or not.
     pub fn is_gone(pid: u32) -> bool {
-        Process::of(pid).is_none_or(|process| process.state == 'Z')
+        // `X`: the kernel is about to remove it, which it does without a zombie if SIGCHLD is ignored.
+        Process::of(pid).is_none_or(|process| matches!(process.state, 'Z' | 'X'))
     }
 }
 
-/// The children of this process, zombies included.
+/// Runs a shell with `script`, which prints the ids of the processes that it starts in one line.
+/// Returns the id of the shell and these ids.
+///
+/// # Panics
+/// If the shell can't be started, or prints something else.
+#[allow(clippy::zombie_processes)] // What becomes of it is the question of its callers.
+pub fn shell(script: &str, own_session: bool) -> Vec<u32> {
+    let mut command = Command::new("sh");
+    if own_session {
+        // SAFETY: `setsid` may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                Ok(())
+            });
+        }
+    }
+    let mut child = command.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut pids = vec![child.id()];
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    pids.extend(line.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+    pids
+}
+
+/// The children of this process, including zombies.
 pub fn children() -> Vec<Process> {
     let me = std::process::id();
     let all = fs::read_dir("/proc").expect("there is a /proc");
@@ -35,16 +64,16 @@ pub fn children() -> Vec<Process> {
     pids.filter_map(Process::of).filter(|process| process.parent == me).collect()
 }
 
-/// How many descriptors this process has open.
+/// The number of open descriptors of this process.
 pub fn descriptors() -> usize {
-    // One of them is that of the directory itself.
+    // One of them belongs to the directory itself.
     fs::read_dir("/proc/self/fd").expect("there is a /proc").count() - 1
 }
 
-/// The CPU time that this process has used.
+/// The CPU time used by this process.
 pub fn cpu_time() -> Duration {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
-    // SAFETY: the pointer is to a `rusage`, which a call that returns 0 has filled.
+    // SAFETY: the pointer is to a `rusage`, which is initialized if the call returns 0.
     let usage = unsafe {
         assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
         usage.assume_init()
@@ -55,7 +84,7 @@ pub fn cpu_time() -> Duration {
     time(usage.ru_utime) + time(usage.ru_stime)
 }
 
-/// The descriptors that this process has open, and what they are.
+/// The open descriptors of this process and their targets.
 pub fn open_descriptors() -> Vec<(u32, String)> {
     let all = fs::read_dir("/proc/self/fd").expect("there is a /proc");
     let mut open: Vec<_> = all
@@ -64,14 +93,14 @@ pub fn open_descriptors() -> Vec<(u32, String)> {
             let number = entry.file_name().to_str()?.parse().ok()?;
             Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
         })
-        // That of the directory itself.
+        // The descriptor of the directory itself.
         .filter(|(_, target)| !target.starts_with("/proc/"))
         .collect();
     open.sort();
     open
 }
 
-/// The names of this process's threads.
+/// The names of the threads of this process.
 pub fn thread_names() -> Vec<String> {
     let threads = fs::read_dir("/proc/self/task").expect("there is a /proc");
     let names =
@@ -85,7 +114,7 @@ pub fn mappings() -> Vec<String> {
     maps.lines().map(str::to_owned).collect()
 }
 
-/// A run of one ignored test of this very test program, in a process of its own.
+/// A command that runs one ignored test of this test program in a separate process.
 pub fn rerun(test: &str) -> std::process::Command {
     let program = std::env::current_exe().expect("a test program knows where it is");
     let mut command = std::process::Command::new(program);
@@ -93,7 +122,7 @@ pub fn rerun(test: &str) -> std::process::Command {
     command
 }
 
-/// The memory that is resident, in bytes.
+/// The resident memory in bytes.
 pub fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("there is a /proc");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -101,7 +130,7 @@ pub fn resident() -> u64 {
     kib.expect("there is a VmRSS") * 1024
 }
 
-/// What every thread of this process and of its children does: name, state, and where it waits.
+/// The state of every thread of this process and of its children: name, state, and where it waits.
 pub fn threads() -> String {
     let mut text = String::new();
     let children = children().into_iter().map(|child| child.pid);
@@ -138,31 +167,60 @@ pub fn threads() -> String {
     text
 }
 
+/// Whether a thread of this process, other than the caller, or one of its children is runnable or
+/// in uninterruptible sleep (state `D`): it waits for a CPU, or in the kernel for a disk or a lock,
+/// so the machine causes the delay. In a deadlock of the program all threads sleep.
+pub fn is_held_up() -> bool {
+    // SAFETY: no preconditions.
+    let me = unsafe { libc::gettid() }.to_string();
+    let pids = children().into_iter().map(|child| child.pid);
+    pids.chain([std::process::id()]).any(|pid| {
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+        threads.filter_map(Result::ok).any(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            thread.file_name().to_str() != Some(&me) && matches!(state, Some('R' | 'D'))
+        })
+    })
+}
+
 /// Sends a signal to a process.
 ///
 /// # Panics
-/// If there is none of this number.
+/// If no process has this id.
 #[track_caller]
 pub fn signal(pid: u32, signal: i32) {
-    // SAFETY: no preconditions; the number is a process's, never a group's.
-    let sent = unsafe { libc::kill(i32::try_from(pid).expect("a process's number"), signal) };
+    // SAFETY: no preconditions; the number is a process id, never that of a group.
+    let sent = unsafe { libc::kill(i32::try_from(pid).expect("a process id"), signal) };
     assert_eq!(sent, 0, "signal {signal} to {pid}: {}", std::io::Error::last_os_error());
 }
 
-/// Stops a process, all threads of it.
+/// Stops all threads of a process by SIGSTOP.
 ///
 /// # Panics
-/// If there is none of this number.
+/// If no process has this id.
 #[track_caller]
 pub fn stop(pid: u32) {
     signal(pid, libc::SIGSTOP);
     let stopped = |thread: fs::DirEntry| {
-        // A thread's directory has a file as a process's has.
+        // The directory of a thread has a `stat` file like that of a process.
         let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
     };
     crate::eventually(|| {
-        let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process exists");
         threads.filter_map(Result::ok).all(stopped)
     });
+}
+
+/// Copies a program in another process. If this process wrote the copy, a thread that forks
+/// meanwhile would keep the copy open for writing until its exec, and executing the copy would fail
+/// with "Text file busy".
+///
+/// # Panics
+/// If the copy fails.
+#[track_caller]
+pub fn copy_program(from: impl AsRef<std::path::Path>, to: impl AsRef<std::path::Path>) {
+    let status = std::process::Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status();
+    assert!(status.expect("there is a cp").success());
 }

@@ -1,5 +1,5 @@
-//! Every way to fail, at every point of a call's way to a worker process and back: the right error,
-//! with its cause named, for the task concerned and for no other, and a pool that is none the worse.
+//! Does every failure, at every stage of a call to a worker process, produce the right error with
+//! its cause, for the affected task only, and leave a working pool?
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,11 +8,12 @@ use atasker::{
     CodecStage, MpPoolConfig, StopOptions, Supervisor, Task, TaskBuilder, TaskError,
     background_task,
 };
+use atasker_tests::mp::{pid, supervisor};
 use atasker_tests::processes::Process;
 use atasker_tests::{FAR, Gate, Watchdog, eventually};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A worker may have so much; `Memory` asks for more.
+/// The memory limit of a worker process; `Memory` exceeds it.
 const LIMIT: u64 = 256 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ use Way::*;
 const WAYS: [Way; 9] = [Panic, Error, Exit0, Exit3, Abort, Segv, Overflow, Kill, Memory];
 
 impl Way {
-    /// Fails in this way. Only an error comes back.
+    /// Fails in this way. Returns only for an error.
     fn fail(self) -> String {
         match self {
             Panic => panic!("asked to panic"),
@@ -41,12 +42,12 @@ impl Way {
             Exit0 => std::process::exit(0),
             Exit3 => std::process::exit(3),
             Abort => std::process::abort(),
-            // SAFETY: none; the point is that this process ends here.
+            // SAFETY: none; this process is supposed to crash here.
             Segv => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
             Overflow => {
                 std::hint::black_box(down(std::hint::black_box(0)));
             }
-            // SAFETY: a signal to this very process.
+            // SAFETY: sends a signal to this process.
             Kill => unsafe {
                 libc::kill(libc::getpid(), libc::SIGKILL);
             },
@@ -55,23 +56,24 @@ impl Way {
                 std::hint::black_box(&much);
             }
         }
-        unreachable!("{self:?} has not ended this process")
+        unreachable!("{self:?} did not end this process")
     }
 
-    /// What the error of a task says whose worker has died so.
+    /// The cause in the error of a task whose worker process died in this way.
     fn cause(self) -> Option<&'static str> {
         Some(match self {
             Panic | Error => return None,
             Exit0 => "exit code 0",
             Exit3 => "exit code 3",
-            Abort | Memory => "SIGABRT (6)",
+            Abort => "SIGABRT (6)",
+            Memory => "memory limit, SIGABRT (6)",
             Segv => "SIGSEGV (11)",
             Overflow => "stack overflow, SIGABRT (6)",
             Kill => "SIGKILL (9)",
         })
     }
 
-    /// Whether `error` is what a task has to show that met with this at that point.
+    /// Asserts that `error` is the expected error for this failure at this stage.
     #[track_caller]
     fn check(self, at: &str, stage: Option<CodecStage>, error: &TaskError) {
         match (self, error, stage) {
@@ -94,18 +96,18 @@ impl Way {
     }
 }
 
-/// Uses the stack up.
+/// Exhausts the stack.
 fn down(n: u64) -> u64 {
     let room = std::hint::black_box([n; 512]);
     if n == u64::MAX { 0 } else { down(n + 1) + room[(n % 512) as usize] }
 }
 
-/// A value that can fail on its way, in one process or the other.
+/// A value whose encoding or decoding can fail, in either process.
 #[derive(Clone, Debug, PartialEq)]
 struct Fussy {
     encode: Option<Way>,
     decode: Option<Way>,
-    /// In front of what fails.
+    /// Padding that precedes the failing value.
     bulk: Vec<u8>,
 }
 
@@ -155,23 +157,20 @@ fn twice(n: u64) -> u64 {
 }
 
 fn config(workers: usize) -> MpPoolConfig {
-    // Backtraces of panics that are meant take most of the time.
+    // Backtraces of expected panics would take most of the time.
     MpPoolConfig::new(workers).memory_limit(LIMIT).env("RUST_BACKTRACE", "0")
 }
 
-fn supervisor(config: MpPoolConfig) -> Supervisor {
-    Supervisor::builder().id("matrix").mp_pool(config).build()
+/// Runs one case at a time, because deadlines apply to one case and not to all of them on a busy
+/// machine.
+static EXCLUSIVE: Mutex<()> = Mutex::new(());
+
+fn exclusive(what: &str) -> (std::sync::MutexGuard<'static, ()>, Watchdog) {
+    let guard = EXCLUSIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    (guard, Watchdog::new(what, 3 * FAR))
 }
 
-/// One at a time: deadlines are for one case, not for all of them on a busy machine.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn(what: &str) -> (std::sync::MutexGuard<'static, ()>, Watchdog) {
-    let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    (turn, Watchdog::new(what, 3 * FAR))
-}
-
-/// Has `victim` fail among other tasks, which all complete; its error.
+/// Runs a failing `victim` among other tasks, which all complete. Returns its error.
 #[track_caller]
 fn among_others<R: Send + 'static>(
     sup: &Supervisor,
@@ -189,14 +188,14 @@ fn among_others<R: Send + 'static>(
     for (n, task) in neighbours.into_iter().enumerate() {
         assert_eq!(task.join().expect(what), 2 * (n as u64 % 20), "{what}");
     }
-    // And the pool goes on.
+    // The pool still works.
     assert_eq!(twice::builder(21).supervisor(sup).start().join().expect(what), 42);
     error
 }
 
 #[test]
-fn decoding_arguments() {
-    let _turn = turn("decoding arguments");
+fn failure_while_decoding_arguments() {
+    let _exclusive = exclusive("decoding arguments");
     let sup = supervisor(config(2));
     for size in [0, 100_000] {
         for way in WAYS {
@@ -209,8 +208,8 @@ fn decoding_arguments() {
 }
 
 #[test]
-fn encoding_arguments() {
-    let _turn = turn("encoding arguments");
+fn failure_while_encoding_arguments() {
+    let _exclusive = exclusive("encoding arguments");
     let sup = supervisor(config(1));
     for way in [Panic, Error] {
         let fussy = Fussy { encode: Some(way), ..FINE };
@@ -221,8 +220,8 @@ fn encoding_arguments() {
 }
 
 #[test]
-fn running() {
-    let _turn = turn("running");
+fn failure_while_running() {
+    let _exclusive = exclusive("running");
     let sup = supervisor(config(2));
     for way in WAYS {
         let at = format!("running, {way:?}");
@@ -243,14 +242,18 @@ fn running() {
             }
         }
     }
-    assert_eq!(sup.info().mp_pool.unwrap().restarts, 7, "a panic and an error cost no worker");
+    assert_eq!(
+        sup.info().mp_pool.unwrap().restarts,
+        7,
+        "a panic or an error must not restart a worker process"
+    );
 }
 
 #[test]
-fn encoding_the_result() {
-    let _turn = turn("encoding the result");
+fn failure_while_encoding_result() {
+    let _exclusive = exclusive("encoding the result");
     let sup = supervisor(config(2));
-    // With much in front of it, the reply is half there when it fails.
+    // With a large padding, half of the reply has been written when the failure occurs.
     for size in [0, 3_000_000] {
         for way in WAYS {
             let at = format!("encoding the result, {size}, {way:?}");
@@ -261,8 +264,8 @@ fn encoding_the_result() {
 }
 
 #[test]
-fn decoding_the_result() {
-    let _turn = turn("decoding the result");
+fn failure_while_decoding_result() {
+    let _exclusive = exclusive("decoding the result");
     let sup = supervisor(config(1));
     for size in [0, 3_000_000] {
         for way in [Panic, Error] {
@@ -273,7 +276,8 @@ fn decoding_the_result() {
     assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
 }
 
-/// The parent can't decode this one before the gate is open: it reads nothing from that worker.
+/// A value that the parent cannot decode until the gate opens; the parent reads nothing from that
+/// worker process meanwhile.
 struct Slow;
 
 static HOLD: Mutex<Option<(Gate, Gate)>> = Mutex::new(None);
@@ -298,7 +302,7 @@ fn slow() -> Slow {
     Slow
 }
 
-/// The parent reads nothing from its one worker process from now on, until the gate is opened.
+/// Stops the parent from reading from its only worker process until the gate opens.
 fn unread(sup: &Supervisor) -> (Task<Slow>, Gate) {
     let (reached, gate) = (Gate::new(), Gate::new());
     *HOLD.lock().unwrap() = Some((reached.clone(), gate.clone()));
@@ -307,14 +311,14 @@ fn unread(sup: &Supervisor) -> (Task<Slow>, Gate) {
     (slow, gate)
 }
 
-/// Workers that are started meanwhile have no shared memory for large payloads, as where files may be
-/// only so long (`ulimit -f`): such results go through a socket.
+/// Worker processes started in this scope have no shared memory for large payloads, as under a file
+/// size limit (`ulimit -f`). Such results use the socket.
 struct BySocket(libc::rlimit);
 
 impl BySocket {
     fn new() -> Self {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: a valid place for the limit.
+        // SAFETY: a valid pointer for the limit.
         assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut before) }, 0);
         Self::set(&libc::rlimit { rlim_cur: 64 << 20, ..before });
         BySocket(before)
@@ -332,8 +336,8 @@ impl Drop for BySocket {
     }
 }
 
-/// Gives a result that is more than a socket holds; as soon as its reply is half written, because
-/// nobody reads it, another thread of the process does `f`.
+/// Returns a result that is larger than the socket buffer. Another thread of the process calls `f`
+/// when half of the reply has been written, which happens because the parent does not read.
 fn while_written<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Vec<u8> {
     // SAFETY: no preconditions.
     let writer = unsafe { libc::gettid() };
@@ -355,18 +359,13 @@ fn fails_in_its_reply(way: Way) -> Vec<u8> {
 
 #[background_task(tt = "mp")]
 fn stops_in_its_reply() -> Vec<u8> {
-    // SAFETY: a signal to this very process.
+    // SAFETY: sends a signal to this process.
     while_written(|| unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) })
 }
 
-#[background_task(tt = "mp")]
-fn pid() -> u32 {
-    std::process::id()
-}
-
 #[test]
-fn half_a_result_written() {
-    let _turn = turn("half a result");
+fn failure_with_result_half_written() {
+    let _exclusive = exclusive("half a result");
     let _by_socket = BySocket::new();
     let sup = supervisor(config(1));
     for way in WAYS.into_iter().filter(|way| way.cause().is_some()) {
@@ -384,11 +383,11 @@ fn half_a_result_written() {
     }
 }
 
-/// As above, but the worker is stopped instead of ended: who kills the task still reaches it, and so
-/// does its time limit.
+/// The worker process is stopped by SIGSTOP instead of ended: a kill and the time limit of the task
+/// still reach it.
 #[test]
-fn a_worker_that_is_stopped_in_its_reply_is_killed() {
-    let _turn = turn("stopped in its reply");
+fn worker_stopped_in_reply_is_killed() {
+    let _exclusive = exclusive("stopped in its reply");
     let _by_socket = BySocket::new();
     let sup = supervisor(config(1));
     for limit in [None, Some(Duration::from_secs(2))] {
@@ -400,7 +399,7 @@ fn a_worker_that_is_stopped_in_its_reply_is_killed() {
             None => builder.start(),
         };
         eventually(|| Process::of(worker).unwrap().state == 'T');
-        // What is there is read: the reply is not whole, and no more of it comes.
+        // The available bytes are read; the reply is incomplete, and no more bytes arrive.
         gate.open();
         slow.join().unwrap();
         let next = twice::builder(4).supervisor(&sup).start();
@@ -417,32 +416,35 @@ fn a_worker_that_is_stopped_in_its_reply_is_killed() {
     }
 }
 
-/// Plain functions, for `worker_init` and `worker_exit` take no other.
-fn hook(way: Way) -> Option<fn()> {
-    Some(match way {
-        Panic => || drop(Panic.fail()),
-        Error => return None,
-        Exit0 => || drop(Exit0.fail()),
-        Exit3 => || drop(Exit3.fail()),
-        Abort => || drop(Abort.fail()),
-        Segv => || drop(Segv.fail()),
-        Overflow => || drop(Overflow.fail()),
-        Kill => || drop(Kill.fail()),
-        Memory => || drop(Memory.fail()),
-    })
+/// `worker_init` or `worker_exit` of the pool fails in this way.
+macro_rules! failing {
+    ($config:expr, $setter:ident, $way:expr) => {
+        match $way {
+            Panic => Some($config.$setter(|| drop(Panic.fail()))),
+            // A hook has no return value.
+            Error => None,
+            Exit0 => Some($config.$setter(|| drop(Exit0.fail()))),
+            Exit3 => Some($config.$setter(|| drop(Exit3.fail()))),
+            Abort => Some($config.$setter(|| drop(Abort.fail()))),
+            Segv => Some($config.$setter(|| drop(Segv.fail()))),
+            Overflow => Some($config.$setter(|| drop(Overflow.fail()))),
+            Kill => Some($config.$setter(|| drop(Kill.fail()))),
+            Memory => Some($config.$setter(|| drop(Memory.fail()))),
+        }
+    };
 }
 
 #[test]
-fn worker_init() {
-    let _turn = turn("worker_init");
+fn failure_in_worker_init() {
+    let _exclusive = exclusive("worker_init");
     let sup = supervisor(config(2));
     for way in WAYS {
-        let Some(hook) = hook(way) else { continue };
+        let Some(failing) = failing!(config(2), worker_init, way) else { continue };
         let at = format!("worker_init, {way:?}");
         let _watchdog = Watchdog::new(&at, FAR);
         let restarts = sup.info().mp_pool.unwrap().restarts;
-        sup.set_mp_pool(config(2).worker_init(hook));
-        // Those that are there were started without it.
+        sup.set_mp_pool(failing);
+        // The existing worker processes started without the hook.
         sup.stop(StopOptions::new());
         sup.start();
         let tasks: Vec<_> = (0..5).map(|n| twice::builder(n).supervisor(&sup).start()).collect();
@@ -454,20 +456,25 @@ fn worker_init() {
             assert!(detail.contains(why), "{at}: {detail}");
         }
         let tries = sup.info().mp_pool.unwrap().restarts - restarts;
-        assert!((5..=6).contains(&tries), "{at}: it does not spin: {tries}");
+        // A SIGKILL may be external, so more failures are required before the pool gives up. Two workers
+        // are started at first, and a task that is launched after the pool has given up, because the
+        // machine is slow, causes one more start.
+        let least = if matches!(way, Kill) { 12 } else { 5 };
+        let expected = least..=least + 1 + 5;
+        assert!(expected.contains(&tries), "{at}: unexpected number of starts: {tries}");
         sup.set_mp_pool(config(2));
         assert_eq!(twice::builder(4).supervisor(&sup).start().join().expect(&at), 8);
     }
 }
 
 #[test]
-fn worker_exit() {
-    let _turn = turn("worker_exit");
+fn failure_in_worker_exit() {
+    let _exclusive = exclusive("worker_exit");
     for way in WAYS {
-        let Some(hook) = hook(way) else { continue };
+        let config = config(2).max_tasks_per_worker(2);
+        let Some(config) = failing!(config, worker_exit, way) else { continue };
         let at = format!("worker_exit, {way:?}");
         let _watchdog = Watchdog::new(&at, FAR);
-        let config = config(2).max_tasks_per_worker(2).worker_exit(hook);
         let sup = supervisor(config);
         let tasks: Vec<_> = (0..11).map(|n| twice::builder(n).supervisor(&sup).start()).collect();
         for (n, task) in tasks.into_iter().enumerate() {

@@ -1,9 +1,10 @@
-//! Can a worker process be ended by a program that may not signal it any more, for it has become
-//! another user since?
+//! Can a program end a worker process that it may no longer signal because the program has changed
+//! its user?
 
 use std::process::Stdio;
 
 use atasker::{MpPoolConfig, Supervisor, TaskContext, background_task};
+use atasker_tests::mp::pid;
 use atasker_tests::processes::{Process, rerun};
 use atasker_tests::{FAR, Watchdog};
 
@@ -15,21 +16,16 @@ fn spins(ctx: &TaskContext<(), u32>) {
     }
 }
 
-#[background_task(tt = "mp")]
-fn pid() -> u32 {
-    std::process::id()
-}
-
 #[test]
-#[ignore = "is run by another test, in a process of its own"]
+#[ignore = "run by another test in a separate process"]
 fn as_another_user() {
-    let _watchdog = Watchdog::new("a worker of another user's", FAR);
+    let _watchdog = Watchdog::new("a worker process of another user", FAR);
     let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
     let task = spins::builder().supervisor(&sup).start();
     let there = task.recv().unwrap();
     // SAFETY: plain system calls.
     unsafe {
-        // Without the right to do so, all stays as it is, and the test is an easy one.
+        // Without the privilege, nothing changes, and the test passes trivially.
         if libc::getuid() == 0 {
             assert_eq!(libc::setuid(65534), 0);
             assert_eq!(libc::kill(there.cast_signed(), 0), -1);
@@ -38,13 +34,13 @@ fn as_another_user() {
     task.kill().unwrap();
     assert!(task.join().unwrap_err().is_canceled());
     assert!(Process::is_gone(there));
-    // Whether this user may run the program is another question; the pool has an answer.
+    // This user may lack permission to run the program; the pool handles that.
     let next = pid::builder().supervisor(&sup).start().join();
     assert!(next.as_ref().map_or(true, |next| *next != there), "{next:?}");
 }
 
 #[test]
-fn a_worker_of_another_user_ends() {
+fn worker_of_another_user_ends() {
     let child = rerun("as_another_user").stderr(Stdio::inherit()).output().unwrap();
     let output = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success() && output.contains("1 passed"), "{output}");

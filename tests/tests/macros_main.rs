@@ -1,6 +1,7 @@
-//! `#[atasker::main]`: alone, above a runtime's attribute, below one, and with time to drain.
+//! Does `#[atasker::main]` work alone, above and below a runtime's attribute, and with time to
+//! drain?
 //!
-//! A `main` may stand in a function as well, so it can be tested.
+//! A `main` inside a function can be tested like any function.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ fn slow(gate: Gate) {
 }
 
 #[test]
-fn the_forms_of_main() {
+fn every_form_of_main() {
     {
         #[atasker::main]
         fn main() {}
@@ -54,7 +55,7 @@ fn the_forms_of_main() {
         assert_eq!(main(), 5);
     }
 
-    // Without `drain`, `main` waits for nothing; with it, for what still runs.
+    // Without `drain`, `main` does not wait; with `drain`, it waits for running tasks.
     {
         static GATE: LazyLock<Gate> = LazyLock::new(Gate::new);
         #[atasker::main]

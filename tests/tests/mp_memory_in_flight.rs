@@ -1,5 +1,5 @@
-//! With `queue_bytes` and `Overflow::Block`, how much memory does the parent need at most for arguments
-//! that are much more than that together? Measured in processes of their own: the peak of each.
+//! With `queue_bytes` and `Overflow::Block`, how much memory does the parent need for arguments
+//! whose total exceeds the limit? The peak of each case is measured in a separate process.
 
 use std::collections::VecDeque;
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use atasker::{MpPoolConfig, Overflow, Supervisor, Task, background_task};
 use atasker_tests::{FAR, Watchdog};
 
-/// Works on it for a while, so that launchers are ahead.
+/// Takes a while, so that launchers get ahead of the worker processes.
 #[background_task(tt = "mp")]
 fn length(bytes: &[u8], work: Duration) -> usize {
     std::thread::sleep(work);
@@ -18,7 +18,7 @@ fn length(bytes: &[u8], work: Duration) -> usize {
 const WORK: Duration = Duration::from_millis(30);
 const WORKERS: u64 = 2;
 
-/// How much is launched; larger by hand, from the environment.
+/// The total size of the arguments; the environment can increase it.
 fn size(what: &str, usual: u64) -> u64 {
     std::env::var(what).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
@@ -40,7 +40,7 @@ fn supervisor() -> Supervisor {
     Supervisor::builder().id("flight").mp_pool(config).build()
 }
 
-/// The most that was resident at any time.
+/// The peak of resident memory.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -51,7 +51,8 @@ fn launch(sup: &Supervisor, bytes: &[u8]) -> Task<usize> {
     length::builder(bytes, WORK).supervisor(sup).start()
 }
 
-/// What waits, what each worker has, and what each launcher holds: the value and its encoding.
+/// The expected maximum: queued arguments, those of each worker process, and per launcher the value
+/// with its encoding.
 fn expected(launchers: u64) -> u64 {
     const SLACK: u64 = 96 << 20;
     queue_bytes() + (WORKERS + 2 * launchers) * bytes_each() + SLACK
@@ -62,12 +63,12 @@ fn check(launchers: u64) {
     let most = expected(launchers) >> 20;
     println!("peak {peak} MiB of {all} MiB launched, at most {most} MiB expected");
     assert!(peak <= most, "{peak} MiB");
-    assert!(most < all, "this shows nothing");
+    assert!(most < all, "the limit is not below the total, so the test is inconclusive");
 }
 
 #[test]
-#[ignore = "is run by another test, in a process of its own"]
-fn launched_by_one() {
+#[ignore = "run by another test in a separate process"]
+fn one_launcher() {
     let sup = supervisor();
     let bytes = vec![1; bytes_each() as usize];
     let tasks: Vec<_> = (0..tasks()).map(|_| launch(&sup, &bytes)).collect();
@@ -78,8 +79,8 @@ fn launched_by_one() {
 }
 
 #[test]
-#[ignore = "is run by another test, in a process of its own"]
-fn launched_by_several() {
+#[ignore = "run by another test in a separate process"]
+fn several_launchers() {
     const LAUNCHERS: u64 = 3;
     let sup = supervisor();
     std::thread::scope(|scope| {
@@ -97,10 +98,10 @@ fn launched_by_several() {
     check(LAUNCHERS);
 }
 
-/// In a task nothing blocks; what keeps the number in flight down there is `bounded`.
+/// A launch inside a task never blocks; `bounded` limits the number in flight there.
 #[test]
-#[ignore = "is run by another test, in a process of its own"]
-fn launched_by_a_task() {
+#[ignore = "run by another test in a separate process"]
+fn launching_task() {
     let sup = supervisor();
     let inside = sup.clone();
     let task = sup.spawn(move || {
@@ -115,10 +116,10 @@ fn launched_by_a_task() {
     check(1);
 }
 
-/// On an aloop likewise: it awaits the first before it launches one more.
+/// The same on an aloop: each task is awaited before the next launch.
 #[test]
-#[ignore = "is run by another test, in a process of its own"]
-fn launched_by_an_aloop() {
+#[ignore = "run by another test in a separate process"]
+fn launching_aloop() {
     let sup = supervisor();
     let inside = sup.clone();
     let task = sup.spawn_async(async move {
@@ -141,10 +142,8 @@ fn launched_by_an_aloop() {
 }
 
 #[test]
-fn it_is_what_waits_and_what_workers_have() {
-    for test in
-        ["launched_by_one", "launched_by_several", "launched_by_a_task", "launched_by_an_aloop"]
-    {
+fn memory_is_bounded_by_queue_and_workers() {
+    for test in ["one_launcher", "several_launchers", "launching_task", "launching_aloop"] {
         let _watchdog = Watchdog::new(test, 4 * FAR);
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--ignored", "--nocapture"])

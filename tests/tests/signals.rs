@@ -1,9 +1,9 @@
-//! Does a program that stops its supervisor at a signal end in order? SIGTERM, SIGINT and SIGHUP,
-//! sent to it alone, to its process group, and by a terminal: worker processes don't get them, end
-//! their tasks, and nothing is left behind.
+//! Does a program that stops its supervisor on a signal shut down gracefully? SIGTERM, SIGINT and
+//! SIGHUP are sent to the program only, to its process group, and by a terminal: worker processes
+//! do not receive them, end their tasks, and nothing is left behind.
 //!
-//! The program is `src/bin/in_order.rs`. Whatever it starts has its standard output, which is a
-//! pipe: once nobody can write to that any more, nobody is left.
+//! The program is `src/bin/graceful.rs`. All its descendants inherit its standard output, a pipe:
+//! at its end of file, none of them is left.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -20,15 +20,15 @@ const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 struct Program {
     child: Child,
     out: BufReader<ChildStdout>,
-    /// Worker processes, and what tasks have started.
+    /// Worker processes, and the processes that tasks have started.
     others: Vec<u32>,
 }
 
 impl Program {
-    /// Has tasks of all kinds under way when this returns. With a terminal, it leads the session
-    /// that the terminal belongs to, else a process group of its own.
+    /// Returns when tasks of all kinds are running. With a terminal, the program leads the session
+    /// of the terminal, otherwise a separate process group.
     fn start(how: &str, what: &str, terminal: Option<OwnedFd>) -> Program {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_in_order"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_graceful"));
         command.args([how, what]).stdout(Stdio::piped());
         let has_terminal = terminal.is_some();
         match terminal {
@@ -42,16 +42,18 @@ impl Program {
         let prepare = move || {
             // SAFETY: no preconditions; all of them may be called between fork and exec.
             unsafe {
-                // SIGQUIT leaves a core file behind, else.
+                // Otherwise SIGQUIT would write a core file.
                 let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                 libc::setrlimit(libc::RLIMIT_CORE, &none);
+                // A shell without job control ignores it in what it runs in the background.
+                libc::signal(libc::SIGQUIT, libc::SIG_DFL);
                 if has_terminal && (libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0) {
                     return Err(std::io::Error::last_os_error());
                 }
             }
             Ok(())
         };
-        // SAFETY: `prepare` makes system calls only.
+        // SAFETY: `prepare` makes only system calls.
         let mut child = unsafe { command.pre_exec(prepare) }.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -74,7 +76,7 @@ impl Program {
         kill(-self.pid(), signal);
     }
 
-    /// What it still prints, and how it ends. Nothing is left of it.
+    /// The remaining output and the exit status. Asserts that nothing is left of the program.
     fn end(mut self) -> (ExitStatus, String) {
         let mut text = String::new();
         self.out.read_to_string(&mut text).unwrap();
@@ -86,7 +88,7 @@ impl Program {
     }
 
     #[track_caller]
-    fn ends_in_order(self, signal: i32) {
+    fn shuts_down_gracefully(self, signal: i32) {
         let (status, text) = self.end();
         let done = "done, SigBlk: 0000000000000000";
         let expected = format!(
@@ -103,35 +105,35 @@ fn kill(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
-/// A terminal: the end of who sits before it, and the end for programs.
+/// A terminal: the user's end, and the end for programs.
 fn terminal() -> (File, OwnedFd) {
     let (mut master, mut slave) = (-1, -1);
     use std::ptr::{null, null_mut};
-    // SAFETY: both places are valid; nothing else is asked for.
+    // SAFETY: both pointers are valid; no other options are used.
     let opened = unsafe { libc::openpty(&mut master, &mut slave, null_mut(), null(), null()) };
     assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
     for fd in [master, slave] {
-        // SAFETY: no preconditions. Nobody but the program is to have the slave.
+        // SAFETY: no preconditions. Only the program inherits the replica.
         assert_eq!(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }, 0);
     }
-    // SAFETY: they were opened just now, and are owned by nobody else.
+    // SAFETY: the descriptors were opened just now and have no other owner.
     unsafe { (File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) }
 }
 
 #[test]
-fn a_signal_to_the_program_alone() {
+fn signal_to_program_only() {
     let _watchdog = Watchdog::new("a signal to the program alone", 3 * FAR);
     for how in HOW {
         for signal in SIGNALS {
             let program = Program::start(how, "quick", None);
             program.signal(signal);
-            program.ends_in_order(signal);
+            program.shuts_down_gracefully(signal);
         }
     }
 }
 
 #[test]
-fn a_signal_to_the_process_group() {
+fn signal_to_process_group() {
     let _watchdog = Watchdog::new("a signal to the process group", 3 * FAR);
     for how in HOW {
         for signal in SIGNALS {
@@ -139,51 +141,55 @@ fn a_signal_to_the_process_group() {
             for worker in &program.others {
                 // SAFETY: no preconditions.
                 let group = unsafe { libc::getpgid(*worker as i32) };
-                assert_eq!(group, *worker as i32, "a worker leads a group of its own");
+                assert_eq!(group, *worker as i32, "a worker process leads its own group");
             }
             program.signal_group(signal);
-            program.ends_in_order(signal);
+            program.shuts_down_gracefully(signal);
         }
     }
 }
 
 #[test]
-fn ctrl_c() {
+fn ctrl_c_in_terminal() {
     let _watchdog = Watchdog::new("Ctrl-C", FAR);
     for how in HOW {
         let (mut master, slave) = terminal();
         let program = Program::start(how, "quick", Some(slave));
         master.write_all(b"\x03").unwrap();
-        program.ends_in_order(libc::SIGINT);
+        program.shuts_down_gracefully(libc::SIGINT);
     }
 }
 
 #[test]
-fn a_signal_to_the_foreground_of_a_terminal() {
+fn signal_to_terminal_foreground() {
     let _watchdog = Watchdog::new("a signal to the foreground", FAR);
     let (_master, slave) = terminal();
     let program = Program::start("thread", "quick", Some(slave));
     program.signal_group(libc::SIGTERM);
-    program.ends_in_order(libc::SIGTERM);
+    program.shuts_down_gracefully(libc::SIGTERM);
 }
 
 #[test]
-fn a_terminal_that_is_closed() {
+fn closed_terminal() {
     let _watchdog = Watchdog::new("a closed terminal", FAR);
     for how in HOW {
         let (master, slave) = terminal();
         let program = Program::start(how, "quick", Some(slave));
         drop(master);
-        program.ends_in_order(libc::SIGHUP);
+        program.shuts_down_gracefully(libc::SIGHUP);
     }
 }
 
 #[test]
-fn a_task_that_does_not_listen_is_ended_at_the_deadline() {
+fn unresponsive_task_is_ended_at_deadline() {
     let _watchdog = Watchdog::new("a deadline", FAR);
     for how in HOW {
         let program = Program::start(how, "stubborn", None);
-        assert_eq!(program.others.len(), 3, "two worker processes, and what a task has started");
+        assert_eq!(
+            program.others.len(),
+            3,
+            "two worker processes, and a process that a task has started"
+        );
         program.signal(libc::SIGTERM);
         let (status, text) = program.end();
         assert_eq!(status.code(), Some(1), "{text}");
@@ -193,9 +199,10 @@ fn a_task_that_does_not_listen_is_ended_at_the_deadline() {
     }
 }
 
-/// Ctrl-\ is for a program that hangs: nothing ends in order, and nothing is left either.
+/// Ctrl-\ is meant for a program that hangs: there is no graceful shutdown, and nothing is left
+/// either.
 #[test]
-fn ctrl_backslash() {
+fn ctrl_backslash_ends_everything() {
     let _watchdog = Watchdog::new("Ctrl-\\", FAR);
     let (mut master, slave) = terminal();
     let program = Program::start("thread", "stubborn", Some(slave));
@@ -204,10 +211,10 @@ fn ctrl_backslash() {
     assert_eq!((status.signal(), text.as_str()), (Some(libc::SIGQUIT), ""));
 }
 
-/// Ctrl-Z stops the program alone. Nobody but it leads the session, so the system would ignore the
-/// key; the signal is sent by hand, as the kernel does to a job of a shell.
+/// Ctrl-Z stops only the program. The program alone leads its session, so the system would ignore
+/// the key; the test sends the signal, as the kernel does for a job of a shell.
 #[test]
-fn a_program_that_was_stopped_and_goes_on() {
+fn suspended_program_handles_signal_on_resume() {
     let _watchdog = Watchdog::new("a stopped program", FAR);
     let program = Program::start("thread", "quick", None);
     let is_stopped = |pid: u32| Process::of(pid).unwrap().state == 'T';
@@ -215,8 +222,8 @@ fn a_program_that_was_stopped_and_goes_on() {
     let parent = program.child.id();
     eventually(|| is_stopped(parent));
     assert!(!program.others.iter().any(|worker| is_stopped(*worker)));
-    // It comes to this when it goes on.
+    // The program handles this signal when it continues.
     program.signal(libc::SIGTERM);
     program.signal_group(libc::SIGCONT);
-    program.ends_in_order(libc::SIGTERM);
+    program.shuts_down_gracefully(libc::SIGTERM);
 }

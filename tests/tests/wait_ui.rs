@@ -1,6 +1,6 @@
-//! What does the compiler say to wrong arguments of the `wait_*!` macros?
+//! What are the compile errors for wrong arguments of the `wait_*!` macros?
 
 #[test]
-fn wrong_arguments_are_explained() {
+fn wrong_arguments_have_helpful_errors() {
     trybuild::TestCases::new().compile_fail("tests/ui/wait/*.rs");
 }

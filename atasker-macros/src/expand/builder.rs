@@ -1,16 +1,20 @@
-//! The expression that makes a task of a function: its body, its arguments, its options.
+//! The expression that creates the `TaskBuilder` of a function from its body, arguments and
+//! options.
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{format_ident, quote_spanned};
 use syn::Ident;
 use syn::spanned::Spanned;
 
-use super::{Entry, Plan};
+use super::{Entry, Plan, Returns};
 use crate::args::Place;
+use crate::crate_path::CratePath;
+use crate::hygiene::{error_span, quote};
 use crate::item::{Context, impl_trait};
 
 impl Plan {
-    /// A block that gives a `TaskBuilder`. `body` names the function as it was.
+    /// Returns a block that evaluates to a `TaskBuilder`. `body` is the path of the original
+    /// function.
     pub(super) fn builder(&self, body: &TokenStream) -> TokenStream {
         let made = match self.place {
             Place::Thread => self.thread(body),
@@ -19,7 +23,7 @@ impl Plan {
         };
         let name = self.name();
         let setters = self.options.setters();
-        let returned_err = self.f.returns_result().then(returned_err);
+        let returned_err = self.f.returns_result().then(|| returned_err(&self.options.krate));
         quote! {
             let __builder = #made #name #setters;
             #returned_err
@@ -27,7 +31,7 @@ impl Plan {
         }
     }
 
-    /// The name, where the table of functions doesn't give it.
+    /// Returns the call of the setter of the name, unless the name comes from the function table.
     fn name(&self) -> TokenStream {
         match (&self.options.name, self.place) {
             (Some(_), Place::Mp) if self.options.literal_name().is_some() => quote!(),
@@ -46,24 +50,26 @@ impl Plan {
         }
     }
 
-    /// `Task<R>`'s type, unless only the compiler can name it.
+    /// Returns the type of the result, or `_` if only the compiler can name it.
     fn result_type(&self) -> TokenStream {
         let result = self.f.result();
         if impl_trait(&result).is_some() { quote!(_) } else { quote!(#result) }
     }
 
-    /// Where an error about a captured value should point: at the type that may be to blame.
-    fn blame(&self) -> Span {
+    /// Returns the span for errors about a captured value: the parameter that is likely to cause
+    /// them.
+    fn future_span(&self) -> Span {
         let f = &self.f;
         let mut generic = f.params.iter().filter(|param| f.is_generic(&param.ty));
         let span = match (generic.next(), generic.next()) {
             (Some(param), None) => param.span(),
             _ => f.sig.ident.span(),
         };
-        span.resolved_at(Span::call_site())
+        error_span(span)
     }
 
-    /// The arguments, the receiver first: moved, or cloned for a body that may run again.
+    /// Returns the arguments, with the receiver first. They are moved, or cloned for a body that
+    /// may run again.
     fn arguments(&self) -> Vec<TokenStream> {
         let f = &self.f;
         let again = self.options.retries.is_some();
@@ -87,19 +93,20 @@ impl Plan {
         arguments
     }
 
-    /// With a context: its place among the arguments.
+    /// Inserts the context among the arguments, behind the receiver.
     fn with_context(&self, context: TokenStream, arguments: &[TokenStream]) -> TokenStream {
         let receivers = usize::from(self.f.receiver.is_some());
         let (receiver, rest) = arguments.split_at(receivers);
         quote!(#(#receiver,)* #context, #(#rest),*)
     }
 
-    /// A door function takes the arguments one by one, and a closure that captures nothing: an
-    /// argument that can't be sent is then reported at the user's own parameter, and only there.
+    /// Calls a function of `macro_support` that takes the arguments one by one and a closure that
+    /// captures nothing. An argument that is not `Send` is then reported at the user's parameter,
+    /// and only there.
     fn thread(&self, body: &TokenStream) -> TokenStream {
-        /// So many may be given one by one; the rest goes into a tuple.
-        const SINGLE: usize = 8;
-        let f = &self.f;
+        /// The maximum number of separate arguments. The rest is passed as a tuple.
+        const MAX_SEPARATE: usize = 8;
+        let (f, krate) = (&self.f, &self.options.krate);
         let mut given = Vec::new();
         if let Some(receiver) = &f.receiver {
             let this = &receiver.self_token;
@@ -110,18 +117,17 @@ impl Plan {
             name.set_span(name.span().located_at(param.span()));
             quote!(#name)
         }));
-        let names: Vec<Ident> = (0..given.len())
-            .map(|i| format_ident!("__a{}", i, span = Span::mixed_site()))
-            .collect();
+        let names = numbered("a", given.len());
         let mut patterns: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
-        if given.len() > SINGLE {
-            let (given_rest, rest) = (given.split_off(SINGLE - 1), patterns.split_off(SINGLE - 1));
+        if given.len() > MAX_SEPARATE {
+            let (given_rest, rest) =
+                (given.split_off(MAX_SEPARATE - 1), patterns.split_off(MAX_SEPARATE - 1));
             given.push(quote!((#(#given_rest,)*)));
             patterns.push(quote!((#(#rest,)*)));
         }
         let again = if self.options.retries.is_some() { "_again" } else { "" };
         let with = if f.context.is_some() { "_with" } else { "" };
-        let door = format_ident!("thread{with}{again}{}", given.len());
+        let constructor = format_ident!("thread{with}{again}{}", given.len());
         let passed: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
         let closure = match &f.context {
             None => quote!(|#(#patterns),*| #body(#(#passed),*)),
@@ -133,30 +139,31 @@ impl Plan {
                 };
                 let passed = self.with_context(context, &passed);
                 quote! {
-                    |__context: &::atasker::TaskContext<#receives, #sends>, #(#patterns),*| {
+                    |__context: &#krate::TaskContext<#receives, #sends>, #(#patterns),*| {
                         #body(#passed)
                     }
                 }
             }
         };
-        quote!(::atasker::__private::#door(#(#given,)* #closure))
+        quote!(#krate::__private::#constructor(#(#given,)* #closure))
     }
 
     fn future(&self, body: &TokenStream) -> TokenStream {
         let again = self.options.retries.is_some();
         let (result, arguments) = (self.result_type(), self.arguments());
-        let span = self.blame();
+        let span = self.future_span();
+        let krate = self.options.krate.at(span);
         let body = &respan(body.clone(), span);
         let Some(context) = &self.f.context else {
             return if again {
                 quote_spanned! {span=>
-                    ::atasker::TaskBuilder::<#result>::__repeatable_future(
+                    #krate::TaskBuilder::<#result>::__repeatable_future(
                         move || #body(#(#arguments),*)
                     )
                 }
             } else {
                 quote_spanned! {span=>
-                    ::atasker::TaskBuilder::<#result>::future(#body(#(#arguments),*))
+                    #krate::TaskBuilder::<#result>::future(#body(#(#arguments),*))
                 }
             };
         };
@@ -164,10 +171,8 @@ impl Plan {
         let make = method(span, make);
         let Context { by_ref, receives, sends, .. } = context;
         let run = if *by_ref {
-            // The future owns the context and what it lends it to.
-            let names: Vec<Ident> = (0..arguments.len())
-                .map(|i| format_ident!("__a{}", i, span = Span::mixed_site()))
-                .collect();
+            // The future owns the context and the arguments, and borrows the context from itself.
+            let names = numbered("a", arguments.len());
             let lent: Vec<TokenStream> = names.iter().map(|name| quote!(#name)).collect();
             let passed = self.with_context(quote!(&__context), &lent);
             quote_spanned! {span=>
@@ -181,8 +186,8 @@ impl Plan {
             quote_spanned!(span=> #body(#passed))
         };
         quote_spanned! {span=>
-            ::atasker::TaskBuilder::<#result>::#make(
-                move |__context: ::atasker::TaskContext<#receives, #sends>| #run
+            #krate::TaskBuilder::<#result>::#make(
+                move |__context: #krate::TaskContext<#receives, #sends>| #run
             )
         }
     }
@@ -198,32 +203,35 @@ impl Plan {
                     quote!(::core::concat!(::core::module_path!(), "::", #ident))
                 }
             },
+            krate: &self.options.krate,
+            needs: self.options.needs_processes(),
             format: self.options.format(),
             body: body.clone(),
             is_async: f.sig.asyncness.is_some(),
             context: f.context.as_ref(),
             params: f.params.iter().map(|param| (param.ty.clone(), param.span())).collect(),
             result: f.result(),
-            run: false,
+            returns: Returns::Result,
             values: names.map(|name| quote!(#name)).collect(),
         }
         .expand()
     }
 }
 
-/// Asks whether the result is a `Result` of std, whatever else may be called so.
-pub(crate) fn returned_err() -> TokenStream {
+/// Generates the check whether the result is `std`'s `Result`, because other types may have that
+/// name.
+pub(crate) fn returned_err(krate: &CratePath) -> TokenStream {
     quote! {
         let __is_err = {
             #[allow(unused_imports)]
-            use ::atasker::__private::{IsOther as _, IsResult as _};
-            (&::atasker::__private::Probe::of(&__builder)).is_err()
+            use #krate::__private::{IsOther as _, IsResult as _};
+            (&#krate::__private::Probe::of(&__builder)).__atasker_is_err()
         };
-        let __builder = ::atasker::__private::returned_err(__builder, __is_err);
+        let __builder = #krate::__private::returned_err(__builder, __is_err);
     }
 }
 
-/// The same tokens, but errors point to `span`.
+/// Returns the same tokens, with errors reported at `span`.
 pub(crate) fn respan(tokens: TokenStream, span: Span) -> TokenStream {
     tokens
         .into_iter()
@@ -237,11 +245,16 @@ pub(crate) fn respan(tokens: TokenStream, span: Span) -> TokenStream {
         .collect()
 }
 
+/// Returns the names of generated variables.
+pub(crate) fn numbered(name: &str, count: usize) -> Vec<Ident> {
+    (0..count).map(|i| format_ident!("__{name}{i}", span = Span::mixed_site())).collect()
+}
+
 fn method(span: Span, name: &str) -> Ident {
     Ident::new(name, span)
 }
 
-/// Its text, without `r#`.
+/// Returns the text of an identifier without `r#`.
 pub(crate) fn unraw(ident: &Ident) -> String {
     use syn::ext::IdentExt;
     ident.unraw().to_string()

@@ -1,77 +1,94 @@
-//! What makes a function callable in a worker process: an entry in the table of functions, with a
-//! shim that reads the arguments, runs the function and writes its result; and at the launcher's
-//! side, the same arguments written.
+//! Makes a function callable in a worker process.
 //!
-//! All of it stands in one block, so it can be an expression, also inside a function's body.
+//! The worker process finds an entry in the function table, with a shim that decodes the arguments,
+//! runs the function and encodes its result. The launcher encodes the arguments. The generated code
+//! is one block, so that it can be used as an expression.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::quote_spanned;
 use syn::Type;
 use syn::spanned::Spanned;
 
+use super::{numbered, respan};
+use crate::crate_path::CratePath;
+use crate::hygiene::{error_span, quote};
 use crate::item::{Context, elide_lifetimes};
 
-/// A function whose types are written.
+/// A function whose types are written out.
 pub(crate) struct Entry<'a> {
+    pub(crate) krate: &'a CratePath,
+    /// See `Options::needs_processes`.
+    pub(crate) needs: TokenStream,
     /// An expression of type `&'static str`.
     pub(crate) name: TokenStream,
-    /// The type that reads and writes values.
+    /// The type of the codec.
     pub(crate) format: TokenStream,
-    /// The path of the function as it was.
+    /// The path of the original function.
     pub(crate) body: TokenStream,
     pub(crate) is_async: bool,
     pub(crate) context: Option<&'a Context>,
-    /// Each with the place where an error about it should point.
+    /// The type of each parameter, with the span for errors about it.
     pub(crate) params: Vec<(Type, Span)>,
     pub(crate) result: Type,
-    /// It gives `(result, bool)`, a run of a background worker: whether it has asked for another.
-    pub(crate) run: bool,
-    /// The variables that hold the arguments at the launcher's side.
+    pub(crate) returns: Returns,
+    /// The expressions of the arguments in the launcher.
     pub(crate) values: Vec<TokenStream>,
 }
 
+/// What the function of an entry returns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Returns {
+    /// The result of the task.
+    Result,
+    /// `(result, bool)`, for a run of a background worker. The flag says whether the run requested
+    /// another one.
+    RunResult,
+}
+
 impl Entry<'_> {
-    /// A block that gives a `TaskBuilder`.
+    /// Returns a block that evaluates to a `TaskBuilder`.
     pub(crate) fn expand(&self) -> TokenStream {
-        let Entry { name, format, result, .. } = self;
+        let Entry { krate, needs, name, format, result, .. } = self;
         let shim = self.shim();
         let signature = self.signature();
-        let table = table(name, signature);
+        let table = table(krate, name, signature);
         let written = self.written();
-        let at = result.span().resolved_at(Span::call_site());
+        let at = error_span(result.span());
+        let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
         let read = quote_spanned! {at=>
-            (&&::atasker::__private::Arg::<#result>::new()).reader::<#format>()
+            (&&#krate_at::__private::Arg::<#result>::new()).__atasker_reader::<#format_at>()
         };
         let read = quote! {
             {
                 #[allow(unused_imports)]
-                use ::atasker::__private::{ResultBlock as _, ResultOwned as _};
+                use #krate::__private::{ResultBlock as _, ResultOwned as _};
                 #read
             }
         };
-        let (given, read) = match self.run {
-            false => (quote!(#result), read),
-            true => (
+        let (given, read) = match self.returns {
+            Returns::Result => (quote!(#result), read),
+            Returns::RunResult => (
                 quote!((#result, ::core::primitive::bool)),
                 quote! {
                     |__bytes| {
-                        let (__bytes, __again) = ::atasker::__private::split_run(__bytes)?;
+                        let (__bytes, __again) = #krate::__private::split_run(__bytes)?;
                         ::core::result::Result::Ok((#read(__bytes)?, __again))
                     }
                 },
             ),
         };
-        let made = match self.ports() {
+        let made = match self.codecs() {
             None => quote! {
-                ::atasker::TaskBuilder::<#given>::__remote(&__ATASKER_FUNCTION, __args, #read)
+                #krate::TaskBuilder::<#given>::__remote(&__ATASKER_FUNCTION, __args, #read)
             },
-            Some((inbox, outbox)) => quote! {
-                ::atasker::__private::remote_with_context::<#given, _, _>(
-                    &__ATASKER_FUNCTION, __args, #read, #inbox, #outbox,
+            Some((incoming, outgoing)) => quote! {
+                #krate::__private::remote_with_context::<#given, _, _>(
+                    &__ATASKER_FUNCTION, __args, #read, #incoming, #outgoing,
                 )
             },
         };
         quote!({
+            #needs
             #shim
             #table
             let __args = #written;
@@ -79,48 +96,54 @@ impl Entry<'_> {
         })
     }
 
-    /// How messages travel; the types are named at the user's own tokens.
-    fn ports(&self) -> Option<(TokenStream, TokenStream)> {
-        let (context, format) = (self.context?, &self.format);
-        let port = |ty: &Type| {
-            quote_spanned! {ty.span().resolved_at(Span::call_site())=>
-                ::atasker::__private::port::<#format, #ty>()
-            }
+    /// Returns the codecs of the messages. Their types have the spans of the user's tokens.
+    fn codecs(&self) -> Option<(TokenStream, TokenStream)> {
+        let context = self.context?;
+        let codec = |ty: &Type| {
+            let at = error_span(ty.span());
+            let (krate, format) = (self.krate.at(at), respan(self.format.clone(), at));
+            quote_spanned!(at=> #krate::__private::codec::<#format, #ty>())
         };
-        Some((port(&context.receives), port(&context.sends)))
+        Some((codec(&context.receives), codec(&context.sends)))
     }
 
-    /// The side of the worker process.
+    /// Generates the shim, which runs in the worker process.
     fn shim(&self) -> TokenStream {
-        let Entry { name, format, body, result, .. } = self;
-        let holders: Vec<_> = (0..self.params.len()).map(|i| format_ident!("__a{i}")).collect();
+        let Entry { krate, name, format, body, result, .. } = self;
+        let holders = numbered("holder", self.params.len());
         let reads = holders.iter().zip(&self.params).map(|(holder, (ty, span))| {
-            let ty = elide_lifetimes(ty);
+            let (krate, ty) = (krate.at(*span), elide_lifetimes(ty));
             quote_spanned! {*span=>
-                let #holder = (&&&&::atasker::__private::Arg::<#ty>::new()).read(&mut __input)?;
+                let #holder =
+                    (&&&&#krate::__private::Arg::<#ty>::new()).__atasker_read(&mut __input)?;
             }
         });
-        let context = self.ports().map(|(inbox, outbox)| {
-            quote!(let __context = ::atasker::__private::context(__call, #inbox, #outbox);)
+        let context = self.codecs().map(|(incoming, outgoing)| {
+            quote!(let __context = #krate::__private::context(__call, #incoming, #outgoing);)
         });
         let given = self
             .context
             .map(|context| if context.by_ref { quote!(&__context,) } else { quote!(__context,) });
-        let call = quote!(#body(#given #(#holders.lend()),*));
-        let call =
-            if self.is_async { quote!(::atasker::__private::block_on(#call)?) } else { call };
-        let at = result.span().resolved_at(Span::call_site());
+        let call = quote!(#body(#given #(#holders.__atasker_lend()),*));
+        let call = if self.is_async { quote!(#krate::__private::block_on(#call)?) } else { call };
+        let at = error_span(result.span());
+        let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
         let write = quote_spanned! {at=>
-            (&&::atasker::__private::Arg::<#result>::new())
-                .write_result::<#format>(__result, __call.reply_mut())
+            (&&#krate_at::__private::Arg::<#result>::new()).__atasker_write_result::<#format_at>(
+                __result,
+                #krate_at::__private::Call::reply_mut(__call),
+            )
         };
-        let (pattern, write) = match self.run {
-            false => (quote!(__result), write),
-            true => (
+        let (pattern, write) = match self.returns {
+            Returns::Result => (quote!(__result), write),
+            Returns::RunResult => (
                 quote!((__result, __again)),
                 quote! {
                     #write?;
-                    ::atasker::__private::add_run(__again, __call.reply_mut());
+                    #krate::__private::add_run(
+                        __again,
+                        #krate::__private::Call::reply_mut(__call),
+                    );
                     ::core::result::Result::Ok(())
                 },
             ),
@@ -128,16 +151,18 @@ impl Entry<'_> {
         quote! {
             #[allow(clippy::all)]
             fn __atasker_shim(
-                __call: &mut ::atasker::__private::Call<'_>,
-            ) -> ::core::result::Result<(), ::atasker::TaskError> {
+                __call: &mut #krate::__private::Call<'_>,
+            ) -> ::core::result::Result<(), #krate::TaskError> {
                 #[allow(unused_imports)]
-                use ::atasker::__private::{
+                use #krate::__private::{
                     ReadBlock as _, ReadOwned as _, ReadRef as _, ReadSlice as _,
                     ResultBlock as _, ResultOwned as _,
                 };
                 #[allow(unused_mut)]
                 let mut __input =
-                    ::atasker::__private::Input::<'_, #format>::arguments(__call.args());
+                    #krate::__private::Input::<'_, #format>::arguments(
+                        #krate::__private::Call::args(__call),
+                    );
                 #(#reads)*
                 __input.end(#name)?;
                 #context
@@ -148,28 +173,30 @@ impl Entry<'_> {
         }
     }
 
-    /// The side of the launcher: the arguments as bytes.
+    /// Generates the encoded arguments, in the launcher.
     fn written(&self) -> TokenStream {
-        let format = &self.format;
+        let Entry { krate, format, .. } = self;
         let writes = self.values.iter().zip(&self.params).map(|(value, (ty, span))| {
-            let ty = elide_lifetimes(ty);
+            let (krate, ty) = (krate.at(*span), elide_lifetimes(ty));
+            let value = respan(value.clone(), *span);
             quote_spanned! {*span=>
-                (&&&::atasker::__private::Arg::<#ty>::new()).write(&#value, &mut __output)?;
+                (&&&#krate::__private::Arg::<#ty>::new())
+                    .__atasker_write(&#value, &mut __output)?;
             }
         });
         quote! {
-            (|| -> ::core::result::Result<::atasker::__private::Encoded, ::atasker::TaskError> {
+            (|| -> ::core::result::Result<#krate::__private::Payload, #krate::TaskError> {
                 #[allow(unused_imports)]
-                use ::atasker::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
+                use #krate::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
                 #[allow(unused_mut)]
-                let mut __output = ::atasker::__private::Output::<#format>::new();
+                let mut __output = #krate::__private::Output::<#format>::new();
                 #(#writes)*
-                ::core::result::Result::Ok(__output.into_encoded())
+                ::core::result::Result::Ok(__output.into_payload())
             })()
         }
     }
 
-    /// A hash of the text of the types: two builds can compare it one day.
+    /// Returns a hash of the text of the types, which allows two builds to be compared.
     fn signature(&self) -> u64 {
         let params = self.params.iter().map(|(ty, _)| ty);
         let result = &self.result;
@@ -182,13 +209,13 @@ impl Entry<'_> {
     }
 }
 
-/// The entry in the table of functions, for a shim beside it.
-pub(crate) fn table(name: &TokenStream, signature: u64) -> TokenStream {
+/// Generates the entry in the function table for `__atasker_shim`.
+pub(crate) fn table(krate: &CratePath, name: &TokenStream, signature: u64) -> TokenStream {
     quote! {
-        #[::atasker::__private::linkme::distributed_slice(::atasker::__private::FUNCTIONS)]
-        #[linkme(crate = ::atasker::__private::linkme)]
-        static __ATASKER_FUNCTION: ::atasker::__private::Function =
-            ::atasker::__private::Function {
+        #[#krate::__private::linkme::distributed_slice(#krate::__private::FUNCTIONS)]
+        #[linkme(crate = #krate::__private::linkme)]
+        static __ATASKER_FUNCTION: #krate::__private::Function =
+            #krate::__private::Function {
                 name: #name,
                 file: ::core::file!(),
                 line: ::core::line!(),
@@ -199,7 +226,7 @@ pub(crate) fn table(name: &TokenStream, signature: u64) -> TokenStream {
     }
 }
 
-/// FNV-1a: the same in every build.
+/// Returns the FNV-1a hash, which is the same in every build.
 pub(crate) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

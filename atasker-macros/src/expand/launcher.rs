@@ -1,16 +1,17 @@
-//! The launcher: the function that stands where the user's stood, with the same signature except
-//! for the context and the result.
+//! The launcher: the function that replaces the user's, with the same signature except for the
+//! context and the result.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::{Ident, Signature};
+use proc_macro2::{TokenStream, TokenTree};
+use quote::format_ident;
+use syn::{Attribute, Ident, Meta, Signature, parse_quote};
 
-use super::Plan;
+use super::{Plan, unraw};
 use crate::args::Companion;
-use crate::item::TaskFn;
+use crate::hygiene::quote;
+use crate::item::{TaskFn, map_meta};
 
 impl Plan {
-    /// The name of the companion type; `None` if there is none.
+    /// Returns the name of the companion type, or `None` if there is none.
     pub(super) fn companion_name(&self) -> Option<Ident> {
         if self.f.receiver.is_some() || (self.failed && self.f.names_self_type()) {
             return None;
@@ -23,12 +24,12 @@ impl Plan {
     }
 
     pub(super) fn launcher(&self) -> TokenStream {
-        let f = &self.f;
+        let (f, krate) = (&self.f, &self.options.krate);
         let (docs, everywhere, about) = (&f.attrs.docs, &f.attrs.everywhere, &f.attrs.launcher);
         let (vis, ident, generics) = (&f.vis, &f.sig.ident, &f.sig.generics);
         let params = f.launcher_params();
         let receiver = f.receiver.as_ref().map(|receiver| {
-            // `mut self` is the body's affair.
+            // `mut self` applies to the body only.
             let mut receiver = receiver.clone();
             if receiver.reference.is_none() {
                 receiver.mutability = None;
@@ -41,7 +42,7 @@ impl Plan {
         quote! {
             #(#docs)* #(#everywhere)* #(#about)*
             #[allow(dead_code, trivial_bounds, clippy::all)]
-            #vis fn #ident #generics (#receiver #(#params),*) -> ::atasker::Task<#result #channels>
+            #vis fn #ident #generics (#receiver #(#params),*) -> #krate::Task<#result #channels>
             #where_clause
             {
                 #body
@@ -50,7 +51,7 @@ impl Plan {
         }
     }
 
-    /// The launcher's body, and what must stand beside it.
+    /// Returns the body of the launcher, and the items that it needs beside it.
     fn launcher_body(&self) -> (TokenStream, TokenStream) {
         let f = &self.f;
         let names: Vec<&Ident> = f.params.iter().map(|param| &param.name).collect();
@@ -62,68 +63,70 @@ impl Plan {
             return (quote!(#companion::builder #turbofish (#(#names),*).start()), quote!());
         }
         if self.failed {
-            // Its result is something that only a body that compiles could tell.
+            // Only a body that compiles could determine the result type.
             return (self.never(), quote!());
         }
         if f.receiver.is_some() {
-            // A method's body goes into a method beside it, for nothing else knows `Self`.
+            // The body of a method moves to a hidden method, because only methods can use `Self`.
             let hidden = format_ident!("__atasker_{}", f.sig.ident);
             let builder = self.builder(&quote!(Self::#hidden #turbofish));
             let body = self.body(&hidden, &quote!(), &quote!(#[doc(hidden)]));
             (quote!({ #builder }.start()), body)
         } else {
-            let hidden = format_ident!("__atasker_body");
-            let body = self.body(&hidden, &quote!(), &quote!());
-            let builder = self.builder(&quote!(#hidden #turbofish));
-            (quote!(#body { #builder }.start()), quote!())
+            let ident = &f.sig.ident;
+            let holder = super::holder(&self.body(ident, &quote!(), &quote!()));
+            let builder = self.builder(&quote!(__AtaskerBody::#ident #turbofish));
+            (quote!(#holder { #builder }.start()), quote!())
         }
     }
 
-    /// The function as it was written, under another name.
+    /// Returns the original function, with another name.
     pub(super) fn body(&self, name: &Ident, vis: &TokenStream, extra: &TokenStream) -> TokenStream {
         let mut sig = self.f.sig.clone();
         if self.failed {
-            // The mistake was reported; it must not be reported again.
+            // These errors are already reported.
             sig.variadic = None;
             sig.constness = None;
         }
         body(&self.f, sig, name, vis, extra)
     }
 
-    /// The result's type is one that only the compiler can name.
+    /// Returns whether the result type is one that only the compiler can name.
     fn opaque_result(&self) -> bool {
         crate::item::impl_trait(&self.f.result()).is_some()
     }
 
-    /// In place of what would be returned, if this compiled.
+    /// Returns an expression of any type, for code that doesn't compile anyway.
     fn never(&self) -> TokenStream {
+        let krate = &self.options.krate;
         let names = self.f.params.iter().map(|param| &param.name);
-        quote!({ let _ = (#(#names,)*); ::atasker::__private::never() })
+        quote!({ let _ = (#(#names,)*); #krate::__private::never() })
     }
 
-    /// The same for a builder: `body` names the function as it was.
+    /// Returns the same for a builder. `body` is the path of the original function.
     pub(super) fn no_builder(&self, body: &TokenStream) -> TokenStream {
         if !self.opaque_result() {
             return self.never();
         }
+        let krate = &self.options.krate;
         let names = self.f.params.iter().map(|param| &param.name);
         let context = self.f.context.as_ref().map(|context| {
             let (receives, sends) = (&context.receives, &context.sends);
             let reference = context.by_ref.then(|| quote!(&));
             quote! {
-                #reference ::atasker::__private::never::<::atasker::TaskContext<#receives, #sends>>(),
+                #reference #krate::__private::never::<#krate::TaskContext<#receives, #sends>>(),
             }
         });
         let never = match self.f.sig.asyncness {
             Some(_) => quote!(never_of_future),
             None => quote!(never_of),
         };
-        quote!(::atasker::__private::#never(move || #body(#context #(#names),*)))
+        quote!(#krate::__private::#never(move || #body(#context #(#names),*)))
     }
 
-    /// The function's own bounds; and that its result and its messages can be sent, unless they are
-    /// generic: one that can't be is reported where it is written, and not in the midst of what was
-    /// generated.
+    /// Returns the bounds of the function, with `Send` bounds for its result and messages unless
+    /// these are generic. A missing `Send` is then reported at the written type instead of inside
+    /// generated code.
     pub(super) fn where_clause(&self) -> TokenStream {
         let f = &self.f;
         let mut bounds = Vec::new();
@@ -149,7 +152,7 @@ impl Plan {
     }
 }
 
-/// The function as it was written, under another name, with that signature.
+/// Returns the original function, with another name and signature.
 pub(crate) fn body(
     f: &TaskFn,
     mut sig: Signature,
@@ -158,7 +161,38 @@ pub(crate) fn body(
     extra: &TokenStream,
 ) -> TokenStream {
     let (everywhere, block) = (&f.attrs.everywhere, &f.block);
-    let attrs = f.attrs.body.iter().filter(|attr| !crate::check::is_ours(attr));
-    sig.ident = Ident::new(&name.to_string(), f.sig.ident.span());
+    let attrs = f.attrs.body.iter().filter(|attr| !crate::check::is_own_attribute(attr));
+    let attrs = attrs.map(|attr| match *name == f.sig.ident {
+        true => attr.clone(),
+        false => named_span(attr, &f.sig.ident),
+    });
+    sig.ident = name.clone();
+    sig.ident.set_span(f.sig.ident.span());
     quote!(#extra #(#everywhere)* #(#attrs)* #vis #sig #block)
+}
+
+/// Adds the original name to tracing's `#[instrument]`, unless it has one. `#[instrument]` uses the
+/// name of the function below it, and the body of a method can't keep its name beside the launcher.
+fn named_span(attr: &Attribute, ident: &Ident) -> Attribute {
+    let name = unraw(ident);
+    map_meta(attr, |meta| {
+        let path = meta.path();
+        if path.segments.last()?.ident != "instrument" {
+            return None;
+        }
+        let has_name = |tokens: &TokenStream| {
+            tokens.clone().into_iter().enumerate().any(|(i, token)| {
+                matches!(&token, TokenTree::Ident(ident) if ident == "name")
+                    || (i == 0 && matches!(token, TokenTree::Literal(_)))
+            })
+        };
+        match meta {
+            Meta::Path(_) => Some(parse_quote!(#path(name = #name))),
+            Meta::List(list) if !has_name(&list.tokens) => {
+                let tokens = &list.tokens;
+                Some(parse_quote!(#path(name = #name, #tokens)))
+            }
+            _ => None,
+        }
+    })
 }

@@ -1,43 +1,45 @@
-//! What the attribute turns a function into.
+//! Generates the code of `#[background_task]`.
 //!
 //! ```text
 //! #[background_task(priority = "low")]          fn f(n: u64) -> Task<u64> { f::builder(n).start() }
 //! fn f(n: u64) -> u64 { BODY }             =>   struct f { .. }
 //!                                               impl f {
 //!                                                   fn builder(n: u64) -> TaskBuilder<u64> {
-//!                                                       TaskBuilder::new(move || f::call(n)).priority(..)
+//!                                                       TaskBuilder::new(move || f::f(n)).priority(..)
 //!                                                   }
-//!                                                   fn call(n: u64) -> u64 { BODY }
+//!                                                   fn call(n: u64) -> u64 { f::f(n) }
+//!                                                   fn f(n: u64) -> u64 { BODY }
 //!                                               }
 //! ```
 //!
-//! A struct with named fields has a name among the types only, so it can stand beside `fn f`, also
-//! inside another function's body.
+//! A struct with named fields exists in the type namespace only, so it can have the same name as
+//! `fn f`, also inside the body of another function.
 
 mod builder;
 mod companion;
 mod entry;
 mod launcher;
 
-pub(crate) use builder::{respan, returned_err, unraw};
-pub(crate) use entry::{Entry, hash, table};
+pub(crate) use builder::{numbered, respan, returned_err, unraw};
+pub(crate) use companion::holder;
+pub(crate) use entry::{Entry, Returns, hash, table};
 pub(crate) use launcher::body;
 
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::parse::Parser;
 
-use crate::args::{Form, Options, Place};
+use crate::args::{Options, Place, Syntax};
 use crate::check;
 use crate::errors::Errors;
+use crate::hygiene::quote;
 use crate::item::{Role, TaskFn};
 
-/// A function with what was said about it, ready to be written.
+/// A function with its options, ready to be expanded.
 struct Plan {
     f: TaskFn,
     options: Options,
     place: Place,
-    /// Something is wrong: the launcher is written with the right signature and without insides.
+    /// An error was reported: the launcher has the right signature, and a body that never runs.
     failed: bool,
 }
 
@@ -57,7 +59,7 @@ pub(crate) fn background_task(args: TokenStream, item: TokenStream) -> TokenStre
         }
     };
     let parser = |input: syn::parse::ParseStream<'_>| {
-        Ok(Options::parse(input, Form::Attribute, &mut errors))
+        Ok(Options::parse(input, Syntax::Attribute, &mut errors))
     };
     let options = parser.parse2(args).expect("errors are gathered");
     if !errors.any() {
@@ -77,7 +79,7 @@ impl Plan {
     }
 }
 
-/// The function could not be parsed: is it one at all?
+/// Returns the parse error, or a better one if the item is not a function.
 pub(crate) fn not_a_function(item: &TokenStream, error: syn::Error, works_on: &str) -> syn::Error {
     match syn::parse2::<syn::Item>(item.clone()) {
         Ok(syn::Item::Fn(_) | syn::Item::Verbatim(_)) | Err(_) => error,

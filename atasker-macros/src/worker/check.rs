@@ -1,18 +1,20 @@
-//! The rules of `#[background_worker]`: one error a mistake, at the tokens that must change.
+//! The rules of `#[background_worker]`. Each mistake is reported by one error, at the tokens to
+//! change.
 
 use syn::Type;
 use syn::spanned::Spanned;
 
+use super::captured::Captured;
 use super::keys::Kind;
-use super::own::Own;
 use crate::args::{Options, Place};
 use crate::check::{
-    concrete, context, keys, owned_form, parameter, place, qualifiers, travels_back,
+    check_serializable_param, check_serializable_result, concrete, context, keys, owned_form,
+    place, qualifiers,
 };
 use crate::errors::Errors;
 use crate::item::{Context, Param, Role, TaskFn, borrows, impl_trait};
 
-/// Looks for what can't work.
+/// Reports what can't work.
 pub(super) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     qualifiers(f, errors);
     free(f, errors);
@@ -21,31 +23,32 @@ pub(super) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     keys(options, f, errors);
     kind(options, errors);
     if errors.any() {
-        // What follows would only repeat it in other words.
+        // The checks below would report the same mistake again.
         return;
     }
-    let mp = place(options, f) == Place::Mp;
-    if mp && !concrete(options, f, errors) {
+    let place = place(options, f);
+    if place == Place::Mp && !concrete(options, f, errors) {
         return;
     }
     let mut params = f.params.iter();
     if options.worker.kind() == Kind::Queue {
         match params.next() {
-            Some(param) => item(param, mp, errors),
+            Some(param) => item(param, place, errors),
             None => errors.on(
                 &f.sig.ident,
-                "a queue worker is given its item: make that the first parameter after the context",
+                "a queue worker needs a parameter for its item: make it the first one after the \
+                 context",
             ),
         }
     }
     for param in params {
-        own(param, mp, errors);
+        captured_param(param, place, errors);
     }
-    result(f, mp, errors);
+    result(f, place, errors);
 }
 
 fn free(f: &TaskFn, errors: &mut Errors) {
-    let message = "#[background_worker] makes a worker of a free function, not of a method: \
+    let message = "#[background_worker] works on free functions, not on methods: \
                    move it out of the `impl` block, and take what it needs as parameters";
     if let Some(receiver) = &f.receiver {
         errors.on(receiver, message);
@@ -54,25 +57,25 @@ fn free(f: &TaskFn, errors: &mut Errors) {
     }
 }
 
-/// The context of a task, where that of a worker is meant.
+/// Reports the context of a task where that of a worker is needed.
 fn no_task_context(f: &TaskFn, errors: &mut Errors) {
     for (index, param) in f.params.iter().enumerate() {
         if let Some(found) = Context::find(Role::Task, &param.arg)
             && (found.by_ref || (index == 0 && f.context.is_none()))
         {
-            errors.on(&param.ty, "a worker's context is another one: write `&WorkerContext`");
+            errors.on(&param.ty, "a background worker has another context: write `&WorkerContext`");
         }
     }
 }
 
-/// Keys that say what makes the runs.
+/// Reports keys of different kinds of workers.
 fn kind(options: &Options, errors: &mut Errors) {
-    let said = &options.worker;
-    if let (Some((queue, _)), Some(event)) = (&said.queue, &said.event) {
+    let keys = &options.worker;
+    if let (Some((queue, _)), Some(event)) = (&keys.queue, &keys.event) {
         let _ = queue;
-        errors.on(event, "a worker is of one kind: keep one of `queue` and `event`");
-    } else if let Some(time) = said.time() {
-        let other = match (&said.queue, &said.event) {
+        errors.on(event, "a worker has one kind: keep one of `queue` and `event`");
+    } else if let Some(time) = keys.time() {
+        let other = match (&keys.queue, &keys.event) {
             (Some(_), _) => Some(("queue", "when an item is put")),
             (_, Some(_)) => Some(("event", "when it is triggered")),
             _ => None,
@@ -87,36 +90,36 @@ fn kind(options: &Options, errors: &mut Errors) {
             );
         }
     }
-    if let (Some(_), Some((delay, _))) = (&said.interval, &said.delay) {
+    if let (Some(_), Some((delay, _))) = (&keys.interval, &keys.delay) {
         errors.on(
             delay,
             "`interval` counts from start to start, `delay` from the end of a run to the next \
              start, so they exclude each other: keep one of the two",
         );
     }
-    if let Some((overrun, _)) = &said.overrun
-        && said.interval.is_none()
+    if let Some((overrun, _)) = &keys.overrun
+        && keys.interval.is_none()
     {
         errors.on(
             overrun,
-            match said.delay.is_some() {
+            match keys.delay.is_some() {
                 true => {
-                    "`overrun` is about turns that were missed, and where `delay` counts from the \
-                     end of a run there are none: use `interval`"
+                    "`overrun` applies to missed runs of an interval, and a `delay` between runs has \
+                     none: use `interval`"
                 }
-                false => "`overrun` is about missed turns of an interval: add `interval = \"1s\"`",
+                false => "`overrun` applies to missed runs of an interval: add `interval = \"1s\"`",
             },
         );
     }
-    if let Some((limit, _)) = &said.queue_limit
-        && said.queue.is_none()
+    if let Some((limit, _)) = &keys.queue_limit
+        && keys.queue.is_none()
     {
-        errors.on(limit, "`queue_limit` is for workers with a queue: add `queue`");
+        errors.on(limit, "`queue_limit` applies to workers with a queue: add `queue`");
     }
 }
 
-/// An item is owned by the queue until its run.
-fn item(param: &Param, mp: bool, errors: &mut Errors) {
+/// Reports an item that the queue can't own until its run.
+fn item(param: &Param, place: Place, errors: &mut Errors) {
     if impl_trait(&param.ty).is_some() {
         errors.on(
             &param.ty,
@@ -127,10 +130,13 @@ fn item(param: &Param, mp: bool, errors: &mut Errors) {
     if let Some(borrow) = borrows(&param.ty).iter().find(|borrow| !borrow.is_static) {
         errors.at(
             borrow.span,
-            format!("an item waits in the queue, so it can't borrow: take {}", owned(&param.ty)),
+            format!(
+                "an item is stored in the queue, so it can't borrow: take {}",
+                owned(&param.ty)
+            ),
         );
-    } else if mp {
-        parameter(&param.ty, errors);
+    } else if place == Place::Mp {
+        check_serializable_param(&param.ty, errors);
     }
 }
 
@@ -141,49 +147,52 @@ fn owned(ty: &Type) -> String {
     }
 }
 
-/// A parameter that the constructor is given.
-fn own(param: &Param, mp: bool, errors: &mut Errors) {
-    let inner = match (Own::of(param), &param.ty) {
-        (Own::Cloned, ty) => ty,
-        (Own::Lent | Own::Kept, Type::Reference(reference)) => {
-            if let (true, Some(token)) = (mp, &reference.mutability) {
+/// Reports a parameter that the worker can't own.
+fn captured_param(param: &Param, place: Place, errors: &mut Errors) {
+    let inner = match (Captured::of(param), &param.ty) {
+        (Captured::Cloned, ty) => ty,
+        (Captured::Borrowed | Captured::State, Type::Reference(reference)) => {
+            if let (Place::Mp, Some(token)) = (place, &reference.mutability) {
                 errors.at(
                     token.span(),
-                    "with tt = \"mp\" nothing can be kept between runs, for every run may be in \
-                     another worker process: take it by value or `&`, or use tt = \"thread\"",
+                    "a worker with tt = \"mp\" can't keep state between runs, because each run may \
+                     use another worker process: take it by value or by `&`, or use tt = \"thread\"",
                 );
                 return;
             }
             &*reference.elem
         }
-        _ => unreachable!("only references are lent or kept"),
+        _ => unreachable!("only references are borrowed or state"),
     };
     if let Some(borrow) = borrows(inner).iter().find(|borrow| !borrow.is_static) {
         errors.at(
             borrow.span,
-            "a worker outlives whoever makes it, so it can't borrow: take an owned value",
+            "a worker may outlive the caller of its constructor, so it can't borrow: \
+             take an owned value",
         );
     } else if let Type::TraitObject(object) = crate::item::bare(inner) {
         errors.on(
             object,
-            match Own::of(param) {
-                Own::Kept => {
-                    "the worker can't keep a value without a size: take `&mut Box<dyn ..>`"
-                }
-                _ => "the worker can't keep a value without a size: take an `Arc<dyn ..>` by value",
+            match Captured::of(param) {
+                Captured::State => "the worker can't own an unsized value: take `&mut Box<dyn ..>`",
+                _ => "the worker can't own an unsized value: take an `Arc<dyn ..>` by value",
             },
         );
-    } else if mp {
-        parameter(&param.ty, errors);
+    } else if place == Place::Mp {
+        check_serializable_param(&param.ty, errors);
     }
 }
 
-/// The result goes to nobody who could have lent something to it.
-fn result(f: &TaskFn, mp: bool, errors: &mut Errors) {
+/// Reports a result that borrows. Its parameters belong to the run, which ends before the result is
+/// used.
+fn result(f: &TaskFn, place: Place, errors: &mut Errors) {
     let result = f.result();
-    if mp {
-        travels_back(&result, errors);
+    if place == Place::Mp {
+        check_serializable_result(&result, errors);
     } else if let Some(borrow) = borrows(&result).iter().find(|borrow| !borrow.is_static) {
-        errors.at(borrow.span, "the result outlives the run, so it can't borrow: return it owned");
+        errors.at(
+            borrow.span,
+            "the result outlives the run, so it can't borrow: return an owned value",
+        );
     }
 }

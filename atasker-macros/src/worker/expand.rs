@@ -1,14 +1,15 @@
-//! The constructor.
+//! Generates the constructor of a worker.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, Ident, Pat, ReturnType, Signature, Type, parse_quote};
 
+use super::captured::Captured;
 use super::keys::{Kind, Order};
-use super::own::Own;
 use crate::args::{Options, Place};
-use crate::expand::{Entry, body, respan, unraw};
+use crate::expand::{Entry, Returns, body, holder, respan, unraw};
+use crate::hygiene::{error_span, quote};
 use crate::item::{Context, Param, TaskFn, elide_lifetimes, impl_trait, static_lifetimes};
 
 struct Plan {
@@ -16,7 +17,7 @@ struct Plan {
     options: Options,
     place: Place,
     kind: Kind,
-    /// Something is wrong: the constructor is written with the right signature and without insides.
+    /// An error was reported: the constructor has the right signature, and a body that never runs.
     failed: bool,
 }
 
@@ -26,39 +27,40 @@ pub(super) fn constructor(f: TaskFn, options: Options, failed: bool) -> TokenStr
     Plan { f, options, place, kind, failed }.expand()
 }
 
-/// The name of something that stands for parameter `index`.
+/// Returns a generated name for the parameter at `index`.
 fn numbered(name: &str, index: usize) -> Ident {
     format_ident!("{}{}", name, index, span = Span::mixed_site())
 }
 
 impl Plan {
-    /// The item of a queue.
+    /// Returns the parameter of the item of a queue worker.
     fn item(&self) -> Option<&Param> {
         self.f.params.first().filter(|_| self.kind == Kind::Queue)
     }
 
-    /// What the constructor is given.
-    fn own(&self) -> &[Param] {
+    /// Returns the parameters of the constructor.
+    fn captured(&self) -> &[Param] {
         &self.f.params[usize::from(self.item().is_some())..]
     }
 
     fn worker_type(&self) -> TokenStream {
+        let krate = &self.options.krate;
         match self.kind {
-            Kind::Loop => quote!(::atasker::LoopWorker),
-            Kind::Interval => quote!(::atasker::IntervalWorker),
-            Kind::Event => quote!(::atasker::EventWorker),
+            Kind::Loop => quote!(#krate::LoopWorker),
+            Kind::Interval => quote!(#krate::IntervalWorker),
+            Kind::Event => quote!(#krate::EventWorker),
             Kind::Queue => {
                 let item = self.item_type();
-                quote!(::atasker::QueueWorker<#item>)
+                quote!(#krate::QueueWorker<#item>)
             }
         }
     }
 
     fn item_type(&self) -> TokenStream {
         match self.item() {
-            // Of what may be the mistake, something that can stand there.
+            // The item may be the error, so its type is replaced by a valid one.
             Some(item) if self.failed && impl_trait(&item.ty).is_none() => {
-                let given = Own::given(item);
+                let given = Captured::given(item);
                 let ty = syn::parse2(given).expect("a type");
                 static_lifetimes(&ty).into_token_stream()
             }
@@ -73,13 +75,13 @@ impl Plan {
         let (vis, ident, generics) = (&f.vis, &f.sig.ident, &f.sig.generics);
         let where_clause = &generics.where_clause;
         let worker = self.worker_type();
-        let names: Vec<&Ident> = self.own().iter().map(|param| &param.name).collect();
-        let types = self.own().iter().map(Own::given);
+        let names: Vec<&Ident> = self.captured().iter().map(|param| &param.name).collect();
+        let types = self.captured().iter().map(Captured::given);
         let receiver = f.receiver.as_ref().map(|receiver| quote!(#receiver,));
         let body = if self.failed { self.no_body(&names) } else { self.body() };
         quote! {
             #(#docs)* #(#everywhere)* #(#about)*
-            // Few, for they hold in the body, too.
+            // As few as possible, because they apply to the body as well.
             #[allow(
                 single_use_lifetimes, unused_lifetimes, clippy::extra_unused_lifetimes,
                 clippy::too_many_arguments, clippy::type_complexity
@@ -90,11 +92,11 @@ impl Plan {
         }
     }
 
-    /// In place of what would be done, if this compiled.
+    /// Returns the body of a constructor that doesn't compile anyway.
     fn no_body(&self, names: &[&Ident]) -> TokenStream {
-        let f = &self.f;
+        let (f, krate) = (&self.f, &self.options.krate);
         let unused = (f.receiver.is_none() && !f.names_self_type()).then(|| {
-            // Mistakes in there are reported, too; those that were must not be once more.
+            // Further errors in the function are reported as well, but not the same ones again.
             let mut sig = f.sig.clone();
             (sig.variadic, sig.constness) = (None, None);
             let hidden = format_ident!("__atasker_body");
@@ -103,27 +105,29 @@ impl Plan {
         quote! {
             #unused
             let _ = (#(#names,)*);
-            ::atasker::__private::never()
+            #krate::__private::never()
         }
     }
 
     fn body(&self) -> TokenStream {
-        let hidden = format_ident!("__atasker_body");
         let builder = self.builder();
         let sig = self.signature(&builder);
-        let function = body(&self.f, sig, &hidden, &quote!(), &quote!(#[allow(dead_code)]));
-        let via = Via::new(self).expand();
+        let name = sig.ident.clone();
+        let function = body(&self.f, sig, &name, &quote!(), &quote!(#[allow(dead_code)]));
+        let function = holder(&function);
+        let worker_fn = WorkerFn::new(self).expand();
         quote! {
             #function
             let __builder = #builder;
-            #via
+            #worker_fn
         }
     }
 
-    /// As it was written; a parameter that is there for a key's expression is not unused.
+    /// Returns the signature as written. Parameters that the expression of a key uses don't count
+    /// as unused.
     fn signature(&self, builder: &TokenStream) -> Signature {
-        let said = &self.options.worker;
-        let (limit, process) = (said.queue_limit.iter().map(|(_, n)| n), &said.process_result);
+        let keys = &self.options.worker;
+        let (limit, process) = (keys.queue_limit.iter().map(|(_, n)| n), &keys.process_result);
         let keys = quote!(#builder #(#limit)* #process);
         let mut sig = self.f.sig.clone();
         for arg in &mut sig.inputs {
@@ -137,9 +141,11 @@ impl Plan {
         sig
     }
 
-    /// The builder with its options. Their expressions may use what the constructor is given.
+    /// Returns the builder with its options, whose expressions may use the constructor's
+    /// parameters.
     fn builder(&self) -> TokenStream {
-        let (builder, setters) = (self.options.worker.builder(), self.options.setters());
+        let builder = self.options.worker.builder(&self.options.krate);
+        let setters = self.options.setters();
         let name = match &self.options.name {
             Some(name) => quote!(#name),
             None => self.path(),
@@ -147,7 +153,7 @@ impl Plan {
         quote!(#builder.name(#name) #setters)
     }
 
-    /// The path of the function.
+    /// Returns the path of the function.
     fn path(&self) -> TokenStream {
         let ident = unraw(&self.f.sig.ident);
         quote!(::core::concat!(::core::module_path!(), "::", #ident))
@@ -157,94 +163,98 @@ impl Plan {
         self.options.worker.process_result.is_some()
     }
 
-    /// Whether the type of the result can be written down.
+    /// Returns whether the result type can be named.
     fn names_result(&self) -> bool {
         let result = self.f.result();
         impl_trait(&result).is_none() && !matches!(result, Type::Never(_))
     }
 
-    /// Where an error about the result should point.
+    /// Returns the span for errors about the result.
     fn result_span(&self) -> Span {
         let span = match &self.f.sig.output {
             ReturnType::Default => self.f.sig.ident.span(),
             ReturnType::Type(_, ty) => ty.span(),
         };
-        span.resolved_at(Span::call_site())
+        error_span(span)
     }
 
-    /// The user's function with its arguments; those that stand for its parameters are given.
+    /// Returns the call of the user's function.
     fn call(&self, context: &TokenStream, arguments: &[TokenStream]) -> TokenStream {
-        let turbofish = self.f.turbofish();
+        let (ident, turbofish) = (&self.f.sig.ident, self.f.turbofish());
         let context = self.f.context.as_ref().map(|_| quote!(#context,));
-        quote!(__atasker_body #turbofish(#context #(#arguments),*))
+        quote!(__AtaskerBody::#ident #turbofish(#context #(#arguments),*))
     }
 
-    /// One run, of the shares that it is given.
+    /// Returns the closure of one run, which takes the arguments of the run.
     fn run(&self) -> TokenStream {
-        let shares = (0..self.own().len()).map(|index| numbered("__p", index));
+        let run_args = (0..self.captured().len()).map(|index| numbered("__p", index));
         let item = self.item().map(|_| Ident::new("__item", Span::mixed_site()));
-        let shares: Vec<Ident> = item.into_iter().chain(shares).collect();
+        let run_args: Vec<Ident> = item.into_iter().chain(run_args).collect();
         match self.place {
-            Place::Thread => self.run_on_thread(&shares),
-            Place::Async => self.run_on_loop(&shares),
-            Place::Mp => self.run_in_process(&shares),
+            Place::Thread => self.run_on_thread(&run_args),
+            Place::Async => self.run_on_aloop(&run_args),
+            Place::Mp => self.run_in_process(&run_args),
         }
     }
 
-    fn run_on_thread(&self, shares: &[Ident]) -> TokenStream {
+    fn run_on_thread(&self, run_args: &[Ident]) -> TokenStream {
         let context = match self.f.context {
             Some(Context { by_ref: false, .. }) => quote!(::core::clone::Clone::clone(__context)),
             _ => quote!(__context),
         };
-        let arguments: Vec<_> = shares.iter().map(|share| quote!(#share)).collect();
+        let arguments: Vec<_> = run_args.iter().map(|run_arg| quote!(#run_arg)).collect();
         let call = self.call(&context, &arguments);
-        quote!(|__context, #(#shares),*| #call)
+        quote!(|__context, #(#run_args),*| #call)
     }
 
-    fn run_on_loop(&self, shares: &[Ident]) -> TokenStream {
+    fn run_on_aloop(&self, run_args: &[Ident]) -> TokenStream {
         let context = match self.f.context {
             Some(Context { by_ref: true, .. }) => quote!(&__context),
             _ => quote!(__context),
         };
+        let krate = &self.options.krate;
         let mut locked = Vec::new();
         let items = usize::from(self.item().is_some());
-        let arguments: Vec<_> = shares
+        let arguments: Vec<_> = run_args
             .iter()
             .enumerate()
-            .map(|(index, share)| match Own::of(&self.f.params[index]) {
-                // An item is what it is.
-                _ if index < items => quote!(#share),
-                Own::Cloned => quote!(#share),
-                Own::Lent => quote!(&*#share),
-                Own::Kept => {
-                    locked.push(quote!(let mut #share = #share.lock().await;));
-                    quote!(&mut *#share)
+            .map(|(index, run_arg)| match Captured::of(&self.f.params[index]) {
+                // An item is passed by value.
+                _ if index < items => quote!(#run_arg),
+                Captured::Cloned => quote!(#run_arg),
+                Captured::Borrowed => quote!(&*#run_arg),
+                Captured::State => {
+                    locked.push(
+                        quote!(let mut #run_arg = #krate::__private::SharedState::lock(&#run_arg).await;),
+                    );
+                    quote!(&mut *#run_arg)
                 }
             })
             .collect();
         let call = self.call(&context, &arguments);
-        let run = quote!(|__context, #(#shares),*| async move { #(#locked)* #call.await });
-        respan(run, self.blame())
+        let run = quote!(|__context, #(#run_args),*| async move { #(#locked)* #call.await });
+        respan(run, self.future_span())
     }
 
-    /// Where an error about the future should point: at the type that may be to blame.
-    fn blame(&self) -> Span {
+    /// Returns the span for errors about the future: the parameter that is likely to cause them.
+    fn future_span(&self) -> Span {
         let mut generic = self.f.params.iter().filter(|param| self.f.is_generic(&param.ty));
         let span = match (generic.next(), generic.next()) {
             (Some(param), None) => param.span(),
             _ => self.f.sig.ident.span(),
         };
-        span.resolved_at(Span::call_site())
+        error_span(span)
     }
 
-    /// A call to a worker process: `__atasker_run` makes a context there and runs the function.
-    fn run_in_process(&self, shares: &[Ident]) -> TokenStream {
-        let f = &self.f;
+    /// Returns a run in a worker process, where `__atasker_run` creates a context and runs the
+    /// function.
+    fn run_in_process(&self, run_args: &[Ident]) -> TokenStream {
+        let (f, krate) = (&self.f, &self.options.krate);
         let at = self.result_span();
         let result: Type = if self.processes_result() {
             f.result()
         } else {
-            parse_quote!(::atasker::__private::RunEnd)
+            syn::parse2(quote!(#krate::__private::RunEnd)).expect("a type")
         };
         let is_async = f.sig.asyncness;
         let (generics, where_clause) = (&f.sig.generics, &f.sig.generics.where_clause);
@@ -253,36 +263,43 @@ impl Plan {
             Some(Context { by_ref: true, .. }) => quote!(&__context),
             _ => quote!(::core::clone::Clone::clone(&__context)),
         };
-        let arguments: Vec<_> = shares.iter().map(|share| quote!(#share)).collect();
+        let arguments: Vec<_> = run_args.iter().map(|run_arg| quote!(#run_arg)).collect();
         let call = self.call(&context, &arguments);
         let awaits = is_async.map(|_| quote!(.await));
         let call = quote!(#call #awaits);
         let call = match self.processes_result() {
             true => call,
-            false => respan(quote!(::atasker::__private::run_end(#call)), at),
+            false => respan(quote!(#krate::__private::run_end(#call)), at),
         };
 
         let text: Type = parse_quote!(::std::string::String);
         let number: Type = parse_quote!(::core::primitive::u64);
-        let mut params = vec![(text, Span::call_site()), (number, Span::call_site())];
+        let mut params = vec![(text, Span::mixed_site()), (number, Span::mixed_site())];
         params.extend(f.params.iter().map(|param| (param.ty.clone(), param.span())));
         let mut values = vec![quote!(__name), quote!(__runs)];
         let items = usize::from(self.item().is_some());
         let mut lent = Vec::new();
-        for (index, (share, param)) in shares.iter().zip(&f.params).enumerate() {
+        for (index, (run_arg, param)) in run_args.iter().zip(&f.params).enumerate() {
             values.push(if index < items {
-                quote!(#share)
-            } else if Own::of(param) == Own::Lent {
+                quote!(#run_arg)
+            } else if Captured::of(param) == Captured::Borrowed {
                 let ty = elide_lifetimes(&param.ty);
-                lent.push(quote!(let #share: #ty = #share;));
-                quote!(#share)
+                lent.push(quote!(let #run_arg: #ty = #run_arg;));
+                quote!(#run_arg)
             } else {
-                quote!(*#share)
+                quote!(*#run_arg)
             });
         }
         let unit: Type = parse_quote!(());
-        let task = Context { by_ref: true, receives: unit.clone(), sends: unit };
+        let task = Context {
+            by_ref: true,
+            ty: syn::parse2(quote!(&#krate::TaskContext)).expect("a type"),
+            receives: unit.clone(),
+            sends: unit,
+        };
         let entry = Entry {
+            krate,
+            needs: self.options.needs_processes(),
             name: self.path(),
             format: self.options.format(),
             body: quote!(__atasker_run),
@@ -290,7 +307,7 @@ impl Plan {
             context: Some(&task),
             params,
             result: result.clone(),
-            run: true,
+            returns: Returns::RunResult,
             values,
         }
         .expand();
@@ -298,16 +315,16 @@ impl Plan {
             {
                 #[allow(clippy::all, unreachable_code)]
                 #is_async fn __atasker_run #generics (
-                    __task: &::atasker::TaskContext,
+                    __task: &#krate::TaskContext,
                     __name: ::std::string::String,
                     __runs: ::core::primitive::u64,
-                    #(#shares: #types),*
+                    #(#run_args: #types),*
                 ) -> (#result, ::core::primitive::bool) #where_clause {
-                    let __context = ::atasker::__private::worker_context(__task, __name, __runs);
+                    let __context = #krate::__private::worker_context(__task, __name, __runs);
                     let __result = #call;
-                    (__result, ::atasker::__private::was_triggered(&__context))
+                    (__result, #krate::__private::was_triggered(&__context))
                 }
-                |__name, __runs, #(#shares),*| {
+                |__name, __runs, #(#run_args),*| {
                     #(#lent)*
                     #entry
                 }
@@ -316,7 +333,7 @@ impl Plan {
     }
 }
 
-/// Whether that name occurs.
+/// Returns whether the name occurs in the tokens.
 fn names(tokens: TokenStream, name: &Ident) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == *name,
@@ -327,31 +344,31 @@ fn names(tokens: TokenStream, name: &Ident) -> bool {
     })
 }
 
-/// `__worker` and its call: what the constructor is given is made to live as long as the worker, and
-/// each run has its share of it.
-struct Via<'a> {
+/// `__atasker_worker` and its call. The function moves the constructor's arguments into the worker,
+/// which passes them to each run.
+struct WorkerFn<'a> {
     plan: &'a Plan,
     generics: Vec<TokenStream>,
-    /// Its parameters, and what is given for them.
+    /// The parameters, and the arguments of the call.
     params: Vec<TokenStream>,
     arguments: Vec<TokenStream>,
-    /// What it does before it builds the worker.
+    /// Statements before the worker is built.
     prepared: Vec<TokenStream>,
-    /// The shares of a run.
-    share_types: Vec<TokenStream>,
-    shares: Vec<TokenStream>,
+    /// The arguments of a run.
+    run_arg_types: Vec<TokenStream>,
+    run_args: Vec<TokenStream>,
 }
 
-impl<'a> Via<'a> {
+impl<'a> WorkerFn<'a> {
     fn new(plan: &'a Plan) -> Self {
-        Via {
+        WorkerFn {
             plan,
             generics: Vec::new(),
             params: Vec::new(),
             arguments: Vec::new(),
             prepared: Vec::new(),
-            share_types: Vec::new(),
-            shares: Vec::new(),
+            run_arg_types: Vec::new(),
+            run_args: Vec::new(),
         }
     }
 
@@ -360,22 +377,23 @@ impl<'a> Via<'a> {
         self.arguments.push(argument);
     }
 
-    fn share(&mut self, ty: TokenStream, share: TokenStream) {
-        self.share_types.push(ty);
-        self.shares.push(share);
+    fn run_arg(&mut self, ty: TokenStream, run_arg: TokenStream) {
+        self.run_arg_types.push(ty);
+        self.run_args.push(run_arg);
     }
 
     fn expand(mut self) -> TokenStream {
         self.result();
-        // Before the own values are moved, for it may use them; unless the type that a closure is
-        // told of is known by the function alone.
+        // Before the captured values are moved, because the expression may use them. If the result
+        // type can't be named, it must come after the function, which determines the type of a
+        // closure's parameter.
         let early = self.plan.names_result();
         if early {
             self.process();
         }
         let (start, builder) = self.builder();
-        for (index, param) in self.plan.own().iter().enumerate() {
-            self.own(index, param);
+        for (index, param) in self.plan.captured().iter().enumerate() {
+            self.capture(index, param);
         }
         self.run();
         if !early {
@@ -383,23 +401,24 @@ impl<'a> Via<'a> {
         }
         let builder = match self.plan.place {
             Place::Thread => self.on_thread(builder),
-            Place::Async => self.on_loop(builder),
+            Place::Async => self.on_aloop(builder),
             Place::Mp => self.in_process(builder),
         };
+        let krate = &self.plan.options.krate;
         let worker = match self.plan.kind {
-            Kind::Queue => quote!(::atasker::QueueWorker<__I>),
+            Kind::Queue => quote!(#krate::QueueWorker<__I>),
             _ => self.plan.worker_type(),
         };
         let at = match self.plan.place {
-            Place::Async => self.plan.blame(),
-            _ => self.plan.f.sig.ident.span().resolved_at(Span::call_site()),
+            Place::Async => self.plan.future_span(),
+            _ => error_span(self.plan.f.sig.ident.span()),
         };
-        let Via { generics, params, arguments, prepared, .. } = self;
-        let call = quote_spanned!(at=> __worker(__builder, #(#arguments),*));
+        let WorkerFn { generics, params, arguments, prepared, .. } = self;
+        let call = quote_spanned!(at=> __atasker_worker(__builder, #(#arguments),*));
         quote! {
             #[allow(clippy::all)]
-            fn __worker<#(#generics),*>(
-                __builder: ::atasker::WorkerBuilder<#start>,
+            fn __atasker_worker<#(#generics),*>(
+                __builder: #krate::WorkerBuilder<#start>,
                 #(#params),*
             ) -> #worker {
                 #(#prepared)*
@@ -409,101 +428,105 @@ impl<'a> Via<'a> {
         }
     }
 
-    /// The kind of worker that the given builder is for, and the builder of the worker.
+    /// Returns the kind of worker of the given builder, and the expression of the final builder.
     fn builder(&mut self) -> (TokenStream, TokenStream) {
-        let plan = self.plan;
+        let (plan, krate) = (self.plan, &self.plan.options.krate);
         let Some(item) = plan.item() else {
             return (plan.worker_type(), quote!(__builder));
         };
-        let said = &plan.options.worker;
-        let ord = matches!(said.queue, Some((_, Order::Priority)))
+        let keys = &plan.options.worker;
+        let ord = matches!(keys.queue, Some((_, Order::Priority)))
             .then(|| quote_spanned!(item.span()=> + ::core::cmp::Ord));
         let by_priority = ord.as_ref().map(|_| quote!(.by_priority()));
         self.generics.push(quote_spanned!(item.span()=> __I: ::core::marker::Send + 'static #ord));
         let ty = &item.ty;
+        let krate_at = krate.at(item.span());
         self.param(
-            quote!(_: ::atasker::__private::Arg<__I>),
-            quote_spanned!(item.span()=> ::atasker::__private::Arg::<#ty>::new()),
+            quote!(_: #krate::__private::Arg<__I>),
+            quote_spanned!(item.span()=> #krate_at::__private::Arg::<#ty>::new()),
         );
-        let limit = match &said.queue_limit {
+        let limit = match &keys.queue_limit {
             Some((_, limit)) => quote!(::core::option::Option::Some(#limit)),
             None => quote!(::core::option::Option::None),
         };
         self.param(quote!(__limit: ::core::option::Option<::core::primitive::usize>), limit);
-        self.share(quote!(__I), quote!(__item));
-        (
-            quote!(::atasker::EventWorker),
-            quote!(__builder.__with_queue::<__I>(__limit) #by_priority),
-        )
+        self.run_arg(quote!(__I), quote!(__item));
+        (quote!(#krate::EventWorker), quote!(__builder.__with_queue::<__I>(__limit) #by_priority))
     }
 
-    /// One of the worker's own values.
-    fn own(&mut self, index: usize, param: &Param) {
+    /// Adds a value that the worker owns.
+    fn capture(&mut self, index: usize, param: &Param) {
+        let krate = &self.plan.options.krate;
         let (ty, value) = (numbered("__P", index), numbered("__p", index));
-        let (place, own) = (self.plan.place, Own::of(param));
+        let (place, captured) = (self.plan.place, Captured::of(param));
         let at = param.span();
-        let bounds = match (place, own) {
-            (Place::Thread | Place::Async, Own::Cloned) => {
+        let bounds = match (place, captured) {
+            (Place::Thread | Place::Async, Captured::Cloned) => {
                 quote_spanned!(at=> ::core::clone::Clone + ::core::marker::Send + 'static)
             }
-            (Place::Async, Own::Lent) => {
+            (Place::Async, Captured::Borrowed) => {
                 quote_spanned!(at=> ::core::marker::Send + ::core::marker::Sync + 'static)
             }
             _ => quote_spanned!(at=> ::core::marker::Send + 'static),
         };
         self.generics.push(quote!(#ty: #bounds));
 
-        let mutable = (place == Place::Thread && own == Own::Kept).then(|| quote!(mut));
+        let mutable = (place == Place::Thread && captured == Captured::State).then(|| quote!(mut));
         let mut name = param.name.clone();
         name.set_span(name.span().located_at(at));
         self.param(quote!(#mutable #value: #ty), quote!(#name));
 
-        match (place, own) {
-            // They are encoded from where they are.
-            (Place::Mp, _) | (Place::Thread, Own::Lent) => {
-                self.share(quote!(&#ty), quote!(&#value));
+        match (place, captured) {
+            // The arguments are encoded in place.
+            (Place::Mp, _) | (Place::Thread, Captured::Borrowed) => {
+                self.run_arg(quote!(&#ty), quote!(&#value));
             }
-            (Place::Thread, Own::Kept) => self.share(quote!(&mut #ty), quote!(&mut #value)),
-            (_, Own::Cloned) => {
-                self.share(quote!(#ty), quote!(::core::clone::Clone::clone(&#value)));
+            (Place::Thread, Captured::State) => self.run_arg(quote!(&mut #ty), quote!(&mut #value)),
+            (_, Captured::Cloned) => {
+                self.run_arg(quote!(#ty), quote!(::core::clone::Clone::clone(&#value)));
             }
-            // A future owns what it borrows.
-            (Place::Async, Own::Lent) => {
+            // A future must own what it borrows.
+            (Place::Async, Captured::Borrowed) => {
                 self.prepared.push(quote!(let #value = ::std::sync::Arc::new(#value);));
-                self.share(quote!(::std::sync::Arc<#ty>), quote!(::std::sync::Arc::clone(&#value)));
+                self.run_arg(
+                    quote!(::std::sync::Arc<#ty>),
+                    quote!(::core::clone::Clone::clone(&#value)),
+                );
             }
-            (Place::Async, Own::Kept) => {
-                self.prepared.push(quote!(let #value = ::atasker::__private::Kept::new(#value);));
-                self.share(
-                    quote!(::atasker::__private::Kept<#ty>),
+            (Place::Async, Captured::State) => {
+                self.prepared
+                    .push(quote!(let #value = #krate::__private::SharedState::new(#value);));
+                self.run_arg(
+                    quote!(#krate::__private::SharedState<#ty>),
                     quote!(::core::clone::Clone::clone(&#value)),
                 );
             }
         }
     }
 
-    /// The type of what a run gives, as `__R`.
+    /// Adds the type of a run's result, as `__R`.
     fn result(&mut self) {
         let at = self.plan.result_span();
+        let (krate, krate_at) = (&self.plan.options.krate, self.plan.options.krate.at(at));
         let processes = self.plan.processes_result();
         let bound = match self.plan.place {
             Place::Mp if processes => quote_spanned!(at=> : ::core::marker::Send + 'static),
-            // It was asked in the worker process.
+            // The bound is checked in the worker process.
             Place::Mp => return,
             _ if processes => quote!(),
-            _ => quote_spanned!(at=> : ::atasker::WorkerOutput),
+            _ => quote_spanned!(at=> : #krate_at::WorkerOutput),
         };
         self.generics.push(quote_spanned!(at=> __R #bound));
         if self.plan.names_result() {
             let result = self.plan.f.result();
             self.param(
-                quote!(_: ::atasker::__private::Arg<__R>),
-                quote_spanned!(at=> ::atasker::__private::Arg::<#result>::new()),
+                quote!(_: #krate::__private::Arg<__R>),
+                quote_spanned!(at=> #krate_at::__private::Arg::<#result>::new()),
             );
         }
     }
 
-    /// What is told of results.
+    /// Adds `process_result`.
     fn process(&mut self) {
         if let Some(process) = &self.plan.options.worker.process_result {
             self.param(
@@ -516,29 +539,30 @@ impl<'a> Via<'a> {
         }
     }
 
-    /// What makes a run of its shares.
+    /// Adds the closure of a run.
     fn run(&mut self) {
-        let types = &self.share_types;
+        let krate = &self.plan.options.krate;
+        let types = &self.run_arg_types;
         let function = match self.plan.place {
             Place::Thread => {
-                quote!(impl ::core::ops::FnMut(&::atasker::WorkerContext, #(#types),*) -> __R)
+                quote!(impl ::core::ops::FnMut(&#krate::WorkerContext, #(#types),*) -> __R)
             }
             Place::Async => {
-                let at = self.plan.blame();
+                let at = self.plan.future_span();
                 self.generics.push(quote_spanned! {at=>
                     __F: ::core::future::Future<Output = __R> + ::core::marker::Send + 'static
                 });
-                quote!(impl ::core::ops::FnMut(::atasker::WorkerContext, #(#types),*) -> __F)
+                quote!(impl ::core::ops::FnMut(#krate::WorkerContext, #(#types),*) -> __F)
             }
             Place::Mp => {
                 let result = match self.plan.processes_result() {
                     true => quote!(__R),
-                    false => quote!(::atasker::__private::RunEnd),
+                    false => quote!(#krate::__private::RunEnd),
                 };
                 quote! {
                     impl ::core::ops::FnMut(
                         ::std::string::String, ::core::primitive::u64, #(#types),*
-                    ) -> ::atasker::TaskBuilder<(#result, ::core::primitive::bool)>
+                    ) -> #krate::TaskBuilder<(#result, ::core::primitive::bool)>
                 }
             }
         };
@@ -551,50 +575,53 @@ impl<'a> Via<'a> {
     }
 
     fn on_thread(&mut self, builder: TokenStream) -> TokenStream {
-        let (item, shares) = (self.item(), &self.shares);
-        let run = quote!(__run(__context, #(#shares),*));
+        let krate = &self.plan.options.krate;
+        let (item, run_args) = (self.item(), &self.run_args);
+        let run = quote!(__run(__context, #(#run_args),*));
         let run = match self.plan.processes_result() {
-            true => quote!({ __process(&#run); ::atasker::__private::RunEnd::Continue }),
+            true => quote!({ __process(&#run); #krate::__private::RunEnd::Continue }),
             false => run,
         };
-        quote!(#builder.run(move |__context: &::atasker::WorkerContext #item| #run))
+        quote!(#builder.run(move |__context: &#krate::WorkerContext #item| #run))
     }
 
-    fn on_loop(&mut self, builder: TokenStream) -> TokenStream {
-        let (item, shares) = (self.item(), &self.shares);
-        let run = quote!(__run(__context, #(#shares),*));
+    fn on_aloop(&mut self, builder: TokenStream) -> TokenStream {
+        let krate = &self.plan.options.krate;
+        let (item, run_args) = (self.item(), &self.run_args);
+        let run = quote!(__run(__context, #(#run_args),*));
         let run = match self.plan.processes_result() {
             true => {
                 self.prepared.push(quote!(let __process = ::std::sync::Arc::new(__process);));
                 quote!({
                     let __future = #run;
-                    let __process = ::std::sync::Arc::clone(&__process);
+                    let __process = ::core::clone::Clone::clone(&__process);
                     async move {
                         __process(&__future.await);
-                        ::atasker::__private::RunEnd::Continue
+                        #krate::__private::RunEnd::Continue
                     }
                 })
             }
             false => run,
         };
-        quote!(#builder.run_async(move |__context: ::atasker::WorkerContext #item| #run))
+        quote!(#builder.run_async(move |__context: #krate::WorkerContext #item| #run))
     }
 
     fn in_process(&mut self, builder: TokenStream) -> TokenStream {
+        let krate = &self.plan.options.krate;
         let end = match self.plan.processes_result() {
             true => quote! {
                 move |__result: &__R| {
                     __process(__result);
-                    ::atasker::__private::RunEnd::Continue
+                    #krate::__private::RunEnd::Continue
                 }
             },
-            false => quote!(<::atasker::__private::RunEnd as ::core::clone::Clone>::clone),
+            false => quote!(<#krate::__private::RunEnd as ::core::clone::Clone>::clone),
         };
-        let (item, shares) = (self.item(), &self.shares);
+        let (item, run_args) = (self.item(), &self.run_args);
         quote! {
             #builder.__run_in_process(
                 move |__name: ::std::string::String, __runs: ::core::primitive::u64 #item| {
-                    __run(__name, __runs, #(#shares),*)
+                    __run(__name, __runs, #(#run_args),*)
                 },
                 #end,
             )

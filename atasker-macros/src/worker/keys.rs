@@ -1,13 +1,14 @@
 //! The keys that only a background worker has.
 
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, Ident, Lit};
 
-use crate::args::{Words, choose, duration, function, nanoseconds, string, word};
+use crate::args::{KeySet, choose, duration, function, ident_text, nanoseconds, str_literal};
+use crate::crate_path::CratePath;
+use crate::hygiene::quote;
 
-pub(crate) const WORDS: Words = Words {
+pub(crate) const KEYS: KeySet = KeySet {
     keys: &[
         "interval",
         "delay",
@@ -24,6 +25,7 @@ pub(crate) const WORDS: Words = Words {
         "process_result",
         "on_error",
         "codec",
+        "crate",
     ],
     flags: &["queue", "event"],
     aliases: &[
@@ -47,6 +49,7 @@ pub(crate) const WORDS: Words = Words {
         ("on_err", "on_error"),
         ("sup", "supervisor"),
         ("format", "codec"),
+        ("krate", "crate"),
     ],
     values: &[
         ("mp", "tt"),
@@ -69,7 +72,7 @@ pub(crate) enum Order {
     Priority,
 }
 
-/// What was said, each with the key that said it.
+/// The values of the keys, each with the tokens of its key.
 #[derive(Default)]
 pub(crate) struct WorkerKeys {
     pub(crate) interval: Option<(Ident, TokenStream)>,
@@ -81,7 +84,7 @@ pub(crate) struct WorkerKeys {
     pub(crate) queue_limit: Option<(Ident, Expr)>,
     pub(crate) event: Option<Ident>,
     pub(crate) process_result: Option<Expr>,
-    /// By the keys that were meant, also where they or their values are wrong.
+    /// Derived from the keys as they were resolved, even if their values are invalid.
     kind: Kind,
 }
 
@@ -134,30 +137,31 @@ impl WorkerKeys {
 
 fn order(value: &Expr) -> syn::Result<Order> {
     let choices = [("fifo", Order::Fifo), ("priority", Order::Priority)];
-    if let Some(text) = string(value) {
+    if let Some(text) = str_literal(value) {
         let aliases = [("ordered", "priority"), ("heap", "priority"), ("sorted", "priority")];
         return choose("order", "queue", &text.value(), text.span(), &choices, &aliases);
     }
-    let message = match word(value) {
-        Some(word) if choices.iter().any(|(name, _)| *name == word) => {
-            format!("the order of a queue is a string: write `queue = \"{word}\"`")
+    let message = match ident_text(value) {
+        Some(text) if choices.iter().any(|(name, _)| *name == text) => {
+            format!("the order of a queue is a string: write `queue = \"{text}\"`")
         }
-        _ => "`queue` stands alone, or says the order: write `queue` or `queue = \"priority\"`"
-            .to_owned(),
+        _ => {
+            "`queue` takes no value or an order: write `queue` or `queue = \"priority\"`".to_owned()
+        }
     };
     Err(syn::Error::new(value.span(), message))
 }
 
 fn overrun(value: &Expr) -> syn::Result<Ident> {
     let choices = [("skip", "Skip"), ("burst", "Burst")];
-    if let Some(text) = string(value) {
+    if let Some(text) = str_literal(value) {
         let aliases = [("catch_up", "burst"), ("drop", "skip"), ("ignore", "skip")];
         let variant = choose("overrun", "overrun", &text.value(), text.span(), &choices, &aliases)?;
         return Ok(Ident::new(variant, text.span()));
     }
-    let message = match word(value) {
-        Some(word) if choices.iter().any(|(name, _)| *name == word) => {
-            format!("`overrun` is a string: write `overrun = \"{word}\"`")
+    let message = match ident_text(value) {
+        Some(text) if choices.iter().any(|(name, _)| *name == text) => {
+            format!("`overrun` is a string: write `overrun = \"{text}\"`")
         }
         _ => "`overrun` is one of the strings \"skip\", \"burst\"".to_owned(),
     };
@@ -177,7 +181,7 @@ fn queue_limit(value: &Expr) -> syn::Result<()> {
     if bad {
         return Err(syn::Error::new(
             value.span(),
-            "`queue_limit` is how many items may wait, a whole number from 1: \
+            "`queue_limit` is the maximum number of queued items, an integer of at least 1: \
              write `queue_limit = 100`",
         ));
     }
@@ -185,30 +189,29 @@ fn queue_limit(value: &Expr) -> syn::Result<()> {
 }
 
 fn not_zero(value: &Expr) -> syn::Result<()> {
-    if string(value).is_some_and(|text| nanoseconds(&text.value()) == Ok(0)) {
+    if str_literal(value).is_some_and(|text| nanoseconds(&text.value()) == Ok(0)) {
         return Err(syn::Error::new(
             value.span(),
-            "an interval of zero is no interval: leave `interval` out, and the worker runs again \
-             and again",
+            "an interval must not be zero: remove `interval` to run the worker in a loop",
         ));
     }
     Ok(())
 }
 
 impl WorkerKeys {
-    /// What makes its runs, besides `queue` and `event`: a key about time.
+    /// Returns the first key about time: one that conflicts with `queue` and `event`.
     pub(crate) fn time(&self) -> Option<&Ident> {
         [&self.interval, &self.delay, &self.delay_before]
             .into_iter()
-            .find_map(|said| said.as_ref().map(|(key, _)| key))
+            .find_map(|given| given.as_ref().map(|(key, _)| key))
     }
 
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// That key was meant.
-    pub(crate) fn note(&mut self, key: &str) {
+    /// Records a resolved key, which may determine the kind.
+    pub(crate) fn record(&mut self, key: &str) {
         let kind = match key {
             "interval" | "delay" | "delay_before" | "overrun" => Kind::Interval,
             "event" => Kind::Event,
@@ -218,27 +221,29 @@ impl WorkerKeys {
         self.kind = self.kind.max(kind);
     }
 
-    /// A builder of the worker; one with a queue gets that later.
-    pub(crate) fn builder(&self) -> TokenStream {
+    /// Returns the builder of the worker. A queue worker starts as an event worker, and
+    /// `__atasker_worker` adds the queue.
+    pub(crate) fn builder(&self, krate: &CratePath) -> TokenStream {
         let mut builder = match (self.kind(), &self.interval, &self.delay) {
-            (Kind::Loop, ..) => quote!(::atasker::LoopWorker::builder()),
-            (Kind::Queue | Kind::Event, ..) => quote!(::atasker::EventWorker::builder()),
-            (_, Some((_, interval)), _) => quote!(::atasker::IntervalWorker::builder(#interval)),
-            (_, _, Some((_, delay))) => quote!(::atasker::IntervalWorker::with_delay(#delay)),
-            _ => quote!(::atasker::IntervalWorker::with_delay(::core::time::Duration::ZERO)),
+            (Kind::Loop, ..) => quote!(#krate::LoopWorker::builder()),
+            (Kind::Queue | Kind::Event, ..) => quote!(#krate::EventWorker::builder()),
+            (_, Some((_, interval)), _) => quote!(#krate::IntervalWorker::builder(#interval)),
+            (_, _, Some((_, delay))) => quote!(#krate::IntervalWorker::with_delay(#delay)),
+            _ => quote!(#krate::IntervalWorker::with_delay(::core::time::Duration::ZERO)),
         };
         if let Some((key, delay)) = &self.delay_before {
             let method = Ident::new("delay_before", key.span());
             builder.extend(quote!(.#method(#delay)));
         }
         if let Some((_, variant)) = &self.overrun {
-            builder.extend(quote!(.overrun(::atasker::Overrun::#variant)));
+            builder.extend(quote!(.overrun(#krate::Overrun::#variant)));
         }
         builder
     }
 }
 
-/// The kinds of workers. Where keys of two are given, which is a mistake, the latter is assumed.
+/// The kinds of workers. If the keys of two kinds are given, which is an error, the later variant
+/// is assumed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Kind {
     #[default]

@@ -1,31 +1,34 @@
-//! `#[background_worker(...)]`: the function becomes a constructor.
+//! `#[background_worker(...)]`: turns a function into a constructor.
 //!
 //! ```text
-//! #[background_worker(interval = "1s")]     fn f(own: A, kept: B) -> IntervalWorker {
-//! fn f(own: A, kept: &mut B) { BODY }   =>      fn __atasker_body(own: A, kept: &mut B) { BODY }
+//! #[background_worker(interval = "1s")]     fn f(a: A, b: B) -> IntervalWorker {
+//! fn f(a: A, b: &mut B) { BODY }        =>      fn f(a: A, b: &mut B) { BODY } // in a holder type
 //!                                               let builder = IntervalWorker::builder(1s).name("f");
-//!                                               builder.run(move |_| __atasker_body(own.clone(), &mut kept))
+//!                                               builder.run(move |_| Holder::f(a.clone(), &mut b))
 //!                                           }
 //! ```
 //!
-//! In between stands a function `__worker`, generic over the types of all that it is given: what a
-//! type lacks is then reported at the argument that has it, which carries the span of the user's
-//! parameter, and only there.
+//! The constructor calls a generated function `__atasker_worker`, which is generic over the types
+//! of its parameters. A missing trait is then reported at the argument of that type, which has the
+//! span of the user's parameter, and only there.
+//!
+//! A run borrows state (`&mut T`) from the worker. On an aloop it does so through a lock, so that
+//! the state survives a run that is dropped at an await.
 
+mod captured;
 mod check;
 mod expand;
 mod keys;
-mod own;
 
-pub(crate) use keys::{WORDS, WorkerKeys};
+pub(crate) use keys::{KEYS, WorkerKeys};
 
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::parse::{ParseStream, Parser};
 
-use crate::args::{Form, Options};
+use crate::args::{Options, Syntax};
 use crate::errors::Errors;
 use crate::expand::not_a_function;
+use crate::hygiene::quote;
 use crate::item::{Role, TaskFn};
 
 pub(crate) fn background_worker(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -39,7 +42,7 @@ pub(crate) fn background_worker(args: TokenStream, item: TokenStream) -> TokenSt
             return quote!(#errors #item);
         }
     };
-    let options = |input: ParseStream<'_>| Ok(Options::parse(input, Form::Worker, &mut errors));
+    let options = |input: ParseStream<'_>| Ok(Options::parse(input, Syntax::Worker, &mut errors));
     let options = options.parse2(args).expect("errors are gathered");
     if !errors.any() {
         check::check(&options, &f, &mut errors);

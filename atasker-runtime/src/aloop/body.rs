@@ -1,4 +1,4 @@
-//! The bodies of async tasks: how a task's future is made, and where it stands.
+//! The bodies of async tasks: how the future of a task is created and stored.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,59 +7,61 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::error::TaskError;
+use crate::task::AnyTask;
 use crate::task::cell::Body;
-use crate::task::future::Turns;
-use crate::task::{AnyTask, panic};
+use crate::task::future::FutureData;
+use crate::unwind;
 
 pin_project! {
-    /// A future.
-    pub(crate) struct Made<Fut> {
+    /// The body of a task that was launched with a future.
+    pub(crate) struct FutureBody<Fut> {
         #[pin]
         future: Option<Fut>,
     }
 }
 
 pin_project! {
-    /// A future that is made once. It stands where the function stood that made it.
-    #[project = OnceProjection]
-    pub(crate) enum Once<F, Fut> {
-        Make { make: F },
+    /// The body of a task that was launched with a function that returns a future. The future
+    /// replaces the function in place, so it needs no allocation.
+    #[project = LazyProjection]
+    pub(crate) enum LazyFuture<F, Fut> {
+        Unmade { make: F },
         Made {
             #[pin]
             future: Fut,
         },
-        Gone,
+        Dropped,
     }
 }
 
 pin_project! {
-    /// A future that can be made again.
-    pub(crate) struct Repeat<F, Fut> {
+    /// The body of a task that can run again: it creates a future for each attempt.
+    pub(crate) struct RepeatableFuture<F, Fut> {
         make: F,
         #[pin]
         future: Option<Fut>,
     }
 }
 
-fn not_here<R>() -> Result<R, TaskError> {
+fn wrong_place<R>() -> Result<R, TaskError> {
     Err(TaskError::not_started("a future runs on an aloop, not on a thread"))
 }
 
-impl<Fut> Made<Fut> {
+impl<Fut> FutureBody<Fut> {
     pub(crate) fn new(future: Fut) -> Self {
-        Made { future: Some(future) }
+        FutureBody { future: Some(future) }
     }
 }
 
-impl<R, Fut> Body<R> for Made<Fut>
+impl<R, Fut> Body<R> for FutureBody<Fut>
 where
     R: Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    type Seat = Turns;
+    type PlaceData = FutureData;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
-        not_here()
+        wrong_place()
     }
 
     fn make(&mut self, _task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
@@ -74,73 +76,73 @@ where
         self.project().future.set(None);
     }
 
-    fn turns(turns: &Turns) -> Option<&Turns> {
-        Some(turns)
+    fn future_data(data: &FutureData) -> Option<&FutureData> {
+        Some(data)
     }
 }
 
-impl<F, Fut> Once<F, Fut> {
+impl<F, Fut> LazyFuture<F, Fut> {
     pub(crate) fn new(make: F) -> Self {
-        Once::Make { make }
+        LazyFuture::Unmade { make }
     }
 }
 
-impl<R, F, Fut> Body<R> for Once<F, Fut>
+impl<R, F, Fut> Body<R> for LazyFuture<F, Fut>
 where
     R: Send + 'static,
     F: FnOnce(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    type Seat = Turns;
+    type PlaceData = FutureData;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
-        not_here()
+        wrong_place()
     }
 
     fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
-        if let Once::Make { make } = std::mem::replace(self, Once::Gone) {
-            *self = Once::Made { future: panic::catch(|| make(task))? };
+        if let LazyFuture::Unmade { make } = std::mem::replace(self, LazyFuture::Dropped) {
+            *self = LazyFuture::Made { future: unwind::catch(|| make(task))? };
         }
         Ok(())
     }
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
         match self.project() {
-            OnceProjection::Made { future } => future.poll(context),
+            LazyProjection::Made { future } => future.poll(context),
             _ => unreachable!("polled between its making and its end"),
         }
     }
 
     fn unmake(mut self: Pin<&mut Self>) {
-        self.set(Once::Gone);
+        self.set(LazyFuture::Dropped);
     }
 
-    fn turns(turns: &Turns) -> Option<&Turns> {
-        Some(turns)
+    fn future_data(data: &FutureData) -> Option<&FutureData> {
+        Some(data)
     }
 }
 
-impl<F, Fut> Repeat<F, Fut> {
+impl<F, Fut> RepeatableFuture<F, Fut> {
     pub(crate) fn new(make: F) -> Self {
-        Repeat { make, future: None }
+        RepeatableFuture { make, future: None }
     }
 }
 
-impl<R, F, Fut> Body<R> for Repeat<F, Fut>
+impl<R, F, Fut> Body<R> for RepeatableFuture<F, Fut>
 where
     R: Send + 'static,
     F: FnMut(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
-    type Seat = Turns;
+    type PlaceData = FutureData;
     const REPEATS: bool = true;
 
     fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
-        not_here()
+        wrong_place()
     }
 
     fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
-        self.future = Some(panic::catch(|| (self.make)(task))?);
+        self.future = Some(unwind::catch(|| (self.make)(task))?);
         Ok(())
     }
 
@@ -152,7 +154,7 @@ where
         self.project().future.set(None);
     }
 
-    fn turns(turns: &Turns) -> Option<&Turns> {
-        Some(turns)
+    fn future_data(data: &FutureData) -> Option<&FutureData> {
+        Some(data)
     }
 }

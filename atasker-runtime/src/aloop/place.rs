@@ -1,119 +1,124 @@
-//! The aloops of one supervisor, as a place.
+//! The aloops of a supervisor, and the implementation of `Place` for them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
+use crate::task::control::{self, Include};
 
-use super::{Aloop, Inner};
+use super::Loop;
 use crate::clock;
 use crate::error::{KillError, TaskError, with_advice};
 use crate::info::{AloopInfo, TaskType};
-use crate::job::{Job, Place, WhenFull};
-use crate::supervisor::Core;
+use crate::job::Job;
+use crate::place::{Closing, Place, WhenFull};
 use crate::task::AnyTask;
-use crate::timer;
+use crate::task::scheduler::SchedulerKey;
 
-/// The name of the aloop that tasks run on when nothing is said.
+/// The name of the default aloop, unless another one is set.
 const DEFAULT: &str = "default";
 
-/// See the module's documentation.
+/// The aloops of a supervisor.
 pub(crate) struct Aloops {
     supervisor_id: String,
-    supervisor: Weak<Core>,
+    scheduler: SchedulerKey,
     loops: Mutex<Loops>,
 }
 
 #[derive(Default)]
 struct Loops {
-    by_name: BTreeMap<String, Arc<Inner>>,
+    by_name: BTreeMap<String, Arc<Loop>>,
     default: Option<String>,
-    /// The loop that the default one is, while it stands in `by_name`: most tasks go there.
-    found_default: Option<Arc<Inner>>,
+    /// The default aloop, while it is in `by_name`. Most tasks run there, so this saves a lookup.
+    cached_default: Option<Arc<Loop>>,
 }
 
 impl Aloops {
-    pub(crate) fn new(supervisor_id: &str, supervisor: Weak<Core>) -> Self {
+    pub(crate) fn new(supervisor_id: &str, scheduler: SchedulerKey) -> Self {
         Aloops {
             supervisor_id: supervisor_id.to_owned(),
-            supervisor,
+            scheduler,
             loops: Mutex::new(Loops::default()),
         }
     }
 
-    /// The loop of that name, started if there is none.
-    pub(crate) fn create(&self, name: &str, threads: usize) -> std::io::Result<Aloop> {
+    /// Returns the aloop with that name. Starts one if there is none, or if it is stopped.
+    pub(crate) fn create(&self, name: &str, threads: usize) -> std::io::Result<Arc<Loop>> {
+        self.find_or_start(name, threads, |found| !found.is_stopped())
+    }
+
+    /// Returns the aloop with that name if `accept` returns true for it, otherwise replaces it by a
+    /// new one.
+    fn find_or_start(
+        &self,
+        name: &str,
+        threads: usize,
+        accept: impl FnOnce(&Loop) -> bool,
+    ) -> std::io::Result<Arc<Loop>> {
         let mut loops = self.loops.lock();
-        if let Some(found) = loops.by_name.get(name) {
-            return Ok(Aloop::new(Arc::clone(found)));
+        if let Some(found) = loops.by_name.get(name).filter(|found| accept(found)) {
+            return Ok(Arc::clone(found));
         }
-        let inner =
-            Inner::start(self.supervisor.clone(), &self.supervisor_id, name, threads.max(1))?;
-        loops.by_name.insert(name.to_owned(), Arc::clone(&inner));
-        Ok(Aloop::new(inner))
+        let inner = Loop::start(self.scheduler, &self.supervisor_id, name, threads.max(1))?;
+        let before = loops.by_name.insert(name.to_owned(), Arc::clone(&inner));
+        // The cached default may be the aloop that was replaced.
+        let cached_default = loops.cached_default.take();
+        drop(loops);
+        drop((before, cached_default));
+        Ok(inner)
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<Aloop> {
-        self.loops.lock().by_name.get(name).map(|inner| Aloop::new(Arc::clone(inner)))
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Loop>> {
+        let loops = self.loops.lock();
+        let found = loops.by_name.get(name).filter(|inner| !inner.is_stopped());
+        found.cloned()
     }
 
-    /// Tasks for no loop in particular, or for an unknown one, go to this one.
+    /// Sets the aloop for tasks that don't name one.
     pub(crate) fn set_default(&self, name: &str) {
         let mut loops = self.loops.lock();
         loops.default = Some(name.to_owned());
-        loops.found_default = None;
+        loops.cached_default = None;
     }
 
     pub(crate) fn info(&self) -> Vec<AloopInfo> {
-        self.loops.lock().by_name.values().map(|inner| inner.info()).collect()
+        let loops: Vec<_> = self.loops.lock().by_name.values().cloned().collect();
+        loops.iter().filter(|inner| !inner.is_stopped()).map(|inner| inner.info()).collect()
     }
 
-    /// Stops the loops as soon as these tasks have ended: they asked for the stop, and one of them
-    /// may run on a loop.
-    pub(crate) fn close_after(&self, own: &[Arc<dyn AnyTask>]) {
-        let loops = {
-            let mut loops = self.loops.lock();
-            loops.found_default = None;
-            std::mem::take(&mut loops.by_name)
-        };
-        let own: Vec<_> =
-            own.iter().filter(|task| task.header().tt == TaskType::Async).cloned().collect();
-        for inner in loops.into_values() {
-            if own.is_empty() {
-                inner.stop();
-            } else {
-                inner.stop_after(own.clone());
-            }
-        }
-    }
-
-    /// The loop of that name, or the default one; started if there is none.
-    fn for_task(&self, wanted: Option<&str>) -> std::io::Result<Arc<Inner>> {
+    /// Returns the aloop with that name or the default one. Starts it if there is none. An aloop
+    /// that was stopped stays stopped until it is created again.
+    fn for_task(&self, wanted: Option<&str>) -> std::io::Result<Arc<Loop>> {
         let Some(name) = wanted else { return self.default_loop() };
         if let Some(found) = self.loops.lock().by_name.get(name) {
             return Ok(Arc::clone(found));
         }
-        self.create(name, 1).map(|found| found.inner)
+        self.find_or_start(name, 1, |_| true)
     }
 
-    fn default_loop(&self) -> std::io::Result<Arc<Inner>> {
+    fn default_loop(&self) -> std::io::Result<Arc<Loop>> {
         let name = {
             let loops = self.loops.lock();
-            if let Some(found) = &loops.found_default {
+            if let Some(found) = &loops.cached_default {
                 return Ok(Arc::clone(found));
             }
             loops.default.clone().unwrap_or_else(|| DEFAULT.to_owned())
         };
-        let inner = self.create(&name, 1)?.inner;
+        let inner = self.find_or_start(&name, 1, |_| true)?;
         let mut loops = self.loops.lock();
-        // Unless another was chosen meanwhile, or all were closed.
+        // Unless another default was set meanwhile, or all aloops were closed.
         if loops.default.as_deref().unwrap_or(DEFAULT) == name
             && loops.by_name.get(&name).is_some_and(|found| Arc::ptr_eq(found, &inner))
         {
-            loops.found_default = Some(Arc::clone(&inner));
+            loops.cached_default = Some(Arc::clone(&inner));
         }
         Ok(inner)
     }
+}
+
+/// The error of a task, or of a caller, who asked for a loop that could not be started.
+pub(crate) fn not_started(error: &std::io::Error) -> TaskError {
+    TaskError::not_started(format!("failed to start an aloop: {}", with_advice(error)))
 }
 
 impl Place for Aloops {
@@ -121,54 +126,56 @@ impl Place for Aloops {
         let wanted = job.header().extras().and_then(|extras| extras.aloop.clone());
         let inner = match self.for_task(wanted.as_deref()) {
             Ok(inner) => inner,
-            Err(error) => {
-                let why = with_advice(&error);
-                return job
-                    .end(TaskError::not_started(format!("no aloop could be started: {why}")));
-            }
+            Err(error) => return job.end(not_started(&error)),
         };
         if inner.is_stopped() {
+            crate::unwind::log!(warn, task = %job.header().id, name = job.header().name(),
+                aloop = inner.name(), supervisor = self.supervisor_id,
+                "a task was launched on a stopped aloop: `create_aloop` starts a new one"
+            );
             return job.end(TaskError::SupervisorStopped);
         }
-        let task = job.into_task();
-        // One that was not delayed begins the moment that it is launched.
-        let header = task.header();
-        let begun = match header.extras() {
-            None => header.begin_at(header.queued()),
-            Some(_) => header.begin(),
+        let header = job.header();
+        // A task without a delay begins when it is launched, so its queue time is also its start
+        // time.
+        let when = match header.extras() {
+            None => header.queued(),
+            Some(_) => clock::now(),
         };
-        if !begun {
-            return;
-        }
-        if let Some(limit) = task.header().timeout() {
-            let attempt = task.header().attempt();
-            let weak = Arc::downgrade(&task);
-            let key = timer::at(clock::after(limit), move || {
-                let task = weak.upgrade().filter(|task| task.header().attempt() == attempt);
-                if let Some(task) = task {
-                    task.overrun(&task);
-                }
-            });
-            *task.header().extras_or_new().limit_timer.lock() = Some(key);
-        }
-        task.spawn(&task, &inner.queue);
+        let Some(run) = job.begin(when) else { return };
+        // A future that exceeds its limit is dropped at its next await and occupies no slot, so
+        // there is nothing to record.
+        run.arm_limit(|| None);
+        run.spawn(inner.queue());
     }
 
-    fn revoke(&self, _task: &dyn AnyTask, _even_with_slot: bool) -> bool {
-        // A task starts at once: none waits here.
+    fn revoke(&self, _task: &dyn AnyTask, _include: Include) -> bool {
+        // Tasks start at once, so none is queued here.
         false
     }
 
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
-        // Not asked to stop first: it would go on and might return before it is dropped.
-        task.header().state.ask_kill();
-        task.abort(task);
+        // Without a request to stop, on which the task might return before it is dropped.
+        task.header().state.set_kill_requested();
+        control::abort(task);
         Ok(())
     }
 
-    fn open(&self) {}
-
-    fn close(&self) {
-        self.close_after(&[]);
+    fn close(&self, closing: &Closing<'_>) {
+        let loops = {
+            let mut loops = self.loops.lock();
+            loops.cached_default = None;
+            std::mem::take(&mut loops.by_name)
+        };
+        // These may run on an aloop, which stops after they have ended.
+        let callers = closing.callers.iter().filter(|task| task.header().tt == TaskType::Async);
+        let callers: Vec<_> = callers.cloned().collect();
+        for inner in loops.into_values() {
+            if callers.is_empty() {
+                inner.stop();
+            } else {
+                inner.stop_after(callers.clone());
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A background worker that is being made: options first, then its function.
+//! The builder of background workers: options first, then the function.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,29 +6,31 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use crate::background::assembly::{Callbacks, WorkerOptions};
 use crate::background::context::WorkerContext;
-use crate::background::engine::{Engine, Hook, Hooks, OnError, Runner, Traits};
+use crate::background::executor::{self, MakeExecutor};
 use crate::background::handle::{EventWorker, Handle, IntervalWorker, LoopWorker};
+use crate::background::hook::{WorkerHook, hook};
+use crate::background::items::{ItemSource, Items, OrderedQueue, QueueOptions};
 use crate::background::outcome::{RunEnd, WorkerError, WorkerOutput};
-use crate::background::queue::{Items, Ordered, QueueOptions, QueueWorker, Stock, Stocked};
-use crate::background::run::{Launch, OnThread, ThreadRunner};
-use crate::background::schedule::{Overrun, Rhythm, Schedule};
+use crate::background::queue::QueueWorker;
+use crate::background::schedule::{Overrun, Schedule, Trigger};
 use crate::info::WorkerKind;
 #[cfg(feature = "mp")]
-use crate::launcher::TaskBuilder;
+use crate::launch::TaskBuilder;
 use crate::priority::Priority;
 use crate::supervisor::{Supervisor, supervisor};
+use crate::unwind::Guarded;
 
-/// A background worker of the kind `W` that is being made.
+/// A builder for a background worker of kind `W`.
 ///
-/// Made by [`LoopWorker::builder`], [`IntervalWorker::builder`], [`QueueWorker::builder`] and
-/// [`EventWorker::builder`]; `run` or `run_async` gives the worker, not started.
+/// Created by [`LoopWorker::builder`], [`IntervalWorker::builder`], [`QueueWorker::builder`] and
+/// [`EventWorker::builder`]. `run` and `run_async` return the worker, which is not started.
 ///
 /// ```
+/// # use atasker_runtime as atasker;
 /// use std::time::Duration;
-/// use atasker_runtime::{IntervalWorker, WorkerContext};
+/// use atasker::{IntervalWorker, WorkerContext};
 ///
 /// let worker = IntervalWorker::builder(Duration::from_millis(1))
 ///     .name("ticker")
@@ -38,25 +40,30 @@ use crate::supervisor::{Supervisor, supervisor};
 /// # while worker.is_started() { std::thread::yield_now() }
 /// assert_eq!(worker.runs(), 3);
 /// ```
-#[must_use = "a builder does nothing until `run` or `run_async` gives the worker"]
+#[must_use = "a builder does nothing until `run` or `run_async` returns the worker"]
 pub struct WorkerBuilder<W: WorkerHandle> {
     kind: WorkerKind,
-    rhythm: Rhythm,
-    first: Duration,
-    name: Option<String>,
+    trigger: Trigger,
+    initial_delay: Duration,
+    options: WorkerOptions,
+    callbacks: Callbacks,
     supervisor: Option<Supervisor>,
-    priority: Priority,
-    aloop: Option<String>,
-    on_error: Option<OnError>,
-    hooks: Hooks,
-    stock: Option<Arc<dyn Stock>>,
+    items: Option<Arc<dyn ItemSource>>,
     extra: W::Extra,
     worker: PhantomData<fn() -> W>,
 }
 
-/// What a builder makes: one of the four kinds of background workers.
-pub trait WorkerHandle {
-    /// What its builder has to know besides.
+mod sealed {
+    pub trait Handle {}
+}
+
+/// One of the four kinds of background workers, which a [`WorkerBuilder`] creates.
+///
+/// This trait is sealed: it is implemented for [`LoopWorker`], [`IntervalWorker`], [`QueueWorker`]
+/// and
+/// [`EventWorker`] only.
+pub trait WorkerHandle: sealed::Handle {
+    /// Additional options of the builder.
     #[doc(hidden)]
     type Extra: Default + Send;
 }
@@ -65,219 +72,172 @@ impl<W: WorkerHandle> fmt::Debug for WorkerBuilder<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerBuilder")
             .field("kind", &self.kind)
-            .field("name", &self.name)
+            .field("name", &self.options.name)
             .finish_non_exhaustive()
     }
 }
 
-/// What may be called when a worker starts or stops: a closure without parameters, or one that takes
-/// `&WorkerContext`.
-#[diagnostic::on_unimplemented(
-    message = "a hook of a background worker is `|| ..` or `|ctx: &WorkerContext| ..`"
-)]
-pub trait WorkerHook<M>: Send + Sync + 'static {
-    #[doc(hidden)]
-    fn call(&self, context: &WorkerContext);
-}
-
-impl<F: Fn() + Send + Sync + 'static> WorkerHook<()> for F {
-    fn call(&self, _context: &WorkerContext) {
-        self();
+impl LoopWorker {
+    /// Returns a builder for a loop worker.
+    pub fn builder() -> WorkerBuilder<LoopWorker> {
+        WorkerBuilder::new(WorkerKind::Loop, Trigger::Loop, Duration::ZERO)
     }
 }
 
-impl<F: Fn(&WorkerContext) + Send + Sync + 'static> WorkerHook<&WorkerContext> for F {
-    fn call(&self, context: &WorkerContext) {
-        self(context);
+impl IntervalWorker {
+    /// Returns a builder for a worker that starts a run every `interval`, the first one at once.
+    pub fn builder(interval: Duration) -> WorkerBuilder<IntervalWorker> {
+        let trigger = Trigger::Every { period: interval, overrun: Overrun::Skip };
+        WorkerBuilder::new(WorkerKind::Interval, trigger, Duration::ZERO)
+    }
+
+    /// Returns a builder for a worker that pauses for `delay` between the end of a run and the
+    /// start of the next.
+    pub fn with_delay(delay: Duration) -> WorkerBuilder<IntervalWorker> {
+        WorkerBuilder::new(WorkerKind::Interval, Trigger::After { pause: delay }, Duration::ZERO)
     }
 }
 
-fn hook<M: 'static>(hook: impl WorkerHook<M>) -> Hook {
-    Box::new(move |context| hook.call(context))
+impl EventWorker {
+    /// Returns a builder for an event worker.
+    pub fn builder() -> WorkerBuilder<EventWorker> {
+        WorkerBuilder::new(WorkerKind::Event, Trigger::OnRequest, Duration::ZERO)
+    }
+}
+
+impl<T: Send + 'static> QueueWorker<T> {
+    /// Returns a builder for a queue worker.
+    pub fn builder() -> WorkerBuilder<QueueWorker<T>> {
+        WorkerBuilder::new(WorkerKind::Queue, Trigger::OnRequest, Duration::ZERO)
+    }
 }
 
 impl<W: WorkerHandle> WorkerBuilder<W> {
-    pub(super) fn new(kind: WorkerKind, rhythm: Rhythm, first: Duration) -> Self {
+    fn new(kind: WorkerKind, trigger: Trigger, initial_delay: Duration) -> Self {
         WorkerBuilder {
             kind,
-            rhythm,
-            first,
-            name: None,
+            trigger,
+            initial_delay,
+            options: WorkerOptions::default(),
+            callbacks: Callbacks::default(),
             supervisor: None,
-            priority: Priority::default(),
-            aloop: None,
-            on_error: None,
-            hooks: Hooks::default(),
-            stock: None,
+            items: None,
             extra: W::Extra::default(),
             worker: PhantomData,
         }
     }
 
-    /// What it is called in logs and in `info()`; its tasks have that name, too.
+    /// Sets the name, which logs, `info()` and the tasks of the worker use.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.options.name = Some(name.into());
         self
     }
 
-    /// Which supervisor it belongs to (default: the default one). It stops with it.
+    /// Sets the supervisor (default: the default supervisor). The worker stops with it.
     pub fn supervisor(mut self, supervisor: &Supervisor) -> Self {
         self.supervisor = Some(supervisor.clone());
         self
     }
 
-    /// How urgent its runs are. The thread of a loop worker is its own: there it has no effect.
+    /// Sets the priority of the runs. Has no effect on a loop worker on a thread, because its
+    /// thread is dedicated.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.options.priority = priority;
         self
     }
 
-    /// Which aloop its runs are on, for `run_async` (default: the default one).
+    /// Sets the aloop of the runs, for `run_async` (default: the default aloop).
     pub fn aloop(mut self, name: impl Into<String>) -> Self {
-        self.aloop = Some(name.into());
+        self.options.aloop = Some(name.into());
         self
     }
 
-    /// Told of every run that panicked or returned an `Err`; `Break` stops the worker. Without it,
-    /// errors are logged, and the worker goes on.
+    /// Sets a function that is called for every run that panicked or returned an `Err`. The worker
+    /// stops if it returns `Break`. Without such a function, errors are logged, and the worker
+    /// continues.
     pub fn on_error(
         mut self,
-        told: impl Fn(&WorkerError) -> ControlFlow<()> + Send + Sync + 'static,
+        handler: impl Fn(&WorkerError) -> ControlFlow<()> + Send + Sync + 'static,
     ) -> Self {
-        self.on_error = Some(Box::new(told));
+        self.callbacks.on_error = Some(Guarded::new(Box::new(handler)));
         self
     }
 
-    /// Called by `start`, before the first run: `|| ..` or `|ctx: &WorkerContext| ..`.
+    /// Adds a hook that `start` calls before the first run: `|| ..` or `|ctx: &WorkerContext| ..`.
     ///
-    /// A hook that panics is logged, and the worker goes on; one that finds that it can't go on calls
+    /// A panic of a hook is logged, and the worker continues. A hook that can't continue must call
     /// `stop` of the worker.
     pub fn before_start<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.hooks.before_start.push(hook(call));
+        self.callbacks.hooks.before_start.push(hook(call));
         self
     }
 
-    /// Called by `start`, after [`before_start`](Self::before_start) and before the first run.
+    /// Adds a hook that `start` calls after those of [`before_start`](Self::before_start) and
+    /// before the first run.
     pub fn after_start<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.hooks.after_start.push(hook(call));
+        self.callbacks.hooks.after_start.push(hook(call));
         self
     }
 
-    /// Called when the worker is asked to stop, by whoever asks; a run may still be under way.
+    /// Adds a hook that is called when the worker is asked to stop, on the thread that asks. A run
+    /// may still be in progress.
     pub fn before_stop<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.hooks.before_stop.push(hook(call));
+        self.callbacks.hooks.before_stop.push(hook(call));
         self
     }
 
-    /// Called when it has stopped: no run is under way any more. `stop` returns after that.
+    /// Adds a hook that is called when the worker has stopped and no run is in progress. `stop`
+    /// returns after that.
     pub fn after_stop<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.hooks.after_stop.push(hook(call));
+        self.callbacks.hooks.after_stop.push(hook(call));
         self
     }
 
-    fn build(self, runner: impl FnOnce(Launch) -> Box<dyn Runner>) -> Handle {
+    /// Creates the engine of the worker, which runs by `executor`.
+    fn build(self, executor: MakeExecutor) -> Handle {
         let core = match &self.supervisor {
             Some(supervisor) => Arc::downgrade(supervisor.core()),
             None => Arc::downgrade(supervisor().core()),
         };
-        let name = self.name.unwrap_or_else(|| self.kind.to_string());
-        let launch = Launch {
-            name: name.as_str().into(),
-            priority: self.priority,
-            aloop: self.aloop,
-            core: core.clone(),
+        let schedule = Schedule::new(self.trigger, self.initial_delay);
+        let executor = match self.items {
+            Some(items) => executor::with_queue(executor, items),
+            None => executor,
         };
-        let traits = Traits {
-            name,
-            kind: self.kind,
-            priority: self.priority,
-            on_error: self.on_error,
-            hooks: self.hooks,
-        };
-        let schedule = Schedule::new(self.rhythm, self.first);
-        let mut runner = runner(launch);
-        if let Some(stock) = self.stock {
-            runner = Box::new(Stocked { runner, stock });
-        }
-        Handle::new(Engine::new(traits, schedule, core, runner), self.supervisor)
-    }
-
-    fn on_thread<R: WorkerOutput>(
-        self,
-        mut f: impl FnMut(&WorkerContext) -> R + Send + 'static,
-    ) -> Handle {
-        let keeps = self.kind == WorkerKind::Loop;
-        self.build(|mut launch| {
-            if keeps {
-                // Not counted, and never made to wait: a thread of its own.
-                launch.priority = Priority::Critical;
-            }
-            let function =
-                Arc::new(Mutex::new(
-                    Box::new(move |context: &WorkerContext| f(context).run_end()) as OnThread
-                ));
-            Box::new(ThreadRunner { launch, function, keeps })
-        })
-    }
-
-    #[cfg(feature = "async")]
-    fn on_loop<F>(self, mut f: impl FnMut(WorkerContext) -> F + Send + 'static) -> Handle
-    where
-        F: Future + Send + 'static,
-        F::Output: WorkerOutput,
-    {
-        use crate::background::run::{LoopRunner, OnLoop};
-        let keeps = self.kind == WorkerKind::Loop;
-        self.build(|launch| {
-            let function: OnLoop = Box::new(move |context| {
-                let future = f(context);
-                Box::pin(async move { future.await.run_end() })
-            });
-            Box::new(LoopRunner { launch, function: Arc::new(Mutex::new(function)), keeps })
-        })
-    }
-
-    #[cfg(feature = "mp")]
-    fn in_process<R: Send + 'static>(
-        self,
-        call: impl FnMut(String, u64) -> TaskBuilder<(R, bool)> + Send + 'static,
-        result: impl Fn(&R) -> RunEnd + Send + Sync + 'static,
-    ) -> Handle {
-        use crate::background::run::ProcessRunner;
-        let result = Arc::new(result);
-        self.build(|launch| {
-            Box::new(ProcessRunner { launch, call: Mutex::new(Box::new(call)), result })
-        })
+        let engine = self.options.assemble(self.kind, schedule, self.callbacks, core, executor);
+        Handle::new(engine, self.supervisor)
     }
 }
 
-/// What a worker without a queue runs.
+/// The methods that create a worker without a queue.
 macro_rules! runs {
     ($worker:ident) => {
+        impl sealed::Handle for $worker {}
+
         impl WorkerHandle for $worker {
             type Extra = ();
         }
 
         impl WorkerBuilder<$worker> {
-            /// A worker that runs `f` on threads. It is not started.
+            /// Returns a worker that runs `f` on threads. It is not started.
             pub fn run<R: WorkerOutput>(
                 self,
                 f: impl FnMut(&WorkerContext) -> R + Send + 'static,
             ) -> $worker {
-                $worker::new(self.on_thread(f))
+                $worker::new(self.build(executor::on_thread(f)))
             }
 
-            /// A worker that runs `f` on an aloop. It is not started.
+            /// Returns a worker that runs `f` on an aloop. It is not started.
             #[cfg(feature = "async")]
             pub fn run_async<F>(self, f: impl FnMut(WorkerContext) -> F + Send + 'static) -> $worker
             where
                 F: Future + Send + 'static,
                 F::Output: WorkerOutput,
             {
-                $worker::new(self.on_loop(f))
+                $worker::new(self.build(executor::on_aloop(f)))
             }
 
-            /// The door for generated code: a worker whose runs are calls to worker processes.
+            /// For generated code: returns a worker whose runs are calls to worker processes.
             #[cfg(feature = "mp")]
             #[doc(hidden)]
             pub fn __run_in_process<R: Send + 'static>(
@@ -285,7 +245,7 @@ macro_rules! runs {
                 call: impl FnMut(String, u64) -> TaskBuilder<(R, bool)> + Send + 'static,
                 result: impl Fn(&R) -> RunEnd + Send + Sync + 'static,
             ) -> $worker {
-                $worker::new(self.in_process(call, result))
+                $worker::new(self.build(executor::in_process(call, result)))
             }
         }
     };
@@ -296,20 +256,20 @@ runs!(IntervalWorker);
 runs!(EventWorker);
 
 impl WorkerBuilder<IntervalWorker> {
-    /// What it does about turns that it missed (default: [`Overrun::Skip`]). Without effect where
-    /// pauses are kept, not intervals.
+    /// Sets what to do about missed runs (default: [`Overrun::Skip`]). Has no effect on a worker
+    /// with a pause instead of an interval.
     pub fn overrun(mut self, what: Overrun) -> Self {
-        if let Rhythm::Every { overrun, .. } = &mut self.rhythm {
+        if let Trigger::Every { overrun, .. } = &mut self.trigger {
             *overrun = what;
         }
         self
     }
 
-    /// Waits so long before every run: before the first, and between the end of one and the next.
-    /// A worker that keeps an interval has only its first run later.
+    /// Adds a pause before every run: before the first one, and between the end of a run and the
+    /// next. For a worker with an interval, only the first run is delayed.
     pub fn delay_before(mut self, delay: Duration) -> Self {
-        self.first = self.first.saturating_add(delay);
-        if let Rhythm::After { pause } = &mut self.rhythm {
+        self.initial_delay = self.initial_delay.saturating_add(delay);
+        if let Trigger::After { pause } = &mut self.trigger {
             *pause = pause.saturating_add(delay);
         }
         self
@@ -317,8 +277,8 @@ impl WorkerBuilder<IntervalWorker> {
 }
 
 impl WorkerBuilder<EventWorker> {
-    /// The door for generated code: the same with a queue, so that what a type of items lacks is
-    /// said where it is named, and not by every setter.
+    /// For generated code: turns the builder into one of a queue worker. Generated code calls the
+    /// setters before, so that a trait that the item type lacks is reported once, at the type.
     #[doc(hidden)]
     pub fn __with_queue<T: Send + 'static>(
         self,
@@ -326,62 +286,67 @@ impl WorkerBuilder<EventWorker> {
     ) -> WorkerBuilder<QueueWorker<T>> {
         WorkerBuilder {
             kind: WorkerKind::Queue,
-            rhythm: self.rhythm,
-            first: self.first,
-            name: self.name,
+            trigger: self.trigger,
+            initial_delay: self.initial_delay,
+            options: self.options,
+            callbacks: self.callbacks,
             supervisor: self.supervisor,
-            priority: self.priority,
-            aloop: self.aloop,
-            on_error: self.on_error,
-            hooks: self.hooks,
-            stock: self.stock,
+            items: self.items,
             extra: QueueOptions { limit, ..QueueOptions::default() },
             worker: PhantomData,
         }
     }
 }
 
+impl<T> sealed::Handle for QueueWorker<T> {}
+
 impl<T: Send + 'static> WorkerHandle for QueueWorker<T> {
     type Extra = QueueOptions<T>;
 }
 
 impl<T: Send + 'static> WorkerBuilder<QueueWorker<T>> {
-    /// At most so many items wait; `put` waits for room then.
+    /// Sets the maximum number of items in the queue. `put` blocks while the queue is full.
+    ///
+    /// # Panics
+    /// Panics if `limit` is 0.
+    #[track_caller]
     pub fn queue_limit(mut self, limit: usize) -> Self {
+        assert!(limit > 0, "a queue with a `queue_limit` of 0 would never accept an item");
         self.extra.limit = Some(limit);
         self
     }
 
-    /// The smallest item first; of equal ones, the first that came.
+    /// Orders the queue by `Ord`: the smallest item first. Equal items remain in the order in which
+    /// they were put.
     pub fn by_priority(mut self) -> Self
     where
         T: Ord,
     {
-        self.extra.shelf = Box::new(Ordered::default());
+        self.extra.queue = Box::new(OrderedQueue::default());
         self
     }
 
     fn take_items(&mut self) -> Arc<Items<T>> {
         let items = Items::new(std::mem::take(&mut self.extra));
-        self.stock = Some(Arc::clone(&items) as _);
+        self.items = Some(Arc::clone(&items) as _);
         items
     }
 
-    /// A worker that runs `f` on threads, for one item at a time. It is not started.
+    /// Returns a worker that runs `f` on threads, for one item at a time. It is not started.
     pub fn run<R: WorkerOutput>(
         mut self,
         mut f: impl FnMut(&WorkerContext, T) -> R + Send + 'static,
     ) -> QueueWorker<T> {
         let items = self.take_items();
         let source = Arc::clone(&items);
-        let handle = self.on_thread(move |context| match source.take() {
+        let executor = executor::on_thread(move |context| match source.take() {
             Some(item) => f(context, item).run_end(),
             None => RunEnd::Continue,
         });
-        QueueWorker::new(handle, items)
+        QueueWorker::new(self.build(executor), items)
     }
 
-    /// A worker that runs `f` on an aloop, for one item at a time. It is not started.
+    /// Returns a worker that runs `f` on an aloop, for one item at a time. It is not started.
     #[cfg(feature = "async")]
     pub fn run_async<F>(
         mut self,
@@ -393,7 +358,7 @@ impl<T: Send + 'static> WorkerBuilder<QueueWorker<T>> {
     {
         let items = self.take_items();
         let source = Arc::clone(&items);
-        let handle = self.on_loop(move |context| {
+        let executor = executor::on_aloop(move |context| {
             let future = source.take().map(|item| f(context, item));
             async move {
                 match future {
@@ -402,10 +367,10 @@ impl<T: Send + 'static> WorkerBuilder<QueueWorker<T>> {
                 }
             }
         });
-        QueueWorker::new(handle, items)
+        QueueWorker::new(self.build(executor), items)
     }
 
-    /// The door for generated code: a worker whose runs are calls to worker processes.
+    /// For generated code: returns a worker whose runs are calls to worker processes.
     #[cfg(feature = "mp")]
     #[doc(hidden)]
     pub fn __run_in_process<R: Send + 'static>(
@@ -416,10 +381,10 @@ impl<T: Send + 'static> WorkerBuilder<QueueWorker<T>> {
         let items = self.take_items();
         let source = Arc::clone(&items);
         let call = move |name, runs| {
-            // Only this worker takes items out, one run at a time, and a run is due only if one is
-            // there.
-            call(name, runs, source.take().expect("an item is there"))
+            // Only this worker takes items, in one run at a time, and a run is due only if there is
+            // an item.
+            call(name, runs, source.take().expect("a run is due only if there is an item"))
         };
-        QueueWorker::new(self.in_process(call, result), items)
+        QueueWorker::new(self.build(executor::in_process(call, result)), items)
     }
 }

@@ -1,4 +1,4 @@
-//! A background worker's own view of itself.
+//! The context of a background worker's runs and hooks.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::background::engine::Engine;
+use crate::background::engine::{Engine, WorkerRun};
 use crate::clock;
 use crate::task::context::TaskContext;
 use crate::task::park;
 use crate::task::waiters::WaiterKey;
 
-/// What a background worker's function is given as its first parameter, if it wants that.
+/// The context of a background worker, which its function may take as its first parameter.
 ///
 /// ```
+/// # use atasker_runtime as atasker;
 /// use std::time::Duration;
-/// use atasker_runtime::{LoopWorker, WorkerContext};
+/// use atasker::{LoopWorker, WorkerContext};
 ///
 /// let worker = LoopWorker::builder().name("sampler").run(|ctx: &WorkerContext| {
 ///     println!("{} has run {} times", ctx.name(), ctx.runs());
@@ -29,18 +30,18 @@ use crate::task::waiters::WaiterKey;
 /// ```
 #[derive(Clone)]
 pub struct WorkerContext {
-    at: At,
+    inner: Inner,
 }
 
 #[derive(Clone)]
-enum At {
-    /// In this process: the engine itself, its life, and the task of the run.
-    Here { engine: Arc<Engine>, life: u64, task: Option<TaskContext> },
-    /// In a worker process, or nowhere: what the parent has told.
-    Apart { told: Arc<Told>, task: TaskContext },
+enum Inner {
+    /// In the process of the worker: the engine, the generation, and the task of the run.
+    Local { engine: Arc<Engine>, generation: u64, task: Option<TaskContext> },
+    /// In a worker process, or detached: the state that the parent process has sent.
+    Remote { state: Arc<RemoteState>, task: TaskContext },
 }
 
-struct Told {
+struct RemoteState {
     name: String,
     runs: u64,
     triggered: AtomicBool,
@@ -56,113 +57,127 @@ impl fmt::Debug for WorkerContext {
 }
 
 impl WorkerContext {
-    /// For a run.
-    pub(super) fn inside(engine: Arc<Engine>, life: u64, task: TaskContext) -> Self {
-        WorkerContext { at: At::Here { engine, life, task: Some(task) } }
+    /// Creates the context of a run, which `task` makes.
+    pub(super) fn for_run(run: &WorkerRun, task: TaskContext) -> Self {
+        let engine = Arc::clone(run.engine());
+        WorkerContext {
+            inner: Inner::Local { engine, generation: run.generation(), task: Some(task) },
+        }
     }
 
-    /// For a hook.
-    pub(super) fn outside(engine: Arc<Engine>, life: u64) -> Self {
-        WorkerContext { at: At::Here { engine, life, task: None } }
+    /// Creates the context of a hook.
+    pub(super) fn for_hook(engine: Arc<Engine>, generation: u64) -> Self {
+        WorkerContext { inner: Inner::Local { engine, generation, task: None } }
     }
 
-    /// For a run in a worker process.
-    pub(crate) fn apart(name: String, runs: u64, task: TaskContext) -> Self {
-        let told = Arc::new(Told { name, runs, triggered: AtomicBool::new(false) });
-        WorkerContext { at: At::Apart { told, task } }
+    /// Creates the context of a run in a worker process.
+    pub(crate) fn remote(name: String, runs: u64, task: TaskContext) -> Self {
+        let state = Arc::new(RemoteState { name, runs, triggered: AtomicBool::new(false) });
+        WorkerContext { inner: Inner::Remote { state, task } }
     }
 
-    /// A context of no worker, to call a function with in a test: nobody will ever stop it.
+    /// Returns a context without a worker, to call a worker's function in a test. It is never
+    /// stopped.
     ///
     /// ```
-    /// let ctx = atasker_runtime::WorkerContext::detached();
+    /// # use atasker_runtime as atasker;
+    /// let ctx = atasker::WorkerContext::detached();
     /// assert!(!ctx.stopped());
     /// ```
     pub fn detached() -> Self {
-        WorkerContext::apart("detached".to_owned(), 0, TaskContext::detached())
+        WorkerContext::remote("detached".to_owned(), 0, TaskContext::detached())
     }
 
-    /// The worker's name.
+    /// Returns the name of the worker.
     pub fn name(&self) -> &str {
-        match &self.at {
-            At::Here { engine, .. } => &engine.traits.name,
-            At::Apart { told, .. } => &told.name,
+        match &self.inner {
+            Inner::Local { engine, .. } => &engine.spec.name,
+            Inner::Remote { state, .. } => &state.name,
         }
     }
 
-    /// How many runs are over: 0 during the first.
+    /// Returns the number of completed runs, which is 0 during the first run.
     pub fn runs(&self) -> u64 {
-        match &self.at {
-            At::Here { engine, .. } => engine.runs(),
-            At::Apart { told, .. } => told.runs,
+        match &self.inner {
+            Inner::Local { engine, .. } => engine.runs(),
+            Inner::Remote { state, .. } => state.runs,
         }
     }
 
-    /// Whether the worker was asked to stop.
+    /// Returns whether the worker was asked to stop.
     pub fn stopped(&self) -> bool {
-        match &self.at {
-            At::Here { engine, life, task } => {
-                engine.is_over(*life) || task.as_ref().is_some_and(TaskContext::stopped)
+        match &self.inner {
+            Inner::Local { engine, generation, task } => {
+                engine.is_over(*generation) || task.as_ref().is_some_and(TaskContext::stopped)
             }
-            At::Apart { task, .. } => task.stopped(),
+            Inner::Remote { task, .. } => task.stopped(),
         }
     }
 
-    /// Sleeps until the worker is asked to stop (true), or until the time is over (false). It keeps
-    /// its slot meanwhile, as any sleep does.
+    /// Sleeps until the worker is asked to stop, or until the timeout ends. Returns whether the
+    /// worker was asked to stop.
+    ///
+    /// The task keeps its slot, as in any sleep.
     ///
     /// # Panics
-    /// On the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
+    /// Panics on the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
     #[track_caller]
     pub fn wait_stop(&self, timeout: Duration) -> bool {
-        let mut watch = Watch::new(self);
-        park::sleep_on(clock::after(timeout), |context| watch.poll(context)).is_some()
+        let mut waiter = StopWaiter::new(self);
+        park::sleep_on(clock::after(timeout), |context| waiter.poll(context)).is_some()
     }
 
-    /// Is ready once the worker is asked to stop.
+    /// Completes when the worker is asked to stop.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
     pub async fn stop_requested(&self) {
-        let mut watch = Watch::new(self);
-        poll_fn(|context| watch.poll(context)).await;
+        let mut waiter = StopWaiter::new(self);
+        poll_fn(|context| waiter.poll(context)).await;
     }
 
-    /// Asks for another run after this one. However often it is called, one run follows. In a queue
-    /// worker it has no effect: there items make the runs.
+    /// Requests another run after this one. Several requests are combined into one run.
+    ///
+    /// Has no effect in a queue worker, which runs for items only.
     pub fn trigger(&self) {
-        match &self.at {
-            At::Here { engine, .. } => {
+        match &self.inner {
+            Inner::Local { engine, .. } => {
                 engine.trigger();
             }
-            At::Apart { told, .. } => told.triggered.store(true, Ordering::Relaxed),
+            // Relaxed: the flag guards no other data.
+            Inner::Remote { state, .. } => state.triggered.store(true, Ordering::Relaxed),
         }
     }
 
-    /// Whether another run was asked for, in a worker process.
+    /// Returns whether another run was requested, in a worker process.
     pub(crate) fn was_triggered(&self) -> bool {
-        match &self.at {
-            At::Here { .. } => false,
-            At::Apart { told, .. } => told.triggered.load(Ordering::Relaxed),
+        match &self.inner {
+            Inner::Local { .. } => false,
+            Inner::Remote { state, .. } => state.triggered.load(Ordering::Relaxed),
         }
     }
 }
 
-/// Watches for the request to stop: of the worker, and of the run's task.
-struct Watch<'a> {
+/// Waits for a request to stop the worker, or the task of the run.
+struct StopWaiter<'a> {
     context: &'a WorkerContext,
     key: WaiterKey,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> StopWaiter<'a> {
     fn new(context: &'a WorkerContext) -> Self {
-        Watch { context, key: WaiterKey::next() }
+        StopWaiter { context, key: WaiterKey::next() }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (engine, task) = match &self.context.at {
-            At::Here { engine, life, task } => (Some((engine, *life)), task.as_ref()),
-            At::Apart { task, .. } => (None, Some(task)),
+        let (engine, task) = match &self.context.inner {
+            Inner::Local { engine, generation, task } => {
+                (Some((engine, *generation)), task.as_ref())
+            }
+            Inner::Remote { task, .. } => (None, Some(task)),
         };
-        if let Some((engine, life)) = engine
-            && engine.poll_over(life, self.key, cx).is_ready()
+        if let Some((engine, generation)) = engine
+            && engine.poll_over(generation, self.key, cx).is_ready()
         {
             return Poll::Ready(());
         }
@@ -173,16 +188,16 @@ impl<'a> Watch<'a> {
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for StopWaiter<'_> {
     fn drop(&mut self) {
-        match &self.context.at {
-            At::Here { engine, task, .. } => {
+        match &self.context.inner {
+            Inner::Local { engine, task, .. } => {
                 engine.forget_waiter(self.key);
                 if let Some(task) = task {
                     task.forget_waiter(self.key);
                 }
             }
-            At::Apart { task, .. } => task.forget_waiter(self.key),
+            Inner::Remote { task, .. } => task.forget_waiter(self.key),
         }
     }
 }

@@ -1,28 +1,38 @@
-//! What the user holds of a background worker.
+//! The handles of background workers.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use crate::background::builder::WorkerBuilder;
 use crate::background::engine::Engine;
-use crate::background::schedule::{Overrun, Rhythm};
 use crate::clock;
 use crate::info::WorkerKind;
 use crate::supervisor::Supervisor;
 
-/// A background worker of any kind: what all of them can do.
+/// A handle to a background worker of any kind, with the methods that all kinds have.
 ///
-/// The workers themselves ([`LoopWorker`], [`IntervalWorker`], [`QueueWorker`](crate::QueueWorker),
-/// [`EventWorker`]) dereference to it. Clones are handles of the same worker. Dropping them all
-/// changes nothing: an active worker goes on, and stops with its supervisor.
+/// [`LoopWorker`], [`IntervalWorker`], [`QueueWorker`](crate::QueueWorker) and [`EventWorker`] dereference
+/// to it. Clones are handles to the same worker. Dropping all handles has no effect on an active
+/// worker: it continues to run, and stops with its supervisor.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{BackgroundWorker, EventWorker, WorkerKind};
+/// let flush = EventWorker::builder().name("flush").run(|_| ());
+/// let workers: Vec<BackgroundWorker> = vec![flush.into()];
+/// for worker in &workers {
+///     worker.start();
+///     assert_eq!((worker.name(), worker.kind()), ("flush", WorkerKind::Event));
+///     worker.stop();
+/// }
+/// ```
 #[derive(Clone)]
 pub struct BackgroundWorker {
     pub(super) handle: Handle,
 }
 
-/// The engine, and its supervisor, lest that stops while somebody can still start the worker.
+/// The engine, and its supervisor, which must not stop while the worker can still be started.
 #[derive(Clone)]
 pub(super) struct Handle {
     pub(super) engine: Arc<Engine>,
@@ -51,82 +61,91 @@ impl BackgroundWorker {
         &self.handle.engine
     }
 
-    /// Its name.
+    /// Returns the name of the worker.
     pub fn name(&self) -> &str {
-        &self.engine().traits.name
+        &self.engine().spec.name
     }
 
-    /// Which kind it is.
+    /// Returns the kind of the worker.
     pub fn kind(&self) -> WorkerKind {
-        self.engine().traits.kind
+        self.engine().spec.kind
     }
 
-    /// Starts it. False if it is active already, or if its supervisor is stopped.
+    /// Starts the worker. Returns false if the worker is active already, or if its supervisor is
+    /// stopped.
     ///
-    /// If it is just about to stop, the start follows its end: `start` waits for that, except within
-    /// the worker's own function, which must return first.
+    /// If the worker is stopping, `start` blocks until it has stopped, and starts it again. Inside
+    /// the worker's own function, `start` doesn't block, and the worker starts again after the
+    /// function has returned.
     ///
     /// # Panics
-    /// On the thread of an aloop, if it would have to wait.
+    /// Panics on the thread of an aloop if it would have to block.
     #[track_caller]
     pub fn start(&self) -> bool {
         self.engine().start()
     }
 
-    /// Asks it to stop, and waits until it has: a run under way is asked by way of its context and
-    /// comes to its end. Called by the worker's own function, or by one of its hooks, it does not
-    /// wait. Two workers whose functions stop each other wait for each other: there, use
-    /// [`stop_nowait`](Self::stop_nowait).
+    /// Stops the worker, and blocks until it has stopped.
+    ///
+    /// The current run receives the request through its context and runs to completion. Inside the
+    /// worker's own function or one of its hooks, `stop` doesn't block. Two workers whose functions
+    /// stop each other would deadlock: use [`stop_nowait`](Self::stop_nowait) in that case.
     ///
     /// # Panics
-    /// On the thread of an aloop, if it would have to wait: use [`stop_async`](Self::stop_async).
+    /// Panics on the thread of an aloop if it would have to block: use
+    /// [`stop_async`](Self::stop_async) there.
     #[track_caller]
     pub fn stop(&self) {
         self.engine().stop();
     }
 
-    /// The same as a future.
+    /// Stops the worker, and completes when it has stopped.
+    ///
+    /// # Cancel safety
+    /// The worker is asked to stop when the future is first polled. Dropping the future later
+    /// doesn't withdraw the request.
     pub async fn stop_async(&self) {
         self.engine().stop_async().await;
     }
 
-    /// Asks it to stop and does not wait.
+    /// Asks the worker to stop, and returns at once.
     pub fn stop_nowait(&self) {
         self.engine().stop_nowait();
     }
 
-    /// Stops it and starts it again. Within the worker's own function the new start follows the end
-    /// of the run.
+    /// Stops the worker and starts it again. Inside the worker's own function, the worker starts
+    /// again after the run.
     ///
     /// # Panics
-    /// On the thread of an aloop, if it would have to wait.
+    /// Panics on the thread of an aloop if it would have to block.
     #[track_caller]
     pub fn restart(&self) {
         self.engine().restart();
     }
 
-    /// Whether it was started and nobody has stopped it.
+    /// Returns whether the worker is started and was not asked to stop.
     pub fn is_active(&self) -> bool {
         self.engine().is_active()
     }
 
-    /// Whether it was started and has not come to its end: true also while it stops.
+    /// Returns whether the worker is started and has not stopped yet. This is also true while it
+    /// stops.
     pub fn is_started(&self) -> bool {
         self.engine().is_started()
     }
 
-    /// Whether it was started and is not active any more. A last run may still be under way:
-    /// [`is_started`](Self::is_started) says so.
+    /// Returns whether the worker was started and is no longer active. The last run may still be in
+    /// progress: see [`is_started`](Self::is_started).
     pub fn is_stopped(&self) -> bool {
         self.engine().is_stopped()
     }
 
-    /// When its latest run began.
+    /// Returns the start time of the latest run.
     pub fn last_executed(&self) -> Option<SystemTime> {
         self.engine().last().map(clock::system_time)
     }
 
-    /// How many of its runs are over, whatever became of them.
+    /// Returns the number of completed runs, including failed ones.
     pub fn runs(&self) -> u64 {
         self.engine().runs()
     }
@@ -161,16 +180,17 @@ macro_rules! worker {
 }
 
 worker! {
-    /// Runs its function again and again, without a pause.
+    /// A background worker that runs its function in a loop, without a pause.
     ///
-    /// It holds a thread of its own, which counts in no pool's slots; on an aloop it is one task
-    /// that lets the others have their turn after every run. The function itself waits for whatever
-    /// it has to wait for, best by a wait that ends with the worker, as
+    /// The worker has a dedicated thread that occupies no slot. On an aloop, it is one task that
+    /// yields after every run. The function itself should wait for its next work, ideally by a wait
+    /// that ends when the worker is stopped, such as
     /// [`WorkerContext::wait_stop`](crate::WorkerContext::wait_stop).
     ///
     /// ```
+    /// # use atasker_runtime as atasker;
     /// use std::time::Duration;
-    /// use atasker_runtime::{LoopWorker, WorkerContext};
+    /// use atasker::{LoopWorker, WorkerContext};
     /// let worker = LoopWorker::builder().run(|ctx: &WorkerContext| {
     ///     ctx.wait_stop(Duration::from_millis(1));
     /// });
@@ -183,15 +203,19 @@ worker! {
 }
 
 worker! {
-    /// Runs its function at an interval, measured start to start and kept without drift, or with
-    /// a pause between the end of one run and the start of the next.
+    /// A background worker that runs its function at an interval, or with a pause between runs.
+    ///
+    /// An interval is measured from start to start, without drift. A pause
+    /// ([`with_delay`](IntervalWorker::with_delay)) is measured from the end of a run to the start
+    /// of the next.
     ///
     /// ```
+    /// # use atasker_runtime as atasker;
     /// use std::time::Duration;
-    /// use atasker_runtime::IntervalWorker;
+    /// use atasker::IntervalWorker;
     /// let worker = IntervalWorker::builder(Duration::from_secs(3600)).run(|_| println!("tick"));
     /// worker.start();
-    /// worker.trigger(); // one more, out of turn
+    /// worker.trigger(); // an additional run
     /// # while worker.runs() < 1 { std::thread::yield_now() }
     /// worker.stop();
     /// ```
@@ -199,10 +223,11 @@ worker! {
 }
 
 worker! {
-    /// Runs its function whenever it is triggered.
+    /// A background worker that runs its function when it is triggered.
     ///
     /// ```
-    /// use atasker_runtime::EventWorker;
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
     /// let (tx, rx) = std::sync::mpsc::channel();
     /// let worker = EventWorker::builder().run(move |_| tx.send("it happened").unwrap());
     /// worker.start();
@@ -213,40 +238,20 @@ worker! {
     EventWorker
 }
 
-impl LoopWorker {
-    /// A loop worker to be made.
-    pub fn builder() -> WorkerBuilder<LoopWorker> {
-        WorkerBuilder::new(WorkerKind::Loop, Rhythm::Loop, Duration::ZERO)
-    }
-}
-
 impl IntervalWorker {
-    /// A worker to be made that runs every `interval`, start to start; the first time at once.
-    pub fn builder(interval: Duration) -> WorkerBuilder<IntervalWorker> {
-        let rhythm = Rhythm::Every { period: interval, overrun: Overrun::Skip };
-        WorkerBuilder::new(WorkerKind::Interval, rhythm, Duration::ZERO)
-    }
-
-    /// A worker to be made that pauses so long between the end of a run and the start of the next.
-    pub fn with_delay(delay: Duration) -> WorkerBuilder<IntervalWorker> {
-        WorkerBuilder::new(WorkerKind::Interval, Rhythm::After { pause: delay }, Duration::ZERO)
-    }
-
-    /// Asks for a run now; the interval goes on as it was. During a run, another one follows, and
-    /// only one, however often it is called. False: the worker is not active.
+    /// Requests an additional run now, without changing the interval. Returns false if the worker
+    /// is not active.
+    ///
+    /// Requests during a run are combined: one additional run follows.
     pub fn trigger(&self) -> bool {
         self.handle.engine.trigger()
     }
 }
 
 impl EventWorker {
-    /// An event worker to be made.
-    pub fn builder() -> WorkerBuilder<EventWorker> {
-        WorkerBuilder::new(WorkerKind::Event, Rhythm::Demand, Duration::ZERO)
-    }
-
-    /// Asks for a run. During a run, another one follows, and only one, however often it is called.
-    /// False: the worker is not active.
+    /// Requests a run. Returns false if the worker is not active.
+    ///
+    /// Requests during a run are combined: one further run follows.
     pub fn trigger(&self) -> bool {
         self.handle.engine.trigger()
     }

@@ -1,75 +1,93 @@
-//! Jobs: a function at certain times, by one timer for all of them.
+//! Jobs: functions that run at certain times, by the engine of background workers.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
-
+use crate::background::assembly::{Callbacks, WorkerOptions};
 use crate::background::cron::{Cron, CronError};
-use crate::background::engine::{Engine, Hooks, Runner, Traits};
+use crate::background::engine::Engine;
+use crate::background::executor::{self, MakeExecutor};
 use crate::background::outcome::WorkerOutput;
-use crate::background::run::{Launch, ThreadRunner};
-use crate::background::schedule::{Overrun, Rhythm, Schedule};
+use crate::background::schedule::{Overrun, Schedule, Trigger};
 use crate::clock;
 use crate::info::WorkerKind;
 use crate::priority::Priority;
 use crate::supervisor::Supervisor;
 
-/// When a job runs. See [`Supervisor::create_job`].
+/// The schedule and the options of a job. See [`Supervisor::create_job`].
 ///
 /// ```
+/// # use atasker_runtime as atasker;
 /// use std::time::Duration;
-/// use atasker_runtime::Job;
+/// use atasker::Job;
 ///
-/// // Ten times, every second, the first time in a minute.
+/// // Ten runs, one every second, the first in a minute.
 /// let job = Job::every(Duration::from_secs(1)).times(10).after(Duration::from_secs(60));
-/// // Once, in an hour.
+/// // One run, in an hour.
 /// let job = Job::once(Duration::from_secs(3600));
-/// // At half past four, local time, every day.
+/// // Daily at 4:30, local time.
 /// let job = Job::cron("30 4 * * *");
 /// ```
 #[derive(Debug)]
-#[must_use = "a job runs once it is given to `create_job`"]
+#[must_use = "a job does nothing until it is passed to `create_job`"]
 pub struct Job {
-    rhythm: Rhythm,
-    first: Duration,
+    trigger: Trigger,
+    initial_delay: Duration,
     times: Option<u64>,
-    name: Option<String>,
-    priority: Priority,
-    aloop: Option<String>,
+    options: WorkerOptions,
 }
 
 impl Job {
-    fn new(rhythm: Rhythm) -> Self {
+    fn new(trigger: Trigger) -> Self {
         Job {
-            rhythm,
-            first: Duration::ZERO,
+            trigger,
+            initial_delay: Duration::ZERO,
             times: None,
-            name: None,
-            priority: Priority::default(),
-            aloop: None,
+            options: WorkerOptions::default(),
         }
     }
 
-    /// Every so often, start to start; the first time at once, or as [`after`](Self::after) says.
-    /// Turns that a long run has missed are left out.
+    /// Returns a job that starts a run every `interval`.
+    ///
+    /// The first run starts at once, or after the delay of [`after`](Self::after). Runs that are
+    /// missed because another run takes too long are skipped. With an interval of 0, each run
+    /// starts when the previous one has completed.
     pub fn every(interval: Duration) -> Self {
-        Job::new(Rhythm::Every { period: interval, overrun: Overrun::Skip })
+        Job::new(Trigger::Every { period: interval, overrun: Overrun::Skip })
     }
 
-    /// Once, after so long.
+    /// Returns a job with a single run, after a delay.
     pub fn once(after: Duration) -> Self {
         let far = Duration::from_secs(3600);
-        Job::new(Rhythm::Every { period: far, overrun: Overrun::Skip }).times(1).after(after)
+        Job::new(Trigger::Every { period: far, overrun: Overrun::Skip }).times(1).after(after)
     }
 
-    /// By a cron expression, in local time: five fields (minute, hour, day of the month, month, day of
-    /// the week), or six with seconds first. A year as a seventh, `@daily` and its like, and the
-    /// further signs of the crate [`croner`](https://docs.rs/croner) are read, too.
+    /// Returns a job that runs by a cron expression, in local time.
+    ///
+    /// An expression has five fields (minute, hour, day of the month, month, day of the week), or
+    /// six with the second as the first field. A seventh field is the year, up to 5000. Without the
+    /// field, the second is 0. Nicknames such as `@daily` and the extensions of the crate
+    /// [`croner`](https://docs.rs/croner) (`L`, `W`, `#`, and `+` before the day of the week) are
+    /// supported.
+    ///
+    /// # Daylight saving time
+    ///
+    /// The behavior at a transition of the time zone depends on how often the job runs:
+    ///
+    /// | the job runs | clock set back: local times occur twice | clock set forward: local times are skipped |
+    /// |---|---|---|
+    /// | in every hour (`*/20 * * * *`, `0 * * * *`) | at both occurrences | at the next time that exists |
+    /// | several times in certain hours (`*/20 1-5 * * *`) | at both occurrences | once right after the gap, for all skipped times |
+    /// | at most once in certain hours (`30 4 * * *`, `0 */6 * * *`) | at the first occurrence only | once right after the gap, for all skipped times |
+    ///
+    /// A calendar day that a time zone skips entirely, as Samoa skipped 30 December 2011, has no
+    /// runs: a daily job runs on the next day at its usual time. If the wall clock is set manually
+    /// or by the network, later runs use the new time, and skipped times are not made up for.
     ///
     /// # Panics
-    /// If the expression is none: see [`try_cron`](Self::try_cron).
+    /// Panics if the expression is invalid, or never matches a future time. See
+    /// [`try_cron`](Self::try_cron).
     #[track_caller]
     pub fn cron(expression: &str) -> Self {
         match Self::try_cron(expression) {
@@ -78,70 +96,80 @@ impl Job {
         }
     }
 
-    /// The same for an expression that comes from outside.
+    /// Returns a job that runs by a cron expression from an untrusted source. See
+    /// [`cron`](Self::cron).
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// Returns an error if a field is invalid (such as an empty item of a list, a range that runs
+    /// backwards, or a number out of range), or if the expression never matches a future time.
     ///
     /// ```
-    /// assert!(atasker_runtime::Job::try_cron("99 * * * *").is_err());
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Job;
+    /// assert!(Job::try_cron("*/15 9-17 * * MON-FRI").is_ok());
+    /// for wrong in ["99 * * * *", "1,,2 * * * *", "0 17-9 * * *", "0 0 30 2 *"] {
+    ///     assert!(Job::try_cron(wrong).is_err());
+    /// }
     /// ```
     pub fn try_cron(expression: &str) -> Result<Self, CronError> {
         let cron = Box::new(Cron::parse(expression)?);
-        Ok(Job::new(Rhythm::Cron { cron, planned: None }))
+        Ok(Job::new(Trigger::Cron { cron, planned: None }))
     }
 
-    /// So many runs, and then no more.
+    /// Limits the number of runs. With 0, the job ends at once.
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Nothing before so long.
+    /// Delays the first run by at least `delay`, measured from
+    /// [`create_job`](Supervisor::create_job). A delay of more than 30 years counts as 30 years.
     pub fn after(mut self, delay: Duration) -> Self {
-        self.first = delay;
+        self.initial_delay = delay;
         self
     }
 
-    /// What it is called in logs and in `info()`.
+    /// Sets the name, which logs and `info()` use.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.options.name = Some(name.into());
         self
     }
 
-    /// How urgent its runs are.
+    /// Sets the priority of the runs.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+        self.options.priority = priority;
         self
     }
 
-    /// On which aloop it runs, for an async function (default: the default one).
+    /// Sets the aloop of the runs, for an async function (default: the default aloop).
     pub fn aloop(mut self, name: impl Into<String>) -> Self {
-        self.aloop = Some(name.into());
+        self.options.aloop = Some(name.into());
         self
     }
 }
 
-/// What a job may run: `|| ..` on a pool thread, or `|| async { .. }` on an aloop. It returns what a
-/// background worker's function may return: `false` or `Break` ends the job.
+mod sealed {
+    pub trait Function<M> {}
+}
+
+/// The function of a job: `|| ..` on a pool thread, or `|| async { .. }` on an aloop.
+///
+/// It has the return types of a background worker's function ([`WorkerOutput`]): `false` and
+/// `Break` end the job.
+///
+/// This trait is sealed: it is implemented for these closures only.
 #[diagnostic::on_unimplemented(
     message = "a job runs `|| ..` or `|| async {{ .. }}`",
-    note = "it must be `Send` and `'static`, and give `()`, `bool`, `ControlFlow<()>`, or a `Result` of these"
+    note = "it must be `Send` and `'static`, and return `()`, `bool`, `ControlFlow<()>`, or a `Result` of these"
 )]
-pub trait JobFn<M> {
+pub trait JobFn<M>: sealed::Function<M> {
     #[doc(hidden)]
     fn into_function(self) -> Function;
 }
 
-/// The function of a job, without its type.
+/// The type-erased function of a job.
 #[doc(hidden)]
-pub struct Function(Kind);
-
-enum Kind {
-    Thread(crate::background::run::OnThread),
-    #[cfg(feature = "async")]
-    Loop(crate::background::run::OnLoop),
-}
+pub struct Function(MakeExecutor);
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,13 +177,20 @@ impl fmt::Debug for Function {
     }
 }
 
-/// A plain function.
+/// Marks functions that are not async.
 #[derive(Debug)]
 pub struct Plain<R>(std::marker::PhantomData<R>);
 
-/// One that gives a future.
+/// Marks functions that return a future.
 #[derive(Debug)]
 pub struct Awaited<F>(std::marker::PhantomData<F>);
+
+impl<F, R> sealed::Function<Plain<R>> for F
+where
+    F: FnMut() -> R + Send + 'static,
+    R: WorkerOutput,
+{
+}
 
 impl<F, R> JobFn<Plain<R>> for F
 where
@@ -163,8 +198,17 @@ where
     R: WorkerOutput,
 {
     fn into_function(mut self) -> Function {
-        Function(Kind::Thread(Box::new(move |_| self().run_end())))
+        Function(executor::on_thread(move |_| self()))
     }
+}
+
+#[cfg(feature = "async")]
+impl<F, Fut> sealed::Function<Awaited<Fut>> for F
+where
+    F: FnMut() -> Fut + Send + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: WorkerOutput,
+{
 }
 
 #[cfg(feature = "async")]
@@ -175,14 +219,22 @@ where
     Fut::Output: WorkerOutput,
 {
     fn into_function(mut self) -> Function {
-        Function(Kind::Loop(Box::new(move |_| {
-            let future = self();
-            Box::pin(async move { future.await.run_end() })
-        })))
+        Function(executor::on_aloop(move |_| self()))
     }
 }
 
-/// A job. Dropping it changes nothing.
+/// A handle to a job. Dropping the handle has no effect.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::{Job, supervisor};
+/// let hourly = Job::every(Duration::from_secs(3600)).name("report");
+/// let job = supervisor().create_job(hourly, || println!("report"));
+/// assert_eq!(job.name(), "report");
+/// job.cancel();
+/// assert!(!job.is_active());
+/// ```
 #[derive(Clone)]
 pub struct JobHandle {
     engine: Arc<Engine>,
@@ -199,42 +251,42 @@ impl fmt::Debug for JobHandle {
 }
 
 impl JobHandle {
-    /// No further runs. One that is under way is asked to stop; this does not wait for it.
+    /// Cancels further runs. A run in progress is asked to stop, and `cancel` doesn't wait for it.
     pub fn cancel(&self) {
         self.engine.stop_nowait();
     }
 
-    /// How many of its runs are over.
+    /// Returns the number of completed runs.
     pub fn runs(&self) -> u64 {
         self.engine.runs()
     }
 
-    /// Whether further runs may come.
+    /// Returns whether the job may have further runs.
     pub fn is_active(&self) -> bool {
         self.engine.is_active()
     }
 
-    /// Its name.
+    /// Returns the name of the job.
     pub fn name(&self) -> &str {
-        &self.engine.traits.name
+        &self.engine.spec.name
     }
 
-    /// When its latest run began.
+    /// Returns the start time of the latest run.
     pub fn last_executed(&self) -> Option<SystemTime> {
         self.engine.last().map(clock::system_time)
     }
 }
 
 impl Supervisor {
-    /// Runs `f` as `job` says: `|| ..` on a pool thread, `|| async { .. }` on an aloop. All jobs share
-    /// one timer. A run that takes too long is not joined by a second one; an error or a panic is
-    /// logged, and the job goes on.
+    /// Creates a job that runs `f`: `|| ..` on a pool thread, `|| async { .. }` on an aloop.
     ///
-    /// On a supervisor that is stopped, the job is over at once.
+    /// All jobs share one timer. Runs of a job don't overlap. An error or a panic is logged, and
+    /// the job continues. On a stopped supervisor, the job ends at once.
     ///
     /// ```
+    /// # use atasker_runtime as atasker;
     /// use std::time::Duration;
-    /// use atasker_runtime::{Job, supervisor};
+    /// use atasker::{Job, supervisor};
     /// let (tx, rx) = std::sync::mpsc::channel();
     /// let job = supervisor().create_job(Job::every(Duration::from_millis(1)).times(3), move || {
     ///     tx.send(()).unwrap();
@@ -245,33 +297,10 @@ impl Supervisor {
     /// ```
     pub fn create_job<M>(&self, job: Job, f: impl JobFn<M>) -> JobHandle {
         let core = Arc::downgrade(self.core());
-        let name = job.name.unwrap_or_else(|| "job".to_owned());
-        let launch = Launch {
-            name: name.as_str().into(),
-            priority: job.priority,
-            aloop: job.aloop,
-            core: core.clone(),
-        };
-        let runner: Box<dyn Runner> = match f.into_function().0 {
-            Kind::Thread(function) => {
-                let function = Arc::new(Mutex::new(function));
-                Box::new(ThreadRunner { launch, function, keeps: false })
-            }
-            #[cfg(feature = "async")]
-            Kind::Loop(function) => {
-                let function = Arc::new(Mutex::new(function));
-                Box::new(crate::background::run::LoopRunner { launch, function, keeps: false })
-            }
-        };
-        let traits = Traits {
-            name,
-            kind: WorkerKind::Job,
-            priority: job.priority,
-            on_error: None,
-            hooks: Hooks::default(),
-        };
-        let schedule = Schedule::new(job.rhythm, job.first).times(job.times);
-        let engine = Engine::new(traits, schedule, core, runner);
+        let schedule = Schedule::new(job.trigger, job.initial_delay).times(job.times);
+        let executor = f.into_function().0;
+        let engine =
+            job.options.assemble(WorkerKind::Job, schedule, Callbacks::default(), core, executor);
         engine.start();
         JobHandle { engine }
     }

@@ -1,35 +1,50 @@
-//! Background workers and jobs: things that make tasks again and again.
+//! Background workers and jobs, which launch tasks repeatedly.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `schedule`, `cron` | when the next run is due; pure |
-//! | `wall_clock` | hearing of it when the wall clock is set |
-//! | `engine` | the phases of a worker's life, one run after the other |
-//! | `run` | where a run takes place: pool thread, own thread, aloop, worker process |
-//! | `outcome` | what a run comes to; errors |
-//! | `context` | the worker's own view of itself |
-//! | `builder`, `handle`, `queue` | what users hold: the four kinds of workers |
-//! | `jobs` | jobs: the same engine, under a supervisor's `create_job` |
+//! | `now`, `cron`, `schedule` | compute when the next run is due; pure |
+//! | `wall_clock` | notifies cron jobs when the wall clock is set |
+//! | `outcome` | the outcomes of runs, and the errors |
+//! | `engine` | the phases of a worker, and its runs, one after the other |
+//! | `context` | the context of runs and hooks |
+//! | `items` | the items of a queue worker, in their order |
+//! | `executor` | launch a run on a pool thread, a dedicated thread, an aloop or a worker process |
+//! | `assembly` | from the options and the function of a worker or a job to its engine |
+//! | `handle`, `queue` | the handles of the four kinds of workers |
+//! | `hook`, `builder` | the builders of the workers |
+//! | `jobs` | jobs: the same engine, created by `create_job` of a supervisor |
 //!
-//! Every run is a task of the supervisor's, launched when it is due; in between a worker is an entry
-//! in the timer, or nothing at all. A loop worker, and only that, keeps one task for all its runs.
+//! A file imports only from the rows above its own.
+//!
+//! Every run is a task of the supervisor, which is launched when the run is due. It is therefore
+//! ordered by priority, listed, stopped and drained like any other task. Between two runs, a worker
+//! is at most an entry of the timer. Only a loop worker uses one task for all of its runs. On a
+//! thread, that task has critical priority, so that it occupies no slot.
+//!
+//! A run ignores the limit of the pool's queue (`WhenFull::Pass`): each worker has at most one run,
+//! and the thread of the timer, which launches runs, must not block.
 
+mod assembly;
 mod builder;
 mod context;
 mod cron;
 mod engine;
+mod executor;
 mod handle;
+mod hook;
+mod items;
 mod jobs;
+mod now;
 mod outcome;
 mod queue;
-mod run;
 mod schedule;
 mod wall_clock;
 
-pub use builder::{WorkerBuilder, WorkerHandle, WorkerHook};
+pub use builder::{WorkerBuilder, WorkerHandle};
 pub use context::WorkerContext;
 pub use cron::CronError;
 pub use handle::{BackgroundWorker, EventWorker, IntervalWorker, LoopWorker};
+pub use hook::WorkerHook;
 pub use jobs::{Job, JobFn, JobHandle};
 pub use outcome::{PutError, RunEnd, WorkerError, WorkerOutput};
 pub use queue::QueueWorker;

@@ -1,4 +1,4 @@
-//! What a run of a background worker comes to, and what can go wrong.
+//! The outcomes of a worker's runs, and the errors of workers.
 
 use std::fmt::{self, Display};
 use std::ops::ControlFlow;
@@ -7,45 +7,64 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TaskError;
 
-/// What one run says about the next.
+/// What a run decides about further runs.
 #[doc(hidden)]
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum RunEnd {
-    /// Go on.
+    /// The worker continues.
     Continue,
-    /// That was the last one.
+    /// The worker stops.
     Stop,
-    /// The function returned an `Err`; its text.
+    /// The function returned an `Err` with this text.
     Err(String),
 }
 
-/// What the function of a background worker may return: `()`, `bool` (`false` stops the worker),
-/// [`ControlFlow<()>`](ControlFlow) (`Break` stops it), or a `Result` of these, whose error goes to
-/// the worker's `on_error`.
+mod sealed {
+    pub trait Output {}
+}
+
+/// The return types of a background worker's function.
+///
+/// These are `()`, `bool` (`false` stops the worker), [`ControlFlow<()>`](ControlFlow) (`Break`
+/// stops the worker), and a `Result` of these, whose error is passed to `on_error` of the worker.
+///
+/// This trait is sealed: it is implemented for these types only.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{LoopWorker, WorkerContext};
+/// // Stops after three runs.
+/// let worker = LoopWorker::builder().run(|ctx: &WorkerContext| ctx.runs() < 2);
+/// worker.start();
+/// # while worker.is_started() { std::thread::yield_now() }
+/// assert_eq!(worker.runs(), 3);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a background worker's function can't return `{Self}`",
     label = "it returns this",
     note = "it returns `()`, `bool`, `ControlFlow<()>`, or a `Result` of these whose error implements `Display`; with `process_result = path`, any type"
 )]
-pub trait WorkerOutput {
+pub trait WorkerOutput: sealed::Output {
     #[doc(hidden)]
     fn run_end(self) -> RunEnd;
 }
 
-/// What generated code has made of a result.
+impl sealed::Output for RunEnd {}
+/// For results that generated code has converted already.
 impl WorkerOutput for RunEnd {
     fn run_end(self) -> RunEnd {
         self
     }
 }
 
+impl sealed::Output for () {}
 impl WorkerOutput for () {
     fn run_end(self) -> RunEnd {
         RunEnd::Continue
     }
 }
 
-/// What a function returns that never does: `|| panic!(..)`. The type can only be named so.
+/// The never type, which functions like `|| panic!(..)` return. Stable Rust can't name it directly.
 type Never = <fn() -> ! as Returns>::Output;
 
 #[doc(hidden)]
@@ -57,18 +76,21 @@ impl<T> Returns for fn() -> T {
     type Output = T;
 }
 
+impl sealed::Output for Never {}
 impl WorkerOutput for Never {
     fn run_end(self) -> RunEnd {
         self
     }
 }
 
+impl sealed::Output for bool {}
 impl WorkerOutput for bool {
     fn run_end(self) -> RunEnd {
         if self { RunEnd::Continue } else { RunEnd::Stop }
     }
 }
 
+impl sealed::Output for ControlFlow<()> {}
 impl WorkerOutput for ControlFlow<()> {
     fn run_end(self) -> RunEnd {
         match self {
@@ -78,6 +100,7 @@ impl WorkerOutput for ControlFlow<()> {
     }
 }
 
+impl<T: WorkerOutput, E: Display> sealed::Output for Result<T, E> {}
 impl<T: WorkerOutput, E: Display> WorkerOutput for Result<T, E> {
     fn run_end(self) -> RunEnd {
         match self {
@@ -87,8 +110,26 @@ impl<T: WorkerOutput, E: Display> WorkerOutput for Result<T, E> {
     }
 }
 
-/// A run of a background worker went wrong: its function panicked or returned an `Err`, its worker
-/// process died, or it could not be launched.
+/// The error of a failed run of a background worker.
+///
+/// The function panicked or returned an `Err`, its worker process died, or the run could not be
+/// launched.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::ops::ControlFlow;
+/// use atasker::{EventWorker, WorkerError};
+/// let (tx, rx) = std::sync::mpsc::channel();
+/// let worker = EventWorker::builder()
+///     .on_error(move |error: &WorkerError| {
+///         tx.send(error.message()).unwrap();
+///         ControlFlow::Break(())
+///     })
+///     .run(|_| Err::<(), _>("out of paper"));
+/// worker.start();
+/// worker.trigger();
+/// assert_eq!(rx.recv().unwrap(), "out of paper");
+/// ```
 #[derive(Clone, Debug)]
 pub struct WorkerError {
     worker: String,
@@ -111,17 +152,17 @@ impl WorkerError {
         WorkerError { worker: worker.to_owned(), run, what: What::Task(error) }
     }
 
-    /// The worker's name.
+    /// Returns the name of the worker.
     pub fn worker(&self) -> &str {
         &self.worker
     }
 
-    /// Which run it was, from 1.
+    /// Returns the number of the run, counted from 1.
     pub fn run(&self) -> u64 {
         self.run
     }
 
-    /// What went wrong, in words.
+    /// Returns the text of the error.
     pub fn message(&self) -> String {
         match &self.what {
             What::Returned(text) => text.clone(),
@@ -129,12 +170,12 @@ impl WorkerError {
         }
     }
 
-    /// Whether the function panicked.
+    /// Returns whether the function panicked.
     pub fn is_panic(&self) -> bool {
         self.task_error().is_some_and(TaskError::is_panic)
     }
 
-    /// The error of the run's task; `None` if the function returned an `Err`.
+    /// Returns the error of the run's task, or `None` if the function returned an `Err`.
     pub fn task_error(&self) -> Option<&TaskError> {
         match &self.what {
             What::Returned(_) => None,
@@ -159,25 +200,36 @@ impl std::error::Error for WorkerError {
     }
 }
 
-/// An item was not put into a worker's queue; here it is.
+/// The error of `put`: the item was not added to the queue. The error contains the item.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::QueueWorker;
+/// // The worker is not started, so the first item remains in its queue.
+/// let worker = QueueWorker::builder().queue_limit(1).run(|_, item: u8| println!("{item}"));
+/// worker.put(1).unwrap();
+/// let error = worker.try_put(2).unwrap_err();
+/// assert!(error.is_full());
+/// assert_eq!(error.into_inner(), 2);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PutError<T> {
     /// The worker is stopped.
     Stopped(T),
-    /// The queue is full; only from [`try_put`](crate::QueueWorker::try_put).
+    /// The queue is full. Only [`try_put`](crate::QueueWorker::try_put) returns this error.
     Full(T),
 }
 
 impl<T> PutError<T> {
-    /// The item.
+    /// Returns the item.
     pub fn into_inner(self) -> T {
         match self {
             PutError::Stopped(item) | PutError::Full(item) => item,
         }
     }
 
-    /// Whether the queue was full.
+    /// Returns whether the queue was full.
     pub fn is_full(&self) -> bool {
         matches!(self, PutError::Full(_))
     }

@@ -1,88 +1,96 @@
-//! When the next run is due: values in, values out.
+//! Computes when the next run is due. Pure: the clocks are parameters.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::background::cron::Cron;
+use crate::background::now::Now;
+use crate::clock;
 
-/// What an interval worker does about turns that it missed, because a run took too long or the
-/// machine slept.
+/// What an interval worker does about missed runs, which a long run or a suspended machine causes.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::{IntervalWorker, Overrun};
+/// let worker = IntervalWorker::builder(Duration::from_secs(1))
+///     .overrun(Overrun::Burst)
+///     .run(|_| println!("one line per second, even after a delay"));
+/// # drop(worker);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Overrun {
-    /// They are left out: the next run is at the next whole interval after the start.
+    /// Skips missed runs: the next run is at the next whole interval after the start.
     #[default]
     Skip,
-    /// They are made up for, one after the other, until the worker has caught up.
+    /// Makes up for missed runs, one after the other, until the worker has caught up.
     Burst,
 }
 
 /// What makes a run due.
 #[derive(Debug)]
-pub(super) enum Rhythm {
-    /// The end of the one before.
+pub(super) enum Trigger {
+    /// The end of the previous run.
     Loop,
-    /// Every `period`, start to start.
+    /// An interval of `period`, from start to start.
     Every { period: Duration, overrun: Overrun },
-    /// So long after the end of the one before.
+    /// A pause after the end of the previous run.
     After { pause: Duration },
-    /// The wall clock; the moment that is planned, by it.
+    /// The wall clock. `planned` is the wall-clock time of the next run.
     Cron { cron: Box<Cron>, planned: Option<SystemTime> },
-    /// Only that somebody asks for it: an event, an item in the queue.
-    Demand,
+    /// A request: an event, or an item in the queue.
+    OnRequest,
 }
 
-/// Both clocks, as they were read together.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) monotonic: Instant,
-    pub(super) wall: SystemTime,
+/// Whether the queue of a worker has items.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum QueueState {
+    /// Also for a worker without a queue.
+    Empty,
+    HasItems,
 }
 
-impl Now {
-    pub(super) fn read() -> Now {
-        Now { monotonic: Instant::now(), wall: SystemTime::now() }
-    }
-}
-
-/// The answer to "when?".
+/// When the next run is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Due {
-    /// Now; it was planned for that moment, if it was planned.
+    /// Now, with the time that the run was planned for, unless it was requested.
     Now(Option<Instant>),
+    /// At a later time.
     At(Instant),
-    /// Not before somebody asks.
+    /// After a request, or after the end of the current run.
     Unknown,
-    /// Never again.
+    /// Never: the schedule is completed.
     Never,
 }
 
-/// The plan of one worker.
+/// The schedule of one worker.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    rhythm: Rhythm,
-    /// The first run is so long after the start.
-    first: Duration,
-    /// Planned runs in all, if that is limited.
+    trigger: Trigger,
+    /// The delay of the first run after the start.
+    initial_delay: Duration,
+    /// The limit of planned runs after each start.
     times: Option<u64>,
-    /// Of them, so many are still to come since the last start.
-    left: u64,
+    /// The remaining planned runs since the last start.
+    remaining: u64,
     /// The next planned run.
     next: Option<Instant>,
-    /// A run was asked for.
-    wanted: bool,
-    /// Nothing before this moment: a run could not be launched.
+    /// A run was requested.
+    requested: bool,
+    /// No run before this time, because a run could not be launched.
     not_before: Option<Instant>,
 }
 
 impl Schedule {
-    pub(super) fn new(rhythm: Rhythm, first: Duration) -> Self {
+    pub(super) fn new(trigger: Trigger, initial_delay: Duration) -> Self {
         Schedule {
-            rhythm,
-            first,
+            trigger,
+            // As for all durations of tasks: an extreme value is limited, and is not an error.
+            initial_delay: initial_delay.min(clock::FAR),
             times: None,
-            left: u64::MAX,
+            remaining: u64::MAX,
             next: None,
-            wanted: false,
+            requested: false,
             not_before: None,
         }
     }
@@ -92,119 +100,121 @@ impl Schedule {
         self
     }
 
-    /// A start: the plan begins anew.
+    /// Starts the schedule from the beginning.
     pub(super) fn start(&mut self, now: Now) {
-        self.left = self.times.unwrap_or(u64::MAX);
-        self.wanted = false;
+        self.remaining = self.times.unwrap_or(u64::MAX);
+        self.requested = false;
         self.not_before = None;
-        match self.rhythm {
-            Rhythm::Demand => self.next = None,
-            Rhythm::Cron { .. } => self.plan_by_wall_clock(now, self.first),
-            _ => self.next = now.monotonic.checked_add(self.first),
+        match self.trigger {
+            Trigger::OnRequest => self.next = None,
+            Trigger::Cron { .. } => self.plan_by_wall_clock(now, self.initial_delay),
+            _ => self.next = now.monotonic.checked_add(self.initial_delay),
         }
     }
 
-    fn plan_by_wall_clock(&mut self, now: Now, first: Duration) {
-        if let Rhythm::Cron { cron, planned } = &mut self.rhythm {
-            (self.next, *planned) = cron.next(now, first).unzip();
+    fn plan_by_wall_clock(&mut self, now: Now, initial_delay: Duration) {
+        if let Trigger::Cron { cron, planned } = &mut self.trigger {
+            (self.next, *planned) = cron.next(now, initial_delay).unzip();
         }
     }
 
-    /// Somebody asks for a run.
-    pub(super) fn want(&mut self) {
-        self.wanted = true;
+    /// Requests a run.
+    pub(super) fn request_run(&mut self) {
+        self.requested = true;
     }
 
-    /// A run could not be launched: not so soon again.
-    pub(super) fn hold(&mut self, until: Instant) {
+    /// Delays further runs, after a run could not be launched.
+    pub(super) fn hold_off(&mut self, until: Instant) {
         self.not_before = Some(until);
     }
 
-    /// When the next run is due. `items`: something waits in the worker's queue. If the answer is
-    /// now, that run is taken: the next answer is about the one after it.
-    pub(super) fn due(&mut self, now: Now, items: bool) -> Due {
+    /// Returns when the next run is due. If that is [`Due::Now`], the caller must make that run:
+    /// the next call is about the run after it.
+    pub(super) fn due(&mut self, now: Now, queue: QueueState) -> Due {
         if let Some(until) = self.not_before {
             if now.monotonic < until {
                 return Due::At(until);
             }
             self.not_before = None;
         }
-        if self.wanted {
-            self.wanted = false;
+        if self.requested {
+            self.requested = false;
             return Due::Now(None);
         }
-        if items {
+        if queue == QueueState::HasItems {
             return Due::Now(None);
         }
-        if self.left == 0 {
+        if self.remaining == 0 {
             return Due::Never;
         }
         let Some(next) = self.next else {
-            return match self.rhythm {
-                Rhythm::Cron { .. } => Due::Never,
+            return match self.trigger {
+                Trigger::Cron { .. } => Due::Never,
                 _ => Due::Unknown,
             };
         };
-        if let Rhythm::Cron { planned: Some(planned), .. } = self.rhythm
+        if let Trigger::Cron { planned: Some(planned), .. } = self.trigger
             && now.monotonic >= next
             && let Ok(wait) = planned.duration_since(now.wall)
             && !wait.is_zero()
         {
-            // The wall clock runs slower than the monotonic one, or was set back.
+            // The wall clock is slower than the monotonic clock, or was set back: wait for the
+            // rest.
             self.next = now.monotonic.checked_add(wait);
             return self.next.map_or(Due::Never, Due::At);
         }
         if now.monotonic < next {
             return Due::At(next);
         }
-        self.left -= 1;
-        match &mut self.rhythm {
-            Rhythm::Every { period, overrun } => {
+        self.remaining -= 1;
+        match &mut self.trigger {
+            Trigger::Every { period, overrun } => {
                 self.next = after(next, *period, *overrun, now.monotonic);
             }
-            // Comes with the end of the run.
+            // `ended` plans the next run.
             _ => self.next = None,
         }
         Due::Now(Some(next))
     }
 
-    /// A run is over.
+    /// Plans the next run after the end of a run.
     pub(super) fn ended(&mut self, now: Now) {
-        match &mut self.rhythm {
-            Rhythm::Loop => self.next = Some(now.monotonic),
-            Rhythm::After { pause } => self.next = now.monotonic.checked_add(*pause),
-            Rhythm::Every { period, overrun: Overrun::Skip } => {
+        match &mut self.trigger {
+            Trigger::Loop => self.next = Some(now.monotonic),
+            Trigger::After { pause } => self.next = now.monotonic.checked_add(*pause),
+            Trigger::Every { period, overrun: Overrun::Skip } => {
                 if let Some(next) = self.next.filter(|next| *next <= now.monotonic) {
                     self.next = after(next, *period, Overrun::Skip, now.monotonic);
                 }
             }
-            Rhythm::Every { overrun: Overrun::Burst, .. } => {}
-            // What a run has missed is not made up for.
-            Rhythm::Cron { .. } if self.next.is_none() => {
+            Trigger::Every { overrun: Overrun::Burst, .. } => {}
+            // Times that passed during the run are not made up for.
+            Trigger::Cron { .. } if self.next.is_none() => {
                 self.plan_by_wall_clock(now, Duration::ZERO);
             }
-            Rhythm::Cron { .. } => {}
-            Rhythm::Demand => {}
+            Trigger::Cron { .. } => {}
+            Trigger::OnRequest => {}
         }
     }
 
-    /// The wall clock was set: what was planned by it is planned anew.
-    pub(super) fn clock_was_set(&mut self, now: Now) {
+    /// Plans the next run again, after the wall clock was set.
+    pub(super) fn on_clock_set(&mut self, now: Now) {
         if self.next.is_some() {
             self.plan_by_wall_clock(now, Duration::ZERO);
         }
     }
 
-    /// Whether the wall clock matters here.
-    pub(super) fn goes_by_the_wall_clock(&self) -> bool {
-        matches!(self.rhythm, Rhythm::Cron { .. })
+    /// Returns whether the schedule depends on the wall clock.
+    pub(super) fn uses_wall_clock(&self) -> bool {
+        matches!(self.trigger, Trigger::Cron { .. })
     }
 }
 
-/// The turn after the one at `turn`: the next one, or, if turns are skipped, the first that is not
-/// over yet. Always whole periods later: no drift.
-fn after(turn: Instant, period: Duration, overrun: Overrun, now: Instant) -> Option<Instant> {
-    let next = turn.checked_add(period)?;
+/// Returns the time of the run after the one planned for `planned`: the next one, or the first one
+/// in the future if missed runs are skipped. It is a whole number of periods later, so there is no
+/// drift.
+fn after(planned: Instant, period: Duration, overrun: Overrun, now: Instant) -> Option<Instant> {
+    let next = planned.checked_add(period)?;
     if overrun == Overrun::Burst || next > now || period.is_zero() {
         return Some(next);
     }
@@ -234,108 +244,111 @@ mod tests {
     }
 
     fn every(period: u64, overrun: Overrun) -> Schedule {
-        Schedule::new(Rhythm::Every { period: ms(period), overrun }, Duration::ZERO)
+        Schedule::new(Trigger::Every { period: ms(period), overrun }, Duration::ZERO)
     }
 
     #[test]
-    fn an_interval_counts_from_start_to_start() {
+    fn interval_is_measured_from_start_to_start() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Skip);
         plan.start(clock.at(0));
-        assert_eq!(plan.due(clock.at(0), false), Due::Now(Some(clock.instant(0))));
+        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Now(Some(clock.instant(0))));
         plan.ended(clock.at(30));
-        assert_eq!(plan.due(clock.at(30), false), Due::At(clock.instant(100)));
-        // Late by 7: the one after it is on time all the same.
-        assert_eq!(plan.due(clock.at(107), false), Due::Now(Some(clock.instant(100))));
+        assert_eq!(plan.due(clock.at(30), QueueState::Empty), Due::At(clock.instant(100)));
+        // This run is late by 7 ms, and the next one is on time.
+        assert_eq!(plan.due(clock.at(107), QueueState::Empty), Due::Now(Some(clock.instant(100))));
         plan.ended(clock.at(120));
-        assert_eq!(plan.due(clock.at(120), false), Due::At(clock.instant(200)));
+        assert_eq!(plan.due(clock.at(120), QueueState::Empty), Due::At(clock.instant(200)));
     }
 
     #[test]
-    fn missed_turns_are_skipped() {
+    fn skip_drops_missed_runs() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Skip);
         plan.start(clock.at(0));
-        assert!(matches!(plan.due(clock.at(0), false), Due::Now(_)));
+        assert!(matches!(plan.due(clock.at(0), QueueState::Empty), Due::Now(_)));
         plan.ended(clock.at(350));
-        assert_eq!(plan.due(clock.at(350), false), Due::At(clock.instant(400)));
+        assert_eq!(plan.due(clock.at(350), QueueState::Empty), Due::At(clock.instant(400)));
     }
 
     #[test]
-    fn missed_turns_are_made_up_for_in_a_burst() {
+    fn burst_makes_up_for_missed_runs() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Burst);
         plan.start(clock.at(0));
-        assert!(matches!(plan.due(clock.at(0), false), Due::Now(_)));
+        assert!(matches!(plan.due(clock.at(0), QueueState::Empty), Due::Now(_)));
         plan.ended(clock.at(350));
         for missed in [100, 200, 300] {
-            assert_eq!(plan.due(clock.at(350), false), Due::Now(Some(clock.instant(missed))));
+            assert_eq!(
+                plan.due(clock.at(350), QueueState::Empty),
+                Due::Now(Some(clock.instant(missed)))
+            );
             plan.ended(clock.at(350));
         }
-        assert_eq!(plan.due(clock.at(350), false), Due::At(clock.instant(400)));
+        assert_eq!(plan.due(clock.at(350), QueueState::Empty), Due::At(clock.instant(400)));
     }
 
     #[test]
-    fn a_wanted_run_leaves_the_plan_as_it_is() {
+    fn requested_run_keeps_the_interval() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Skip);
         plan.start(clock.at(0));
-        assert!(matches!(plan.due(clock.at(0), false), Due::Now(Some(_))));
-        plan.want();
-        plan.want();
-        assert_eq!(plan.due(clock.at(10), false), Due::Now(None));
+        assert!(matches!(plan.due(clock.at(0), QueueState::Empty), Due::Now(Some(_))));
+        plan.request_run();
+        plan.request_run();
+        assert_eq!(plan.due(clock.at(10), QueueState::Empty), Due::Now(None));
         plan.ended(clock.at(20));
-        assert_eq!(plan.due(clock.at(20), false), Due::At(clock.instant(100)));
+        assert_eq!(plan.due(clock.at(20), QueueState::Empty), Due::At(clock.instant(100)));
     }
 
     #[test]
-    fn a_pause_counts_from_the_end() {
+    fn pause_is_measured_from_the_end() {
         let clock = Clock(Instant::now());
-        let mut plan = Schedule::new(Rhythm::After { pause: ms(50) }, ms(20));
+        let mut plan = Schedule::new(Trigger::After { pause: ms(50) }, ms(20));
         plan.start(clock.at(0));
-        assert_eq!(plan.due(clock.at(0), false), Due::At(clock.instant(20)));
-        assert!(matches!(plan.due(clock.at(20), false), Due::Now(Some(_))));
-        assert_eq!(plan.due(clock.at(30), false), Due::Unknown);
+        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::At(clock.instant(20)));
+        assert!(matches!(plan.due(clock.at(20), QueueState::Empty), Due::Now(Some(_))));
+        assert_eq!(plan.due(clock.at(30), QueueState::Empty), Due::Unknown);
         plan.ended(clock.at(40));
-        assert_eq!(plan.due(clock.at(40), false), Due::At(clock.instant(90)));
+        assert_eq!(plan.due(clock.at(40), QueueState::Empty), Due::At(clock.instant(90)));
     }
 
     #[test]
-    fn so_many_times_and_never_again() {
+    fn times_limits_planned_runs() {
         let clock = Clock(Instant::now());
         let mut plan = every(10, Overrun::Skip).times(Some(2));
         plan.start(clock.at(0));
-        for turn in [0, 10] {
-            assert!(matches!(plan.due(clock.at(turn), false), Due::Now(Some(_))));
-            plan.ended(clock.at(turn));
+        for at in [0, 10] {
+            assert!(matches!(plan.due(clock.at(at), QueueState::Empty), Due::Now(Some(_))));
+            plan.ended(clock.at(at));
         }
-        assert_eq!(plan.due(clock.at(20), false), Due::Never);
-        // A start counts anew.
+        assert_eq!(plan.due(clock.at(20), QueueState::Empty), Due::Never);
+        // A start resets the number of runs.
         plan.start(clock.at(30));
-        assert!(matches!(plan.due(clock.at(30), false), Due::Now(Some(_))));
+        assert!(matches!(plan.due(clock.at(30), QueueState::Empty), Due::Now(Some(_))));
     }
 
     #[test]
-    fn demand_only() {
+    fn on_request_runs_only_when_requested() {
         let clock = Clock(Instant::now());
-        let mut plan = Schedule::new(Rhythm::Demand, Duration::ZERO);
+        let mut plan = Schedule::new(Trigger::OnRequest, Duration::ZERO);
         plan.start(clock.at(0));
-        assert_eq!(plan.due(clock.at(0), false), Due::Unknown);
-        assert_eq!(plan.due(clock.at(0), true), Due::Now(None));
-        plan.want();
-        assert_eq!(plan.due(clock.at(0), false), Due::Now(None));
-        assert_eq!(plan.due(clock.at(0), false), Due::Unknown);
-        plan.want();
-        plan.hold(clock.instant(5));
-        assert_eq!(plan.due(clock.at(0), false), Due::At(clock.instant(5)));
-        assert_eq!(plan.due(clock.at(5), false), Due::Now(None));
+        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Unknown);
+        assert_eq!(plan.due(clock.at(0), QueueState::HasItems), Due::Now(None));
+        plan.request_run();
+        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Now(None));
+        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Unknown);
+        plan.request_run();
+        plan.hold_off(clock.instant(5));
+        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::At(clock.instant(5)));
+        assert_eq!(plan.due(clock.at(5), QueueState::Empty), Due::Now(None));
     }
 
     proptest! {
-        /// Whatever the runs take, planned turns are whole periods after the start, each once, and
-        /// with `Burst` none is left out.
+        /// However long the runs take, planned runs are whole periods after the start, each once,
+        /// and with `Burst` none is skipped.
         #[test]
-        fn no_drift(period in 1u64..50, took in prop::collection::vec(0u64..200, 1..50), burst: bool) {
+        fn interval_has_no_drift(period in 1u64..50, took in prop::collection::vec(0u64..200, 1..50), burst: bool) {
             let clock = Clock(Instant::now());
             let overrun = if burst { Overrun::Burst } else { Overrun::Skip };
             let mut plan = every(period, overrun);
@@ -344,24 +357,24 @@ mod tests {
             let mut last = None;
             for took in took {
                 let planned = loop {
-                    match plan.due(clock.at(now), false) {
+                    match plan.due(clock.at(now), QueueState::Empty) {
                         Due::Now(planned) => break planned.unwrap(),
                         Due::At(at) => now = (at - clock.0).as_millis() as u64,
                         other => panic!("{other:?}"),
                     }
                 };
-                let turn = (planned - clock.0).as_millis() as u64;
-                prop_assert_eq!(turn % period, 0);
-                prop_assert!(turn <= now);
+                let planned_ms = (planned - clock.0).as_millis() as u64;
+                prop_assert_eq!(planned_ms % period, 0);
+                prop_assert!(planned_ms <= now);
                 if let Some(last) = last {
-                    prop_assert!(turn > last);
+                    prop_assert!(planned_ms > last);
                     if burst {
-                        prop_assert_eq!(turn, last + period);
+                        prop_assert_eq!(planned_ms, last + period);
                     } else {
-                        prop_assert!(now - turn < period || turn == last + period);
+                        prop_assert!(now - planned_ms < period || planned_ms == last + period);
                     }
                 }
-                last = Some(turn);
+                last = Some(planned_ms);
                 now += took;
                 plan.ended(clock.at(now));
             }

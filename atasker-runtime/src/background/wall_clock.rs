@@ -1,22 +1,29 @@
-//! Those that go by the wall clock hear of it when that is set: devices start in 1970 and learn the
+//! Notifies cron jobs when the wall clock is set, as on devices that start in 1970 and learn the
 //! time later.
 //!
-//! A thread that sleeps in the kernel until then, started with the first cron job. It needs the
-//! feature `mp`, which brings the calls to the system; without it, what was planned before the clock
-//! was set keeps its place on the monotonic clock, and only what follows goes by the new time.
+//! A thread, which starts with the first cron job, reads a `timerfd` that the kernel cancels when
+//! the clock is set (`sys::wall_clock`). On other platforms than Linux, a run that was planned
+//! before the clock was set keeps its time on the monotonic clock, and only later runs use the new
+//! time.
 
 use std::sync::Weak;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
+use crate::sys::wall_clock::Watch;
+use crate::unwind::log;
 
-use crate::background::engine::Engine;
+/// An engine, whose schedule depends on the wall clock.
+pub(super) trait OnClockSet: Send + Sync {
+    fn on_clock_set(&self);
+}
 
-static WATCHED: Mutex<Vec<Weak<Engine>>> = Mutex::new(Vec::new());
+static WATCHED: Mutex<Vec<Weak<dyn OnClockSet>>> = Mutex::new(Vec::new());
 
-/// Has the engine told when the wall clock is set.
-pub(super) fn watch(engine: Weak<Engine>) {
+/// Notifies the engine from now on when the wall clock is set.
+pub(super) fn watch(engine: Weak<dyn OnClockSet>) {
     let mut watched = WATCHED.lock();
-    // Doubled at most, whatever has come and gone.
+    // Removes dropped engines before the vector grows, so that its size stays proportional to the
+    // number of live ones.
     if watched.len() == watched.capacity() {
         watched.retain(|engine| engine.strong_count() > 0);
     }
@@ -25,52 +32,50 @@ pub(super) fn watch(engine: Weak<Engine>) {
     start();
 }
 
-/// The wall clock was set.
-#[cfg(any(feature = "mp", test))]
-fn tell() {
+/// Notifies all live engines.
+fn notify() {
     let mut watched = WATCHED.lock();
     watched.retain(|engine| engine.strong_count() > 0);
     let engines: Vec<_> = watched.iter().filter_map(Weak::upgrade).collect();
     drop(watched);
     for engine in engines {
-        engine.clock_was_set();
+        engine.on_clock_set();
     }
 }
 
-#[cfg(feature = "mp")]
 fn start() {
-    use crate::sys::wall_clock::Watch;
     static STARTED: std::sync::Once = std::sync::Once::new();
+    let mut failure = None;
     STARTED.call_once(|| {
         let started = Watch::new().and_then(|watch| {
-            std::thread::Builder::new().name("atasker clock".into()).spawn(move || {
+            let Some(watch) = watch else { return Ok(()) };
+            let name = "atasker clock".into();
+            let run = move || {
                 while watch.wait().is_ok() {
-                    tell();
+                    notify();
                 }
-            })
+            };
+            std::thread::Builder::new().name(name).spawn(run).map(drop)
         });
-        if let Err(error) = started {
-            tracing::warn!(
-                target: "atasker", %error,
-                "cron jobs will not hear of it when the wall clock is set"
-            );
-        }
+        failure = started.err();
     });
+    // Logged outside of `call_once`, because a subscriber may start a job and call this function
+    // again.
+    if let Some(error) = failure {
+        log!(warn, %error, "cron jobs are not notified when the wall clock is set");
+    }
 }
-
-#[cfg(not(feature = "mp"))]
-fn start() {}
 
 #[cfg(test)]
 mod tests {
     use crate::{Job, Supervisor};
 
     #[test]
-    fn what_goes_by_the_wall_clock_is_planned_anew() {
+    fn set_clock_replans_cron_job() {
         let sup = Supervisor::builder().build();
         let job = sup.create_job(Job::cron("30 4 1 1 *"), || ());
         let before = sup.info().jobs[0].next.unwrap();
-        super::tell();
+        super::notify();
         let after = sup.info().jobs[0].next.unwrap();
         let moved = after.duration_since(before).unwrap_or_else(|error| error.duration());
         assert!(moved.as_secs() < 1, "{before:?} {after:?}");

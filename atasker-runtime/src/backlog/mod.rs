@@ -1,6 +1,7 @@
-//! The order of waiting tasks, and who may start now. Values in, values out: no threads, no clock.
+//! The queue of waiting tasks and the admission to slots. Plain data: no threads, no clock.
 //!
-//! Let *n* be the number of non-critical tasks that hold a slot. A waiting task may start while *n*
+//! Let *n* be the number of tasks that hold a slot of the pool. A waiting task may start while *n*
+//! is below the limit of its priority:
 //! is below the limit of its priority:
 //!
 //! | priority | limit |
@@ -8,10 +9,12 @@
 //! | low | `pool_size` |
 //! | normal | `pool_size + reserve_normal` |
 //! | high | `pool_size + reserve_normal + reserve_high` |
-//! | critical | none of these; see [`Limits::critical_total`] |
+//! | critical | none of these; see [`Limits::critical_extra`] |
+//! Critical tasks beyond `critical_extra` run within the pool and count in *n* like all others.
 //!
-//! Limits rise with the priority, so if the most urgent waiting task may not start, no other may:
-//! [`Backlog::next`] looks at one queue only, and no task overtakes a more urgent one.
+//! The limits increase with the priority. So if the most urgent waiting task may not start, no
+//! other one may: [`Backlog::next`] examines a single queue, and no task overtakes a more urgent
+//! one.
 
 mod queue;
 #[cfg(test)]
@@ -21,22 +24,21 @@ use crate::priority::Priority;
 use queue::Queue;
 pub(crate) use queue::Ticket;
 
-/// How many tasks of each priority may hold a slot at once.
+/// The number of tasks of each priority that may hold a slot at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// 0: no limit.
+    /// 0 means no limit.
     pub pool_size: usize,
     pub reserve_normal: usize,
     pub reserve_high: usize,
-    /// A cap over all three.
+    /// A maximum for all three.
     pub max_size: Option<usize>,
-    /// How many tasks may run in all, critical ones included, when a critical one wants to start;
-    /// `None`: no limit.
-    pub critical_total: Option<usize>,
+    /// The number of critical tasks that may run beyond the pool's slots; `None` means no limit.
+    pub critical_extra: Option<usize>,
 }
 
 impl Limits {
-    /// A task of this priority may start while fewer than so many slots are held.
+    /// Returns the number of held slots below which a task of this priority may start.
     #[inline]
     pub(crate) fn of(&self, priority: Priority) -> usize {
         if self.pool_size == 0 {
@@ -53,20 +55,21 @@ impl Limits {
     }
 }
 
-/// Waiting jobs in their order, and the slots held by those that have started.
+/// The waiting jobs in order, and the slots held by those that have started.
 ///
-/// What every start and end looks at stands together, and first: the lines of a cache that hold it
-/// move from thread to thread.
+/// The fields that every start and end accesses come first and are adjacent, because their cache
+/// lines move from thread to thread.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Backlog<J> {
-    /// Slots held by non-critical tasks.
+    /// Held slots of the pool: those of all non-critical tasks, and of critical ones that run
+    /// within the pool.
     held: usize,
-    /// Critical tasks that have started.
+    /// The number of critical tasks that have started.
     critical: usize,
     waiting: usize,
-    /// A bit for each priority of which a job waits.
-    there: u8,
+    /// A bit for each priority with waiting jobs.
+    nonempty: u8,
     limits: Limits,
     queues: [Queue<J>; 4],
 }
@@ -82,7 +85,7 @@ impl<J> Backlog<J> {
             held: 0,
             critical: 0,
             waiting: 0,
-            there: 0,
+            nonempty: 0,
             limits,
             queues: [Queue::new(), Queue::new(), Queue::new(), Queue::new()],
         }
@@ -93,146 +96,176 @@ impl<J> Backlog<J> {
         &self.limits
     }
 
-    /// New limits; tasks that hold slots keep them.
+    /// Changes the limits. Tasks that hold slots keep them.
     #[inline]
     pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.held -= self.critical_within();
         self.limits = limits;
+        self.held += self.critical_within();
     }
 
-    /// Adds a job behind all of its priority.
+    /// Returns the number of critical tasks that run within the pool.
+    #[inline]
+    fn critical_within(&self) -> usize {
+        self.critical.saturating_sub(self.limits.critical_extra.unwrap_or(usize::MAX))
+    }
+
+    /// Adds a job behind all others of its priority.
     #[inline]
     pub(crate) fn push(&mut self, priority: Priority, job: J) -> Ticket {
         self.waiting += 1;
-        self.there |= bit(priority);
+        self.nonempty |= bit(priority);
         self.queues[priority.index()].push(job)
     }
 
-    /// Puts a job back in front of all of its priority: it had been taken out and did not start.
-    /// Of several, put back the last taken first.
+    /// Returns the ticket of a job that starts without having waited, for
+    /// [`requeue`](Self::requeue). No job of its priority may be waiting.
     #[inline]
-    pub(crate) fn push_front(&mut self, priority: Priority, job: J) -> Ticket {
-        self.waiting += 1;
-        self.there |= bit(priority);
-        self.queues[priority.index()].push_front(job)
+    pub(crate) fn issue_ticket(&mut self, priority: Priority) -> Ticket {
+        debug_assert!(self.queues[priority.index()].is_empty());
+        self.queues[priority.index()].issue_ticket()
     }
 
-    /// The ticket that the next [`push`](Self::push) gives.
+    /// Returns a job to its former position among those of its priority. It was taken out with this
+    /// ticket and did not start.
+    pub(crate) fn requeue(&mut self, priority: Priority, ticket: Ticket, job: J) {
+        self.waiting += 1;
+        self.nonempty |= bit(priority);
+        self.queues[priority.index()].requeue(ticket, job);
+    }
+
+    /// Returns the ticket that the next [`push`](Self::push) will return.
     #[inline]
     pub(crate) fn next_ticket(&self, priority: Priority) -> Ticket {
         self.queues[priority.index()].next_ticket()
     }
 
-    /// The ticket that the next [`push_front`](Self::push_front) gives.
-    #[inline]
-    pub(crate) fn next_front_ticket(&self, priority: Priority) -> Ticket {
-        self.queues[priority.index()].next_front_ticket()
-    }
-
-    /// The job that is next in order.
+    /// Returns the next job in order.
     #[inline]
     pub(crate) fn peek(&self) -> Option<&J> {
-        self.queues[self.first()?.index()].peek()
+        self.queues[self.first_priority()?.index()].peek()
     }
 
-    /// Takes a waiting job out, wherever it stands; `None` if it was taken already.
+    /// Removes a waiting job from any position. Returns `None` if it was removed already.
     #[inline]
     pub(crate) fn remove(&mut self, priority: Priority, ticket: Ticket) -> Option<J> {
         let job = self.queues[priority.index()].remove(ticket)?;
-        self.left(priority);
+        self.removed(priority);
         Some(job)
     }
 
-    /// A job of this priority waits no longer.
+    /// Updates the counts after the removal of a job of this priority.
     #[inline]
-    fn left(&mut self, priority: Priority) {
+    fn removed(&mut self, priority: Priority) {
         self.waiting -= 1;
         if self.queues[priority.index()].is_empty() {
-            self.there &= !bit(priority);
+            self.nonempty &= !bit(priority);
         }
     }
 
-    /// The priority of the job that is next in order, whether or not it may start.
+    /// Returns the priority of the next job in order, whether or not the job may start.
     #[inline]
-    pub(crate) fn first(&self) -> Option<Priority> {
-        // Indices rise with the priority.
-        Priority::from_index(7u8.checked_sub(self.there.leading_zeros() as u8)?)
+    pub(crate) fn first_priority(&self) -> Option<Priority> {
+        // Indices increase with the priority.
+        Priority::from_index(7u8.checked_sub(self.nonempty.leading_zeros() as u8)?)
     }
 
-    /// Whether a task of this priority would find a slot now.
+    /// Returns the number of further tasks of this priority that would be admitted now.
+    #[inline]
+    pub(crate) fn free_for(&self, priority: Priority) -> usize {
+        let limit = self.limits.of(priority);
+        if priority != Priority::Critical {
+            return limit.saturating_sub(self.held);
+        }
+        let Some(extra) = self.limits.critical_extra else { return usize::MAX };
+        let beyond = extra.saturating_sub(self.critical);
+        beyond.saturating_add(limit.saturating_sub(self.held))
+    }
+
+    /// Returns whether a task of this priority would be admitted now.
     #[inline]
     pub(crate) fn may_start(&self, priority: Priority) -> bool {
         if priority == Priority::Critical {
-            let running = self.held + self.critical;
-            return self.limits.critical_total.is_none_or(|total| running < total);
+            return self.free_for(priority) > 0;
         }
         self.held < self.limits.of(priority)
     }
 
-    /// The next job, if it may start; it then holds a slot until [`release`](Self::release).
+    /// Removes the next job if it may start. The job then holds a slot until
+    /// [`release`](Self::release).
     #[inline]
     pub(crate) fn next(&mut self) -> Option<(Priority, J)> {
-        let priority = self.first()?;
+        let priority = self.first_priority()?;
         if !self.may_start(priority) {
             return None;
         }
-        let job = self.queues[priority.index()].pop()?;
-        self.left(priority);
+        let (_, job) = self.queues[priority.index()].pop()?;
+        self.removed(priority);
         self.acquire(priority);
         Some((priority, job))
     }
 
-    /// The next job in order without a slot: for a place that starts it later on.
+    /// Removes the next job in order without a slot, for a place that starts it later.
     #[inline]
-    pub(crate) fn take_first(&mut self) -> Option<(Priority, J)> {
-        let priority = self.first()?;
-        let job = self.queues[priority.index()].pop()?;
-        self.left(priority);
-        Some((priority, job))
+    pub(crate) fn pop_first(&mut self) -> Option<(Priority, Ticket, J)> {
+        let priority = self.first_priority()?;
+        let (ticket, job) = self.queues[priority.index()].pop()?;
+        self.removed(priority);
+        Some((priority, ticket, job))
     }
 
-    /// Takes a slot without asking: for a task that goes on after a wait.
+    /// Acquires a slot unconditionally, for a task that continues after a wait.
     #[inline]
     pub(crate) fn acquire(&mut self, priority: Priority) {
         match priority {
-            Priority::Critical => self.critical += 1,
+            Priority::Critical => {
+                self.held -= self.critical_within();
+                self.critical += 1;
+                self.held += self.critical_within();
+            }
             _ => self.held += 1,
         }
     }
 
-    /// Gives a slot back.
+    /// Releases a slot.
     #[inline]
     pub(crate) fn release(&mut self, priority: Priority) {
         match priority {
-            Priority::Critical => self.critical -= 1,
+            Priority::Critical => {
+                self.held -= self.critical_within();
+                self.critical -= 1;
+                self.held += self.critical_within();
+            }
             _ => self.held -= 1,
         }
     }
 
-    /// Slots held by non-critical tasks.
+    /// Returns the number of held slots of the pool, including those of critical tasks that run
+    /// within the pool.
     #[inline]
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
-    /// Critical tasks that have started.
+    /// Returns the number of critical tasks that have started.
     #[inline]
     pub(crate) fn critical(&self) -> usize {
         self.critical
     }
 
-    /// Jobs that wait.
+    /// Returns the number of waiting jobs.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Jobs of one priority that wait.
+    /// Returns the number of waiting jobs of one priority.
     #[inline]
     pub(crate) fn waiting_of(&self, priority: Priority) -> usize {
         self.queues[priority.index()].len()
     }
 
-    /// Whether a waiting job is among the first `count` in order.
+    /// Returns whether a waiting job is among the first `count` in order.
     #[inline]
     pub(crate) fn is_among_first(&self, count: usize, priority: Priority, ticket: Ticket) -> bool {
         let higher = Priority::ALL.into_iter().filter(|other| *other > priority);
@@ -242,10 +275,10 @@ impl<J> Backlog<J> {
             .is_some_and(|rest| self.queues[priority.index()].is_among_first(rest, ticket))
     }
 
-    /// Takes all waiting jobs out, the most urgent first.
+    /// Removes all waiting jobs, the most urgent first.
     pub(crate) fn drain(&mut self) -> Vec<J> {
         let mut all = Vec::with_capacity(self.waiting);
-        while let Some((_, job)) = self.take_first() {
+        while let Some((_, _, job)) = self.pop_first() {
             all.push(job);
         }
         all

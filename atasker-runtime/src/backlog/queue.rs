@@ -1,25 +1,24 @@
-//! A first-in-first-out queue whose entries can be taken out of the middle.
+//! A first-in-first-out queue that supports removal from any position.
 
 use std::collections::VecDeque;
 
-/// Names an entry of a queue. Tickets rise from front to back.
+/// Identifies an entry of a queue. Tickets increase from front to back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Ticket(pub(crate) i64);
 
-/// Entries stay sorted by ticket, so that one is found by binary search. One that was taken out of
-/// the middle leaves a gap; gaps are closed when they are more than half of the queue.
+/// Entries are sorted by ticket and found by binary search. Removing one from the middle leaves a
+/// gap. Gaps are closed once they make up more than half of the queue.
 #[derive(Debug)]
 pub(crate) struct Queue<J> {
     entries: VecDeque<(Ticket, Option<J>)>,
     gaps: usize,
-    next_back: i64,
-    next_front: i64,
+    next: i64,
 }
 
 impl<J> Queue<J> {
     #[inline]
     pub(crate) fn new() -> Self {
-        Queue { entries: VecDeque::new(), gaps: 0, next_back: 0, next_front: -1 }
+        Queue { entries: VecDeque::new(), gaps: 0, next: 0 }
     }
 
     #[inline]
@@ -34,28 +33,29 @@ impl<J> Queue<J> {
 
     #[inline]
     pub(crate) fn push(&mut self, job: J) -> Ticket {
-        let ticket = Ticket(self.next_back);
-        self.next_back += 1;
+        let ticket = self.issue_ticket();
         self.entries.push_back((ticket, Some(job)));
         ticket
     }
 
+    /// Returns the ticket of a job that starts without having waited.
     #[inline]
-    pub(crate) fn push_front(&mut self, job: J) -> Ticket {
-        let ticket = Ticket(self.next_front);
-        self.next_front -= 1;
-        self.entries.push_front((ticket, Some(job)));
+    pub(crate) fn issue_ticket(&mut self) -> Ticket {
+        let ticket = self.next_ticket();
+        self.next += 1;
         ticket
+    }
+
+    /// Returns a job that was popped, or started, with this ticket to its former position.
+    pub(crate) fn requeue(&mut self, ticket: Ticket, job: J) {
+        // Usually near the front, because popped entries are older than the remaining ones.
+        let at = self.entries.partition_point(|(other, _)| *other < ticket);
+        self.entries.insert(at, (ticket, Some(job)));
     }
 
     #[inline]
     pub(crate) fn next_ticket(&self) -> Ticket {
-        Ticket(self.next_back)
-    }
-
-    #[inline]
-    pub(crate) fn next_front_ticket(&self) -> Ticket {
-        Ticket(self.next_front)
+        Ticket(self.next)
     }
 
     #[inline]
@@ -64,12 +64,12 @@ impl<J> Queue<J> {
     }
 
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<J> {
-        while let Some((_, entry)) = self.entries.pop_front() {
+    pub(crate) fn pop(&mut self) -> Option<(Ticket, J)> {
+        while let Some((ticket, entry)) = self.entries.pop_front() {
             match entry {
                 Some(job) => {
                     self.shrink();
-                    return Some(job);
+                    return Some((ticket, job));
                 }
                 None => self.gaps -= 1,
             }
@@ -90,25 +90,28 @@ impl<J> Queue<J> {
         Some(job)
     }
 
-    /// Whether an entry is among the first `count` of those that are still there.
+    /// Returns whether an entry is among the first `count` remaining ones.
     #[inline]
     pub(crate) fn is_among_first(&self, count: usize, ticket: Ticket) -> bool {
-        let there = self.entries.iter().filter(|(_, job)| job.is_some());
-        there.take(count).take_while(|(t, _)| *t <= ticket).any(|(t, _)| *t == ticket)
+        let nonempty = self.entries.iter().filter(|(_, job)| job.is_some());
+        nonempty.take(count).take_while(|(t, _)| *t <= ticket).any(|(t, _)| *t == ticket)
     }
 
-    /// Gives memory back after a burst: a service that once queued millions need not keep the room.
+    /// Returns memory after a burst, because a service that once queued millions need not keep the
+    /// capacity.
     fn shrink(&mut self) {
-        const KEEP: usize = 1024;
-        if self.entries.capacity() > KEEP && self.entries.len() < self.entries.capacity() / 8 {
-            self.entries.shrink_to((self.entries.len() * 2).max(KEEP));
+        const MIN_CAPACITY: usize = 1024;
+        if self.entries.capacity() > MIN_CAPACITY
+            && self.entries.len() < self.entries.capacity() / 8
+        {
+            self.entries.shrink_to((self.entries.len() * 2).max(MIN_CAPACITY));
         }
     }
 }
 
 #[cfg(test)]
 impl<J> Queue<J> {
-    /// Entries kept, gaps included.
+    /// Returns the number of stored entries, including gaps.
     #[inline]
     pub(crate) fn stored(&self) -> usize {
         self.entries.len()

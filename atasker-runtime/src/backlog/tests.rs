@@ -2,12 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What a test does to a backlog and to the model beside it.
+/// An operation on both the backlog and the model.
 #[derive(Clone, Debug)]
 enum Step {
     Push(Priority),
     Next,
-    PutBack,
+    Requeue,
     Release(usize),
     Remove(usize),
     Reacquire(Priority),
@@ -20,12 +20,12 @@ fn priority() -> impl Strategy<Value = Priority> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     (0usize..4, 0usize..3, 0usize..3, prop::option::of(1usize..6), prop::option::of(1usize..8))
-        .prop_map(|(pool_size, reserve_normal, reserve_high, max_size, critical_total)| Limits {
+        .prop_map(|(pool_size, reserve_normal, reserve_high, max_size, critical_extra)| Limits {
             pool_size,
             reserve_normal,
             reserve_high,
             max_size,
-            critical_total,
+            critical_extra,
         })
 }
 
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => priority().prop_map(Step::Push),
         4 => Just(Step::Next),
-        1 => Just(Step::PutBack),
+        1 => Just(Step::Requeue),
         3 => any::<prop::sample::Index>().prop_map(|i| Step::Release(i.index(1000))),
         1 => any::<prop::sample::Index>().prop_map(|i| Step::Remove(i.index(1000))),
         1 => priority().prop_map(Step::Reacquire),
@@ -41,17 +41,23 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The rules once more, as simply as they can be said: a list sorted by urgency and arrival.
+/// The same rules in their simplest form: a list sorted by urgency and arrival.
 struct Model {
     limits: Limits,
     /// (priority, arrival, job); a smaller arrival is earlier.
     waiting: Vec<(Priority, i64, u32)>,
-    running: Vec<(Priority, u32)>,
+    /// (priority, arrival, job); job 0 did not wait.
+    running: Vec<(Priority, i64, u32)>,
 }
 
 impl Model {
+    fn critical(&self) -> usize {
+        self.running.iter().filter(|(p, ..)| *p == Priority::Critical).count()
+    }
+
     fn held(&self) -> usize {
-        self.running.iter().filter(|(p, _)| *p != Priority::Critical).count()
+        let extra = self.limits.critical_extra.unwrap_or(usize::MAX);
+        self.running.len() - self.critical().min(extra)
     }
 
     fn next(&mut self) -> Option<(Priority, u32)> {
@@ -61,26 +67,23 @@ impl Model {
             .enumerate()
             .max_by_key(|(_, (priority, arrival, _))| (*priority, -arrival))
             .map(|(at, _)| at)?;
-        let (priority, _, job) = self.waiting[best];
+        let (priority, arrival, job) = self.waiting[best];
         let l = self.limits;
-        let fits = match priority {
-            Priority::Critical => l.critical_total.is_none_or(|t| self.running.len() < t),
-            _ => {
-                let room = if l.pool_size == 0 {
-                    usize::MAX
-                } else {
-                    l.pool_size
-                        + if priority >= Priority::Normal { l.reserve_normal } else { 0 }
-                        + if priority >= Priority::High { l.reserve_high } else { 0 }
-                };
-                self.held() < room.min(l.max_size.unwrap_or(usize::MAX))
-            }
+        let room = if l.pool_size == 0 {
+            usize::MAX
+        } else {
+            l.pool_size
+                + if priority >= Priority::Normal { l.reserve_normal } else { 0 }
+                + if priority >= Priority::High { l.reserve_high } else { 0 }
         };
+        let room = room.min(l.max_size.unwrap_or(usize::MAX));
+        let beyond = || l.critical_extra.is_none_or(|extra| self.critical() < extra);
+        let fits = self.held() < room || priority == Priority::Critical && beyond();
         if !fits {
             return None;
         }
         self.waiting.remove(best);
-        self.running.push((priority, job));
+        self.running.push((priority, arrival, job));
         Some((priority, job))
     }
 }
@@ -93,40 +96,42 @@ proptest! {
         let mut backlog = Backlog::new(start);
         let mut model = Model { limits: start, waiting: vec![], running: vec![] };
         let mut tickets = std::collections::HashMap::new();
-        let (mut job, mut back, mut front) = (0u32, 0i64, -1i64);
+        let (mut job, mut arrivals) = (0u32, [0i64; 4]);
         for step in steps {
             match step {
                 Step::Push(priority) => {
                     job += 1;
-                    tickets.insert(job, (priority, backlog.push(priority, job)));
-                    model.waiting.push((priority, back, job));
-                    back += 1;
+                    let ticket = backlog.push(priority, job);
+                    let arrival = &mut arrivals[priority.index()];
+                    prop_assert_eq!(ticket.0, *arrival);
+                    tickets.insert(job, (priority, ticket));
+                    model.waiting.push((priority, *arrival, job));
+                    *arrival += 1;
                 }
                 Step::Next => prop_assert_eq!(backlog.next(), model.next()),
-                Step::PutBack => {
-                    if let Some((priority, job)) = model.running.pop() {
+                Step::Requeue => {
+                    if let Some((priority, arrival, job)) = model.running.pop() {
                         backlog.release(priority);
                         if job != 0 {
-                            tickets.insert(job, (priority, backlog.push_front(priority, job)));
-                            model.waiting.push((priority, front, job));
-                            front -= 1;
+                            backlog.requeue(priority, tickets[&job].1, job);
+                            model.waiting.push((priority, arrival, job));
                         }
                     }
                 }
                 Step::Release(at) if !model.running.is_empty() => {
-                    let (priority, _) = model.running.remove(at % model.running.len());
+                    let (priority, ..) = model.running.remove(at % model.running.len());
                     backlog.release(priority);
                 }
                 Step::Remove(at) if job > 0 => {
                     let wanted = at as u32 % job + 1;
                     let (priority, ticket) = tickets[&wanted];
-                    let stands = model.waiting.iter().position(|(_, _, j)| *j == wanted);
-                    let expected = stands.map(|at| model.waiting.remove(at).2);
+                    let position = model.waiting.iter().position(|(_, _, j)| *j == wanted);
+                    let expected = position.map(|at| model.waiting.remove(at).2);
                     prop_assert_eq!(backlog.remove(priority, ticket), expected);
                 }
                 Step::Reacquire(priority) => {
                     backlog.acquire(priority);
-                    model.running.push((priority, 0));
+                    model.running.push((priority, 0, 0));
                 }
                 Step::Resize(limits) => {
                     backlog.set_limits(limits);
@@ -136,13 +141,16 @@ proptest! {
             }
             prop_assert_eq!(backlog.waiting(), model.waiting.len());
             prop_assert_eq!(backlog.held(), model.held());
-            prop_assert_eq!(backlog.critical(), model.running.len() - model.held());
+            prop_assert_eq!(backlog.critical(), model.critical());
+            for priority in Priority::ALL {
+                prop_assert_eq!(backlog.may_start(priority), backlog.free_for(priority) > 0);
+            }
             for priority in Priority::ALL {
                 let expected = model.waiting.iter().filter(|(p, ..)| *p == priority).count();
                 prop_assert_eq!(backlog.waiting_of(priority), expected);
             }
         }
-        // Whatever happened, what still waits comes out in order.
+        // The remaining jobs come out in order.
         let mut rest = model.waiting.clone();
         rest.sort_by_key(|(priority, arrival, _)| (std::cmp::Reverse(*priority), *arrival));
         let rest: Vec<u32> = rest.into_iter().map(|(_, _, job)| job).collect();
@@ -155,7 +163,7 @@ const PLAIN: Limits = Limits {
     reserve_normal: 1,
     reserve_high: 1,
     max_size: None,
-    critical_total: None,
+    critical_extra: None,
 };
 
 #[test]
@@ -166,12 +174,44 @@ fn reserves_open_by_priority() {
             backlog.push(priority, priority);
         }
     }
-    // Three slots; the two high ones and one normal take them, the low ones wait.
+    // Three slots: two high tasks take two, a normal one takes the third, and the low ones wait.
     let started: Vec<_> = std::iter::from_fn(|| backlog.next()).map(|(p, _)| p).collect();
     assert_eq!(started, [Priority::High, Priority::High]);
     backlog.release(Priority::High);
     assert_eq!(backlog.next(), Some((Priority::Normal, Priority::Normal)));
     assert_eq!(backlog.next(), None);
+}
+
+#[test]
+fn critical_ones_within_the_pool_count() {
+    let mut backlog = Backlog::<()>::new(Limits { critical_extra: Some(1), ..PLAIN });
+    use Priority::{Critical, High, Low, Normal};
+    let free = |backlog: &Backlog<()>| [Low, Normal, High, Critical].map(|p| backlog.free_for(p));
+    assert_eq!(free(&backlog), [1, 2, 3, 4]);
+    backlog.acquire(Critical);
+    assert_eq!(free(&backlog), [1, 2, 3, 3]);
+    backlog.acquire(Critical);
+    assert_eq!(free(&backlog), [0, 1, 2, 2]);
+    backlog.acquire(High);
+    backlog.acquire(High);
+    assert_eq!(free(&backlog), [0, 0, 0, 0]);
+    backlog.release(Critical);
+    assert_eq!(free(&backlog), [0, 0, 1, 1]);
+}
+
+#[test]
+fn what_comes_back_stands_where_it_stood() {
+    let mut backlog = Backlog::new(PLAIN);
+    let passed = backlog.issue_ticket(Priority::Low);
+    for job in 1..5 {
+        backlog.push(Priority::Low, job);
+    }
+    let (_, first, one) = backlog.pop_first().unwrap();
+    let (_, second, two) = backlog.pop_first().unwrap();
+    backlog.requeue(Priority::Low, second, two);
+    backlog.requeue(Priority::Low, passed, 0);
+    backlog.requeue(Priority::Low, first, one);
+    assert_eq!(backlog.drain(), [0, 1, 2, 3, 4]);
 }
 
 #[test]

@@ -1,19 +1,20 @@
-//! The functions of one collection, and whom it tells of errors.
+//! The functions of one collection, and its error callback.
 
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
-
-use super::collected;
 use super::priority::CollectionPriority;
-use super::turn::{Frame, FunctionId, Turn};
+use super::reentrancy::{CallFrame, FunctionId, RunPermit};
+use super::table::{self, Probe};
 use crate::error::TaskError;
-use crate::task::panic;
+use crate::fork;
+use crate::lent::Lent;
+use crate::lock::{Mutex, MutexGuard};
+use crate::unwind::{self, Guarded, log};
 
-/// What both kinds of collections hold.
+/// The state shared by both kinds of collections.
 ///
-/// Nothing of the user's runs under the lock, destructors included.
+/// No user code runs under the lock, destructors included.
 pub struct Functions<T> {
     state: Mutex<State<T>>,
 }
@@ -21,24 +22,24 @@ pub struct Functions<T> {
 struct State<T> {
     /// In the order of execution.
     entries: Vec<Entry<T>>,
-    on_error: Option<Arc<OnError>>,
-    /// What `#[collect]` has gathered is among the entries.
+    on_error: Option<Arc<Guarded<Box<OnError>>>>,
+    /// Whether `entries` includes the collected functions.
     loaded: bool,
 }
 
 type OnError = dyn Fn(&str, &TaskError) + Send + Sync;
 
-/// A function with its name and its place in the order.
+/// A function with its name and position.
 pub(super) struct Entry<T> {
     pub(super) name: Arc<str>,
     pub(super) priority: CollectionPriority,
     pub(super) function: Arc<Function<T>>,
 }
 
-/// It runs by [`Turn`]s, so nobody ever waits for its lock.
+/// Runs with a [`RunPermit`], which ensures exclusive access.
 pub(super) struct Function<T> {
     id: FunctionId,
-    f: Mutex<Box<dyn FnMut() -> T + Send>>,
+    f: Lent<Box<dyn FnMut() -> T + Send>>,
 }
 
 impl<T> Clone for Entry<T> {
@@ -57,28 +58,32 @@ impl<T> Entry<T> {
         priority: CollectionPriority,
         f: impl FnMut() -> T + Send + 'static,
     ) -> Self {
-        let function = Function { id: FunctionId::next(), f: Mutex::new(Box::new(f)) };
+        let function = Function { id: FunctionId::next(), f: Lent::new(Box::new(f)) };
         Entry { name: name.into(), priority, function: Arc::new(function) }
     }
 
-    /// Waits until nobody else runs the function.
+    /// Waits until the function is not running.
     ///
     /// # Errors
-    /// If that would never be.
+    ///
+    /// Returns an error if that would wait forever.
     #[track_caller]
-    pub(super) fn turn(&self, inside: Option<Arc<Frame>>) -> Result<Turn, TaskError> {
-        Turn::take(self.function.id, inside).ok_or_else(|| {
+    pub(super) fn acquire(&self, caller: Option<Arc<CallFrame>>) -> Result<RunPermit, TaskError> {
+        if fork::is_copy() {
+            return Err(fork::error());
+        }
+        RunPermit::acquire(self.function.id, caller).ok_or_else(|| {
             TaskError::not_started(format!(
-                "`{}` runs already, and would wait for itself: \
-                 a function of it executes the collection in which it stands",
+                "`{}` is running already and would wait for itself, because it executes the \
+                 collection that contains it",
                 self.name
             ))
         })
     }
 
-    /// Runs the function, whose turn it is.
-    pub(super) fn run(&self, turn: Turn) -> T {
-        turn.run(|| (self.function.f.lock())())
+    /// Runs the function.
+    pub(super) fn run(&self, permit: RunPermit) -> T {
+        permit.run(|| self.function.f.with(|f| f()).expect("the permit gives exclusive access"))
     }
 }
 
@@ -96,17 +101,38 @@ impl<T: 'static> Functions<T> {
         if state.loaded {
             return state;
         }
-        // Priorities and names of collected functions are expressions of the user's.
+        // The priorities and names of collected functions are user expressions.
         drop(state);
-        let collected = collected::gather(self);
+        let collected = self.gather();
         let mut state = self.state.lock();
-        if !std::mem::replace(&mut state.loaded, true) {
-            state.entries = collected;
+        let gathered_twice = match std::mem::replace(&mut state.loaded, true) {
+            false => std::mem::replace(&mut state.entries, collected),
+            true => collected,
+        };
+        if !gathered_twice.is_empty() {
+            MutexGuard::unlocked(&mut state, || drop(gathered_twice));
         }
         state
     }
 
+    /// Returns the identity of the collection, which is a static if it has collected functions.
+    pub(super) fn address(&self) -> *const () {
+        std::ptr::from_ref(self).cast()
+    }
+
+    /// Returns the collected functions of this collection, in the order of execution: by priority,
+    /// then by name, then by source location, because the order of the linker is arbitrary.
+    fn gather(&self) -> Vec<Entry<T>> {
+        let mut entries: Vec<Entry<T>> = Vec::new();
+        table::ask(Probe { collection: self.address(), entries: &mut entries });
+        entries.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
+        entries
+    }
+
     pub(super) fn add(&self, new: Entry<T>) {
+        if fork::is_copy() {
+            return;
+        }
         let mut state = self.state();
         let replaced = take(&mut state.entries, &new.name);
         let place = state.entries.partition_point(|entry| entry.priority <= new.priority);
@@ -116,39 +142,54 @@ impl<T: 'static> Functions<T> {
     }
 
     pub(super) fn remove(&self, name: &str) -> bool {
+        if fork::is_copy() {
+            return false;
+        }
         let removed = take(&mut self.state().entries, name);
         !removed.is_empty()
     }
 
     pub(super) fn set_on_error(&self, f: impl Fn(&str, &TaskError) + Send + Sync + 'static) {
-        let old = self.state().on_error.replace(Arc::new(f));
+        if fork::is_copy() {
+            return;
+        }
+        let old = self.state().on_error.replace(Arc::new(Guarded::new(Box::new(f))));
         drop(old);
     }
 
-    /// All of them, in the order of execution, as they are at this moment.
+    /// Returns the current functions, in the order of execution.
     pub(super) fn all(&self) -> Vec<Entry<T>> {
-        self.state().entries.clone()
+        match fork::is_copy() {
+            true => Vec::new(),
+            false => self.state().entries.clone(),
+        }
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.state().entries.iter().map(|entry| entry.name.to_string()).collect()
+        self.all().iter().map(|entry| entry.name.to_string()).collect()
     }
 
-    /// Tells of an error, by the user's function or by a line in the log.
-    pub(super) fn told<R>(&self, name: &str, result: Result<R, TaskError>) -> Result<R, TaskError> {
-        if let Err(error) = &result {
+    /// Reports an error to the callback, or logs it.
+    pub(super) fn report<R>(
+        &self,
+        name: &str,
+        result: Result<R, TaskError>,
+    ) -> Result<R, TaskError> {
+        if let Err(error) = &result
+            && !fork::is_copy()
+        {
             let on_error = self.state().on_error.clone();
             match on_error {
                 Some(on_error) => {
-                    if let Err(panicked) = panic::catch(|| on_error(name, error)) {
-                        tracing::error!(
-                            target: "atasker", function = name, error = %panicked,
+                    if let Err(panicked) = unwind::catch(|| on_error(name, error)) {
+                        log!(
+                            error, function = name, error = %panicked,
                             "`on_error` of a collection panicked"
                         );
                     }
                 }
-                None => tracing::error!(
-                    target: "atasker", function = name, %error,
+                None => log!(
+                    error, function = name, %error,
                     "a function of a collection failed"
                 ),
             }
@@ -157,7 +198,8 @@ impl<T: 'static> Functions<T> {
     }
 }
 
-/// Takes out what has that name: more than one only where the attribute gathered several.
+/// Removes the entries with this name. There are several only if the attribute was used with the
+/// same name more than once.
 fn take<T>(entries: &mut Vec<Entry<T>>, name: &str) -> Vec<Entry<T>> {
     entries.extract_if(.., |entry| &*entry.name == name).collect()
 }

@@ -1,14 +1,15 @@
-//! The order of a collection.
+//! The order of the functions of a collection.
 
 use crate::priority::Priority;
 
-/// Where a function stands in the order of its collection: the lower, the earlier.
+/// The position of a function in the order of its collection: lower values run earlier.
 ///
-/// It is made from a [`Priority`], which stands for its [`value`](Priority::value) (critical 0, high
-/// 50, normal 100, low 200), or from an integer of any type.
+/// Created from a [`Priority`], with its [`value`](Priority::value) (critical 0, high 50, normal
+/// 100, low 200), or from any integer.
 ///
 /// ```
-/// use atasker_runtime::{CollectionPriority, Priority};
+/// # use atasker_runtime as atasker;
+/// use atasker::{CollectionPriority, Priority};
 /// assert_eq!(CollectionPriority::from(Priority::High), CollectionPriority::from(50_u8));
 /// assert!(CollectionPriority::from(-1) < Priority::Critical.into());
 /// assert_eq!(CollectionPriority::from(60).class(), Priority::High);
@@ -17,16 +18,16 @@ use crate::priority::Priority;
 pub struct CollectionPriority(i128);
 
 impl CollectionPriority {
-    /// The number.
+    /// Returns the number.
     pub const fn value(self) -> i128 {
         self.0
     }
 
-    /// The priority whose value is nearest: up to 24 critical, up to 74 high, up to 149 normal, else
-    /// low. Between two, it is the less urgent one.
+    /// Returns the priority with the nearest value: critical up to 24, high up to 74, normal up to
+    /// 149, low above. Ties resolve to the less urgent one.
     pub fn class(self) -> Priority {
         let mut nearest = Priority::Low;
-        // The less urgent first, so that it keeps a tie.
+        // The less urgent first, so that it wins a tie.
         for priority in Priority::ALL.into_iter().rev() {
             if self.distance(priority) < self.distance(nearest) {
                 nearest = priority;
@@ -40,7 +41,7 @@ impl CollectionPriority {
     }
 }
 
-/// That of [`Priority::Normal`].
+/// The position of [`Priority::Normal`].
 impl Default for CollectionPriority {
     fn default() -> Self {
         Priority::Normal.into()
@@ -53,7 +54,7 @@ impl From<Priority> for CollectionPriority {
     }
 }
 
-/// Numbers that do not fit count as the greatest that does.
+/// Saturates at the greatest `i128`.
 impl From<u128> for CollectionPriority {
     fn from(number: u128) -> Self {
         CollectionPriority(i128::try_from(number).unwrap_or(i128::MAX))
@@ -70,7 +71,7 @@ macro_rules! from_integers {
     )*};
 }
 
-// None of these is wider, so `as` keeps them as they are.
+// None of these is wider than `i128`, so `as` preserves the value.
 from_integers!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 usize);
 
 #[cfg(test)]

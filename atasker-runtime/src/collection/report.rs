@@ -1,11 +1,13 @@
-//! What came of an execution.
+//! The results of an execution.
 
 use crate::error::TaskError;
+use crate::fork;
 
-/// What the functions of a collection have returned.
+/// The results of the functions of a collection.
 ///
 /// ```
-/// use atasker_runtime::{FunctionCollection, Priority};
+/// # use atasker_runtime as atasker;
+/// use atasker::{FunctionCollection, Priority};
 /// let shutdown = FunctionCollection::new();
 /// shutdown.add("flush", Priority::High, || 3);
 /// shutdown.add("close", Priority::Low, || panic!("already closed"));
@@ -17,13 +19,14 @@ use crate::error::TaskError;
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CollectionReport<T> {
-    /// The functions' names with what they returned, or why they did not, in the order of execution.
+    /// The names of the functions with their results or errors, in the order of execution.
     pub results: Vec<(String, Result<T, TaskError>)>,
-    /// Every function has returned.
+    /// Whether every function has returned.
     ///
-    /// An `Err` that a function itself returns is a result, here as everywhere; see
-    /// [`none_failed`](Self::none_failed) for functions that return a `Result`.
+    /// A returned `Err` is a result, here as everywhere. See [`none_failed`](Self::none_failed) for
+    /// functions that return a `Result`.
     pub all_ok: bool,
 }
 
@@ -33,19 +36,25 @@ impl<T> CollectionReport<T> {
         CollectionReport { results, all_ok }
     }
 
-    /// The functions that did not return, and why, in the order of execution.
+    /// Returns the report of an execution in a forked process.
+    #[cold]
+    pub(super) fn refused() -> Self {
+        CollectionReport::new(vec![("*".into(), Err(fork::error()))])
+    }
+
+    /// Returns the functions that did not return, with the errors, in the order of execution.
     pub fn errors(&self) -> impl Iterator<Item = (&str, &TaskError)> {
         self.results.iter().filter_map(|(name, result)| Some((&**name, result.as_ref().err()?)))
     }
 
-    /// What the function of that name returned; `None` if none has that name.
+    /// Returns the result of the function with this name.
     pub fn get(&self, name: &str) -> Option<&Result<T, TaskError>> {
         self.results.iter().find(|(other, _)| other == name).map(|(_, result)| result)
     }
 }
 
 impl<T, E> CollectionReport<Result<T, E>> {
-    /// Every function has returned, and none of them an `Err`.
+    /// Returns whether every function has returned, and none of them an `Err`.
     pub fn none_failed(&self) -> bool {
         self.results.iter().all(|(_, result)| matches!(result, Ok(Ok(_))))
     }

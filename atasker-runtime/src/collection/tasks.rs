@@ -1,28 +1,32 @@
-//! Functions that run as tasks.
+//! Collections whose functions run as tasks.
 
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 
+use super::collected::Collection;
 use super::functions::{Entry, Functions};
+use super::methods::collection;
 use super::priority::CollectionPriority;
+use super::reentrancy::CallFrame;
 use super::report::CollectionReport;
-use super::turn::Frame;
 use crate::error::TaskError;
-use crate::launcher::TaskBuilder;
+use crate::fork;
+use crate::launch::TaskBuilder;
 use crate::supervisor::{Supervisor, supervisor};
 use crate::task::handle::Task;
 
 /// Functions that are run together, as tasks on the pool threads of a supervisor.
 ///
-/// They are launched in the order of their [priorities](CollectionPriority), the lower number first,
-/// equal ones in the order in which they were added; the pool runs as many at once as it has slots
-/// for. Each task has the function's name, and the [`Priority`](crate::Priority) whose value is
-/// [nearest](CollectionPriority::class) to its number.
+/// Functions are launched in the order of their [priorities](CollectionPriority), lower numbers
+/// first, and in the order in which they were added if these are equal. The pool runs as many of
+/// them at once as it has slots. Each task has the name of its function and the
+/// [`Priority`](crate::Priority) with the [nearest](CollectionPriority::class) value.
 ///
 /// ```
-/// use atasker_runtime::{Priority, TaskCollection};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Priority, TaskCollection};
 ///
 /// static STARTUP: TaskCollection<i32> = TaskCollection::new();
 ///
@@ -33,73 +37,47 @@ use crate::task::handle::Task;
 /// assert!(report.all_ok);
 /// ```
 ///
-/// Everything else is as with a [`FunctionCollection`](crate::FunctionCollection): functions may run
-/// any number of times, an execution runs those that were there when it began, and none runs twice
-/// at once. A task that has to wait for its turn gives its slot up meanwhile.
+/// Otherwise this works as [`FunctionCollection`](crate::FunctionCollection): functions can run any
+/// number of times, an execution runs those present when it begins, and none runs twice at once. A
+/// task that has to wait for its function releases its slot meanwhile.
 pub struct TaskCollection<T> {
     functions: Functions<T>,
     supervisor: Mutex<Option<Supervisor>>,
 }
 
+collection!(TaskCollection, Send + 'static);
+
 impl<T> TaskCollection<T> {
-    /// An empty one, for tasks of the default supervisor.
+    /// Creates an empty collection for tasks of the default supervisor.
     pub const fn new() -> Self {
         TaskCollection { functions: Functions::new(), supervisor: Mutex::new(None) }
     }
 
-    /// The same with another supervisor.
+    /// Sets the supervisor of the tasks.
     ///
     /// ```
-    /// use atasker_runtime::{Priority, Supervisor, TaskCollection};
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Priority, Supervisor, TaskCollection};
     /// let batch = Supervisor::builder().id("batch").build();
     /// let nightly = TaskCollection::new().supervisor(&batch);
     /// nightly.add("vacuum", Priority::Normal, || "done");
     /// assert_eq!(nightly.execute().results[0].1, Ok("done"));
     /// ```
+    #[must_use = "the collection is moved into this method and returned by it"]
     pub fn supervisor(self, supervisor: &Supervisor) -> Self {
         self.set_supervisor(supervisor);
         self
     }
 
-    /// From now on the tasks are those of `supervisor`, of which the collection keeps a handle. For
-    /// a static; see [`supervisor`](Self::supervisor).
+    /// Sets the supervisor of the tasks, of which the collection keeps a handle. For a static; see
+    /// [`supervisor`](Self::supervisor).
     pub fn set_supervisor(&self, supervisor: &Supervisor) {
+        if fork::is_copy() {
+            return;
+        }
         let old = self.supervisor.lock().replace(supervisor.clone());
-        // It may be the last handle, and stop the old one.
+        // May be the last handle, and stop the previous supervisor.
         drop(old);
-    }
-}
-
-impl<T: 'static> TaskCollection<T> {
-    /// Adds a function. If there is one of that name, this one replaces it, and takes its place as
-    /// a newly added one.
-    pub fn add(
-        &self,
-        name: impl AsRef<str>,
-        priority: impl Into<CollectionPriority>,
-        f: impl FnMut() -> T + Send + 'static,
-    ) {
-        self.functions.add(Entry::new(name.as_ref(), priority.into(), f));
-    }
-
-    /// Takes a function out; false if there is none of that name.
-    pub fn remove(&self, name: &str) -> bool {
-        self.functions.remove(name)
-    }
-
-    /// Calls `f` with the name of each function that has no result, and the reason: it panicked, its
-    /// task was canceled, the supervisor is stopped. It is called where `execute` waits, in the order
-    /// of the execution.
-    ///
-    /// Without it, errors are logged at ERROR. A second one replaces the first; one that panics is
-    /// logged, and harms nothing.
-    pub fn on_error(&self, f: impl Fn(&str, &TaskError) + Send + Sync + 'static) {
-        self.functions.set_on_error(f);
-    }
-
-    /// The names of the functions, in the order of execution.
-    pub fn names(&self) -> Vec<String> {
-        self.functions.names()
     }
 }
 
@@ -108,86 +86,77 @@ struct Launched<T>(Arc<str>, Task<Result<T, TaskError>>);
 
 impl<T: Send + 'static> TaskCollection<T> {
     fn launch(&self) -> Vec<Launched<T>> {
-        let inside = Frame::current();
+        let caller = CallFrame::current();
         let chosen = self.supervisor.lock().clone();
         let supervisor = chosen.as_ref().unwrap_or_else(|| supervisor());
         let launch = |entry: Entry<T>| {
-            let (name, inside) = (Arc::clone(&entry.name), inside.clone());
+            let (name, caller) = (Arc::clone(&entry.name), caller.clone());
             let priority = entry.priority.class();
-            let task = TaskBuilder::new(move || Ok(entry.run(entry.turn(inside)?)))
+            let task = TaskBuilder::new(move || Ok(entry.run(entry.acquire(caller)?)))
                 .name(name.to_string())
                 .priority(priority)
                 .supervisor(supervisor)
-                .__returned_err(Result::is_err)
+                .returned_err(Result::is_err)
                 .start();
             Launched(name, task)
         };
         self.functions.all().into_iter().map(launch).collect()
     }
 
-    fn told(
+    fn report(
         &self,
         name: &str,
         outcome: Result<Result<T, TaskError>, TaskError>,
     ) -> (String, Result<T, TaskError>) {
-        (name.to_owned(), self.functions.told(name, outcome.and_then(|result| result)))
+        (name.to_owned(), self.functions.report(name, outcome.and_then(|result| result)))
     }
 
-    /// Launches all functions, and waits for all of them. One that panics is an error in the report;
-    /// the rest run all the same.
+    /// Launches all functions and waits for all of them. A panic is an error in the report; the
+    /// remaining functions still run.
     ///
-    /// Within a task, the slot is given up meanwhile: it works in a pool of one.
+    /// Within a task, the slot is released meanwhile, so this works even in a pool with one slot.
     ///
     /// # Panics
-    /// On the thread of an aloop: use [`execute_async`](Self::execute_async) there.
+    ///
+    /// Panics on the thread of an aloop. Use [`execute_async`](Self::execute_async) there.
     #[track_caller]
     pub fn execute(&self) -> CollectionReport<T> {
+        if fork::is_copy() {
+            return CollectionReport::refused();
+        }
         let mut results = Vec::new();
         for Launched(name, task) in self.launch() {
-            results.push(self.told(&name, task.join()));
+            results.push(self.report(&name, task.join()));
         }
         CollectionReport::new(results)
     }
 
-    /// The same as a future, for any executor. The tasks are launched when it is first polled; if it
-    /// is dropped before its end they go on, and nobody is told of their errors.
+    /// Launches all functions and waits for all of them, on any executor. The tasks are launched by
+    /// the first poll.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it completes, the tasks run on, and their errors are not
+    /// reported.
     ///
     /// ```
-    /// use atasker_runtime::TaskCollection;
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskCollection;
     /// # #[cfg(feature = "async")] {
     /// static STARTUP: TaskCollection<u8> = TaskCollection::new();
     /// STARTUP.add("one", 1, || 1);
-    /// let aloop = atasker_runtime::supervisor().create_aloop("main");
+    /// let aloop = atasker::supervisor().create_aloop("main");
     /// assert!(aloop.run(async { STARTUP.execute_async().await.all_ok }));
     /// # }
     /// ```
     pub async fn execute_async(&self) -> CollectionReport<T> {
+        if fork::is_copy() {
+            return CollectionReport::refused();
+        }
         let mut results = Vec::new();
         for Launched(name, task) in self.launch() {
-            results.push(self.told(&name, task.await));
+            results.push(self.report(&name, task.await));
         }
         CollectionReport::new(results)
-    }
-}
-
-impl<T> Default for TaskCollection<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T: 'static> fmt::Debug for TaskCollection<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TaskCollection").field(&self.functions).finish()
-    }
-}
-
-impl<T: Send + 'static> super::Collection for TaskCollection<T> {
-    type Output = T;
-    #[allow(clippy::declare_interior_mutable_const)]
-    const NEW: Self = Self::new();
-
-    fn functions(&self) -> &Functions<T> {
-        &self.functions
     }
 }

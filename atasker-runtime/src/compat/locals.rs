@@ -1,4 +1,4 @@
-//! Values by name, for each thread its own.
+//! Thread-local values, accessed by name.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -9,10 +9,11 @@ thread_local! {
     static VALUES: RefCell<HashMap<String, Rc<dyn Any>>> = RefCell::new(HashMap::new());
 }
 
-/// The values of the thread that calls: what is set in one thread is not there in another.
+/// Returns access to the named values of the current thread. Other threads have other values.
 ///
 /// ```
-/// use atasker_runtime::compat::g;
+/// # use atasker_runtime as atasker;
+/// use atasker::compat::g;
 /// if !g().has("connection") {
 ///     g().set("connection", String::from("to the database"));
 /// }
@@ -20,42 +21,44 @@ thread_local! {
 /// assert!(std::thread::spawn(|| !g().has("connection")).join().unwrap());
 /// ```
 ///
-/// A pool thread keeps its values from one task to the next, which is good for connections, and a
-/// trap for anything that belongs to one task. They are dropped with the thread. A task on an aloop
-/// shares those of the loop's thread with all others there.
+/// A pool thread keeps its values from one task to the next. This suits connections, but not values
+/// that belong to one task. The values are dropped when the thread ends. All tasks on a thread of
+/// an aloop share the values of that thread.
 pub fn g() -> Locals {
     Locals(())
 }
 
-/// See [`g`].
+/// The named values of the current thread. Returned by [`g`].
 #[derive(Clone, Copy, Debug)]
 pub struct Locals(());
 
-// Nothing of the user's (destructors, `Clone`) runs while the map is borrowed. When the thread ends,
-// its values go first: a destructor that asks then finds none.
+// User code (destructors, `Clone`) never runs while the map is borrowed, so that it may access the
+// values. When the thread ends, the map is destroyed first, and destructors of values find no
+// values.
 impl Locals {
-    /// Sets the value of that name; an earlier one is dropped. Nothing is kept when the thread is
-    /// about to end.
+    /// Sets a value, and drops the previous one with that name. Has no effect while the thread
+    /// ends.
     pub fn set<T: 'static>(self, name: impl Into<String>, value: T) {
         let (name, value): (String, Rc<dyn Any>) = (name.into(), Rc::new(value));
         let old = VALUES.try_with(|values| values.borrow_mut().insert(name, value));
         drop(old);
     }
 
-    /// A clone of the value of that name; `None` if there is none, or one of another type than `T`.
-    /// The type is that of the value that was set: a `&str` literal is a `&'static str`, no `String`,
-    /// and `5` is an `i32`.
+    /// Returns a clone of a value, or `None` if there is no value with that name and of type `T`.
+    ///
+    /// `T` must be the exact type of the value that was set: a string literal is a `&'static str`
+    /// and not a `String`, and `5` is an `i32`.
     pub fn get<T: Clone + 'static>(self, name: &str) -> Option<T> {
         let value = VALUES.try_with(|values| values.borrow().get(name).cloned()).ok()??;
         value.downcast_ref::<T>().cloned()
     }
 
-    /// Whether there is a value of that name, of whatever type.
+    /// Returns whether there is a value with that name, of any type.
     pub fn has(self, name: &str) -> bool {
         VALUES.try_with(|values| values.borrow().contains_key(name)).unwrap_or(false)
     }
 
-    /// Drops the value of that name; false if there is none.
+    /// Drops the value with that name. Returns false if there is none.
     pub fn clear(self, name: &str) -> bool {
         let old = VALUES.try_with(|values| values.borrow_mut().remove(name)).ok().flatten();
         old.is_some()
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn destructors_and_clones_may_ask_for_values() {
+    fn destructors_and_clones_may_access_values() {
         struct Asks;
         impl Drop for Asks {
             fn drop(&mut self) {

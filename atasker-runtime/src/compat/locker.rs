@@ -1,22 +1,23 @@
-//! A lock that tells when it can't be had.
+//! A lock that reports a time-out.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fork;
+use crate::unwind::{self, log};
 use parking_lot::{ReentrantMutex, ReentrantMutexGuard};
 
-use crate::task::panic;
-
-/// A lock with a name and a limit to the time that anybody waits for it.
+/// A named, reentrant lock with a time limit.
 ///
-/// The thread that has it may take it again. Whoever has waited for `timeout` (5 seconds, if nothing
-/// is said) in vain gets an error; it is logged at ERROR, and `on_critical` is called, which may
-/// end a program that hangs.
+/// The thread that holds the lock may lock it again. If [`lock`](Self::lock) can't acquire the lock
+/// within `timeout` (5 seconds by default), it logs the error at level ERROR, calls `on_critical`,
+/// which may for example terminate a program that hangs, and returns the error.
 ///
 /// ```
+/// # use atasker_runtime as atasker;
 /// use std::time::Duration;
-/// use atasker_runtime::compat::Locker;
+/// use atasker::compat::Locker;
 ///
 /// static STATE: Locker = Locker::new("state").timeout(Duration::from_secs(10));
 ///
@@ -25,8 +26,8 @@ use crate::task::panic;
 /// drop(guard);
 /// ```
 ///
-/// It is a plain lock, no wait of the library's: a task that waits for it keeps its slot, so who
-/// holds it should not wait for tasks.
+/// A task that waits for the lock keeps its slot. The holder of the lock should therefore not wait
+/// for tasks.
 pub struct Locker {
     name: &'static str,
     timeout: Duration,
@@ -35,7 +36,7 @@ pub struct Locker {
 }
 
 impl Locker {
-    /// A lock of that name, which appears in the log.
+    /// Creates a lock. The name is used in logs and errors.
     pub const fn new(name: &'static str) -> Self {
         Locker {
             name,
@@ -45,46 +46,54 @@ impl Locker {
         }
     }
 
-    /// How long to wait for it at most; `Duration::MAX` for ever.
+    /// Sets the time limit. `Duration::MAX` waits without limit.
+    #[must_use = "the locker is moved into this method and returned by it"]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Calls `f` whenever somebody has waited in vain, in that thread, before `lock` returns. One
-    /// that panics is logged.
+    /// Sets a function that is called whenever `lock` times out, on the same thread, before `lock`
+    /// returns. A panic of the function is logged.
+    #[must_use = "the locker is moved into this method and returned by it"]
     pub fn on_critical(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_critical = Some(Arc::new(f));
         self
     }
 
-    /// Takes the lock. It is given back when the guard is dropped, as often as it was taken.
+    /// Acquires the lock. Blocks until it is available, or until the time limit.
+    ///
+    /// The lock is released when all guards of the thread are dropped.
     ///
     /// # Errors
-    /// [`LockTimeout`] when the time is over.
+    /// Returns [`LockTimeout`] if the lock is not available within the time limit.
     pub fn lock(&self) -> Result<LockerGuard<'_>, LockTimeout> {
-        match self.lock.try_lock_for(self.timeout) {
+        let guard = match fork::watch_and_check() {
+            false => self.lock.try_lock_for(self.timeout),
+            true => self.lock.try_lock(),
+        };
+        match guard {
             Some(guard) => Ok(LockerGuard { _guard: guard }),
-            None => Err(self.failed()),
+            None if fork::is_copy() => Err(LockTimeout { name: self.name, timeout: self.timeout }),
+            None => Err(self.timed_out()),
         }
     }
 
-    /// Calls `f` with the lock held; `None` if it could not be had in time.
+    /// Calls `f` while holding the lock. Returns `None`, without calling `f`, if the lock is not
+    /// available within the time limit.
     pub fn with<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
         let _guard = self.lock().ok()?;
         Some(f())
     }
 
     #[cold]
-    fn failed(&self) -> LockTimeout {
+    fn timed_out(&self) -> LockTimeout {
         let error = LockTimeout { name: self.name, timeout: self.timeout };
-        tracing::error!(target: "atasker", "{error}");
+        log!(error, "{error}");
         if let Some(on_critical) = &self.on_critical
-            && let Err(error) = panic::catch(|| on_critical())
+            && let Err(error) = unwind::catch(|| on_critical())
         {
-            tracing::error!(
-                target: "atasker", locker = self.name, %error, "`on_critical` panicked"
-            );
+            log!(error, locker = self.name, %error, "`on_critical` panicked");
         }
         error
     }
@@ -100,8 +109,9 @@ impl fmt::Debug for Locker {
     }
 }
 
-/// Holds a [`Locker`] until it is dropped. It stays in its thread.
-#[must_use = "the lock is given back as soon as the guard is dropped"]
+/// The guard of a [`Locker`], which releases the lock when it is dropped. It can't be sent to
+/// another thread.
+#[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockerGuard<'a> {
     _guard: ReentrantMutexGuard<'a, ()>,
 }
@@ -112,7 +122,7 @@ impl fmt::Debug for LockerGuard<'_> {
     }
 }
 
-/// A [`Locker`] could not be had in time.
+/// The error of a [`Locker`] that was not available within its time limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lock `{name}` was not free within {timeout:?}")]
 pub struct LockTimeout {
@@ -121,12 +131,12 @@ pub struct LockTimeout {
 }
 
 impl LockTimeout {
-    /// The name of the lock.
+    /// Returns the name of the lock.
     pub fn name(&self) -> &str {
         self.name
     }
 
-    /// How long it was waited for.
+    /// Returns the time limit.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }

@@ -1,7 +1,6 @@
-//! For those who come from the Python libraries that this one follows: helpers that had their place
-//! there.
+//! Helpers for programs that are ported from the Python libraries that this crate follows.
 //!
-//! | there | here |
+//! | Python | Rust |
 //! |---|---|
 //! | `g.set('db', db)` of atasker | [`g()`](g) |
 //! | `Locker` of atasker | [`Locker`] |
@@ -19,6 +18,7 @@ pub use from_redis::{redis_brpop, redis_pubsub};
 pub use locals::{Locals, g};
 pub use locker::{LockTimeout, Locker, LockerGuard};
 
-/// The crate whose [`FromRedisValue`](redis::FromRedisValue) turns what arrives into messages.
+/// The crate `redis`, whose trait [`FromRedisValue`](redis::FromRedisValue) converts values to
+/// messages.
 #[cfg(feature = "redis")]
 pub use ::redis;

@@ -1,80 +1,176 @@
-//! What a user says about a pool of worker processes. Plain data: the pool gives it meaning.
+//! The configuration of a pool of worker processes. Plain data, interpreted by the pool.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::backlog::Limits;
-use crate::options::{IDLE_TIMEOUT, Overflow, cpus};
-use crate::priority::Priority;
+use crate::options::{IDLE_TIMEOUT, MOST_IN_ADVANCE, Overflow, cpus};
 use crate::process::data::WorkerData;
+use crate::sys::hooks::Hook;
 
 /// Where the standard output and the standard error of worker processes go.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{MpPoolConfig, WorkerStdio};
+/// let config = MpPoolConfig::new(2).stdio(WorkerStdio::Log);
+/// # let _ = config;
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum WorkerStdio {
-    /// To where the program's own go.
+    /// To those of the program.
     #[default]
     Inherit,
-    /// Nowhere.
+    /// To `/dev/null`.
     Null,
     /// To `tracing`, line by line: standard output at the level INFO, standard error at WARN, with
-    /// the target `atasker` and the fields `worker` (its process id), `task` and `stream`.
+    /// the target `atasker` and the fields `worker` (the process id), `task` and `stream`.
     ///
-    /// `task` is the one that the worker had begun last when it wrote the line. A task's lines come
-    /// before its end is seen; what a worker wrote before its death comes, too. A line longer than
-    /// 16 KiB comes in pieces. A worker that writes faster than the subscriber takes the lines
-    /// waits. What a task has not written when it ends, because its program's own buffers
-    /// hold it (those of C's `printf`, say), comes later or, at a crash, not at all.
+    /// The field `task` is the task that the worker had begun last when it wrote the line. The
+    /// lines of a task appear before its end is visible, and what a worker wrote before its death
+    /// is not lost. A line longer than 16 KiB is split. A worker that writes faster than the
+    /// subscriber consumes blocks in its write. Output that is still in a buffer when the task ends
+    /// (of C's `printf`, for example) appears later or, after a crash, not at all.
     Log,
 }
 
-/// The size and rules of a supervisor's pool of worker processes.
+/// The size and the rules of a supervisor's pool of worker processes.
 ///
-/// Slots are given as in a thread pool, see [`PoolConfig`](crate::PoolConfig); each worker process
-/// runs one task at a time. Worker processes are started when they are needed.
+/// Slots work as in a thread pool, see [`PoolConfig`](crate::PoolConfig); each worker process runs
+/// one task at a time. Worker processes are started when they are needed.
 ///
-/// A worker process is a fresh copy of the program that never comes to `main`: it has nothing of
-/// what `main` has set up, no statics, no subscriber, no arguments. What all tasks need there goes
-/// with [`worker_data`](Self::worker_data) or is made by [`worker_init`](Self::worker_init).
+/// A worker process is a new copy of the program that never reaches `main`. It has nothing that
+/// `main` has set up: no statics, no subscriber, no arguments. Values that all tasks need there are
+/// passed by [`worker_data`](Self::worker_data) or created by [`worker_init`](Self::worker_init).
 ///
-/// Calls go through memory that a worker process shares with the program. Where the system denies
-/// that (a seccomp filter without memfd, say) they go over sockets; so they do with
-/// `ATASKER_WORKERS=sockets` in the program's environment. That is slower, and a task can't be
-/// canceled any more once it is on its way to a worker process, as if it had begun.
+/// Calls use memory that a worker process shares with the program. If the system denies that (by a
+/// seccomp filter without memfd, for example), or if `ATASKER_WORKERS=sockets` is in the program's
+/// environment, calls go over sockets. That is slower, and a task can't be canceled once it is in
+/// transit to a worker process, as if it had begun.
 ///
 /// ```
-/// use atasker_runtime::{MpPoolConfig, Supervisor};
+/// # use atasker_runtime as atasker;
+/// use atasker::{MpPoolConfig, Supervisor};
 /// let sup = Supervisor::builder()
 ///     .mp_pool(MpPoolConfig::new(2).reserve_high(1).max_tasks_per_worker(1000))
 ///     .build();
 /// assert_eq!(sup.info().mp_pool.unwrap().workers.len(), 0);
 /// ```
-#[derive(Clone, Debug)]
+///
+/// Each field has a setter of the same name. A supervisor checks its configuration like the setters
+/// do. The settings of [`worker_init`](Self::worker_init), [`worker_exit`](Self::worker_exit) and
+/// [`worker_data`](Self::worker_data) have no public field. The `Debug` output names the variables
+/// of `env` and the type of the worker data, but shows none of their values.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{MpPoolConfig, Supervisor};
+/// let mut config = MpPoolConfig::default();
+/// config.nice = 5;
+/// config.env.insert("API_TOKEN".into(), "secret".into());
+/// assert!(!format!("{config:?}").contains("secret"));
+/// let sup = Supervisor::builder().mp_pool(config.clone()).build();
+/// assert_eq!(sup.mp_pool(), config);
+/// ```
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+#[must_use = "a configuration does nothing until it is given to a supervisor"]
 pub struct MpPoolConfig {
-    pub(crate) pool_size: usize,
-    pub(crate) reserve_normal: usize,
-    pub(crate) reserve_high: usize,
-    pub(crate) critical_extra: usize,
-    pub(crate) min_size: usize,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) max_tasks_per_worker: Option<u64>,
-    pub(crate) memory_limit: Option<u64>,
-    pub(crate) env: Vec<(String, String)>,
-    pub(crate) stdio: WorkerStdio,
-    pub(crate) worker_init: Option<fn()>,
-    pub(crate) worker_exit: Option<fn()>,
-    pub(crate) nice: i32,
-    pub(crate) nice_by_priority: bool,
+    /// The number of slots for tasks of any priority; 0 means no limit.
+    pub pool_size: usize,
+    /// The number of slots beyond `pool_size` for tasks of normal priority or higher.
+    pub reserve_normal: usize,
+    /// The number of slots beyond `pool_size` and `reserve_normal` for tasks of high priority.
+    pub reserve_high: usize,
+    /// The number of critical tasks that may run in worker processes beyond the pool.
+    pub critical_extra: usize,
+    /// The number of worker processes that are started eagerly and kept alive while idle: at most
+    /// 65,536.
+    pub min_size: usize,
+    /// How long a worker process is kept alive without work; [`Duration::MAX`] means forever.
+    pub idle_timeout: Duration,
+    /// The number of tasks after which a worker process is replaced; `None` means never.
+    pub max_tasks_per_worker: Option<u64>,
+    /// The address space, in bytes, that a worker process may add to what it has at its start;
+    /// `None` means no limit.
+    pub memory_limit: Option<u64>,
+    /// Environment variables of the worker processes, in addition to those of the program.
+    pub env: BTreeMap<String, String>,
+    /// Where standard output and standard error of the worker processes go.
+    pub stdio: WorkerStdio,
+    pub(crate) worker_init: Option<Hook>,
+    pub(crate) worker_exit: Option<Hook>,
+    /// By how much the nice value of the worker processes is above that of the program.
+    pub nice: i32,
+    /// Whether tasks of low priority run with a nice value 10 above that of others.
+    pub nice_by_priority: bool,
+    /// Whether core files of worker processes may be written, and other processes of the same user
+    /// may trace them and read their memory.
+    pub dumpable: bool,
     pub(crate) worker_data: Option<Arc<WorkerData>>,
-    pub(crate) queue_limit: Option<(usize, Overflow)>,
-    pub(crate) queue_bytes: Option<(u64, Overflow)>,
+    /// The most tasks that wait, and what happens to one more.
+    pub queue_limit: Option<(usize, Overflow)>,
+    /// The most bytes of encoded arguments that wait, and what happens to a task beyond that.
+    pub queue_bytes: Option<(u64, Overflow)>,
     pub(crate) over_sockets: bool,
 }
 
+impl fmt::Debug for MpPoolConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // All fields are listed, so that a new field has to be considered here.
+        let MpPoolConfig {
+            pool_size,
+            reserve_normal,
+            reserve_high,
+            critical_extra,
+            min_size,
+            idle_timeout,
+            max_tasks_per_worker,
+            memory_limit,
+            env,
+            stdio,
+            worker_init,
+            worker_exit,
+            nice,
+            nice_by_priority,
+            dumpable,
+            worker_data,
+            queue_limit,
+            queue_bytes,
+            over_sockets: _,
+        } = self;
+        f.debug_struct("MpPoolConfig")
+            .field("pool_size", pool_size)
+            .field("reserve_normal", reserve_normal)
+            .field("reserve_high", reserve_high)
+            .field("critical_extra", critical_extra)
+            .field("min_size", min_size)
+            .field("idle_timeout", idle_timeout)
+            .field("max_tasks_per_worker", max_tasks_per_worker)
+            .field("memory_limit", memory_limit)
+            // Values may be secrets.
+            .field("env", &env.keys().collect::<Vec<_>>())
+            .field("stdio", stdio)
+            .field("worker_init", &worker_init.is_some())
+            .field("worker_exit", &worker_exit.is_some())
+            .field("nice", nice)
+            .field("nice_by_priority", nice_by_priority)
+            .field("dumpable", dumpable)
+            .field("worker_data", worker_data)
+            .field("queue_limit", queue_limit)
+            .field("queue_bytes", queue_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 impl MpPoolConfig {
-    /// A pool of `pool_size` worker processes without reserves; 0 means no limit.
+    /// Creates the configuration of a pool with `pool_size` worker processes and no reserves. 0
+    /// means no limit.
     pub fn new(pool_size: usize) -> Self {
         MpPoolConfig {
             pool_size,
@@ -85,12 +181,13 @@ impl MpPoolConfig {
             idle_timeout: IDLE_TIMEOUT,
             max_tasks_per_worker: None,
             memory_limit: None,
-            env: Vec::new(),
+            env: BTreeMap::new(),
             stdio: WorkerStdio::Inherit,
             worker_init: None,
             worker_exit: None,
             nice: 0,
             nice_by_priority: false,
+            dumpable: true,
             worker_data: None,
             queue_limit: None,
             queue_bytes: None,
@@ -98,100 +195,193 @@ impl MpPoolConfig {
         }
     }
 
-    /// A pool without a limit: a worker process for every task that runs.
+    /// Creates the configuration of a pool without a limit, where every running task has a worker
+    /// process.
     pub fn unlimited() -> Self {
         Self::new(0)
     }
 
-    /// What a supervisor has when nothing is said: as many as there are CPUs, 1 + 1 in reserve.
-    pub(crate) fn standard() -> Self {
-        Self::new(cpus()).reserve_normal(1).reserve_high(1)
+    /// Applies the rules of the setters to fields that were set directly.
+    #[track_caller]
+    pub(crate) fn checked(mut self) -> Self {
+        for (key, value) in &self.env {
+            check_variable(key, value);
+        }
+        self.max_tasks_per_worker = self.max_tasks_per_worker.filter(|tasks| *tasks > 0);
+        self.memory_limit = self.memory_limit.filter(|bytes| *bytes > 0);
+        let processes = self.min_size;
+        self.min_size(processes)
     }
 
-    /// Slots beyond `pool_size` for tasks of normal priority or higher.
+    /// Reserves slots beyond `pool_size` for tasks of normal priority or higher.
     pub fn reserve_normal(mut self, slots: usize) -> Self {
         self.reserve_normal = slots;
         self
     }
-    /// Slots beyond those for tasks of high priority.
+    /// Reserves slots beyond those for tasks of high priority.
     pub fn reserve_high(mut self, slots: usize) -> Self {
         self.reserve_high = slots;
         self
     }
-    /// So many worker processes beyond the pool may run critical tasks (default: the number of
-    /// CPUs). After that, critical tasks wait ahead of everything else.
+    /// Sets how many critical tasks may run in worker processes beyond the pool (default: the
+    /// number of CPUs).
+    ///
+    /// One more critical task takes a slot of the pool, like a task of high priority, and counts
+    /// there until only `processes` critical tasks are left. If no slot is free, it waits ahead of
+    /// all other tasks. So at most `pool_size + reserve_normal + reserve_high + processes` tasks
+    /// run at once. With 0, critical tasks are only queued ahead of all others.
+    ///
+    /// ```
+    /// # extern crate atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// // Two tasks at once, whatever their priority, and two more critical ones.
+    /// let config = MpPoolConfig::new(2).critical_extra(2);
+    /// ```
     pub fn critical_extra(mut self, processes: usize) -> Self {
         self.critical_extra = processes;
         self
     }
-    /// So many worker processes are started in advance, and stay when idle.
+    /// Starts this many worker processes eagerly and keeps them alive while idle.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `processes` is more than 65,536.
+    #[track_caller]
     pub fn min_size(mut self, processes: usize) -> Self {
+        assert!(processes <= MOST_IN_ADVANCE, "`min_size` of a pool is at most {MOST_IN_ADVANCE}");
         self.min_size = processes;
         self
     }
-    /// How long a worker process stays without work (default 30 s).
+    /// Sets how long a worker process is kept alive without work (default: 30 s).
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
-    /// A worker process ends after so many tasks, and a new one takes over. 0 means no limit.
+    /// Replaces a worker process by a new one after it has run this many tasks. 0 means no limit.
     pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
         self.max_tasks_per_worker = (tasks > 0).then_some(tasks);
         self
     }
-    /// Caps the address space that a worker process may add to what it has at its start: a task
-    /// that asks for more fails to allocate, and that ends its worker process with SIGABRT unless the
-    /// task asked by `try_reserve`. Stacks and the room that the allocator sets aside for each further
-    /// thread count, too.
+    /// Limits the address space, in bytes, that a worker process may add to what it has at its
+    /// start. 0 means no limit.
+    ///
+    /// A task that exceeds the limit fails to allocate, which ends its worker process by SIGABRT,
+    /// unless the task allocates by `try_reserve`. Stacks, and the space that the allocator
+    /// reserves for each further thread, count as well.
+    ///
+    /// The limit also bounds what a worker process can make this process receive as one result: a
+    /// longer reply violates the protocol, and the worker process is killed. Without a limit, the
+    /// length of a result is not bounded.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = (bytes > 0).then_some(bytes);
         self
     }
-    /// An environment variable of the worker processes, beside those of the program.
+    /// Sets an environment variable of the worker processes, in addition to those of the program.
+    ///
+    /// # Panics
+    ///
+    /// Panics if this is not a valid variable: the key is empty or contains `=` or NUL, or the
+    /// value contains NUL.
+    ///
+    /// ```should_panic
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(1).env("A=B", "1");
+    /// ```
+    #[track_caller]
     pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.env.push((key.into(), value.into()));
+        let (key, value) = (key.into(), value.into());
+        check_variable(&key, &value);
+        self.env.insert(key, value);
         self
     }
-    /// Where standard output and standard error of the worker processes go.
+    /// Sets where standard output and standard error of the worker processes go.
     pub fn stdio(mut self, stdio: WorkerStdio) -> Self {
         self.stdio = stdio;
         self
     }
-    /// Runs in each worker process before its first task. A panic in it, or its end, is that of the
-    /// worker process: it is tried again a few times, then the waiting tasks fail and say why.
+    /// Runs `f` in each worker process before its first task. If `f` panics or ends the process,
+    /// the worker process fails to start. Starting is retried a few times, then the waiting tasks
+    /// fail with the reason.
     ///
-    /// `f` must be a function of the program itself, not of a library that it loads at run time.
-    pub fn worker_init(mut self, f: fn()) -> Self {
-        self.worker_init = Some(f);
+    /// `f` is the path of a function, or a closure that captures nothing. It must be part of the
+    /// program itself, not of a library that is loaded at run time. A worker process runs only
+    /// functions that the program passes to this method or to [`worker_exit`](Self::worker_exit)
+    /// somewhere, which is known when the program is linked.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    ///
+    /// fn open_log() { /* .. */ }
+    /// let config = MpPoolConfig::new(2).worker_init(open_log).worker_exit(|| println!("done"));
+    /// # let _ = config;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if `f` is a function pointer (a variable of type `fn()`) or a closure that captures
+    /// something, because its target is not known when the program is linked. Pass a function that
+    /// decides at run time instead, for example by [`worker_data`](crate::worker_data).
+    #[track_caller]
+    pub fn worker_init<F: Fn() + Copy + Send + Sync + 'static>(mut self, f: F) -> Self {
+        self.worker_init = Some(registered(f, "worker_init"));
         self
     }
-    /// Runs in each worker process after its last task, when it ends in order.
-    pub fn worker_exit(mut self, f: fn()) -> Self {
-        self.worker_exit = Some(f);
+    /// Runs `f` in each worker process after its last task, if the process exits gracefully.
+    ///
+    /// For what `f` may be, see [`worker_init`](Self::worker_init).
+    ///
+    /// # Panics
+    ///
+    /// Panics in the same cases as [`worker_init`](Self::worker_init).
+    #[track_caller]
+    pub fn worker_exit<F: Fn() + Copy + Send + Sync + 'static>(mut self, f: F) -> Self {
+        self.worker_exit = Some(registered(f, "worker_exit"));
         self
     }
-    /// How much nicer than the program the worker processes are to others: 0, as the program, up to
-    /// 19. Less than 0 needs a permission; without it, they are as nice as the program, and a warning
-    /// is logged.
+    /// Sets by how much the nice value of the worker processes is above that of the program: 0
+    /// means the same, and more than 19 counts as 19. A negative value needs a permission; without
+    /// it, the nice value is that of the program, and a warning is logged.
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = nice;
         self
     }
-    /// Tasks of low priority, and what they start, are nicer by 10 than the others.
+    /// Runs tasks of low priority, and the processes that they start, with a nice value 10 above
+    /// that of others.
     ///
-    /// Where the system does not permit a process to be less nice again (that takes CAP_SYS_NICE,
-    /// or a limit RLIMIT_NICE that allows it), this changes nothing: else a worker process that has
-    /// run one task of low priority would be slow for all others after it. A worker says so once, at
-    /// the level DEBUG.
+    /// If the system does not permit a process to lower its nice value again (that needs
+    /// CAP_SYS_NICE, or a sufficient RLIMIT_NICE), this has no effect. Otherwise a worker process
+    /// that has run one task of low priority would be slow for all later tasks. A worker logs that
+    /// once, at the level DEBUG.
     pub fn nice_by_priority(mut self, yes: bool) -> Self {
         self.nice_by_priority = yes;
         self
     }
-    /// A value that every worker process finds as
-    /// [`worker_data::<T>()`](crate::worker_data). It is encoded here and now.
+    /// Sets whether the system may write core files of worker processes, and whether other
+    /// processes of the same user may trace them and read their memory (default: as for any
+    /// program).
+    ///
+    /// `false` sets `PR_SET_DUMPABLE` to 0 in each worker process before its first task, for tasks
+    /// that handle secrets. A debugger or a profiler of the same user can't attach then. This does
+    /// not protect the program from its workers, and does not extend to processes that tasks start.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{MpPoolConfig, Supervisor};
+    /// let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(2).dumpable(false)).build();
+    /// # let _ = sup;
+    /// ```
+    pub fn dumpable(mut self, yes: bool) -> Self {
+        self.dumpable = yes;
+        self
+    }
+    /// Passes a value to every worker process, which tasks get by
+    /// [`worker_data`](crate::worker_data). The value is encoded by this call.
     ///
     /// # Panics
-    /// If the value can't be encoded.
+    ///
+    /// Panics if the value can't be encoded.
     #[track_caller]
     pub fn worker_data<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match WorkerData::encode(value) {
@@ -200,49 +390,130 @@ impl MpPoolConfig {
         }
         self
     }
-    /// At most `tasks` wait; what happens to one more, `overflow` says.
+    /// Limits the number of tasks that wait to `tasks`; `overflow` selects what happens to one
+    /// more. With 0, a task that finds neither an idle worker process nor a free slot to start one
+    /// in exceeds the limit.
+    ///
+    /// [`Overflow::Block`] blocks the launching thread; see there about threads of a tokio runtime.
     pub fn queue_limit(mut self, tasks: usize, overflow: Overflow) -> Self {
         self.queue_limit = Some((tasks, overflow));
         self
     }
-    /// At most so many bytes of encoded arguments wait; what happens to a task beyond that,
-    /// `overflow` says. A task whose arguments alone are more is taken when none waits.
+    /// Limits the encoded arguments of waiting tasks to `bytes`; `overflow` selects what happens to
+    /// a task beyond that. A task whose arguments alone exceed the limit is accepted when no other
+    /// task waits.
     ///
-    /// What has left the queue does not count: each worker process has at most one task of any size,
-    /// and behind it up to 255 whose arguments are 4 KiB at most; of a task that was canceled while
-    /// its arguments were on their way, these stay until they are there. A launcher that waits has
-    /// its own task's arguments, encoded, beside the queue. A task keeps its encoded arguments until
-    /// it ends, for it may have to be sent again.
+    /// Tasks that have left the queue do not count. Each worker process has at most one task of any
+    /// size, and up to 255 tasks behind it with at most 4 KiB of arguments each. If a task is
+    /// canceled while its arguments are in transit, these remain until they have arrived. A blocked
+    /// launcher holds the encoded arguments of its own task in addition to the queue. A task keeps
+    /// its encoded arguments until it ends, because it may have to be sent again.
     ///
-    /// Launches inside of tasks and on aloops never wait, so there this limit holds nobody up with
-    /// [`Overflow::Block`]: use [`Overflow::Reject`], or launch by [`bounded`](crate::bounded).
+    /// Launches within tasks and on aloops never block, so with [`Overflow::Block`] this limit does
+    /// not apply to them. Use [`Overflow::Reject`] there, or launch with
+    /// [`bounded`](crate::bounded).
     ///
-    /// Without this limit, or [`queue_limit`](Self::queue_limit), all arguments of waiting tasks
-    /// are kept in memory.
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{MpPoolConfig, Overflow};
+    /// // At most 64 MiB of arguments wait.
+    /// let config = MpPoolConfig::new(2).queue_bytes(64 << 20, Overflow::Reject);
+    /// # let _ = config;
+    /// ```
+    ///
+    /// Without this limit or [`queue_limit`](Self::queue_limit), all arguments of waiting tasks are
+    /// kept in memory.
     pub fn queue_bytes(mut self, bytes: u64, overflow: Overflow) -> Self {
         self.queue_bytes = Some((bytes, overflow));
         self
     }
 
-    /// Worker processes share no memory with the program: for tests of what is done where they can't.
+    /// Makes worker processes share no memory with the program, to test that mode.
     #[doc(hidden)]
     pub fn __over_sockets(mut self, yes: bool) -> Self {
         self.over_sockets = yes;
         self
     }
 
+    /// Whether a worker process started with this configuration is the same as one started with the
+    /// other.
+    pub(crate) fn starts_the_same(&self, other: &Self) -> bool {
+        // All fields are listed, so that a new field has to be considered here.
+        let MpPoolConfig {
+            pool_size: _,
+            reserve_normal: _,
+            reserve_high: _,
+            critical_extra: _,
+            min_size: _,
+            idle_timeout: _,
+            max_tasks_per_worker: _,
+            queue_limit: _,
+            queue_bytes: _,
+            memory_limit,
+            env,
+            stdio,
+            worker_init,
+            worker_exit,
+            nice,
+            nice_by_priority,
+            dumpable,
+            worker_data,
+            over_sockets,
+        } = self;
+        *memory_limit == other.memory_limit
+            && *stdio == other.stdio
+            && *nice == other.nice
+            && *nice_by_priority == other.nice_by_priority
+            && *dumpable == other.dumpable
+            && *over_sockets == other.over_sockets
+            && *worker_init == other.worker_init
+            && *worker_exit == other.worker_exit
+            && *env == other.env
+            && worker_data == &other.worker_data
+    }
+
     pub(crate) fn limits(&self) -> Limits {
-        let mut limits = Limits {
+        Limits {
             pool_size: self.pool_size,
             reserve_normal: self.reserve_normal,
             reserve_high: self.reserve_high,
             max_size: None,
-            critical_total: None,
-        };
-        if self.pool_size != 0 {
-            let pool = limits.of(Priority::High);
-            limits.critical_total = Some(pool.saturating_add(self.critical_extra));
+            critical_extra: (self.pool_size != 0).then_some(self.critical_extra),
         }
-        limits
     }
+}
+
+/// Returns the default configuration of a supervisor: one slot per CPU, one more for tasks of
+/// normal priority or higher, and one more for tasks of high priority.
+impl Default for MpPoolConfig {
+    fn default() -> Self {
+        Self::new(cpus()).reserve_normal(1).reserve_high(1)
+    }
+}
+
+/// Checks a name and a value of an environment variable.
+///
+/// # Panics
+///
+/// Panics if no environment variable can have that name or value.
+#[track_caller]
+fn check_variable(key: &str, value: &str) {
+    assert!(
+        !key.is_empty() && !key.contains(['=', '\0']),
+        "{key:?} can't be the name of an environment variable"
+    );
+    assert!(!value.contains('\0'), "the environment variable `{key}` can't hold a NUL");
+}
+
+/// Registers a function in the table by which workers find it.
+#[track_caller]
+fn registered<F: Fn() + Copy + Send + Sync + 'static>(f: F, setter: &str) -> Hook {
+    let Some(hook) = Hook::of(f) else {
+        panic!(
+            "`{setter}` takes the path of a function or a closure that captures nothing, not a \
+             variable of type `fn()`: worker processes run only what is known when the program is \
+             linked"
+        );
+    };
+    hook
 }

@@ -1,7 +1,7 @@
-//! A task's error on its way out of a worker process: to bytes and back.
+//! Encoding and decoding of a task's error, which a worker process sends to its parent.
 
 use crate::error::{CodecStage, TaskError};
-use crate::wire::frame::{Malformed, Reader, put_text};
+use crate::wire::frame::{FieldReader, Malformed, write_text};
 
 const STAGES: [CodecStage; 6] = [
     CodecStage::EncodeArguments,
@@ -12,14 +12,14 @@ const STAGES: [CodecStage; 6] = [
     CodecStage::DecodeMessage,
 ];
 
-fn put_option(to: &mut Vec<u8>, text: Option<&str>) {
+fn write_option(to: &mut Vec<u8>, text: Option<&str>) {
     to.push(u8::from(text.is_some()));
     if let Some(text) = text {
-        put_text(to, text);
+        write_text(to, text);
     }
 }
 
-fn option(fields: &mut Reader<'_>) -> Result<Option<String>, Malformed> {
+fn read_option(fields: &mut FieldReader<'_>) -> Result<Option<String>, Malformed> {
     Ok(match fields.u8()? {
         0 => None,
         _ => Some(fields.text()?.to_owned()),
@@ -31,35 +31,35 @@ pub(super) fn encode(error: &TaskError) -> Vec<u8> {
     match error {
         TaskError::Panicked { message, location, backtrace } => {
             to.push(0);
-            put_text(&mut to, message);
-            put_option(&mut to, location.as_deref());
-            put_option(&mut to, backtrace.as_deref());
+            write_text(&mut to, message);
+            write_option(&mut to, location.as_deref());
+            write_option(&mut to, backtrace.as_deref());
         }
         TaskError::Codec { stage, type_name, detail } => {
             to.push(1);
             to.push(STAGES.iter().position(|known| known == stage).unwrap_or(0) as u8);
-            put_text(&mut to, type_name);
-            put_text(&mut to, detail);
+            write_text(&mut to, type_name);
+            write_text(&mut to, detail);
         }
         TaskError::NotStarted { detail } => {
             to.push(2);
-            put_text(&mut to, detail);
+            write_text(&mut to, detail);
         }
         other => {
             to.push(2);
-            put_text(&mut to, &other.to_string());
+            write_text(&mut to, &other.to_string());
         }
     }
     to
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<TaskError, Malformed> {
-    let mut fields = Reader::new(bytes);
+    let mut fields = FieldReader::new(bytes);
     let error = match fields.u8()? {
         0 => TaskError::Panicked {
             message: fields.text()?.to_owned(),
-            location: option(&mut fields)?,
-            backtrace: option(&mut fields)?,
+            location: read_option(&mut fields)?,
+            backtrace: read_option(&mut fields)?,
         },
         1 => TaskError::Codec {
             stage: *STAGES.get(usize::from(fields.u8()?)).ok_or(Malformed("an unknown stage"))?,
@@ -74,10 +74,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<TaskError, Malformed> {
 }
 
 #[cfg(fuzzing)]
-pub(super) mod fuzzed {
+pub(super) mod properties {
     use super::*;
 
-    /// Any bytes are an error or none; what can be read can be written, and read again.
+    /// Any bytes decode to an error or fail, and encoding is the inverse of decoding.
     pub(crate) fn error(bytes: &[u8]) {
         if let Ok(error) = decode(bytes) {
             let again = decode(&encode(&error)).expect("it was written by us");
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back() {
+    fn errors_round_trip() {
         let panicked = TaskError::Panicked {
             message: "no".into(),
             location: Some("a.rs:1:2".into()),

@@ -1,4 +1,4 @@
-//! Calls in real worker processes: copies of this very test program.
+//! Tests of calls in real worker processes: copies of this test program.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{CodecStage, DeathCause, TaskError};
 use crate::registry::{Call, FUNCTIONS, Function};
-use crate::task::channel::Port;
-use crate::wire::encoded::seal;
+use crate::task::channel::Codec;
+use crate::wire::payload::finish;
 use crate::{
     MpPoolConfig, Overflow, Priority, StopOptions, Supervisor, Task, TaskBuilder, TaskContext,
     TaskStatus,
@@ -38,11 +38,11 @@ fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
     })
 }
 
-fn port<T: Serialize + DeserializeOwned>() -> Port<T> {
-    Port { encode: to_bytes, decode: from_bytes }
+fn codec<T: Serialize + DeserializeOwned>() -> Codec<T> {
+    Codec { encode: to_bytes, decode: from_bytes }
 }
 
-/// What the attribute will write: an entry in the table, and a launcher beside the function.
+/// What the attribute expands to: an entry in the table, and a launcher beside the function.
 macro_rules! remote {
     ($name:ident, $builder:ident, |$ctx:ident: $i:ty => $o:ty, $args:ident: $a:ty| -> $r:ty $body:block) => {
         mod $name {
@@ -56,7 +56,7 @@ macro_rules! remote {
                 signature: 0,
                 call: |call: &mut Call<'_>| {
                     #[allow(unused_variables)]
-                    let $ctx: TaskContext<$i, $o> = call.context((port(), port()));
+                    let $ctx: TaskContext<$i, $o> = call.context((codec(), codec()));
                     #[allow(unused_variables)]
                     let $args: $a = from_bytes(call.args())?;
                     let run = || -> $r { $body };
@@ -66,11 +66,11 @@ macro_rules! remote {
             };
         }
         fn $builder(args: $a) -> TaskBuilder<$r, $i, $o> {
-            crate::launcher::remote(
+            crate::launch::remote(
                 &$name::ENTRY,
-                to_bytes(&args).map(seal),
+                to_bytes(&args).map(finish),
                 read::<$r>,
-                Some((port(), port())),
+                Some((codec(), codec())),
             )
         }
     };
@@ -89,7 +89,7 @@ remote!(die_entry, dies, |_ctx: () => (), how: String| -> () {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         "segv" => {
-            // SAFETY: none; the point is that this process ends here.
+            // SAFETY: none; the process is supposed to crash here.
             unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) }
         }
         "overflow" => {
@@ -100,11 +100,11 @@ remote!(die_entry, dies, |_ctx: () => (), how: String| -> () {
             std::hint::black_box(down(std::hint::black_box(0)));
         }
         "sent segv" => {
-            // SAFETY: none; the point is that this process ends here.
+            // SAFETY: none; the process is supposed to crash here.
             unsafe { libc::raise(libc::SIGSEGV) };
         }
-        "rubbish" => loop {
-            crate::process::child::tell_raw(&[0xff; 64]);
+        "garbage" => loop {
+            crate::process::worker::faults::send_raw(&[0xff; 64]);
         },
         other => panic!("unknown way to die: {other}"),
     }
@@ -140,7 +140,7 @@ remote!(sum_entry, sums, |ctx: u64 => String, _args: ()| -> u64 {
 remote!(stdin_entry, stdin, |_ctx: () => (), _args: ()| -> (u64, bool, bool) {
     let mut buffer = Vec::new();
     let read = std::io::Read::read_to_end(&mut std::io::stdin(), &mut buffer).unwrap();
-    let marked = std::env::var_os(crate::sys::worker::MARKER).is_some();
+    let marked = crate::sys::worker::recognize().is_some();
     (read as u64, marked, crate::process::in_worker())
 });
 remote!(data_entry, data, |_ctx: () => (), _args: ()| -> (Option<String>, Option<String>) {
@@ -166,8 +166,8 @@ remote!(nested_entry, nested, |_ctx: () => (), n: u64| -> (crate::TaskType, u64)
     (inner.tt(), inner.join().unwrap())
 });
 remote!(half_entry, half_writes, |_ctx: () => (), size: u64| -> () {
-    // As a worker that dies while it writes a large reply.
-    crate::process::child::die_in_reply(size as usize);
+    // Like a worker that dies while it writes a large reply.
+    crate::process::worker::faults::die_in_reply(size as usize);
 });
 
 fn no_start() {
@@ -186,13 +186,14 @@ fn pool(config: MpPoolConfig) -> Supervisor {
     Supervisor::builder().id("test").mp_pool(config).build()
 }
 
-/// Fails the test, instead of hanging, when something takes for ever.
+/// Fails the test instead of hanging.
 fn within<R: Send + 'static, I: Send + 'static, O: Send + 'static>(
     task: Task<R, I, O>,
 ) -> Result<R, TaskError> {
     let name = task.name().to_owned();
-    if task.wait_timeout(Duration::from_secs(30)).is_err() && !task.is_completed() {
-        panic!("{name} has not ended in 30 s: {:?}", task.info());
+    // Longer than the system may delay a process that starts or ends.
+    if task.wait_timeout(Duration::from_secs(120)).is_err() && !task.is_completed() {
+        panic!("{name} has not ended in 120 s: {:?}", task.info());
     }
     task.join()
 }
@@ -213,7 +214,7 @@ fn eventually(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_call_and_its_result() {
+fn call_returns_its_result() {
     let sup = pool(MpPoolConfig::new(1));
     assert_eq!(within(add((1, 2)).supervisor(&sup).start()).unwrap(), 3);
     let there = within(pid(()).supervisor(&sup).start()).unwrap();
@@ -225,7 +226,7 @@ fn a_call_and_its_result() {
 }
 
 #[test]
-fn many_calls_keep_their_results() {
+fn many_calls_return_their_own_results() {
     let sup = pool(MpPoolConfig::new(2));
     let tasks: Vec<_> = (0..20_000).map(|n| add((n, n)).supervisor(&sup).start()).collect();
     for (n, task) in tasks.into_iter().enumerate() {
@@ -235,19 +236,19 @@ fn many_calls_keep_their_results() {
 }
 
 #[test]
-fn a_panic_is_told_with_its_place() {
+fn panic_is_reported_with_its_location() {
     let sup = pool(MpPoolConfig::new(1));
     let error = within(panics("no luck".into()).supervisor(&sup).start()).unwrap_err();
     let TaskError::Panicked { message, location, .. } = error else { panic!("{error:?}") };
     assert_eq!(message, "no luck");
     assert!(location.unwrap().contains("tests.rs:"));
-    // The worker lives on.
+    // The worker survives.
     assert_eq!(within(add((1, 2)).supervisor(&sup).start()).unwrap(), 3);
     assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
 }
 
 #[test]
-fn a_crash_costs_one_task() {
+fn crash_fails_only_the_running_task() {
     let sup = pool(MpPoolConfig::new(2));
     let cases = [
         ("abort", "SIGABRT (6)"),
@@ -257,7 +258,7 @@ fn a_crash_costs_one_task() {
         ("segv", "SIGSEGV (11)"),
         ("sent segv", "SIGSEGV (11)"),
         ("overflow", "stack overflow, SIGABRT (6)"),
-        ("rubbish", "it sent bytes that make no sense"),
+        ("garbage", "it violated the protocol"),
     ];
     for (how, cause) in cases {
         let before: Vec<_> = (0..50).map(|n| add((n, 1)).supervisor(&sup).start()).collect();
@@ -274,7 +275,7 @@ fn a_crash_costs_one_task() {
 }
 
 #[test]
-fn a_crash_with_retries_runs_again() {
+fn crashed_task_with_retries_runs_again() {
     let sup = pool(MpPoolConfig::new(1));
     let task = dies("abort".into()).supervisor(&sup).retries(2).start();
     assert!(task.wait_timeout(Duration::from_secs(30)).is_err());
@@ -283,9 +284,9 @@ fn a_crash_with_retries_runs_again() {
 }
 
 #[test]
-fn large_values_both_ways() {
+fn large_values_cross_in_both_directions() {
     let sup = pool(MpPoolConfig::new(2));
-    // The codec of this file goes byte by byte, which takes long where nothing is optimized.
+    // The codec of this file goes byte by byte, which is slow without optimizations.
     let large = if cfg!(debug_assertions) { 4 << 20 } else { 20 << 20 };
     for size in [0, 1, 200, 257, 5_000, 70_000, 1 << 20, large] {
         let tasks: Vec<_> =
@@ -298,7 +299,7 @@ fn large_values_both_ways() {
 }
 
 #[test]
-fn a_time_limit_ends_the_worker() {
+fn time_limit_kills_the_worker() {
     let sup = pool(MpPoolConfig::new(1));
     let limit = Duration::from_millis(100);
     let task = spins(()).supervisor(&sup).timeout(limit).start();
@@ -313,7 +314,7 @@ fn a_time_limit_ends_the_worker() {
 }
 
 #[test]
-fn kill_ends_the_worker_and_nothing_else() {
+fn kill_ends_only_its_worker() {
     let sup = pool(MpPoolConfig::new(1));
     let task = until_stop(()).supervisor(&sup).retries(5).start();
     let there = task.recv().unwrap();
@@ -328,17 +329,17 @@ fn kill_ends_the_worker_and_nothing_else() {
 }
 
 #[test]
-fn what_waits_in_the_inbox_is_in_the_queue() {
+fn jobs_in_the_injector_are_part_of_the_queue() {
     let sup = pool(MpPoolConfig::new(1));
     let running = until_stop(()).supervisor(&sup).start();
     running.recv().unwrap();
-    // From the second one on, these go to the inbox.
+    // From the second one on, these go to the injector.
     let mut queued: Vec<_> = (0..200).map(|n| Some(add((n, n)).supervisor(&sup).start())).collect();
     for task in queued.iter_mut().step_by(3) {
         assert!(task.take().unwrap().cancel());
     }
     assert_eq!(sup.info().mp_pool.unwrap().waiting.normal, 200 - 67);
-    // A more urgent one passes all of them, a less urgent one passes none.
+    // A more urgent task overtakes all of them, a less urgent one overtakes none.
     let urgent = sleeps(150).priority(Priority::High).supervisor(&sup).start();
     let last = sleeps(0).priority(Priority::Low).supervisor(&sup).start();
     running.stop();
@@ -355,7 +356,7 @@ fn what_waits_in_the_inbox_is_in_the_queue() {
 }
 
 #[test]
-fn launchers_meet_at_the_inbox() {
+fn concurrent_launches_through_the_injector_all_end() {
     let sup = pool(MpPoolConfig::new(2));
     std::thread::scope(|scope| {
         for at in 0..4u64 {
@@ -382,7 +383,7 @@ fn launchers_meet_at_the_inbox() {
 }
 
 #[test]
-fn a_stop_ends_what_is_in_the_inbox() {
+fn stop_ends_jobs_in_the_injector() {
     let sup = pool(MpPoolConfig::new(1));
     let running = until_stop(()).supervisor(&sup).start();
     running.recv().unwrap();
@@ -391,8 +392,91 @@ fn a_stop_ends_what_is_in_the_inbox() {
     assert!(queued.iter().all(Task::is_completed));
 }
 
+/// The worker processes of the supervisor with this id that have not ended.
+fn workers_of(id: &str) -> Vec<u32> {
+    let name = format!(" of {id}]");
+    let all = std::fs::read_dir("/proc").unwrap();
+    let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let is_one = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&name)
+    };
+    pids.filter(is_one).collect()
+}
+
 #[test]
-fn what_a_task_has_sent_is_there_before_its_end() {
+fn stop_releases_descriptors_and_mappings_of_workers() {
+    for round in 0..20 {
+        let config = MpPoolConfig::new(2);
+        let config = if round % 2 == 0 { config } else { config.__over_sockets(true) };
+        let sup = pool(config);
+        let running: Vec<_> = (0..2).map(|_| until_stop(()).supervisor(&sup).start()).collect();
+        running.iter().for_each(|task| assert!(task.recv().is_ok()));
+        // A reference to a worker keeps its descriptors and mappings.
+        let workers: Vec<_> = {
+            let inner = sup.core().processes.inner.lock();
+            inner.lanes.iter().filter_map(|lane| lane.worker()).map(Arc::downgrade).collect()
+        };
+        assert_eq!(workers.len(), 2);
+        sup.stop(StopOptions::new().wait(Duration::ZERO));
+        assert!(workers.iter().all(|worker| worker.strong_count() == 0), "in round {round}");
+    }
+}
+
+#[test]
+fn stop_ends_starting_workers() {
+    let id = "stopped while it starts";
+    for pause in 0..20 {
+        let config = MpPoolConfig::new(3).min_size(3);
+        let sup = Supervisor::builder().id(id).mp_pool(config).build();
+        sup.start();
+        // At any moment of their start.
+        std::thread::sleep(Duration::from_millis(pause));
+        sup.stop(StopOptions::new());
+        assert_eq!(workers_of(id), [0; 0], "after {pause} ms");
+    }
+}
+
+/// Waits until the file named by the environment exists.
+fn wait_for_file() {
+    let path = std::env::var_os("ATASKER_TEST_FILE").unwrap();
+    while !std::path::Path::new(&path).exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn kills_during_start_fail_no_task() {
+    let path = std::env::temp_dir().join(format!("atasker-start-{}", std::process::id()));
+    let config = MpPoolConfig::new(1).worker_init(wait_for_file);
+    let sup = pool(config.env("ATASKER_TEST_FILE", path.to_str().unwrap()));
+    let tasks: Vec<_> = (0..3).map(|n| add((n, n)).supervisor(&sup).start()).collect();
+    let mut killed = 0;
+    // One more than starts may fail by themselves.
+    for _ in 0..6 {
+        let began = Instant::now();
+        let pid = loop {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            let workers = sup.info().mp_pool.unwrap().workers;
+            match workers.first().map(|worker| worker.pid) {
+                Some(pid) if pid != killed => break pid,
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        let process = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        killed = pid;
+    }
+    assert!(tasks.iter().all(|task| !task.is_completed()));
+    std::fs::write(&path, "").unwrap();
+    for (n, task) in (0..).zip(tasks) {
+        assert_eq!(within(task).unwrap(), 2 * n);
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn messages_of_a_task_arrive_before_its_end() {
     let sup = pool(MpPoolConfig::new(1));
     for n in 0..500 {
         let task = tells(n).supervisor(&sup).start();
@@ -402,7 +486,7 @@ fn what_a_task_has_sent_is_there_before_its_end() {
 }
 
 #[test]
-fn a_queued_call_is_canceled_for_good() {
+fn canceled_queued_call_never_runs() {
     let sup = pool(MpPoolConfig::new(1));
     let running = until_stop(()).supervisor(&sup).start();
     running.recv().unwrap();
@@ -417,10 +501,10 @@ fn a_queued_call_is_canceled_for_good() {
 }
 
 #[test]
-fn messages_stop_and_progress_cross() {
+fn messages_stop_and_progress_reach_the_other_side() {
     let sup = pool(MpPoolConfig::new(1));
     let task = sums(()).supervisor(&sup).start();
-    // More than the channel holds: the worker's counting makes room.
+    // More than the channel holds: acknowledgments from the worker make room.
     for n in 1..=5_000u64 {
         task.send(n).unwrap();
     }
@@ -435,7 +519,7 @@ fn messages_stop_and_progress_cross() {
 }
 
 #[test]
-fn messages_before_the_begin_arrive() {
+fn messages_sent_before_the_start_arrive() {
     let sup = pool(MpPoolConfig::new(1));
     let first = until_stop(()).supervisor(&sup).start();
     let second = sums(()).supervisor(&sup).start();
@@ -451,13 +535,13 @@ fn messages_before_the_begin_arrive() {
 }
 
 #[test]
-fn a_worker_has_no_marker_and_no_input() {
+fn worker_has_no_greeting_and_no_input_left() {
     let sup = pool(MpPoolConfig::new(1));
     assert_eq!(within(stdin(()).supervisor(&sup).start()).unwrap(), (0, false, true));
 }
 
 #[test]
-fn workers_find_data_and_environment() {
+fn workers_get_data_and_environment() {
     let words = vec!["a".to_owned(), "b".to_owned()];
     let sup = pool(MpPoolConfig::new(1).worker_data(&words).env("ATASKER_TEST", "yes"));
     let found = within(data(()).supervisor(&sup).start()).unwrap();
@@ -466,7 +550,7 @@ fn workers_find_data_and_environment() {
 }
 
 #[test]
-fn a_more_urgent_task_starts_first_and_reserves_hold() {
+fn higher_priority_starts_first_within_its_reserve() {
     let sup = pool(MpPoolConfig::new(1).reserve_high(1));
     let low = until_stop(()).supervisor(&sup).priority(Priority::Low).start();
     low.recv().unwrap();
@@ -474,7 +558,7 @@ fn a_more_urgent_task_starts_first_and_reserves_hold() {
     let high = until_stop(()).supervisor(&sup).priority(Priority::High).start();
     high.recv().unwrap();
     assert_eq!(waiting.status(), TaskStatus::Queued);
-    // The pool is full now; the next ones wait by priority.
+    // The pool is full now; the next tasks wait by priority.
     let second = sleeps(5).supervisor(&sup).priority(Priority::Normal).start();
     let first = sleeps(5).supervisor(&sup).priority(Priority::High).start();
     let info = sup.info().mp_pool.unwrap();
@@ -491,7 +575,7 @@ fn a_more_urgent_task_starts_first_and_reserves_hold() {
 }
 
 #[test]
-fn critical_tasks_run_beyond_the_pool() {
+fn critical_task_runs_beyond_the_pool() {
     let sup = pool(MpPoolConfig::new(1).critical_extra(1));
     let running = until_stop(()).supervisor(&sup).start();
     running.recv().unwrap();
@@ -502,9 +586,9 @@ fn critical_tasks_run_beyond_the_pool() {
 }
 
 #[test]
-fn short_calls_behind_a_long_one_run_elsewhere() {
+fn short_calls_behind_a_long_one_move_to_another_worker() {
     let sup = pool(MpPoolConfig::new(2));
-    // The pool learns that calls are short, and sends ahead.
+    // The pool learns that calls are short, and sends calls in advance.
     for n in 0..200 {
         within(add((n, n)).supervisor(&sup).start()).unwrap();
     }
@@ -527,7 +611,7 @@ fn short_calls_behind_a_long_one_run_elsewhere() {
 }
 
 #[test]
-fn a_limit_of_nothing_keeps_no_call_behind_a_long_one() {
+fn zero_time_limit_keeps_no_call_behind_a_long_one() {
     let sup = pool(MpPoolConfig::new(2));
     for n in 0..200 {
         within(add((n, n)).supervisor(&sup).start()).unwrap();
@@ -543,7 +627,7 @@ fn a_limit_of_nothing_keeps_no_call_behind_a_long_one() {
 }
 
 #[test]
-fn a_full_queue_rejects() {
+fn full_queue_rejects() {
     let sup = pool(MpPoolConfig::new(1).queue_limit(1, Overflow::Reject));
     let running = until_stop(()).supervisor(&sup).start();
     running.recv().unwrap();
@@ -556,7 +640,7 @@ fn a_full_queue_rejects() {
 }
 
 #[test]
-fn idle_workers_leave() {
+fn idle_workers_exit() {
     let sup = pool(MpPoolConfig::new(2).idle_timeout(Duration::from_millis(50)).min_size(1));
     let tasks: Vec<_> = (0..2).map(|_| until_stop(()).supervisor(&sup).start()).collect();
     let pids: Vec<u32> = tasks.iter().map(|task| task.recv().unwrap()).collect();
@@ -571,7 +655,7 @@ fn idle_workers_leave() {
 }
 
 #[test]
-fn workers_are_replaced_after_their_number_of_tasks() {
+fn worker_is_replaced_after_max_tasks() {
     let sup = pool(MpPoolConfig::new(1).max_tasks_per_worker(3));
     let tasks: Vec<_> = (0..10).map(|_| pid(()).supervisor(&sup).start()).collect();
     let mut pids: Vec<u32> = tasks.into_iter().map(|task| within(task).unwrap()).collect();
@@ -581,7 +665,7 @@ fn workers_are_replaced_after_their_number_of_tasks() {
 }
 
 #[test]
-fn stop_kills_what_runs_at_the_deadline() {
+fn stop_kills_running_tasks_at_the_deadline() {
     let sup = pool(MpPoolConfig::new(1));
     let task = spins(()).supervisor(&sup).start();
     eventually("it runs", || task.is_started());
@@ -594,37 +678,37 @@ fn stop_kills_what_runs_at_the_deadline() {
 }
 
 #[test]
-fn causes_read_as_promised() {
+fn other_cause_displays_its_text() {
     let cause = DeathCause::Other(Arc::from("words"));
     assert_eq!(cause.to_string(), "words");
 }
 
 #[test]
-fn a_worker_init_that_fails_is_told() {
+fn failing_worker_init_is_reported() {
     let sup = pool(MpPoolConfig::new(1).worker_init(no_start));
     let error = within(add((1, 1)).supervisor(&sup).start()).unwrap_err().to_string();
     assert!(error.contains("no start today"), "{error}");
-    // The pool is none the worse for it.
+    // The pool recovers.
     sup.set_mp_pool(MpPoolConfig::new(1).worker_init(count_init));
     assert_eq!(within(inits(()).supervisor(&sup).start()).unwrap(), 1);
 }
 
 #[test]
-fn a_worker_that_is_another_program_is_refused() {
+fn worker_with_other_functions_is_rejected() {
     let sup = Supervisor::builder().id("another program").mp_pool(MpPoolConfig::new(1)).build();
     let error = within(add((1, 1)).supervisor(&sup).start()).unwrap_err().to_string();
     assert!(error.contains("its functions are not those of its parent"), "{error}");
 }
 
 #[test]
-fn a_launch_inside_a_worker_runs_on_its_threads() {
+fn launch_inside_a_worker_runs_on_its_threads() {
     let sup = pool(MpPoolConfig::new(1));
     let (tt, sum) = within(nested(21).supervisor(&sup).start()).unwrap();
     assert_eq!((tt, sum), (crate::TaskType::Thread, 42));
 }
 
 #[test]
-fn half_a_reply_is_a_death() {
+fn partial_reply_fails_as_worker_death() {
     let sup = pool(MpPoolConfig::new(1));
     let task = half_writes(1 << 20).supervisor(&sup).start();
     let next = add((1, 1)).supervisor(&sup).start();
@@ -634,7 +718,7 @@ fn half_a_reply_is_a_death() {
 }
 
 #[test]
-fn a_stopped_worker_process_can_be_killed() {
+fn stopped_worker_can_be_killed() {
     let sup = pool(MpPoolConfig::new(1));
     let task = until_stop(()).supervisor(&sup).start();
     let there = task.recv().unwrap();
@@ -646,7 +730,7 @@ fn a_stopped_worker_process_can_be_killed() {
 }
 
 #[test]
-fn what_a_killed_task_has_started_ends_too() {
+fn kill_ends_descendants() {
     let sup = pool(MpPoolConfig::new(1));
     let task = grandchild(()).supervisor(&sup).start();
     let (_, sleeper) = (task.recv().unwrap(), task.recv().unwrap());
@@ -656,15 +740,15 @@ fn what_a_killed_task_has_started_ends_too() {
     eventually("the grandchild is gone", || is_gone(sleeper));
 }
 
-/// The parent of the test below: it is killed while its workers run.
+/// The parent of the test below, which is killed while its workers run.
 #[test]
-#[ignore = "is run by another test, in a process of its own"]
-fn sacrifice() {
+#[ignore = "is run by another test, in a dedicated process"]
+fn parent_to_be_killed() {
     let sup = pool(MpPoolConfig::new(3));
     let busy = grandchild(()).supervisor(&sup).start();
     let idle = until_stop(()).supervisor(&sup).start();
     let pids = [busy.recv().unwrap(), busy.recv().unwrap(), idle.recv().unwrap()];
-    // One that is stopped can't look whether its parent is still there.
+    // A stopped worker can't check whether its parent is alive.
     let stopped = until_stop(()).supervisor(&sup).start();
     let third = stopped.recv().unwrap();
     let process = rustix::process::Pid::from_raw(third as i32).unwrap();
@@ -676,10 +760,10 @@ fn sacrifice() {
 }
 
 #[test]
-fn a_killed_parent_leaves_nothing_behind() {
+fn killed_parent_leaves_no_processes() {
     use std::io::BufRead;
     let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["process::tests::sacrifice", "--exact", "--ignored", "--nocapture"])
+        .args(["process::tests::parent_to_be_killed", "--exact", "--ignored", "--nocapture"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -696,7 +780,7 @@ fn a_killed_parent_leaves_nothing_behind() {
 }
 
 #[test]
-fn workers_are_named_for_ps() {
+fn workers_have_names_for_ps() {
     let sup = pool(MpPoolConfig::new(1));
     let there = within(pid(()).supervisor(&sup).start()).unwrap();
     let line = std::fs::read_to_string(format!("/proc/{there}/cmdline")).unwrap();
@@ -705,9 +789,9 @@ fn workers_are_named_for_ps() {
     assert_eq!(name, "atasker worker\n");
 }
 
-/// Descriptors of this process that are sockets, bells or shared memory.
+/// Counts the descriptors that are sockets.
 #[test]
-fn a_worker_has_few_descriptors() {
+fn worker_inherits_no_other_sockets() {
     let sup = pool(MpPoolConfig::new(2));
     let first = until_stop(()).supervisor(&sup).start();
     first.recv().unwrap();
@@ -717,15 +801,15 @@ fn a_worker_has_few_descriptors() {
         let targets = links.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
         targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     };
-    // Its own two, and nothing of the other worker's.
+    // Its own two, and none of the other worker.
     assert_eq!(sockets(second), 2);
     first.stop();
     within(first).unwrap();
 }
 
-/// Everything at once, from two threads: every task ends, and with an outcome that fits.
+/// All operations at once, from two threads: every task ends, with an outcome that fits.
 #[test]
-fn a_storm_of_everything() {
+fn all_operations_at_once_end_every_task() {
     let seconds = std::env::var("STORM_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let sup = pool(MpPoolConfig::new(2).reserve_high(1).idle_timeout(Duration::from_millis(20)));
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -771,7 +855,7 @@ fn a_storm_of_everything() {
                     }
                 }
             }
-            // Several that spin may keep one another from running: none is waited for then.
+            // Several spinning tasks may keep one another from running, so none is waited for then.
             let alone = killed.len() == 1;
             for task in killed {
                 if alone && next(2) == 0 {
@@ -813,6 +897,8 @@ fn a_storm_of_everything() {
 }
 
 mod abuse;
+mod fake;
+mod histories;
 
 mod events_reach_the_parent {
     use super::*;

@@ -1,15 +1,16 @@
 //! Alarms for tasks that wait too long: `on_queued_for`.
 //!
-//! Per alarm a list of tasks in the order in which they were queued. All wait equally long, so the
-//! first is always the next that is due: one entry in the timer per alarm will do. The list holds
-//! ids, not tasks: one that has started or ended meanwhile costs a look-up when its turn comes.
+//! Each alarm has a list of tasks in the order in which they were queued. All of them have the same
+//! time to wait, so the first one is always due next, and a single timer entry per alarm suffices.
+//! The list contains ids instead of tasks: one that has started or ended meanwhile costs a lookup
+//! when it is due.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use crate::lock::{Mutex, RwLock};
 
 use super::core::Core;
 use crate::clock;
@@ -19,8 +20,9 @@ use crate::task::AnyTask;
 use crate::task::header::refresh;
 use crate::task::state::Phase;
 use crate::timer;
+use crate::unwind::Guarded;
 
-type Action = Arc<dyn Fn(&TaskInfo) + Send + Sync>;
+type Action = Arc<Guarded<Box<dyn Fn(&TaskInfo) + Send + Sync>>>;
 
 pub(crate) struct Alarms {
     core: Weak<Core>,
@@ -34,11 +36,11 @@ struct Alarm {
     waiting: Mutex<Waiting>,
 }
 
-/// A task that was queued.
+/// A queued task.
 struct Entry {
     due: Instant,
     id: TaskId,
-    /// Attempts before that: a further one is queued, and waits, anew.
+    /// The number of attempts made before. A retry is queued, and waits, anew.
     attempts: u32,
 }
 
@@ -52,23 +54,30 @@ impl Entry {
 #[derive(Default)]
 struct Waiting {
     list: VecDeque<Entry>,
-    /// The timer will ring; the list may be empty by then.
+    /// Whether a timer entry exists. The list may be empty when it fires.
     timer_set: bool,
-    /// The length at which those that wait no longer are looked for.
-    tidy_at: usize,
+    /// The length at which tasks that no longer wait are removed.
+    prune_at: usize,
 }
 
 impl Waiting {
-    /// Takes out those that have begun or ended. Done each time the list has doubled, so that a task
-    /// costs O(1), and a long time costs no memory for all tasks that were ever launched in it.
-    fn tidy(&mut self, core: &Core) {
+    /// Removes tasks that have begun or ended. Called whenever the list has doubled, so the cost
+    /// per task is O(1), and a long time limit does not keep an entry for every task ever launched.
+    ///
+    /// Examined tasks are moved to `seen`, because dropping the last reference to a task may drop
+    /// its result, which must not happen under the lock.
+    fn prune(&mut self, core: &Core, seen: &mut Vec<Arc<dyn AnyTask>>) {
         const LEAST: usize = 1024;
         if self.list.len() >= LEAST {
-            self.list
-                .retain(|entry| core.booked(entry.id).is_some_and(|task| entry.still_waits(&task)));
+            self.list.retain(|entry| {
+                let Some(task) = core.lookup(entry.id) else { return false };
+                let waits = entry.still_waits(&task);
+                seen.push(task);
+                waits
+            });
         }
-        self.tidy_at = LEAST.max(self.list.len() * 2);
-        self.list.shrink_to(self.tidy_at);
+        self.prune_at = LEAST.max(self.list.len() * 2);
+        self.list.shrink_to(self.prune_at);
     }
 }
 
@@ -77,25 +86,27 @@ impl Alarms {
         Alarms { core, any: AtomicBool::new(false), list: RwLock::new(Vec::new()) }
     }
 
-    /// Tasks queued from now on are watched.
+    /// Adds an alarm, for tasks queued from now on.
     pub(super) fn add(&self, time: Duration, action: Action) {
         let alarm = Alarm { time, action, waiting: Mutex::default() };
         self.list.write().push(Arc::new(alarm));
+        // After the alarm was added: a thread that reads `true` finds it.
         self.any.store(true, Ordering::Release);
     }
 
-    /// The task is queued now.
+    /// Watches a task that is being queued.
     pub(super) fn watch(&self, task: &Arc<dyn AnyTask>) {
         if !self.any.load(Ordering::Acquire) {
             return;
         }
+        let mut seen = Vec::new();
         for alarm in self.list.read().iter() {
             let due = clock::after(alarm.time);
             let mut waiting = alarm.waiting.lock();
-            if waiting.list.len() >= waiting.tidy_at
+            if waiting.list.len() >= waiting.prune_at
                 && let Some(core) = self.core.upgrade()
             {
-                waiting.tidy(&core);
+                waiting.prune(&core, &mut seen);
             }
             let attempts = task.header().attempt();
             waiting.list.push_back(Entry { due, id: task.header().id, attempts });
@@ -109,31 +120,34 @@ impl Alarms {
         let (core, alarm) = (self.core.clone(), Arc::clone(alarm));
         timer::at(due, move || {
             if let Some(core) = core.upgrade() {
-                core.alarms.ring(&core, &alarm);
+                core.alarms.fire(&core, &alarm);
             }
         });
     }
 
-    /// Rings for those that are due, and sets the timer for the next.
-    fn ring(&self, core: &Core, alarm: &Arc<Alarm>) {
+    /// Fires for the tasks that are due, and sets the timer for the next one.
+    fn fire(&self, core: &Core, alarm: &Arc<Alarm>) {
         let now = Instant::now();
+        // Dropped after the lock is released: see `prune`.
+        let mut seen = Vec::new();
         let mut waiting = alarm.waiting.lock();
         let mut due = Vec::new();
         waiting.timer_set = false;
         while let Some(entry) = waiting.list.pop_front() {
             if entry.due <= now {
                 due.push(entry);
-            } else if core.booked(entry.id).is_some() {
+            } else if let Some(task) = core.lookup(entry.id) {
+                seen.push(task);
                 waiting.timer_set = true;
                 self.set(alarm, entry.due);
                 waiting.list.push_front(entry);
                 break;
             }
-            // Due, or no longer live: such a task needs no turn of its own.
+            // Due, or no longer live: such a task needs no timer entry.
         }
         drop(waiting);
         for entry in due {
-            let Some(task) = core.find(entry.id) else { continue };
+            let Some(task) = core.find_live(entry.id) else { continue };
             refresh(&*task);
             if entry.still_waits(&task) {
                 let (action, info) = (Arc::clone(&alarm.action), task.header().info());
@@ -175,7 +189,7 @@ mod tests {
         let mut first = true;
         let twice = TaskBuilder::repeatable(move || {
             if std::mem::take(&mut first) {
-                // Stands in front of the second attempt.
+                // Queued ahead of the second attempt.
                 let gate = Arc::clone(&at_gate);
                 drop(ours.spawn(move || gate.lock().recv()));
                 return true;
@@ -188,7 +202,7 @@ mod tests {
             std::thread::yield_now();
         }
         let last = TaskBuilder::new(|| ()).name("last").supervisor(&sup).start();
-        // Each rings on a thread of its own, so in any order.
+        // Each alarm fires on a separate thread, so in any order.
         let mut seen = Vec::new();
         while !["twice", "last"].iter().all(|name| seen.iter().any(|seen| seen == name)) {
             seen.push(rings.recv_timeout(Duration::from_secs(60)).expect("both ring"));

@@ -1,55 +1,47 @@
-//! What is said before a supervisor exists.
+//! The configuration of a supervisor before it is created.
 
 use super::{Core, Supervisor};
 use crate::options::PoolConfig;
+use crate::process::MpPoolConfig;
 
-/// A supervisor to be made: see [`Supervisor::builder`].
+/// A builder for a supervisor. See [`Supervisor::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build()` is called"]
 pub struct SupervisorBuilder {
     id: String,
     thread_pool: PoolConfig,
-    #[cfg(feature = "mp")]
-    mp_pool: crate::process::MpPoolConfig,
+    pub(super) mp_pool: MpPoolConfig,
 }
 
 impl SupervisorBuilder {
     pub(super) fn new() -> Self {
         SupervisorBuilder {
             id: "default".to_owned(),
-            thread_pool: PoolConfig::standard(),
-            #[cfg(feature = "mp")]
-            mp_pool: crate::process::MpPoolConfig::standard(),
+            thread_pool: PoolConfig::default(),
+            mp_pool: MpPoolConfig::default(),
         }
     }
 
-    /// Its name in logs, thread names and process names (default: `default`).
+    /// Sets the id, used in logs and in the names of threads and processes (default: `default`).
     pub fn id(mut self, id: impl Into<String>) -> Self {
-        // Threads are named after it, and no name of a thread can hold a NUL.
+        // Threads are named after it, and the name of a thread can't contain NUL.
         self.id = id.into().replace('\0', "?");
         self
     }
 
-    /// The thread pool (default: 5 per CPU, and 5 + 5 in reserve).
+    /// Configures the thread pool (default: [`PoolConfig::default`]).
+    ///
+    /// # Panics
+    ///
+    /// Panics if a field of `config` has a value that its setter rejects.
+    #[track_caller]
     pub fn thread_pool(mut self, config: PoolConfig) -> Self {
-        self.thread_pool = config;
+        self.thread_pool = config.checked();
         self
     }
 
-    /// The pool of worker processes (default: one per CPU, and 1 + 1 in reserve).
-    #[cfg(feature = "mp")]
-    pub fn mp_pool(mut self, config: crate::process::MpPoolConfig) -> Self {
-        self.mp_pool = config;
-        self
-    }
-
-    /// Makes it. Nothing is started before it is needed.
+    /// Creates the supervisor. Threads and processes are started when they are first needed.
     pub fn build(self) -> Supervisor {
-        Supervisor::from_core(Core::new(
-            self.id,
-            self.thread_pool,
-            #[cfg(feature = "mp")]
-            self.mp_pool,
-        ))
+        Supervisor::from_core(Core::new(self.id, self.thread_pool, self.mp_pool))
     }
 }

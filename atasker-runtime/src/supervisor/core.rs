@@ -1,55 +1,68 @@
-//! What the handles of a supervisor, its tasks and its threads share.
+//! The state shared by the handles of a supervisor, its tasks and its threads.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 
 use super::alarm::Alarms;
-use super::recurring::Recurrings;
-use super::tally::{Left, Tally};
+use super::counters::{Counters, EndKind};
+use super::workers::ActiveWorkers;
+use crate::aloop::Aloops;
+use crate::fork;
 use crate::id::TaskId;
-use crate::info::{SupervisorInfo, TaskInfo};
-use crate::job::Place;
+use crate::info::{SupervisorInfo, TaskInfo, TaskType};
 use crate::options::PoolConfig;
+use crate::panic_hook::{self, Install};
+use crate::place::{Closing, Place};
+use crate::process::{MpPoolConfig, ProcessPool};
 use crate::task::header::{Header, refresh};
-use crate::task::owners::{self, OwnerKey};
-use crate::task::waiters::{WaiterKey, Waiters};
-use crate::task::{AnyTask, Owner, books, park};
+use crate::task::scheduler::{self, SchedulerKey};
+use crate::task::waiters::{self, WaiterKey, Waiters};
+use crate::task::{AnyTask, Schedule, park, table};
 use crate::thread::ThreadPool;
+use crate::unwind::log;
 
-/// See the module's documentation of `supervisor`.
+/// See the documentation of the module `supervisor`.
 pub(crate) struct Core {
-    pub(super) me: Weak<Core>,
+    pub(super) weak_self: Weak<Core>,
     id: String,
-    /// What its tasks know it by.
-    pub(super) key: OwnerKey,
-    /// How many tasks it has.
-    pub(super) tally: Tally,
-    /// Written under the lock of `life`. Launches and ends read it without: see `tally`.
+    /// The key by which its tasks refer to it.
+    pub(super) key: SchedulerKey,
+    /// The numbers of its tasks.
+    pub(super) counters: Counters,
+    /// Written under the lock of `lifecycle`. Launches and ends read it without: see `counters`.
     phase: AtomicU8,
-    pub(super) life: Mutex<Life>,
+    pub(super) lifecycle: Mutex<Lifecycle>,
     pub(super) threads: ThreadPool,
-    #[cfg(feature = "mp")]
-    pub(super) processes: Arc<crate::process::ProcessPool>,
-    #[cfg(feature = "async")]
-    pub(super) aloops: crate::aloop::Aloops,
+    pub(crate) processes: Arc<ProcessPool>,
+    pub(crate) aloops: Aloops,
     pub(super) alarms: Alarms,
-    pub(super) recurring: Recurrings,
+    pub(super) workers: ActiveWorkers,
 }
 
-/// What is known of stops, under one lock.
+/// The state of stops.
 #[derive(Default)]
-pub(super) struct Life {
-    /// Who waits for a change of the phase of life, or for empty books.
+pub(super) struct Lifecycle {
+    /// Waiters for a change of the phase, or for the end of the last task.
     pub(super) waiters: Waiters,
-    /// Tasks of our own that asked for the stop under way: it does not wait for them, nor ends them.
-    pub(super) inside: Vec<TaskId>,
-    /// Stops that are over. Whoever waits for one counts, lest a quick restart hide it.
+    /// Own tasks that have requested the current stop, which neither waits for them nor ends them.
+    pub(super) callers: Vec<TaskId>,
+    /// The number of completed stops. A waiter compares it with an earlier value, because a quick
+    /// restart would hide the phase `Stopped`.
     pub(super) stops: u64,
-    /// Somebody ends the places at the moment.
+    /// Whether a stop is closing the places.
     pub(super) closing: bool,
+}
+
+/// What activating a supervisor does after a stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum AfterStop {
+    /// Restarts it, as `start()` does.
+    Restart,
+    /// Leaves it stopped, as a launch does.
+    StayStopped,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,49 +71,41 @@ pub(super) enum Phase {
     /// Never used: the first launch starts it.
     Idle = 0,
     Active = 1,
-    /// Takes tasks of its own tasks only.
+    /// Accepts launches of its own tasks only.
     Draining = 2,
-    /// Takes none until it is started again.
+    /// Accepts no launches until it is started again.
     Stopped = 3,
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        owners::forget(self.key);
+        if !fork::is_copy() {
+            scheduler::unregister(self.key);
+        }
     }
 }
 
 impl Core {
-    pub(super) fn new(
-        id: String,
-        threads: PoolConfig,
-        #[cfg(feature = "mp")] processes: crate::process::MpPoolConfig,
-    ) -> Arc<Core> {
-        let core = |me: &Weak<Core>, key: OwnerKey| Core {
-            me: me.clone(),
+    pub(super) fn new(id: String, threads: PoolConfig, processes: MpPoolConfig) -> Arc<Core> {
+        panic_hook::prepare(Install::ByHelperThread);
+        fork::watch();
+        let core = |weak_self: &Weak<Core>, key: SchedulerKey| Core {
+            weak_self: weak_self.clone(),
             key,
-            tally: Tally::default(),
+            counters: Counters::default(),
             phase: AtomicU8::new(Phase::Idle as u8),
-            life: Mutex::new(Life::default()),
+            lifecycle: Mutex::new(Lifecycle::default()),
             threads: ThreadPool::new(&id, key, threads),
-            #[cfg(feature = "mp")]
-            processes: crate::process::ProcessPool::new(&id, Some(key), processes),
-            #[cfg(feature = "async")]
-            aloops: crate::aloop::Aloops::new(&id, me.clone()),
-            alarms: Alarms::new(me.clone()),
-            recurring: Recurrings::default(),
+            processes: ProcessPool::new(&id, Some(key), processes),
+            aloops: Aloops::new(&id, key),
+            alarms: Alarms::new(weak_self.clone()),
+            workers: ActiveWorkers::default(),
             id,
         };
-        Arc::new_cyclic(|me: &Weak<Core>| {
-            let owner: Weak<dyn Owner> = me.clone();
-            core(me, owners::register(owner))
+        Arc::new_cyclic(|weak_self: &Weak<Core>| {
+            let scheduler: Weak<dyn Schedule> = weak_self.clone();
+            core(weak_self, scheduler::register(scheduler))
         })
-    }
-
-    /// What its tasks know it by.
-    #[cfg(feature = "async")]
-    pub(crate) fn key(&self) -> OwnerKey {
-        self.key
     }
 
     pub(super) fn id(&self) -> &str {
@@ -116,44 +121,50 @@ impl Core {
         }
     }
 
-    /// Only under the lock of `life`.
-    pub(super) fn set_phase(&self, _life: &mut Life, phase: Phase) {
+    /// Sets the phase. Requires the lock of `lifecycle`.
+    pub(super) fn set_phase(&self, _lifecycle: &mut Lifecycle, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.phase() == Phase::Active
+        self.phase() == Phase::Active && !fork::is_copy()
     }
 
     pub(super) fn start(&self) -> bool {
-        self.activate(true)
+        !fork::is_copy() && self.activate(AfterStop::Restart)
     }
 
-    /// Turns to active; out of a stop only for a `restart`. False if it was active.
-    pub(super) fn activate(&self, restart: bool) -> bool {
+    /// Changes the phase to active. Returns false if it was active, or if it stays stopped.
+    pub(super) fn activate(&self, after_stop: AfterStop) -> bool {
         loop {
             let stops = {
-                let life = self.life.lock();
+                let lifecycle = self.lifecycle.lock();
                 match self.phase() {
                     Phase::Active => return false,
-                    // A task of our own would wait for itself.
-                    Phase::Draining if !restart || self.inside() => return false,
-                    Phase::Stopped if !restart => return false,
+                    // One of its own tasks would wait for itself.
+                    Phase::Draining
+                        if after_stop == AfterStop::StayStopped
+                            || self.is_called_from_own_task() =>
+                    {
+                        return false;
+                    }
+                    Phase::Stopped if after_stop == AfterStop::StayStopped => return false,
                     Phase::Draining => {
-                        drop(life);
+                        drop(lifecycle);
                         self.block();
                         continue;
                     }
-                    Phase::Idle | Phase::Stopped => life.stops,
+                    Phase::Idle | Phase::Stopped => lifecycle.stops,
                 }
             };
-            // The places first: whoever sees it active may launch. Opening twice does no harm.
+            // The places first, because launches begin once the phase is active. Opening twice is
+            // harmless.
             self.open();
-            let mut life = self.life.lock();
-            if life.stops == stops && matches!(self.phase(), Phase::Idle | Phase::Stopped) {
-                self.set_phase(&mut life, Phase::Active);
-                drop(life);
-                tracing::debug!(target: "atasker", supervisor = %self.id, "started");
+            let mut lifecycle = self.lifecycle.lock();
+            if lifecycle.stops == stops && matches!(self.phase(), Phase::Idle | Phase::Stopped) {
+                self.set_phase(&mut lifecycle, Phase::Active);
+                drop(lifecycle);
+                log!(debug, supervisor = %self.id, "started");
                 return true;
             }
         }
@@ -161,71 +172,73 @@ impl Core {
 
     /// Opens the places.
     fn open(&self) {
-        self.threads.open();
-        #[cfg(feature = "mp")]
-        if !crate::process::in_worker() {
-            self.processes.open();
-        }
+        self.places().for_each(Place::open);
     }
 
-    /// Closes the places. The loops of `own` go on until these tasks have ended.
-    pub(super) fn close(&self, own: &[Arc<dyn AnyTask>]) {
-        #[cfg(feature = "mp")]
-        self.processes.close();
-        #[cfg(feature = "async")]
-        self.aloops.close_after(own);
-        #[cfg(not(feature = "async"))]
-        let _ = own;
-        self.threads.close();
+    /// Closes the places.
+    pub(super) fn close(&self, closing: &Closing<'_>) {
+        self.places().for_each(|place| place.close(closing));
     }
 
-    /// Blocks until it is stopped.
+    /// Returns the places in the order in which they are closed. The threads are last, because the
+    /// callbacks of all tasks run there.
+    fn places(&self) -> impl Iterator<Item = &dyn Place> {
+        [TaskType::Mp, TaskType::Async, TaskType::Thread].into_iter().map(|tt| self.place(tt))
+    }
+
+    /// Blocks until the supervisor is stopped.
     #[track_caller]
     pub(super) fn block(&self) {
+        if fork::is_copy() {
+            return;
+        }
         let key = WaiterKey::next();
-        let before = self.life.lock().stops;
+        let before = self.lifecycle.lock().stops;
         park::block_on(None, |context| {
-            self.poll_life(key, context, |life| {
-                self.phase() == Phase::Stopped || life.stops != before
+            self.poll_lifecycle(key, context, |lifecycle| {
+                self.phase() == Phase::Stopped || lifecycle.stops != before
             })
         });
     }
 
-    /// Is ready when the phase of life is as wanted.
-    pub(super) fn poll_life(
+    /// Ready when `wanted` returns true.
+    pub(super) fn poll_lifecycle(
         &self,
         key: WaiterKey,
         context: &mut Context<'_>,
-        wanted: impl FnOnce(&Life) -> bool,
+        wanted: impl FnOnce(&Lifecycle) -> bool,
     ) -> std::task::Poll<()> {
-        let mut life = self.life.lock();
-        let ready = wanted(&life);
-        let old = match ready {
-            true => life.waiters.remove(key),
-            false => life.waiters.add(key, context.waker()),
+        let waker = context.waker().clone();
+        let mut lifecycle = self.lifecycle.lock();
+        let ready = wanted(&lifecycle);
+        let (old, spare) = match ready {
+            true => (lifecycle.waiters.remove(key), Some(waker)),
+            false => (lifecycle.waiters.add(key, waker), None),
         };
-        drop(life);
-        drop(old);
+        drop(lifecycle);
+        waiters::drop_waker(old);
+        waiters::drop_waker(spare);
         if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     }
 
-    /// A task of its own in the books, whether or not it has ended.
-    pub(super) fn booked(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
-        books::get(id).filter(|task| task.header().owner == Some(self.key))
+    /// Returns a task of this supervisor, even if it has ended.
+    pub(super) fn lookup(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
+        let own = |task: &Arc<dyn AnyTask>| task.header().scheduler == Some(self.key);
+        if fork::is_copy() { None } else { table::get(id).filter(own) }
     }
 
-    pub(super) fn find(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
-        self.booked(id).filter(|task| !task.header().state.read().is_ended())
+    pub(super) fn find_live(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
+        self.lookup(id).filter(|task| !task.header().state.read().is_ended())
     }
 
-    /// The live tasks, in the order of their launch.
+    /// Returns the live tasks in the order of their launch.
     pub(super) fn live_tasks(&self) -> Vec<Arc<dyn AnyTask>> {
         let mut tasks = Vec::new();
-        // Counted first: whatever is counted by then is seen below.
-        if self.tally.live() > 0 {
-            books::for_each(|task| {
+        // Counted first: tasks counted by then are seen below.
+        if self.counters.live() > 0 && !fork::is_copy() {
+            table::for_each(|task| {
                 let header = task.header();
-                if header.owner == Some(self.key) && !header.state.read().is_ended() {
+                if header.scheduler == Some(self.key) && !header.state.read().is_ended() {
                     tasks.push(task);
                 }
             });
@@ -247,23 +260,29 @@ impl Core {
     }
 
     pub(super) fn info(&self) -> SupervisorInfo {
+        if fork::is_copy() {
+            // Report an unused supervisor, because the locks of this one may be held by threads
+            // that don't exist here.
+            return Core::new(self.id.clone(), PoolConfig::default(), MpPoolConfig::default())
+                .snapshot();
+        }
+        self.snapshot()
+    }
+
+    // Without the feature `mp`, the info of the pool is an `Option` already.
+    #[allow(clippy::useless_conversion)]
+    fn snapshot(&self) -> SupervisorInfo {
         let mut info = SupervisorInfo {
             id: self.id.clone(),
             active: self.is_active(),
             tasks: self.live_tasks().len(),
             thread_pool: self.threads.info(),
-            #[cfg(feature = "mp")]
-            mp_pool: Some(self.processes.info()),
-            #[cfg(not(feature = "mp"))]
-            mp_pool: None,
-            #[cfg(feature = "async")]
+            mp_pool: self.processes.info().into(),
             aloops: self.aloops.info(),
-            #[cfg(not(feature = "async"))]
-            aloops: Vec::new(),
             workers: Vec::new(),
             jobs: Vec::new(),
         };
-        self.recurring.show(&mut info);
+        self.workers.show(&mut info);
         info
     }
 
@@ -271,25 +290,13 @@ impl Core {
         self.threads.set_config(config, self.is_active());
     }
 
-    #[cfg(feature = "mp")]
-    pub(super) fn set_mp_pool(&self, config: crate::process::MpPoolConfig) {
-        self.processes.set_config(config);
-    }
-
-    #[cfg(feature = "async")]
-    pub(super) fn create_aloop(
-        &self,
-        name: &str,
-        threads: usize,
-    ) -> std::io::Result<crate::aloop::Aloop> {
-        self.aloops.create(name, threads)
-    }
-
-    /// A task lives no longer. Wakes a stop that waits for that.
-    pub(super) fn count_out(&self, how: Left) {
-        self.tally.leave(how);
+    /// Counts a task that has ended, and wakes a stop that waits for it.
+    pub(super) fn task_ended(&self, kind: EndKind) {
+        self.counters.record_end(kind);
         if self.phase() == Phase::Draining {
-            let waiters = std::mem::take(&mut self.life.lock().waiters);
+            // Only while draining, so that ends take no lock otherwise. SeqCst reads of the phase
+            // and the counters ensure that no stop is missed: see `counters`.
+            let waiters = std::mem::take(&mut self.lifecycle.lock().waiters);
             waiters.wake();
         }
     }

@@ -1,93 +1,99 @@
-//! A launched task goes to its place, and what tasks ask of their supervisor goes there, too.
+//! Dispatch: gives launched tasks to their places.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::core::{Core, Phase};
-use super::tally::Left;
+use super::core::{AfterStop, Core, Phase};
+use super::counters::EndKind;
 use crate::clock;
-use crate::error::{KillError, TaskError};
+use crate::error::TaskError;
 use crate::info::TaskType;
-use crate::job::{Job, Place, WhenFull, end_waiting};
+use crate::job::{Job, end_waiting};
+use crate::place::{Place, WhenFull};
 use crate::priority::Priority;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::state::{Ending, Phase as TaskPhase};
-use crate::task::{AnyTask, Owner, books, current};
+use crate::task::{AnyTask, Schedule, current, table};
 use crate::timer;
 
 impl Core {
-    /// The last word before a launch, while the task is still the launcher's alone: where it can run,
-    /// its id, and that it is queued from now on.
+    /// Prepares a launch while the launcher has exclusive access to the task: sets the place, the
+    /// id and the time, and changes the phase to queued.
     pub(crate) fn prepare(&self, header: &mut Header) {
         #[cfg(feature = "mp")]
         if header.tt == TaskType::Mp && crate::process::in_worker() {
-            // Inside a worker process everything runs on its own threads: processes never multiply.
+            // Inside a worker process tasks run on its own threads, because worker processes start
+            // no worker processes.
             header.tt = TaskType::Thread;
         }
-        self.own(header);
+        self.assign(header);
         header.reserve_id();
-        header.note_queued();
-        header.state.set_launched(delay_of(header).is_some());
+        header.record_queued();
+        header.state.set_launched(match delay_of(header) {
+            Some(_) => TaskPhase::Delayed,
+            None => TaskPhase::Queued,
+        });
     }
 
-    /// The task is this supervisor's.
-    fn own(&self, header: &mut Header) {
-        header.owner = Some(self.key);
+    /// Makes the task one of this supervisor.
+    fn assign(&self, header: &mut Header) {
+        header.scheduler = Some(self.key);
     }
 
-    /// The same for a task that is about to end unlaunched.
-    pub(crate) fn refuse(&self, header: &mut Header) {
-        self.own(header);
-        self.tally.book();
-        self.tally.refuse();
+    /// Assigns a task that ends without being launched.
+    pub(crate) fn reject(&self, header: &mut Header) {
+        self.assign(header);
+        self.counters.record_launch();
+        self.counters.record_rejection();
     }
 
-    /// Takes a new task in, which was prepared.
+    /// Launches a prepared task.
     pub(crate) fn launch(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         let header = task.header();
-        books::insert(header.id, &task);
-        self.tally.book();
+        table::insert(header.id, &task);
+        self.counters.record_launch();
         if !self.admits() {
-            // Not one of those that a stop reports on.
-            self.tally.refuse();
+            // Not counted in the report of a stop.
+            self.counters.record_rejection();
             return end_waiting(task, TaskError::SupervisorStopped);
         }
         match delay_of(header) {
-            Some(delay) => self.later(task, delay),
+            Some(delay) => self.enqueue_after(task, delay),
             None => self.enqueue(task, when_full),
         }
     }
 
-    /// Whether a launch is taken now; the first one starts the supervisor.
+    /// Returns whether a launch is accepted now. The first launch starts the supervisor.
     pub(super) fn admits(&self) -> bool {
         match self.phase() {
             Phase::Active => true,
-            // Of several first launches one starts it; then it is active for all of them.
+            // One of several concurrent first launches starts it, then it is active for all of
+            // them.
             Phase::Idle => {
-                self.activate(false);
+                self.activate(AfterStop::StayStopped);
                 self.admits()
             }
-            Phase::Draining => self.inside(),
+            Phase::Draining => self.is_called_from_own_task(),
             Phase::Stopped => false,
         }
     }
 
-    /// Whether this code runs in a task of this supervisor.
-    pub(super) fn inside(&self) -> bool {
-        current::with(|header| header.is_some_and(|header| header.owner == Some(self.key)))
+    /// Returns whether the calling code runs in a task of this supervisor.
+    pub(super) fn is_called_from_own_task(&self) -> bool {
+        current::with(|header| header.is_some_and(|header| header.scheduler == Some(self.key)))
     }
 
     /// Queues the task after `delay`.
-    fn later(&self, task: Arc<dyn AnyTask>, delay: Duration) {
-        let me = self.me.clone();
+    fn enqueue_after(&self, task: Arc<dyn AnyTask>, delay: Duration) {
+        let weak_self = self.weak_self.clone();
         let job = Job::new(Arc::clone(&task));
         let key = timer::at(clock::after(delay), move || {
-            // If the task was ended meanwhile, the job is dropped without effect.
+            // If the task was ended meanwhile, dropping the job has no effect.
             let task = job.into_task();
-            match me.upgrade() {
+            match weak_self.upgrade() {
                 Some(core) if task.header().state.queue() => {
                     core.enqueue(task, WhenFull::NoWait);
                 }
@@ -98,17 +104,16 @@ impl Core {
         let header = task.header();
         *header.extras_or_new().delay_timer.lock() = Some(key);
         if !timer::is_running() {
-            // Nobody may ever try again: an error now, and not a wait for good.
+            // Possibly no later call tries again, so fail instead of waiting forever.
             end_waiting(
                 Arc::clone(&task),
                 TaskError::not_started(
-                    "the system gives no thread for the timer: look at the limits of threads and \
-                     memory",
+                    "could not start the timer thread: check the limits on threads and memory",
                 ),
             );
         }
         if !matches!(header.state.read().phase(), TaskPhase::Delayed | TaskPhase::Retrying) {
-            // Ended before there was an entry to take back; or it is due already.
+            // Ended before the entry could be canceled, or due already.
             timer::cancel(key);
         }
     }
@@ -119,32 +124,14 @@ impl Core {
         self.place(task.header().tt).start(Job::new(task), when_full);
     }
 
-    /// Where tasks of this type run.
-    fn place(&self, tt: TaskType) -> &dyn Place {
-        match tt {
-            TaskType::Thread => &self.threads,
-            #[cfg(feature = "mp")]
-            TaskType::Mp => &*self.processes,
-            #[cfg(feature = "async")]
-            TaskType::Async => &self.aloops,
-            // Without the feature nothing can build such a task.
-            #[cfg(not(all(feature = "mp", feature = "async")))]
-            _ => &self.threads,
-        }
-    }
-
-    fn place_of(&self, task: &dyn AnyTask) -> &dyn Place {
-        self.place(task.header().tt)
-    }
-
-    /// Runs something of the user's on a pool thread, ahead of everything else and without a slot.
+    /// Runs user code on a pool thread, ahead of everything else and without a slot.
     pub(super) fn run_on_pool(&self, name: &'static str, run: Box<dyn FnOnce() + Send>) {
         if self.threads.is_own_thread() {
             return run();
         }
         if !self.threads.is_open() {
-            // Past the shutdown: a thread of its own, or, if there is none, right here.
-            let run = Arc::new(parking_lot::Mutex::new(Some(run)));
+            // After the shutdown: on a dedicated thread or, if none can be started, on this one.
+            let run = Arc::new(crate::lock::Mutex::new(Some(run)));
             let taken = Arc::clone(&run);
             let go = move || {
                 let run = taken.lock().take();
@@ -160,8 +147,8 @@ impl Core {
         let mut header = Header::new(TaskType::Thread);
         header.set_name(name.into());
         header.priority = Priority::Critical;
-        header.note_queued();
-        if header.state.launch(false) {
+        header.record_queued();
+        if header.state.launch(TaskPhase::Queued) {
             let body = Once(Some(move |_: &Arc<dyn AnyTask>| run()));
             let task: Arc<dyn AnyTask> = Cell::<(), _>::new(header, body, ());
             self.threads.start(Job::new(task), WhenFull::NoWait);
@@ -169,57 +156,39 @@ impl Core {
     }
 }
 
-/// How long a new task is to wait before it is queued.
+/// Returns the delay of a new task.
 fn delay_of(header: &Header) -> Option<Duration> {
     header.extras().and_then(|extras| extras.delay).filter(|delay| !delay.is_zero())
 }
 
-impl Owner for Core {
+impl Schedule for Core {
     fn ended(&self, ending: Ending) {
-        self.count_out(if ending.canceled { Left::Canceled } else { Left::Ended });
+        self.task_ended(if ending.canceled { EndKind::Canceled } else { EndKind::Ended });
     }
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         self.run_on_pool("callback", run);
     }
 
-    fn again(&self, task: Arc<dyn AnyTask>) {
-        let delay = task.header().extras().map(|extras| extras.retry_delay).unwrap_or_default();
-        // Its place has done with it, and will not know it again before it is brought.
-        task.header().mark.store(0, Ordering::Relaxed);
-        // Always by the timer: whoever settles a run may hold locks of its place.
-        self.later(task, delay);
+    fn retry(&self, task: Arc<dyn AnyTask>, error: Option<&TaskError>) {
+        let header = task.header();
+        let pause = header.extras().map(|extras| extras.retry_delay).unwrap_or_default();
+        // The place has dropped the task, and does not know it until it is started there again.
+        header.place_tag.store(0, Ordering::Relaxed);
+        // The task is rerun even if a subscriber panics.
+        crate::unwind::log!(debug, task = %header.id, name = header.name(), tt = header.tt.as_str(),
+            supervisor = %self.id(), attempt = header.attempt(), ?pause,
+            error = error.map(tracing::field::display), "task retries"
+        );
+        // Always through the timer, because the caller may hold locks of the place.
+        self.enqueue_after(task, pause);
     }
 
-    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
-        self.place_of(task).revoke(task, even_with_slot)
-    }
-
-    fn stop_asked(&self, task: &dyn AnyTask) {
-        self.place_of(task).stop_asked(task);
-    }
-
-    fn message(&self, task: &dyn AnyTask) {
-        self.place_of(task).message(task);
-    }
-
-    fn received(&self, task: &dyn AnyTask) {
-        self.place_of(task).received(task);
-    }
-
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
-        self.place_of(&**task).kill(task)
-    }
-
-    fn refresh(&self, task: &dyn AnyTask) {
-        self.place_of(task).refresh(task);
-    }
-
-    fn look(&self, task: &dyn AnyTask) -> bool {
-        self.place_of(task).look(task)
-    }
-
-    fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
-        task.header().tt == TaskType::Thread && self.threads.run_here(task)
+    fn place(&self, tt: TaskType) -> &dyn Place {
+        match tt {
+            TaskType::Thread => &self.threads,
+            TaskType::Mp => &*self.processes,
+            TaskType::Async => &self.aloops,
+        }
     }
 }

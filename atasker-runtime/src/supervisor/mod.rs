@@ -1,51 +1,55 @@
-//! The supervisor: owns the pools, the aloops, and the shutdown. (The books, where its tasks are found by
-//! their ids, are one table for all supervisors: `task::books`.)
+//! The supervisor: owns the pools and the aloops, and shuts them down. (The task table, where tasks
+//! are found by id, is shared by all supervisors: see `task::table`.)
 //!
 //! | file | what |
 //! |---|---|
 //! | here | the public handle, the default supervisor |
-//! | `core` | what the handles share: places, phases of life |
-//! | `tally` | how many tasks are live |
-//! | `dispatch` | a launched task goes to its place; what tasks ask of their supervisor |
+//! | `processes` | the settings of the pool of worker processes |
+//! | `core` | what the handles share: places, phases |
+//! | `counters` | the number of live tasks |
+//! | `dispatch` | gives launched tasks to their places, and relays operations on tasks |
 //! | `shutdown` | stop, drain, deadline, restart |
-//! | `recurring` | the background workers and jobs that are active |
+//! | `workers` | the active background workers and jobs |
 //! | `alarm` | `on_queued_for` |
 //!
-//! The life of a supervisor: *idle* until its first launch, *active*, *draining* while it stops,
-//! *stopped* until `start()`. A task lives from its launch to its end. A launch counts it first and looks at
-//! the phase afterwards, a stop turns the phase first and counts afterwards, so that one of them
-//! always sees the other.
+//! A supervisor is *idle* until its first launch, then *active*, *draining* while it stops, and
+//! *stopped* until `start()`. A task is live from its launch to its end. A launch counts the task
+//! first and reads the phase afterwards; a stop changes the phase first and reads the count
+//! afterwards. Hence at least one of them observes the other.
 
 mod alarm;
 mod builder;
 mod core;
+mod counters;
 mod dispatch;
-mod recurring;
+#[cfg(feature = "mp")]
+mod processes;
 mod shutdown;
-mod tally;
+mod workers;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::fork;
 use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo, TaskType};
-use crate::launcher::TaskBuilder;
 use crate::options::{PoolConfig, StopOptions, StopReport};
-use crate::task::handle::Task;
 use crate::task::reference::TaskRef;
 
 pub(crate) use self::core::Core;
-pub(crate) use self::recurring::Recurring;
+pub(crate) use self::workers::ActiveWorker;
+use crate::unwind::Guarded;
 pub use builder::SupervisorBuilder;
 
-/// Owns thread pool, worker processes, aloops and their shutdown.
+/// Owns a thread pool, worker processes and aloops, and shuts them down.
 ///
-/// [`supervisor()`] is the default one; several can live side by side. It starts itself at its first
-/// launch. Handles are cheap to clone; when the last one is dropped, the supervisor stops after its
-/// queued work, without blocking.
+/// [`supervisor()`] returns the default one; any number can exist side by side. A supervisor starts
+/// on its first launch. Handles are cheap to clone. When the last one is dropped, the supervisor
+/// stops in the background, after its queued tasks.
 ///
 /// ```
-/// use atasker_runtime::{PoolConfig, StopOptions, Supervisor};
+/// # use atasker_runtime as atasker;
+/// use atasker::{PoolConfig, StopOptions, Supervisor};
 /// let sup = Supervisor::builder().id("batch").thread_pool(PoolConfig::new(2)).build();
 /// let task = sup.spawn(|| 6 * 7);
 /// assert_eq!(task.join().unwrap(), 42);
@@ -57,8 +61,8 @@ pub struct Supervisor {
     shared: Arc<LastHandle>,
 }
 
-/// Stops the supervisor when the last public handle is gone. Its threads, and the stop until it is
-/// through, hold the core; tasks know it by a key.
+/// Stops the supervisor when the last public handle is dropped. The supervisor's threads, and a
+/// stop in progress, keep the core alive; tasks refer to it by key.
 struct LastHandle(Arc<Core>);
 
 impl Drop for LastHandle {
@@ -76,19 +80,29 @@ impl std::fmt::Debug for Supervisor {
     }
 }
 
-/// The default supervisor, id `default`. It starts itself at the first launch.
+/// Returns the default supervisor, with the id `default`. It starts on its first launch.
 ///
 /// ```
-/// let task = atasker_runtime::supervisor().spawn(|| 42);
+/// # use atasker_runtime as atasker;
+/// let task = atasker::supervisor().spawn(|| 42);
 /// assert_eq!(task.join().unwrap(), 42);
 /// ```
 pub fn supervisor() -> &'static Supervisor {
     static DEFAULT: OnceLock<Supervisor> = OnceLock::new();
+    if let Some(supervisor) = DEFAULT.get() {
+        return supervisor;
+    }
+    fork::watch();
+    if fork::is_copy() {
+        // Another thread of the parent process may have been initializing it; here that never
+        // completes.
+        return Box::leak(Box::new(Supervisor::builder().build()));
+    }
     DEFAULT.get_or_init(|| Supervisor::builder().build())
 }
 
 impl Supervisor {
-    /// A supervisor to be made.
+    /// Returns a builder for a supervisor.
     pub fn builder() -> SupervisorBuilder {
         SupervisorBuilder::new()
     }
@@ -101,140 +115,122 @@ impl Supervisor {
         &self.shared.0
     }
 
-    /// Its id. Ids need not be unique.
+    /// Returns the id of the supervisor. Ids need not be unique.
     pub fn id(&self) -> &str {
         self.core().id()
     }
 
-    /// Starts it, or starts it again after a stop. A first launch does that by itself. False if it
-    /// is active already.
+    /// Starts the supervisor, or restarts it after a stop. Returns `false` if it is active already.
+    /// Calling this is optional before the first launch.
     pub fn start(&self) -> bool {
         self.core().start()
     }
 
-    /// Whether it takes tasks from outside.
+    /// Returns whether the supervisor accepts tasks from outside.
     pub fn is_active(&self) -> bool {
         self.core().is_active()
     }
 
-    /// Runs `f` on a pool thread.
-    pub fn spawn<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> Task<R> {
-        TaskBuilder::new(f).start_at(self.core())
-    }
-
-    /// Runs a future on the default aloop.
-    ///
-    /// ```
-    /// let sup = atasker_runtime::supervisor();
-    /// assert_eq!(sup.spawn_async(async { 42 }).join().unwrap(), 42);
-    /// ```
-    #[cfg(feature = "async")]
-    pub fn spawn_async<R: Send + 'static>(
-        &self,
-        future: impl Future<Output = R> + Send + 'static,
-    ) -> Task<R> {
-        TaskBuilder::future(future).start_at(self.core())
-    }
-
-    /// Finds a task that is delayed, queued or running. Once it has ended, the supervisor keeps
-    /// nothing about it.
+    /// Returns the task with this id if it is delayed, queued or running. The supervisor keeps
+    /// nothing about tasks that have ended.
     pub fn task(&self, id: TaskId) -> Option<TaskRef> {
-        // Asked after the reference is there: then the result of a task that has not ended stays.
-        self.core().booked(id).map(TaskRef::new).filter(|task| !task.is_completed())
+        // Checked after the reference exists, because from then on the result of a task that has
+        // not ended is kept.
+        self.core().lookup(id).map(TaskRef::new).filter(|task| !task.is_completed())
     }
 
-    /// The tasks that are delayed, queued or running, in the order of their launch.
+    /// Returns the tasks that are delayed, queued or running, in the order of their launch.
     pub fn tasks(&self) -> Vec<TaskInfo> {
         self.core().infos(|_| true)
     }
 
-    /// The same, of one kind.
+    /// Returns the tasks of one kind that are delayed, queued or running, in the order of their
+    /// launch.
     pub fn tasks_of(&self, tt: TaskType) -> Vec<TaskInfo> {
         self.core().infos(|header| header.tt == tt)
     }
 
-    /// What it looks like at this moment.
+    /// Returns a snapshot of the supervisor.
     pub fn info(&self) -> SupervisorInfo {
         self.core().info()
     }
 
-    /// New sizes and rules for the thread pool, also while it runs.
-    pub fn set_thread_pool(&self, config: PoolConfig) {
-        self.core().set_thread_pool(config);
-    }
-
-    /// New sizes and rules for the pool of worker processes, also while it runs.
-    #[cfg(feature = "mp")]
-    pub fn set_mp_pool(&self, config: crate::process::MpPoolConfig) {
-        self.core().set_mp_pool(config);
-    }
-
-    /// Calls `alarm` for every task that has not started so long after it was queued, while it
-    /// still waits. Delays do not count. As many alarms as wanted; they run on pool threads.
+    /// Returns the configuration of the thread pool: what the supervisor was built with, or what
+    /// [`set_thread_pool`](Self::set_thread_pool) set last.
+    ///
+    /// In a fork of the process, where the supervisor has no threads, this is the default
+    /// configuration.
     ///
     /// ```
+    /// # extern crate atasker_runtime as atasker;
+    /// use atasker::{PoolConfig, Supervisor};
+    /// let sup = Supervisor::builder().thread_pool(PoolConfig::new(2).reserve_high(1)).build();
+    /// let mut config = sup.thread_pool();
+    /// config.pool_size += 2;
+    /// sup.set_thread_pool(config);
+    /// assert_eq!(sup.thread_pool(), PoolConfig::new(4).reserve_high(1));
+    /// ```
+    pub fn thread_pool(&self) -> PoolConfig {
+        if fork::is_copy() { PoolConfig::default() } else { self.core().threads.config() }
+    }
+
+    /// Changes the size and rules of the thread pool, also while it runs.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a field of `config` has a value that its setter rejects.
+    #[track_caller]
+    pub fn set_thread_pool(&self, config: PoolConfig) {
+        let config = config.checked();
+        if !fork::is_copy() {
+            self.core().set_thread_pool(config);
+        }
+    }
+
+    /// Calls `alarm`, on a pool thread, for every task that still waits for a slot `time` after it
+    /// was queued. Delays of tasks are not counted. Several alarms can be set.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
     /// use std::time::Duration;
-    /// let sup = atasker_runtime::Supervisor::builder().build();
+    /// let sup = atasker::Supervisor::builder().build();
     /// sup.on_queued_for(Duration::from_secs(5), |info| eprintln!("{} still waits", info.name));
     /// ```
     pub fn on_queued_for(&self, time: Duration, alarm: impl Fn(&TaskInfo) + Send + Sync + 'static) {
-        self.core().alarms.add(time, Arc::new(alarm));
+        if !fork::is_copy() {
+            self.core().alarms.add(time, Arc::new(Guarded::new(Box::new(alarm))));
+        }
     }
 
     /// Blocks until the supervisor is stopped.
     ///
     /// # Panics
-    /// On the thread of an aloop.
+    ///
+    /// Panics on the thread of an aloop.
     #[track_caller]
     pub fn block(&self) {
         self.core().block();
     }
 
-    /// Stops it: takes no new task from outside, waits for the tasks as `options` say, ends threads,
-    /// aloops and worker processes. Called from a task of its own, it does not wait for that task.
+    /// Stops the supervisor: rejects new tasks from outside, waits for the tasks as `options` say,
+    /// then ends threads, aloops and worker processes. When called from one of its own tasks, it
+    /// does not wait for that task.
     ///
     /// # Panics
-    /// On the thread of an aloop: use [`stop_async`](Self::stop_async) there.
+    ///
+    /// Panics on the thread of an aloop. Use [`stop_async`](Self::stop_async) there.
     #[track_caller]
     pub fn stop(&self, options: StopOptions) -> StopReport {
         shutdown::stop(self.core(), &options)
     }
 
-    /// The same for async programs.
+    /// Stops the supervisor, as [`stop`](Self::stop) does.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it completes, the supervisor keeps draining. Another stop
+    /// continues from there.
     pub async fn stop_async(&self, options: StopOptions) -> StopReport {
         shutdown::stop_async(self.core(), &options).await
-    }
-
-    /// The aloop of that name, started if there is none.
-    ///
-    /// # Panics
-    /// If the system gives no thread for it.
-    #[cfg(feature = "async")]
-    pub fn create_aloop(&self, name: &str) -> crate::aloop::Aloop {
-        self.create_aloop_multi(name, 1)
-    }
-
-    /// The same with several threads; one that exists already keeps its own number.
-    ///
-    /// # Panics
-    /// If the system gives no threads for it.
-    #[cfg(feature = "async")]
-    pub fn create_aloop_multi(&self, name: &str, threads: usize) -> crate::aloop::Aloop {
-        match self.core().create_aloop(name, threads) {
-            Ok(aloop) => aloop,
-            Err(error) => panic!("the aloop `{name}` could not be started: {error}"),
-        }
-    }
-
-    /// The aloop of that name, if there is one.
-    #[cfg(feature = "async")]
-    pub fn aloop(&self, name: &str) -> Option<crate::aloop::Aloop> {
-        self.core().aloops.get(name)
-    }
-
-    /// Async tasks that name no aloop go to this one from now on.
-    #[cfg(feature = "async")]
-    pub fn set_default_aloop(&self, name: &str) {
-        self.core().aloops.set_default(name);
     }
 }

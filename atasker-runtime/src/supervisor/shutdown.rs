@@ -1,27 +1,31 @@
-//! Stop: drain, deadline, the end of the places.
+//! Shutdown: draining, the deadline, and closing the places.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::core::{Core, Phase};
-use super::tally::Ends;
+use super::counters::Totals;
 use crate::clock;
 use crate::error::TaskError;
+use crate::fork;
 use crate::info::TaskType;
 use crate::options::{StopOptions, StopReport};
+use crate::place::Closing;
+use crate::task::control::Include;
 use crate::task::header::refresh;
 use crate::task::state::Phase as TaskPhase;
 use crate::task::waiters::WaiterKey;
-use crate::task::{AnyTask, current, park, verbs};
+use crate::task::{AnyTask, control, current, park};
 use crate::timer;
+use crate::unwind::log;
 
-/// A stop under way. There may be several at once: each waits as its own options say, and the first
-/// that is through with waiting ends the places.
+/// A stop in progress. Several can run at once. Each waits according to its own options, and the
+/// first one to finish waiting closes the places.
 struct Stop<'a> {
     core: &'a Arc<Core>,
-    before: Ends,
-    /// The number of stops that were over before this one.
+    before: Totals,
+    /// The number of stops completed before this one.
     stops_before: u64,
     deadline: Option<Instant>,
     key: WaiterKey,
@@ -31,8 +35,8 @@ struct Stop<'a> {
 #[track_caller]
 pub(super) fn stop(core: &Arc<Core>, options: &StopOptions) -> StopReport {
     assert!(
-        !park::on_aloop_thread(),
-        "`stop` on an aloop's own thread would wait for itself: use `stop_async(..).await`"
+        !park::would_block_aloop(),
+        "`stop` would deadlock on the thread of an aloop: use `stop_async(..).await`"
     );
     let Some(stop) = begin(core, options) else {
         return StopReport::default();
@@ -41,23 +45,23 @@ pub(super) fn stop(core: &Arc<Core>, options: &StopOptions) -> StopReport {
     loop {
         match stop.finish() {
             Some(report) => return report,
-            // Somebody else ends the places: that takes no time.
+            // Another stop is closing the places, which does not take long.
             None => park::block_on(None, |context| stop.poll_drained(context)),
         };
     }
 }
 
-/// Stops the supervisor as a future. Dropped before its end, it leaves the supervisor draining: a
-/// later stop goes on.
+/// Stops the supervisor. If the future is dropped, the supervisor keeps draining, and a later stop
+/// continues.
 pub(super) async fn stop_async(core: &Arc<Core>, options: &StopOptions) -> StopReport {
     let Some(stop) = begin(core, options) else {
         return StopReport::default();
     };
-    // The deadline wakes the future by way of the life's waiters.
+    // At the deadline the timer wakes the future through the waiters of the lifecycle.
     let _alarm = stop.deadline.map(|deadline| {
         let core = Arc::clone(core);
         Alarm(timer::at(deadline, move || {
-            let waiters = std::mem::take(&mut core.life.lock().waiters);
+            let waiters = std::mem::take(&mut core.lifecycle.lock().waiters);
             waiters.wake();
         }))
     });
@@ -76,7 +80,7 @@ pub(super) async fn stop_async(core: &Arc<Core>, options: &StopOptions) -> StopR
     }
 }
 
-/// Takes its entry in the timer back when it is dropped.
+/// Cancels its timer entry when it is dropped.
 struct Alarm(timer::TimerKey);
 
 impl Drop for Alarm {
@@ -85,18 +89,21 @@ impl Drop for Alarm {
     }
 }
 
-/// The last handle is gone: stops after the queued work, without blocking anybody.
+/// Stops the supervisor after its queued tasks, without blocking, when the last handle is dropped.
 pub(super) fn stop_in_background(core: &Arc<Core>) {
+    if fork::is_copy() {
+        return;
+    }
     match core.phase() {
-        // There is nothing to wait for; an aloop may have been made all the same.
+        // There is nothing to wait for, but an aloop may exist.
         Phase::Idle => {
             if let Some(stop) = begin(core, &StopOptions::new()) {
                 stop.finish();
             }
             return;
         }
-        Phase::Stopped => return core.close(&[]),
-        // Draining: a stop that was given up half-way.
+        Phase::Stopped => return core.close(&Closing::default()),
+        // Draining: a stop was given up halfway.
         Phase::Active | Phase::Draining => {}
     }
     let ours = Arc::clone(core);
@@ -104,9 +111,9 @@ pub(super) fn stop_in_background(core: &Arc<Core>) {
         .name("atasker shutdown".to_owned())
         .spawn(move || stop(&ours, &StopOptions::new()));
     if let Err(error) = spawned {
-        tracing::error!(
-            target: "atasker", supervisor = core.id(), %error,
-            "no thread for the shutdown of a dropped supervisor: its tasks are ended now"
+        log!(
+            error, supervisor = core.id(), %error,
+            "could not start a thread to shut down a dropped supervisor: its tasks are ended immediately"
         );
         if let Some(stop) = begin(core, &StopOptions::new()) {
             stop.finish();
@@ -114,134 +121,148 @@ pub(super) fn stop_in_background(core: &Arc<Core>) {
     }
 }
 
-/// Turns to draining, or joins in; `None` if there is nothing to wait for: it is stopped, or the
-/// caller is a task of its own and somebody else stops it.
+/// Changes the phase to draining, or joins a stop in progress. Returns `None` if there is nothing
+/// to wait for: the supervisor is stopped, or the caller is one of its own tasks and another stop
+/// is in progress.
 fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
-    let own = core.inside().then(current::get).flatten().map(|task| task.header().id);
-    let mut life = core.life.lock();
-    let joins = match core.phase() {
+    if fork::is_copy() {
+        return None;
+    }
+    let own =
+        core.is_called_from_own_task().then(current::get).flatten().map(|task| task.header().id);
+    let mut lifecycle = core.lifecycle.lock();
+    let joins_other = match core.phase() {
         Phase::Idle | Phase::Active => {
-            core.set_phase(&mut life, Phase::Draining);
-            life.inside.clear();
+            core.set_phase(&mut lifecycle, Phase::Draining);
+            lifecycle.callers.clear();
             false
         }
         Phase::Draining => true,
         Phase::Stopped => return None,
     };
-    life.inside.extend(own);
+    lifecycle.callers.extend(own);
     let stop = Stop {
         core,
-        before: core.tally.ends(),
-        stops_before: life.stops,
+        before: core.counters.totals(),
+        stops_before: lifecycle.stops,
         deadline: options.wait.map(clock::after),
         key: WaiterKey::next(),
     };
-    // Others need not wait for this task any more.
-    let waiters = std::mem::take(&mut life.waiters);
-    drop(life);
+    // Other stops need not wait for this task any more.
+    let waiters = std::mem::take(&mut lifecycle.waiters);
+    drop(lifecycle);
     waiters.wake();
-    tracing::debug!(target: "atasker", supervisor = core.id(), "stopping");
-    core.recurring.stop();
+    log!(debug, supervisor = core.id(), "stopping");
+    core.workers.stop();
     if options.cancel_tasks {
         for task in stop.others() {
-            verbs::stop(&task);
+            control::stop(&task);
         }
     }
-    (own.is_none() || !joins).then_some(stop)
+    (own.is_none() || !joins_other).then_some(stop)
 }
 
 impl Stop<'_> {
-    /// The live tasks but those that asked for the stop.
+    /// Returns the live tasks except those that have requested the stop.
     fn others(&self) -> Vec<Arc<dyn AnyTask>> {
-        let inside = self.core.life.lock().inside.clone();
+        let callers = self.core.lifecycle.lock().callers.clone();
         let mut tasks = self.core.live_tasks();
-        tasks.retain(|task| !inside.contains(&task.header().id));
+        tasks.retain(|task| !callers.contains(&task.header().id));
         tasks
     }
 
-    /// Is ready when no task is left but those that asked for the stop, and when another stop has
-    /// come to its end.
+    /// Ready when no task is left except those that have requested the stop, or when another stop
+    /// has completed.
     fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
         let core = self.core;
-        core.poll_life(self.key, context, |life| {
-            let drained = || match core.tally.live() {
+        core.poll_lifecycle(self.key, context, |lifecycle| {
+            let drained = || match core.counters.live() {
                 0 => true,
-                some if some > life.inside.len() as u64 => false,
-                _ => core.live_tasks().iter().all(|task| life.inside.contains(&task.header().id)),
+                some if some > lifecycle.callers.len() as u64 => false,
+                _ => core
+                    .live_tasks()
+                    .iter()
+                    .all(|task| lifecycle.callers.contains(&task.header().id)),
             };
-            life.stops != self.stops_before || !life.closing && drained()
+            lifecycle.stops != self.stops_before || !lifecycle.closing && drained()
         })
     }
 
-    /// Ends what is left, and the places. `None`: somebody else is about to, wait for that.
+    /// Ends the remaining tasks and closes the places. Returns `None` if another stop is doing so;
+    /// wait for it.
     fn finish(&self) -> Option<StopReport> {
         let own: Vec<_> = {
-            let mut life = self.core.life.lock();
-            if life.stops != self.stops_before {
+            let mut lifecycle = self.core.lifecycle.lock();
+            if lifecycle.stops != self.stops_before {
                 return Some(self.report(0));
             }
-            if life.closing {
+            if lifecycle.closing {
                 return None;
             }
-            life.closing = true;
-            life.inside.clone()
+            lifecycle.closing = true;
+            lifecycle.callers.clone()
         };
-        let own: Vec<_> = own.into_iter().filter_map(|id| self.core.find(id)).collect();
+        let own: Vec<_> = own.into_iter().filter_map(|id| self.core.find_live(id)).collect();
         let counted = self.report(0);
         let abandoned = self.others().iter().filter(|task| abandon(task)).count() as u64;
         let report = StopReport { abandoned, ..counted };
-        self.core.close(&own);
-        let mut life = self.core.life.lock();
-        life.closing = false;
-        life.stops += 1;
-        self.core.set_phase(&mut life, Phase::Stopped);
-        let waiters = std::mem::take(&mut life.waiters);
-        drop(life);
+        self.core.close(&Closing { callers: &own, deadline: self.deadline });
+        let mut lifecycle = self.core.lifecycle.lock();
+        lifecycle.closing = false;
+        lifecycle.stops += 1;
+        self.core.set_phase(&mut lifecycle, Phase::Stopped);
+        let waiters = std::mem::take(&mut lifecycle.waiters);
+        drop(lifecycle);
         waiters.wake();
-        tracing::debug!(
-            target: "atasker", supervisor = self.core.id(), report.completed, report.canceled,
-            report.abandoned, "stopped"
+        log!(
+            debug,
+            supervisor = self.core.id(),
+            report.completed,
+            report.canceled,
+            report.abandoned,
+            "stopped"
         );
         Some(report)
     }
 
-    /// What has become of the tasks so far.
+    /// Returns what has become of the tasks.
     fn report(&self, abandoned: u64) -> StopReport {
-        let now = self.core.tally.ends();
+        let now = self.core.counters.totals();
         let canceled = now.canceled - self.before.canceled;
         let ended = now.ended.saturating_sub(self.before.ended);
         StopReport { canceled, completed: ended.saturating_sub(canceled), abandoned }
     }
 }
 
-/// Ends a task at the deadline: one that waits never runs, a future is dropped, a worker process
-/// will be killed with its pool, a thread is left to itself. True if this was what ended it.
+/// Ends a task at the deadline: a waiting task never runs, a future is dropped, a worker process is
+/// killed with its pool, a thread is abandoned. Returns true if this call ended the task.
 fn abandon(task: &Arc<dyn AnyTask>) -> bool {
     let header = task.header();
     let claim = loop {
-        if verbs::end_unbegun(task, TaskError::SupervisorStopped, true) {
+        if control::cancel_pending(task, TaskError::SupervisorStopped, Include::Admitted) {
             return true;
         }
-        header.ask_stop();
+        header.request_stop();
         refresh(&**task);
         if let Some(claim) = header.state.claim(TaskPhase::Started) {
             break claim;
         }
         match header.state.read().phase() {
             TaskPhase::Ending | TaskPhase::Ended => return false,
-            // Its launcher waits for room: the pool's end ends that.
+            // Its launcher waits for room, which ends when the pool is closed.
             _ if header.tt == TaskType::Mp => return false,
-            // Out of the queue, and not begun: whoever has it is just about to.
+            // Taken from the queue but not begun: the thread that has it is about to begin.
             _ => std::thread::yield_now(),
         }
     };
+    // Logged after the end, because a subscriber may wait for it.
+    claim.end(task, TaskError::SupervisorStopped);
+    control::abort(task);
     if header.tt == TaskType::Thread {
-        tracing::warn!(
-            target: "atasker", task = %header.id, name = header.name(),
-            "a task still runs past the deadline of the stop: its thread is abandoned"
+        log!(
+            warn, task = %header.id, name = header.name(),
+            "a task is still running at the deadline of the stop: its thread is abandoned"
         );
     }
-    task.end(task, claim, TaskError::SupervisorStopped);
-    task.abort(task);
     true
 }

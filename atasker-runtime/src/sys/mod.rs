@@ -1,29 +1,65 @@
-//! What is asked of the operating system, and nearly all `unsafe` code of the crate.
+//! The interface to the operating system, and nearly all `unsafe` code of the crate.
 //!
-//! | file | gives |
+//! | file | provides |
 //! |---|---|
-//! | `cpus` | whether two threads can run at once |
-//! | `entry` | the hook that runs before `main`, and whether this code is the program itself |
-//! | `mapping` | memory that a process and its worker both see |
-//! | `link` | sockets, descriptors sent over them, bells |
-//! | `reap` | watching, ending and burying a worker process |
-//! | `tree` | ending what a process has started |
-//! | `worker` | what a fresh worker process does to itself |
-//! | `wall_clock` | hearing of it when the wall clock is set |
+//! | `advice` | advice on the errors of the system |
+//! | `cpus` | prefetching into the cache of a CPU |
+//! | `entry` | the hook that runs before `main`, and whether this code is part of the executable |
+//! | `fork` | detecting that this process is a copy made by `fork` |
+//! | `hooks` | the functions that worker processes run at their start and exit |
+//! | `ipc` | sockets, descriptors sent over them, doorbells, futexes |
+//! | `lifeline` | detecting the end of a thread, whatever caused it |
+//! | `mapping` | memory shared with a worker process |
+//! | `once` | values that are computed at their first use, without waiting |
 //! | `overflow` | telling a stack overflow from another crash |
+//! | `privileges` | whether this process has more privileges than its invoker |
+//! | `reap` | starting, killing and reaping a worker process |
+//! | `stack` | the remaining stack of a thread |
+//! | `stdio` | keeping descriptors 0, 1 and 2 reserved for the standard streams |
+//! | `tree` | killing the descendants of a process |
+//! | `unsupported` | stubs for other platforms than Linux |
+//! | `wall_clock` | notification when the wall clock is set |
+//! | `worker` | what a new worker process does to itself |
 //!
-//! Every descriptor made here is close-on-exec. All functions are safe to call; those that must
-//! not be called at any other time than a process's start say so.
+//! Every descriptor opened here is close-on-exec, and numbered above the standard streams. All
+//! functions are safe to call. Functions that must only be called at the start of a process say so.
+//!
+//! The build script sets `sys_linux` by the target, and not by the features of the crate.
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("the feature `mp` of atasker (worker processes) is for Linux only");
-
+pub(crate) mod advice;
+#[cfg(sys_linux)]
 pub(crate) mod cpus;
+#[cfg(sys_linux)]
 pub(crate) mod entry;
-pub(crate) mod link;
+#[cfg(unix)]
+pub(crate) mod fork;
+#[cfg(sys_linux)]
+pub(crate) mod hooks;
+#[cfg(sys_linux)]
+pub(crate) mod ipc;
+#[cfg(sys_linux)]
+pub(crate) mod lifeline;
+#[cfg(sys_linux)]
 pub(crate) mod mapping;
+pub(crate) mod once;
+#[cfg(sys_linux)]
 pub(crate) mod overflow;
+#[cfg(sys_linux)]
+pub(crate) mod privileges;
+#[cfg(sys_linux)]
 pub(crate) mod reap;
+#[cfg(sys_linux)]
+pub(crate) mod stack;
+#[cfg(sys_linux)]
+pub(crate) mod stdio;
+#[cfg(sys_linux)]
 pub(crate) mod tree;
+#[cfg(sys_linux)]
 pub(crate) mod wall_clock;
+#[cfg(sys_linux)]
 pub(crate) mod worker;
+
+#[cfg(not(sys_linux))]
+mod unsupported;
+#[cfg(not(sys_linux))]
+pub(crate) use unsupported::{hooks, stack, wall_clock};

@@ -1,8 +1,18 @@
-//! Telling a stack overflow from another crash.
+//! Tells a stack overflow, and an abort for lack of memory, from another crash.
 //!
-//! Each thread that runs tasks in a worker has guard pages below its stack. A handler on a stack of its own sees
-//! whether the address of a SIGSEGV lies there, leaves a mark that survives the process, says so on
-//! stderr and aborts; any other fault is left to the default, as if no handler were there.
+//! Each thread that runs tasks in a worker process has guard pages below its stack. A signal
+//! handler on a dedicated stack checks whether the address of a SIGSEGV is in the guard pages. If
+//! so, the handler records a hint that survives the process, prints a message to stderr, and
+//! aborts. Any other fault is left to the default action.
+//!
+//! A Rust program that is refused memory aborts, and so does a C++ program. Neither tells a handler
+//! why. But the refusal has left `errno` at ENOMEM on that thread, unless a later call has failed,
+//! for example while std printed a backtrace. In that case, a caller of the handler is the function
+//! with which std ends such a program. Both are checked only in a worker process with a memory
+//! limit.
+//!
+//! Threads that a task starts by itself have no stack for the handler. An overflow there is
+//! reported as SIGSEGV (11).
 
 use std::cell::{Cell, RefCell};
 use std::mem::MaybeUninit;
@@ -10,38 +20,45 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-/// Where the handler leaves its mark.
-static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+use crate::sys::reap::CrashHint;
+use crate::sys::stack::{self, Bounds};
 
-/// A socket that it writes a byte to, where nobody else sees its mark; -1 for none.
-static TOLD: AtomicI32 = AtomicI32::new(-1);
+/// The address of the hint.
+static HINT: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// A socket that the hint is also written to, where no page is shared; -1 for none.
+static HINT_SOCKET: AtomicI32 = AtomicI32::new(-1);
+
+/// The process that the hint is about. Processes that a task forks do not have the page mapped
+/// there.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 thread_local! {
     /// The addresses that mean an overflow of this thread's stack. Constant and without a
-    /// destructor: reading it in a signal handler allocates nothing.
+    /// destructor, because reading it in a signal handler must not allocate.
     static GUARD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
     /// The stack that the handler runs on.
-    static ALTERNATE: RefCell<Option<Alternate>> = const { RefCell::new(None) };
+    static SIGNAL_STACK: RefCell<Option<SignalStack>> = const { RefCell::new(None) };
 }
 
 /// A stack for the handler, in use until it is dropped.
-struct Alternate(Box<[MaybeUninit<u8>]>);
+struct SignalStack(Box<[MaybeUninit<u8>]>);
 
-impl Alternate {
+impl SignalStack {
     const SIZE: usize = 64 * 1024;
 
-    fn install() -> Alternate {
-        // Not zeroed: memory that no handler needs is never touched.
-        let mut stack = Alternate(Box::new_uninit_slice(Self::SIZE));
+    fn install() -> SignalStack {
+        // Not zeroed, so that memory which no handler needs is never touched.
+        let mut stack = SignalStack(Box::new_uninit_slice(Self::SIZE));
         let place = stack.0.as_mut_ptr().cast();
         let alternate = libc::stack_t { ss_sp: place, ss_flags: 0, ss_size: Self::SIZE };
-        // SAFETY: the memory stays valid, and used by nobody else, until `drop` takes it back.
+        // SAFETY: the memory stays valid and otherwise unused until `drop` takes it back.
         unsafe { libc::sigaltstack(&alternate, ptr::null_mut()) };
         stack
     }
 }
 
-impl Drop for Alternate {
+impl Drop for SignalStack {
     fn drop(&mut self) {
         let none = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
         // SAFETY: this runs on the thread that the stack belongs to, and not in the handler.
@@ -49,39 +66,60 @@ impl Drop for Alternate {
     }
 }
 
-/// Installs the handler. At an overflow `mark` becomes 1, and a byte is written to `told`.
-pub(crate) fn install(mark: &'static AtomicU32, told: Option<RawFd>) {
-    TOLD.store(told.unwrap_or(-1), Ordering::Relaxed);
-    MARK.store(ptr::from_ref(mark).cast_mut(), Ordering::Release);
-    for signal in [libc::SIGSEGV, libc::SIGBUS] {
-        // SAFETY: all zero is a valid `sigaction`; the handler keeps to what handlers may do.
-        unsafe {
-            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            action.sa_sigaction = handler as *const () as usize;
-            libc::sigaction(signal, &action, ptr::null_mut());
-        }
+/// Installs the handlers. At an overflow `hint` becomes [`CrashHint::OVERFLOW`], at an abort for
+/// lack of memory [`CrashHint::MEMORY`], and this byte is written to `socket`. `limited` says
+/// whether this process has a memory limit.
+pub(crate) fn install(hint: &'static AtomicU32, socket: Option<RawFd>, limited: bool) {
+    HINT_SOCKET.store(socket.unwrap_or(-1), Ordering::Relaxed);
+    // SAFETY: `getpid` has no preconditions.
+    PROCESS.store(unsafe { libc::getpid() }, Ordering::Relaxed);
+    // Last, and with release: a handler that sees the address sees the values above.
+    HINT.store(ptr::from_ref(hint).cast_mut(), Ordering::Release);
+    set_handler(libc::SIGSEGV, handler);
+    set_handler(libc::SIGBUS, handler);
+    if limited {
+        set_handler(libc::SIGABRT, abort_handler);
     }
 }
 
-/// Gives this thread a stack for the handler, and notes where its own ends.
-pub(crate) fn watch_this_thread() {
-    let _ = ALTERNATE.try_with(|stack| {
-        stack.borrow_mut().get_or_insert_with(Alternate::install);
-    });
-    // SAFETY: the attributes are filled in by the first call, read, and destroyed.
+type Handler = unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+fn set_handler(signal: libc::c_int, handler: Handler) {
+    // SAFETY: all zero is a valid `sigaction`; the handlers are async-signal-safe.
     unsafe {
-        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed().assume_init();
-        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
-            return;
-        }
-        let (mut low, mut size, mut guard) = (ptr::null_mut(), 0, 0);
-        libc::pthread_attr_getstack(&attributes, &mut low, &mut size);
-        libc::pthread_attr_getguardsize(&attributes, &mut guard);
-        libc::pthread_attr_destroy(&mut attributes);
-        // Whether the guard counts as part of the stack differs between C libraries.
-        let guard = guard.max(rustix::param::page_size());
-        let low = low as usize;
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_sigaction = handler as *const () as usize;
+        libc::sigaction(signal, &action, ptr::null_mut());
+    }
+}
+
+/// Records the hint. Called in a handler, so it uses only system calls and atomics.
+fn record_hint(value: u8) {
+    // SAFETY: `getpid` has no preconditions.
+    if unsafe { libc::getpid() } != PROCESS.load(Ordering::Relaxed) {
+        return;
+    }
+    let hint = HINT.load(Ordering::Acquire);
+    if !hint.is_null() {
+        // SAFETY: the pointer came from a reference with the lifetime `'static`.
+        unsafe { (*hint).store(u32::from(value), Ordering::Release) };
+    }
+    let socket = HINT_SOCKET.load(Ordering::Relaxed);
+    if socket >= 0 {
+        let (byte, flags) = (value, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        // SAFETY: `send` is async-signal-safe and takes any descriptor number; the byte outlives
+        // the call.
+        unsafe { libc::send(socket, (&raw const byte).cast(), 1, flags) };
+    }
+}
+
+/// Gives this thread a stack for the handler, and records the bounds of its own stack.
+pub(crate) fn watch_this_thread() {
+    let _ = SIGNAL_STACK.try_with(|stack| {
+        stack.borrow_mut().get_or_insert_with(SignalStack::install);
+    });
+    if let Some(Bounds { low, guard, .. }) = stack::bounds() {
         GUARD.set((low.saturating_sub(guard), low + guard));
     }
 }
@@ -91,13 +129,13 @@ unsafe extern "C" fn handler(
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
-    // SAFETY: the kernel gives a valid description of the signal.
+    // SAFETY: the kernel passes a valid description of the signal.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let (low, high) = GUARD.get();
     if code <= 0 {
-        // Sent by a program (`raise`, `kill`): no fault that would happen again.
-        // SAFETY: SIG_DFL is a valid disposition, and both may be called in a handler. The signal
-        // comes when the handler has returned.
+        // Sent by a program (`raise`, `kill`), so the fault would not repeat on return.
+        // SAFETY: SIG_DFL is a valid disposition, and both calls are async-signal-safe. The signal
+        // is delivered when the handler returns.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
             libc::raise(signal);
@@ -105,27 +143,82 @@ unsafe extern "C" fn handler(
         return;
     }
     if address < low || address >= high {
-        // Not ours: at return the fault happens again, with the default disposition.
-        // SAFETY: SIG_DFL is a valid disposition, and `signal` may be called in a handler.
+        // Not an overflow: on return, the fault repeats with the default disposition.
+        // SAFETY: SIG_DFL is a valid disposition, and `signal` is async-signal-safe.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
         return;
     }
-    let mark = MARK.load(Ordering::Acquire);
-    if !mark.is_null() {
-        // SAFETY: it came from a reference that is valid for ever.
-        unsafe { (*mark).store(1, Ordering::Release) };
-    }
-    let told = TOLD.load(Ordering::Relaxed);
-    if told >= 0 {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: `send` may be called in a handler, on any number; the byte is static.
-        unsafe { libc::send(told, b"O".as_ptr().cast(), 1, flags) };
-    }
-    let words = b"\natasker: a task has overflowed its stack\n";
-    // SAFETY: `write`, `signal` and `abort` may be called in a handler; the text is static.
+    record_hint(CrashHint::OVERFLOW);
+    let message = b"\natasker: a task has overflowed its stack\n";
+    // SAFETY: `write`, `signal` and `abort` are async-signal-safe; the text is static.
     unsafe {
-        libc::write(2, words.as_ptr().cast(), words.len());
+        libc::write(2, message.as_ptr().cast(), message.len());
         libc::signal(libc::SIGABRT, libc::SIG_DFL);
         libc::abort();
+    }
+}
+
+/// The unwinder's opaque description of a frame.
+#[repr(C)]
+struct Frame {
+    _opaque: [u8; 0],
+}
+
+unsafe extern "C" {
+    // These functions are in the library with which std unwinds.
+    fn _Unwind_Backtrace(
+        each: extern "C" fn(*mut Frame, *mut libc::c_void) -> libc::c_int,
+        argument: *mut libc::c_void,
+    ) -> libc::c_int;
+    fn _Unwind_GetIP(frame: *mut Frame) -> usize;
+    fn _Unwind_FindEnclosingFunction(address: *mut libc::c_void) -> *mut libc::c_void;
+}
+
+/// Whether the calling code was reached from std's handler for allocation failures.
+fn has_failed_to_allocate() -> bool {
+    extern "C" fn each(frame: *mut Frame, found: *mut libc::c_void) -> libc::c_int {
+        /// `_URC_NO_REASON`: continue.
+        const GO_ON: libc::c_int = 0;
+        const STOP: libc::c_int = 4;
+        let wanted = std::alloc::handle_alloc_error as *const () as usize;
+        // SAFETY: the frame is valid during this call. A return address may be the first address of
+        // the next function, so the address before it is looked up.
+        let function = unsafe {
+            let address = _Unwind_GetIP(frame).saturating_sub(1);
+            _Unwind_FindEnclosingFunction(address as *mut libc::c_void)
+        };
+        if function as usize != wanted {
+            return GO_ON;
+        }
+        // SAFETY: `found` points to the `bool` below.
+        unsafe { *found.cast::<bool>() = true };
+        STOP
+    }
+    let mut found = false;
+    // SAFETY: the argument has the type that `each` expects. The unwinder reads the stack and the
+    // program's tables, and takes no lock of the allocator.
+    unsafe { _Unwind_Backtrace(each, (&raw mut found).cast()) };
+    found
+}
+
+unsafe extern "C" fn abort_handler(
+    _signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    // SAFETY: `errno` is a thread-local of this thread.
+    let errno = unsafe { *libc::__errno_location() };
+    // SAFETY: the kernel passes a valid description of the signal.
+    let (code, sender) = unsafe { ((*info).si_code, (*info).si_pid()) };
+    // Raised by `abort`, and not sent by another process.
+    let is_own = code <= 0 && sender == PROCESS.load(Ordering::Relaxed);
+    if is_own && (errno == libc::ENOMEM || has_failed_to_allocate()) {
+        record_hint(CrashHint::MEMORY);
+    }
+    // SAFETY: SIG_DFL is a valid disposition, and both calls are async-signal-safe. The signal is
+    // delivered when the handler returns, also if it was sent by `kill`.
+    unsafe {
+        libc::signal(libc::SIGABRT, libc::SIG_DFL);
+        libc::raise(libc::SIGABRT);
     }
 }

@@ -1,4 +1,4 @@
-//! Hearing of it when the wall clock is set.
+//! Notification when the wall clock is set.
 
 use std::io;
 
@@ -7,15 +7,18 @@ use rustix::time::{
     timerfd_settime,
 };
 
-/// A timer of the kernel's that never comes to its end, but is canceled when the wall clock is set.
+use crate::sys::stdio;
+
+/// A kernel timer that never expires, but is canceled when the wall clock is set.
 pub(crate) struct Watch(std::os::fd::OwnedFd);
 
 impl Watch {
-    pub(crate) fn new() -> io::Result<Watch> {
+    /// Returns `None` on platforms that do not tell when the wall clock is set.
+    pub(crate) fn new() -> io::Result<Option<Watch>> {
         let fd = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC)?;
-        let watch = Watch(fd);
+        let watch = Watch(stdio::above_stdio(fd)?);
         watch.arm()?;
-        Ok(watch)
+        Ok(Some(watch))
     }
 
     fn arm(&self) -> io::Result<()> {
@@ -25,7 +28,8 @@ impl Watch {
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         let timer = Itimerspec { it_interval: none, it_value: never };
         match timerfd_settime(&self.0, flags, &timer) {
-            // It was set at this very moment: whoever arms looks at the clock afterwards.
+            // The clock was set at this moment. The caller reads the clock after arming, so nothing
+            // is missed.
             Ok(_) | Err(rustix::io::Errno::CANCELED) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -38,7 +42,7 @@ impl Watch {
                 Err(rustix::io::Errno::CANCELED) => return self.arm(),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
-                // Once more from there would end at once, again and again.
+                // Waiting again would return at once, in a busy loop.
                 Ok(_) => return Err(io::Error::other("the timer has ended")),
             }
         }

@@ -1,4 +1,4 @@
-//! The bodies of thread tasks.
+//! The bodies of tasks on threads.
 
 use std::sync::Arc;
 
@@ -13,12 +13,14 @@ impl<R, F> Body<R> for Once<F>
 where
     F: FnOnce(&Arc<dyn AnyTask>) -> R + Send + 'static,
 {
-    type Seat = ();
+    type PlaceData = ();
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
         match self.0.take() {
             Some(f) => Ok(f(task)),
-            None => Err(TaskError::not_started("the function has run already")),
+            None => {
+                Err(TaskError::not_started("the function can run only once and has run already"))
+            }
         }
     }
 }
@@ -30,7 +32,7 @@ impl<R, F> Body<R> for Repeat<F>
 where
     F: FnMut(&Arc<dyn AnyTask>) -> R + Send + 'static,
 {
-    type Seat = ();
+    type PlaceData = ();
     const REPEATS: bool = true;
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {

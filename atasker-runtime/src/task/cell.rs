@@ -1,16 +1,23 @@
-//! The task's cell: one allocation with the function, its state and its outcome.
+//! The task's cell: one allocation with the function, the state and the outcome of a task.
 //!
-//! Who may touch what, and when:
+//! Who may access which field, and when:
 //!
-//! * `body`: in a phase of waiting, whoever takes the task out of it: by `begin` to run it, or by a
-//!   [`Claim`] to end it. While it runs, whoever runs it, until he has settled the run; a claim that
-//!   somebody else gets meanwhile (a time limit, a shutdown) gives no right to it. A future is run
-//!   by its loop, turn by turn (`task::future`), and stands in the body, which does not move then.
-//! * `outcome`: written once by the owner of the [`Claim`], before the state is published; read by
-//!   anybody afterwards. [`Typed::take`] moves the value out: only the one typed handle calls it,
-//!   by value, so that no reference it lent is left.
-//! * `hooks`: made by the builder, locked afterwards.
-//! * everything else is atomic or locked.
+//! * `body`: while the task waits, the thread that takes it out of waiting: with `begin` to run it,
+//!   or with a [`Claim`] to end it. While the task runs, the thread that runs it, until it has
+//!   completed the attempt. A claim obtained by another thread meanwhile (for a time limit or a
+//!   shutdown) does not include the body. So a run takes no lock of its task. A future is polled by
+//!   its loop (`task::future`); it is stored in the body, which does not move then.
+//! * `outcome`: written once by the owner of the [`Claim`], before the state is published. An error
+//!   stays in place, so references to it remain valid, and every thread can read it afterwards. A
+//!   result is read by the typed handle, and cloned by threads that have borrowed it
+//!   (`State::borrow_result`). The state grants moving it out once, while it is not borrowed: to
+//!   the typed handle, by value, so that no reference it lent is left; or to the thread that drops
+//!   it because no handle can reach it.
+//! * `hooks`: set by the builder, locked afterwards.
+//! * Everything else is atomic or locked.
+//!
+//! No user code runs under a lock, and user values are dropped through `unwind`, including those
+//! left when the cell itself is dropped.
 
 use std::any::{Any, TypeId};
 #[cfg(feature = "async")]
@@ -18,74 +25,80 @@ use std::pin::Pin;
 use std::sync::Arc;
 #[cfg(feature = "async")]
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use crate::clock;
+use crate::clock::Stamp;
 use crate::error::TaskError;
+use crate::fork;
 use crate::info::Outcome;
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
-use crate::task::state::{Claim, Ending, Phase};
-use crate::task::{AnyTask, current, owners, panic};
+use crate::task::state::{Claim, Ending, Phase, Take};
+use crate::task::waiters::Waiters;
+use crate::task::{AnyTask, current, scheduler};
+use crate::unwind::{self, Guarded, discard, log};
 
-/// What a task does when it runs. The kinds of body are in `task::body`, `aloop` and `process`.
+/// The work of a task. The kinds of bodies are in `task::body`, `aloop` and `process`.
 pub(crate) trait Body<R>: Send + 'static {
-    /// What the place keeps in the cell beside the body.
-    type Seat: Send + Sync + 'static;
+    /// Data of the place, stored in the cell beside the body.
+    type PlaceData: Send + Sync + 'static;
 
     /// Does the work on this thread.
     ///
     /// # Errors
-    /// Where the work could not be done at all: a codec's error, say.
+    ///
+    /// Returns an error if the work could not be done, for example a codec error.
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError>;
 
-    /// Whether it can run again.
+    /// Whether the body can run again.
     const REPEATS: bool = false;
 
-    /// Makes its future, for the run that has begun. There is none at the moment.
+    /// Creates the future for a run that has begun. There is none at this time.
     ///
     /// # Errors
-    /// Where none could be made.
+    ///
+    /// Returns an error if no future could be created.
     #[cfg(feature = "async")]
     fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
         let _ = task;
         unreachable!("only futures go to an aloop");
     }
 
-    /// Polls its future.
+    /// Polls the future.
     #[cfg(feature = "async")]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
         let _ = context;
         unreachable!("only futures go to an aloop");
     }
 
-    /// Drops its future, where it stands.
+    /// Drops the future in place.
     #[cfg(feature = "async")]
     fn unmake(self: Pin<&mut Self>) {}
 
-    /// The turns of its future.
+    /// Returns the scheduling data of the future.
     #[cfg(feature = "async")]
-    fn turns(seat: &Self::Seat) -> Option<&crate::task::future::Turns> {
-        let _ = seat;
+    fn future_data(place_data: &Self::PlaceData) -> Option<&crate::task::future::FutureData> {
+        let _ = place_data;
         None
     }
 
-    /// What is sent to a worker process.
+    /// Returns what is sent to a worker process.
     #[cfg(feature = "mp")]
-    fn remote(seat: &Self::Seat) -> Option<&crate::task::remote::Remote<R>> {
-        let _ = seat;
+    fn remote(place_data: &Self::PlaceData) -> Option<&crate::task::remote::Remote<R>> {
+        let _ = place_data;
         None
     }
 }
 
-/// What the user wants done around the end of a task.
+/// User code to run around the end of a task.
 pub(crate) struct Hooks<R> {
     pub(crate) on_complete: Vec<OnComplete<R>>,
     pub(crate) retry_if: Option<RetryIf<R>>,
-    /// Tells a returned `Err`, where the return type is written as a `Result`.
+    /// Recognizes a returned `Err`, if the return type is written as a `Result`.
     pub(crate) returned_err: Option<fn(&R) -> bool>,
 }
 
-pub(crate) type OnComplete<R> = Box<dyn FnOnce(&Result<R, TaskError>) + Send>;
+pub(crate) type OnComplete<R> = Guarded<Box<dyn FnOnce(&Result<R, TaskError>) + Send>>;
 pub(crate) type RetryIf<R> = Box<dyn Fn(&R) -> bool + Send>;
 
 impl<R> Default for Hooks<R> {
@@ -94,25 +107,20 @@ impl<R> Default for Hooks<R> {
     }
 }
 
-/// Drops what the user gave. A destructor that panics must not take a claim along.
-fn discard<T>(value: T) {
-    drop(panic::catch(|| drop(value)));
-}
-
-enum Slot<R> {
+enum Stored<R> {
     Empty,
     Value(R),
-    /// Boxed: rare, and larger than most results.
+    /// Boxed, because errors are rare and larger than most results.
     Error(Box<TaskError>),
-    /// The result was moved out; an error never is, so that references to it stay good.
+    /// The result was moved out. An error never is, so references to it remain valid.
     Taken,
 }
 
-impl<R> From<Result<R, TaskError>> for Slot<R> {
+impl<R> From<Result<R, TaskError>> for Stored<R> {
     fn from(result: Result<R, TaskError>) -> Self {
         match result {
-            Ok(value) => Slot::Value(value),
-            Err(error) => Slot::Error(Box::new(error)),
+            Ok(value) => Stored::Value(value),
+            Err(error) => Stored::Error(Box::new(error)),
         }
     }
 }
@@ -120,48 +128,77 @@ impl<R> From<Result<R, TaskError>> for Slot<R> {
 /// See the module's documentation.
 pub(crate) struct Cell<R, B: Body<R>> {
     header: Header,
-    pub(super) seat: B::Seat,
+    pub(super) place_data: B::PlaceData,
     pub(super) body: UnsafeCell<Option<B>>,
     hooks: Option<Box<Mutex<Hooks<R>>>>,
-    outcome: UnsafeCell<Slot<R>>,
+    outcome: UnsafeCell<Stored<R>>,
 }
 
-// SAFETY: all fields but `body` and `outcome` are Sync by themselves (hooks are behind a lock).
-// `body` is touched by one thread at a time, as the module's documentation says; transitions of the
-// state, which hand it on, are AcqRel. It is Send, and never shared.
-// `outcome` is written by the one owner of the claim before the state is published with Release,
-// and read after an Acquire reading of the state. References to the `R` in it are lent only through
-// `Typed`, to `Task<R>`, which is Sync only where `R` is, and to `result_cloned`, which asks for
-// `R: Sync`. `Taken` is written by `take` under the lock that `result_cloned` holds.
+// SAFETY: all fields but `body` and `outcome` are `Sync` themselves (`hooks` is behind a lock).
+// `body` is accessed by one thread at a time, as the module's documentation explains; the state
+// transitions that hand it over are AcqRel. It is `Send` and never shared. `outcome` is written by
+// the owner of the claim before the state is published with Release, and read after the state was
+// read with Acquire. References to the `R` in it are lent only through `Typed`: to `Task<R>`, which
+// is `Sync` only if `R` is, and to `result_cloned`, which requires `R: Sync`. `Taken` is written by
+// the thread to which the state has granted that, when there are no readers left.
 unsafe impl<R: Send, B: Body<R>> Sync for Cell<R, B> {}
+
+/// A run that has exceeded its time limit. See [`AnyTask::record_overrun`].
+#[must_use = "a claimed task must be ended"]
+pub(crate) struct Overrun {
+    limit: Duration,
+    claim: Option<Claim>,
+    /// Another attempt follows.
+    will_retry: bool,
+    has_waiters: bool,
+    /// The waiters of the channels, if receiving was stopped already.
+    receivers: Option<[[Waiters; 2]; 2]>,
+}
+
+impl Overrun {
+    /// Ends the task if it was claimed, and wakes waiters. Call without any lock.
+    pub(crate) fn complete(self, task: &Arc<dyn AnyTask>) {
+        task.overrun(task, self);
+    }
+}
+
+/// The answer to moving an outcome out.
+pub(crate) enum Taken<R> {
+    Outcome(Result<R, TaskError>),
+    /// Not yet, because the result is being cloned.
+    Borrowed,
+    /// The outcome was moved out before.
+    Gone,
+}
 
 /// A task whose result type is known.
 pub(crate) trait Typed<R>: AnyTask {
-    /// The outcome, once it is published; `None` also after the result was taken.
+    /// Returns the outcome once it is published. `None` also after the result was moved out.
     fn outcome(&self) -> Option<Result<&R, &TaskError>>;
-    /// Moves the outcome out.
+    /// Moves out the outcome of a task that has ended.
     ///
-    /// Only for the one typed handle, and by its owner: see the module's documentation.
-    fn take(&self) -> Option<Result<R, TaskError>>;
-    /// Nobody can ask for the result any more: it goes now, whoever still has the task (a waker that
-    /// somebody keeps, perhaps in the result itself).
-    fn forget(&self);
-    /// The hooks, for the builder.
+    /// Must be called only by the owner of the typed handle: see the module's documentation.
+    fn take(&self) -> Taken<R>;
+    /// Drops the result if no handle can reach it any more, even if something still keeps the task
+    /// alive (a waker, perhaps one stored in the result itself).
+    fn drop_output(&self);
+    /// Returns the hooks, for the builder.
     fn hooks_mut(&mut self) -> &mut Hooks<R>;
-    /// A run is over: another attempt, or the end. `this` is the task itself.
-    fn settle(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>);
-    /// Shows a stored outcome to the callbacks.
+    /// Completes an attempt: reruns the task or ends it. `this` is the task itself.
+    fn complete_attempt(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>);
+    /// Passes the stored outcome to the callbacks.
     fn call_back(&self, callbacks: Vec<OnComplete<R>>);
-    /// The outcome is stored, and the callbacks have seen it.
-    fn publish(&self, claim: Claim, ending: Ending);
-    /// This task without its type.
+    /// Publishes the outcome, which is stored and was passed to the callbacks. Returns the time of
+    /// the end.
+    fn publish(&self, claim: Claim, ending: Ending) -> Stamp;
+    /// Returns this task without its type.
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask>;
 }
 
-/// A task that its builder has alone.
-pub(crate) struct Fresh<R>(Arc<dyn Typed<R>>);
+/// A task to which its builder has exclusive access.
+pub(crate) struct UniqueTask<R>(Arc<dyn Typed<R>>);
 
-impl<R> Fresh<R> {
+impl<R> UniqueTask<R> {
     #[inline]
     pub(crate) fn header(&self) -> &Header {
         self.0.header()
@@ -169,36 +206,67 @@ impl<R> Fresh<R> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut dyn Typed<R> {
-        // SAFETY: this is the only reference to the cell: `Cell::fresh` made it, and nobody gets
-        // the `Arc`, or a copy of it, before `share` gives it away. (`Arc::get_mut` would say the
-        // same, at the price of two locked instructions for each option that is set.)
+        // SAFETY: this is the only reference to the cell. `Cell::unique` created it, and neither
+        // the `Arc` nor a clone of it leaves this type before `into_shared` consumes it.
+        // (`Arc::get_mut` would check the same, at the cost of two atomic read-modify-writes for
+        // each option that is set.)
         unsafe { &mut *Arc::as_ptr(&self.0).cast_mut() }
     }
 
-    /// The task as all may have it.
+    /// Returns the task for sharing.
     #[inline]
-    pub(crate) fn share(self) -> Arc<dyn Typed<R>> {
+    pub(crate) fn into_shared(self) -> Arc<dyn Typed<R>> {
         self.0
     }
 }
 
+// A loom model does not see the ordering of std's `Arc`, and would report a race here.
+#[cfg(not(atasker_loom))]
+impl<R, B: Body<R>> Drop for Cell<R, B> {
+    /// A task that has ended contains at most a result, kept for an untyped handle.
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<R>() {
+            let slot = self.outcome.with_mut(|slot| {
+                // SAFETY: `self` is borrowed mutably, so this is the only access.
+                std::mem::replace(unsafe { &mut *slot }, Stored::Taken)
+            });
+            if let Stored::Value(value) = slot {
+                discard(value);
+            }
+        }
+        if std::mem::needs_drop::<B>() {
+            self.body.with_mut(|body| {
+                // SAFETY: as above.
+                let body = unsafe { &mut *body };
+                if body.is_some() {
+                    // Dropped in place, because it may contain a pinned future.
+                    unwind::guarded(|| *body = None);
+                }
+            });
+        }
+        if let Some(hooks) = self.hooks.take() {
+            discard(hooks);
+        }
+    }
+}
+
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
-    pub(crate) fn new(header: Header, body: B, seat: B::Seat) -> Arc<Self> {
+    pub(crate) fn new(header: Header, body: B, place_data: B::PlaceData) -> Arc<Self> {
         Arc::new(Cell {
             header,
-            seat,
+            place_data,
             body: UnsafeCell::new(Some(body)),
             hooks: None,
-            outcome: UnsafeCell::new(Slot::Empty),
+            outcome: UnsafeCell::new(Stored::Empty),
         })
     }
 
-    /// For a builder.
-    pub(crate) fn fresh(header: Header, body: B, seat: B::Seat) -> Fresh<R> {
-        Fresh(Cell::new(header, body, seat))
+    /// Creates a task for a builder.
+    pub(crate) fn unique(header: Header, body: B, place_data: B::PlaceData) -> UniqueTask<R> {
+        UniqueTask(Cell::new(header, body, place_data))
     }
 
-    /// Whether this end of a run is one to run again after.
+    /// Returns whether a run with this result is followed by another attempt.
     fn wants_retry(&self, result: &Result<R, TaskError>) -> bool {
         if !B::REPEATS || !self.header.attempts_left() {
             return false;
@@ -208,68 +276,80 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             Err(_) => true,
             Ok(value) => {
                 let Some(hooks) = &self.hooks else { return false };
-                // The user's predicate runs outside the lock: whoever ends the task meanwhile (a
-                // deadline) must not wait for it.
+                // The user's predicate runs without the lock, because a thread that ends the task
+                // meanwhile (for a deadline) must not wait for it.
                 let (returned_err, wanted) = {
                     let mut hooks = hooks.lock();
                     (hooks.returned_err, hooks.retry_if.take())
                 };
-                let again = returned_err.is_some_and(|is_err| is_err(value))
-                    || wanted.as_ref().is_some_and(|wanted| {
-                        // A predicate that panics does not want another attempt.
-                        panic::catch(|| wanted(value)).unwrap_or(false)
-                    });
-                // Dropped outside the lock, too.
-                let unwanted = match again {
+                let will_retry = match &wanted {
+                    // Replaces the rule that an `Err` is retried. A predicate that panics requests
+                    // no retry.
+                    Some(wanted) => unwind::catch(|| wanted(value)).unwrap_or(false),
+                    None => returned_err.is_some_and(|is_err| is_err(value)),
+                };
+                // Dropped without the lock as well.
+                let unwanted = match will_retry {
                     true => std::mem::replace(&mut hooks.lock().retry_if, wanted),
                     false => wanted,
                 };
                 discard(unwanted);
-                again
+                will_retry
             }
         }
     }
 
-    /// A run is over, by whoever ran it, and it is decided whether another one is wanted: that, or
-    /// the end.
-    fn settle_as(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>, again: bool) {
-        self.header.disarm_limit();
+    /// Completes an attempt, by the thread that ran it: reruns the task if `will_retry`, or ends
+    /// it. Returns the time of the end if that has ended the task.
+    fn complete_attempt_as(
+        &self,
+        this: &Arc<dyn AnyTask>,
+        result: Result<R, TaskError>,
+        will_retry: bool,
+    ) -> Option<Stamp> {
         let state = &self.header.state;
-        if again && state.retry() {
-            if let Some(links) = self.header.links() {
-                links.run_again();
+        if will_retry && state.retry() {
+            if let Some(channels) = self.header.channels() {
+                channels.reset_for_retry();
             }
-            if let Some(owner) = self.header.owner() {
-                return owner.again(Arc::clone(this));
+            if let Some(scheduler) = self.header.scheduler() {
+                match result {
+                    // The result of this attempt is dropped before the next one begins.
+                    Ok(value) => {
+                        discard(value);
+                        scheduler.retry(Arc::clone(this), None);
+                    }
+                    Err(error) => scheduler.retry(Arc::clone(this), Some(&error)),
+                }
+                return None;
             }
-            // Nobody is left who could run it again.
-            if let Some(claim) = state.claim(Phase::Retrying) {
-                self.finish(this, claim, result);
-            }
-            return;
+            // The supervisor is gone, so the task can't be rerun.
+            let claim = state.claim(Phase::Retrying)?;
+            return self.finish(this, claim, result);
         }
         match state.claim(Phase::Started) {
-            Some(claim) => self.finish(this, claim.of_the_runner(), result),
-            // Its time was over, or it was abandoned: the outcome is published already.
+            Some(claim) => self.finish(this, claim.with_body(), result),
+            // The task has timed out or was abandoned: the outcome is published already.
             None => {
                 self.drop_body();
                 discard(result);
+                None
             }
         }
     }
 
     /// Takes the body out.
     ///
-    /// Only for whoever it belongs to at the moment: see the module's documentation.
+    /// Must be called only by the thread that may access the body: see the module's documentation.
     fn take_body(&self) -> Option<B> {
         self.body.with_mut(|body| {
-            // SAFETY: the caller is the only one who touches it until he hands it on.
+            // SAFETY: the caller is the only one to access the body until it hands it over.
             unsafe { (*body).take() }
         })
     }
 
-    /// Puts the body back, for another attempt; under the same condition.
-    fn keep_body(&self, body: B) {
+    /// Puts the body back for another attempt, under the same condition.
+    fn put_back_body(&self, body: B) {
         let before = self.body.with_mut(|slot| {
             // SAFETY: as above.
             unsafe { (*slot).replace(body) }
@@ -277,7 +357,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         debug_assert!(before.is_none());
     }
 
-    /// What the function holds goes before the outcome is seen; under the same condition.
+    /// Drops the body before the outcome becomes visible, under the same condition.
     fn drop_body(&self) {
         if std::mem::needs_drop::<B>()
             && let Some(body) = self.take_body()
@@ -286,8 +366,14 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         }
     }
 
-    /// Stores the outcome, lets callbacks see it, publishes it.
-    fn finish(&self, this: &Arc<dyn AnyTask>, claim: Claim, result: Result<R, TaskError>) {
+    /// Stores the outcome, passes it to the callbacks, and publishes it. Returns the time of the
+    /// end, unless the callbacks still run on another thread.
+    fn finish(
+        &self,
+        this: &Arc<dyn AnyTask>,
+        claim: Claim,
+        result: Result<R, TaskError>,
+    ) -> Option<Stamp> {
         if claim.has_body() {
             self.drop_body();
         }
@@ -307,27 +393,28 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             canceled: matches!(result, Err(TaskError::Canceled)),
         };
         self.outcome.with_mut(|slot| {
-            // SAFETY: we own the claim, so nobody else writes; the state is not published yet, so
-            // nobody reads.
+            // SAFETY: we own the claim, so no other thread writes; the state is not published yet,
+            // so no thread reads.
             unsafe { *slot = result.into() }
         });
         if callbacks.is_empty() {
-            return self.publish(claim, ending);
+            return Some(self.publish(claim, ending));
         }
         let typed = Arc::clone(this).typed_any().downcast::<Arc<dyn Typed<R>>>();
         let Ok(task) = typed else { unreachable!("`this` is this very task") };
-        // Published when it is dropped: even if no thread can be had for the callbacks, the end of
-        // the task is seen.
+        // Publishes when it is dropped, so the end of the task becomes visible even if no thread
+        // can be started for the callbacks.
         let publish = Publish { task: *task, claim: Some(claim), ending };
         let run: Box<dyn FnOnce() + Send> = Box::new(move || publish.after(callbacks));
-        match self.header.owner() {
-            Some(owner) => owner.run_callbacks(run),
+        match self.header.scheduler() {
+            Some(scheduler) => scheduler.run_callbacks(run),
             None => run(),
         }
+        self.header.state.read().is_ended().then(|| self.header.ended())
     }
 }
 
-/// A task whose outcome is stored and not published yet.
+/// A task whose outcome is stored but not published.
 struct Publish<R: Send + 'static> {
     task: Arc<dyn Typed<R>>,
     claim: Option<Claim>,
@@ -337,10 +424,10 @@ struct Publish<R: Send + 'static> {
 impl<R: Send + 'static> Publish<R> {
     /// Runs the callbacks, then publishes.
     fn after(self, callbacks: Vec<OnComplete<R>>) {
-        // On whichever thread this is: a callback is the task's code. What it launches is launched
-        // by this task, and a stop that it asks for does not wait for it.
+        // A callback belongs to the task, on whichever thread it runs: tasks that it launches are
+        // launched by this task, and a stop that it requests does not wait for this task.
         let task = Arc::clone(&self.task).erase();
-        current::during(&task, || self.task.call_back(callbacks));
+        current::scope(&task, || self.task.call_back(callbacks));
     }
 }
 
@@ -361,84 +448,113 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         &mut self.header
     }
 
-    fn repeats(&self) -> bool {
+    fn is_repeatable(&self) -> bool {
         B::REPEATS
     }
 
-    fn is_plain(&self) -> bool {
+    fn has_no_hooks(&self) -> bool {
         self.hooks.as_ref().is_none_or(|hooks| {
             let hooks = hooks.lock();
             hooks.on_complete.is_empty() && hooks.retry_if.is_none()
         })
     }
 
-    fn run(&self, this: &Arc<dyn AnyTask>, returned: &mut dyn FnMut()) {
-        let Some(mut body) = self.take_body() else { return returned() };
+    fn run(&self, this: &Arc<dyn AnyTask>) -> Option<Stamp> {
+        let Some(mut body) = self.take_body() else {
+            self.lose(this);
+            return None;
+        };
         if !self.header.state.read().is_running() {
-            // Ended (by a limit of next to nothing, say) before it came to run.
+            // The task ended before it could run, for example by a tiny time limit.
             discard(body);
-            return returned();
+            self.header.disarm_limit();
+            return None;
         }
-        let result = panic::catch(|| body.run(this)).unwrap_or_else(Err);
-        // What it may have ended by itself is no end of its own.
-        let _ = clock::take_noted();
-        returned();
-        let result = self.limited(result);
-        let again = self.wants_retry(&result);
-        if again {
-            self.keep_body(body);
+        let result = unwind::catch(|| body.run(this)).unwrap_or_else(Err);
+        fork::end_if_copy();
+        self.header.disarm_limit();
+        let result = self.apply_time_limit(result);
+        let will_retry = self.wants_retry(&result);
+        if will_retry {
+            self.put_back_body(body);
         } else if std::mem::needs_drop::<B>() {
             discard(body);
         }
-        self.settle_as(this, result, again);
+        self.complete_attempt_as(this, result, will_retry)
     }
 
     #[cfg(feature = "async")]
     fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<crate::task::future::queue::Queue>) {
-        self.start_turns(this, on);
+        self.start_future(this, on);
     }
 
     #[cfg(feature = "async")]
-    fn turn(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool) {
-        self.take_turn(this, is_closing);
+    fn poll(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool) {
+        self.poll_scheduled(this, is_closing);
     }
 
     fn abort(&self, this: &Arc<dyn AnyTask>) {
         #[cfg(feature = "async")]
-        self.ask_turn(this);
+        self.schedule(this);
         #[cfg(not(feature = "async"))]
         let _ = this;
     }
 
     fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError) {
-        let result = self.limited(Err(error));
-        self.settle(this, result);
+        let result = self.apply_time_limit(Err(error));
+        self.complete_attempt(this, result);
+    }
+
+    fn lose(&self, this: &Arc<dyn AnyTask>) {
+        #[cfg(feature = "async")]
+        if self.drop_scheduled(this) {
+            return;
+        }
+        self.header.disarm_limit();
+        let error = TaskError::Panicked {
+            message: "its run was lost, because of a panic outside of its function".into(),
+            location: None,
+            backtrace: None,
+        };
+        self.complete_attempt_as(this, Err(error), false);
     }
 
     fn end(&self, this: &Arc<dyn AnyTask>, claim: Claim, error: TaskError) {
-        self.header.disarm_limit();
         self.finish(this, claim, Err(error));
     }
 
-    fn overrun(&self, this: &Arc<dyn AnyTask>) {
-        let Some(limit) = self.header.timeout() else {
-            return;
-        };
-        let again = self.header.attempts_left();
-        let Some(somebody_waits) = self.header.state.ask_limit() else {
-            return;
-        };
-        // Told last: what the task does when it hears of it must not come before the outcome.
-        if !again && let Some(claim) = self.header.state.claim(Phase::Started) {
+    fn record_overrun(&self) -> Option<Overrun> {
+        let limit = self.header.timeout()?;
+        let will_retry = self.header.attempts_left();
+        let has_waiters = self.header.state.set_limit_exceeded()?;
+        let claim = if will_retry { None } else { self.header.state.claim(Phase::Started) };
+        // Before the claim is used: the limit of this attempt must not stop the channels of the
+        // next one.
+        let receivers =
+            self.header.channels().filter(|_| will_retry).map(|channels| channels.request_stop());
+        Some(Overrun { limit, claim, will_retry, has_waiters, receivers })
+    }
+
+    fn overrun(&self, this: &Arc<dyn AnyTask>, overrun: Overrun) {
+        let Overrun { limit, claim, will_retry, has_waiters, receivers } = overrun;
+        // Waiters are woken last, because what the task does when it notices must not precede the
+        // outcome.
+        if let Some(claim) = claim {
             self.finish(this, claim, Err(TaskError::TimedOut { limit }));
         }
         self.abort(this);
-        self.header.tell_stop(somebody_waits);
+        if !will_retry {
+            return self.header.notify_stop(has_waiters);
+        }
+        if has_waiters {
+            self.header.wake();
+        }
+        receivers.into_iter().flatten().flatten().for_each(Waiters::wake);
     }
 
     fn error(&self) -> Option<&TaskError> {
-        // An untyped handle asks, too, while the typed one may be moving a result out: the slot is
-        // looked at only where the state says that there is an error, which never moves.
+        // An untyped handle may ask while the typed one moves a result out. So the storage is
+        // accessed only if the state says that there is an error, which never moves.
         if self.header.state.read().outcome() != Some(Outcome::Failed) {
             return None;
         }
@@ -449,8 +565,27 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         result == TypeId::of::<R>()
     }
 
-    fn value_any(&self) -> Option<&dyn Any> {
-        self.outcome()?.ok().map(|value| value as &dyn Any)
+    fn with_value(&self, f: &mut dyn FnMut(&dyn Any)) {
+        /// Ends the borrow even if the user's `Clone` panics.
+        struct Borrowed<'a>(&'a Header);
+        impl Drop for Borrowed<'_> {
+            fn drop(&mut self) {
+                if self.0.state.return_result() && !fork::is_copy() {
+                    self.0.wake();
+                }
+            }
+        }
+        if !self.header.state.borrow_result() {
+            return;
+        }
+        let _borrowed = Borrowed(&self.header);
+        self.outcome.with(|slot| {
+            // SAFETY: published, so the owner of the claim is done; and the state prevents moving
+            // the result out until the borrow ends.
+            if let Stored::Value(value) = unsafe { &*slot } {
+                f(value);
+            }
+        });
     }
 
     fn typed_any(self: Arc<Self>) -> Box<dyn Any> {
@@ -460,28 +595,39 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
 
     #[cfg(feature = "mp")]
     fn remote(&self) -> Option<&dyn crate::task::remote::AnyRemote> {
-        B::remote(&self.seat).map(|remote| remote as &dyn crate::task::remote::AnyRemote)
+        B::remote(&self.place_data).map(|remote| remote as &dyn crate::task::remote::AnyRemote)
     }
 
     #[cfg(feature = "mp")]
     fn reply(&self, this: &Arc<dyn AnyTask>, reply: std::borrow::Cow<'_, [u8]>) {
-        let Some(remote) = B::remote(&self.seat) else {
+        let Some(remote) = B::remote(&self.place_data) else {
             return;
         };
-        let result = panic::catch(|| (remote.decode)(reply)).unwrap_or_else(Err);
-        self.settle(this, result);
+        let result = unwind::catch(|| (remote.decode)(reply)).unwrap_or_else(Err);
+        self.complete_attempt(this, result);
     }
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
-    /// A run that went on after its time was over has timed out, whatever it returned.
-    fn limited(&self, result: Result<R, TaskError>) -> Result<R, TaskError> {
+    /// Turns the result of a run that has exceeded its time limit into a timeout.
+    fn apply_time_limit(&self, result: Result<R, TaskError>) -> Result<R, TaskError> {
         match self.header.timeout() {
-            Some(limit) if self.header.state.read().limit_over() => {
+            Some(limit) if self.header.state.read().limit_exceeded() => {
+                discard(result);
                 Err(TaskError::TimedOut { limit })
             }
             _ => result,
         }
+    }
+
+    /// Moves out the result of a task that has ended, after the state has granted that.
+    fn take_value(&self) -> Stored<R> {
+        self.outcome.with_mut(|slot| {
+            // SAFETY: published, so the owner of the claim is done; the state grants this once,
+            // while the result is not borrowed. The typed handle asks by value, so no reference
+            // that it lent is left; others are granted it only if there is no handle.
+            std::mem::replace(unsafe { &mut *slot }, Stored::Taken)
+        })
     }
 }
 
@@ -491,121 +637,117 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             return None;
         }
         let slot = self.outcome.with(|slot| {
-            // SAFETY: published, so nobody writes any more but `take`; see there.
+            // SAFETY: published, so only `take` writes from now on; see there.
             unsafe { &*slot }
         });
         match slot {
-            Slot::Value(value) => Some(Ok(value)),
-            Slot::Error(error) => Some(Err(error)),
-            Slot::Empty | Slot::Taken => None,
+            Stored::Value(value) => Some(Ok(value)),
+            Stored::Error(error) => Some(Err(error)),
+            Stored::Empty | Stored::Taken => None,
         }
     }
 
-    fn take(&self) -> Option<Result<R, TaskError>> {
-        if !self.header.state.read().is_ended() {
-            return None;
+    fn take(&self) -> Taken<R> {
+        // Errors are cloned and never moved out, because a `TaskRef` may have lent a reference.
+        if let Some(error) = self.error() {
+            return Taken::Outcome(Err(error.clone()));
         }
-        // Errors are copied, never moved out: a `TaskRef` may have lent a reference to it.
-        if let Some(Err(error)) = self.outcome() {
-            return Some(Err(error.clone()));
+        match self.header.state.take_result() {
+            Take::Granted => {}
+            Take::Borrowed => return Taken::Borrowed,
+            Take::Gone => return Taken::Gone,
         }
-        // An untyped handle that clones the result holds this lock.
-        let _lock = self.header.lock_result();
-        self.outcome.with_mut(|slot| {
-            // SAFETY: published, so the claim's owner is done. The typed handle calls this by
-            // value, so no reference that it lent is left, and those of untyped handles live only
-            // under the lock that we hold.
-            let slot = unsafe { &mut *slot };
-            match std::mem::replace(slot, Slot::Taken) {
-                Slot::Value(value) => Some(Ok(value)),
-                Slot::Error(error) => Some(Err(*error)),
-                Slot::Empty | Slot::Taken => None,
-            }
-        })
+        match self.take_value() {
+            Stored::Value(value) => Taken::Outcome(Ok(value)),
+            Stored::Error(error) => Taken::Outcome(Err(*error)),
+            Stored::Empty | Stored::Taken => Taken::Gone,
+        }
     }
 
-    fn forget(&self) {
+    fn drop_output(&self) {
         if self.header.state.read().outcome() == Some(Outcome::Failed) {
-            // Errors stay: references to them may have been lent.
+            // Errors stay, because references to them may have been lent.
             return;
         }
-        let value = {
-            let _lock = self.header.lock_result();
-            self.outcome.with_mut(|slot| {
-                // SAFETY: the outcome is published, so the claim's owner is done; the typed handle is
-                // gone, and untyped ones, of which there may be some now, read under the lock.
-                std::mem::replace(unsafe { &mut *slot }, Slot::Taken)
-            })
-        };
-        discard(value);
+        if self.header.state.take_unreachable_result() {
+            discard(self.take_value());
+        }
     }
 
     fn hooks_mut(&mut self) -> &mut Hooks<R> {
         self.hooks.get_or_insert_with(Box::default).get_mut()
     }
 
-    fn settle(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>) {
-        let again = self.wants_retry(&result);
-        self.settle_as(this, result, again);
+    fn complete_attempt(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>) {
+        self.header.disarm_limit();
+        let will_retry = self.wants_retry(&result);
+        self.complete_attempt_as(this, result, will_retry);
     }
 
     fn call_back(&self, callbacks: Vec<OnComplete<R>>) {
         let replace = |with| {
             self.outcome.with_mut(|slot| {
-                // SAFETY: the caller owns the claim, and the state is not published yet: nobody
-                // else reads or writes.
+                // SAFETY: the caller owns the claim and the state is not published yet, so no other
+                // thread reads or writes.
                 std::mem::replace(unsafe { &mut *slot }, with)
             })
         };
-        let result = match replace(Slot::Empty) {
-            Slot::Value(value) => Ok(value),
-            Slot::Error(error) => Err(*error),
-            Slot::Empty | Slot::Taken => return,
+        let result = match replace(Stored::Empty) {
+            Stored::Value(value) => Ok(value),
+            Stored::Error(error) => Err(*error),
+            Stored::Empty | Stored::Taken => return,
         };
         for callback in callbacks {
-            if panic::catch(|| callback(&result)).is_err() {
-                panic::guarded(|| {
-                    tracing::error!(
-                        target: "atasker", task = %self.header.id, name = self.header.name(),
-                        "a callback of the task panicked"
-                    );
-                });
+            if unwind::catch(|| callback.into_inner()(&result)).is_err() {
+                log!(
+                    error, task = %self.header.id, name = self.header.name(),
+                    "a callback of the task panicked"
+                );
             }
         }
         replace(result.into());
     }
 
-    fn publish(&self, claim: Claim, ending: Ending) {
+    fn publish(&self, claim: Claim, ending: Ending) -> Stamp {
         let header = &self.header;
-        header.note_ended();
+        let ended = header.record_ended();
         let before = header.state.publish(claim, ending);
         #[cfg(feature = "mp")]
         if let Some(remote) = self.remote() {
             remote.args().drop_them();
         }
-        // Counted as ended only now: a stop that counts none that live may say that all have ended.
-        if let Some(key) = header.owner {
-            owners::with(key, |owner| owner.ended(ending));
+        // Counted as ended only now: a stop that counts no live task reports that all tasks have
+        // ended.
+        if let Some(key) = header.scheduler {
+            scheduler::with(key, |scheduler| scheduler.ended(ending));
         }
-        if before.is_waited_for() {
+        if before.has_waiters() {
             header.wake();
         }
-        if let Some(links) = header.links() {
-            links.close();
+        if let Some(channels) = header.channels() {
+            channels.close();
         }
-        if before.is_held() {
-            return;
+        if before.has_join_interest() {
+            return ended;
         }
-        if !before.is_referred() {
-            self.forget();
+        if !before.is_referenced() {
+            self.drop_output();
         }
         let failed = ending.outcome == Outcome::Failed && !ending.canceled;
         if failed && let Some(error) = self.error() {
-            tracing::error!(
-                target: "atasker", task = %header.id, name = header.name(), %error,
-                "a task failed, and nobody holds its handle"
+            log!(
+                error, task = %header.id, name = header.name(), %error,
+                "a task failed, and no handle is left to observe the error"
             );
         }
+        if ending.outcome == Outcome::ReturnedErr {
+            log!(
+                warn, task = %header.id, name = header.name(), outcome = "returned_err",
+                error = "the function returned an `Err`, and no handle is left to read it",
+                "task ended"
+            );
+        }
+        ended
     }
 
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {

@@ -1,85 +1,165 @@
 //! The channels between a task and its handle.
 //!
-//! One implementation for threads and futures: whoever has to wait leaves a waker. A channel knows
-//! that its task was asked to stop, so that receiving ends then; and it holds at most [`CAPACITY`]
-//! messages, those included that were passed on to a worker process and not yet taken there.
+//! One implementation serves threads and futures: a waiter registers a waker. A channel holds at
+//! most [`CAPACITY`] messages, and encoded ones only while they amount to less than [`MAX_BYTES`].
+//! Messages that were sent to a worker process and not acknowledged there still count.
+//!
+//! The waiters of a channel, and what ends their wait without a message:
+//!
+//! | channel | side | ended by |
+//! |---|---|---|
+//! | inbox | the task receives | a request to stop, or the end of the task |
+//! | inbox | the handle sends and waits for room | the end of the task |
+//! | outbox | the task sends and waits for room | a request to stop, the end of the task, or the drop of the typed handle |
+//! | outbox | the handle receives | the end of the task |
+//!
+//! While a task has no typed handle, its outbox rejects every message. A typed handle created from
+//! a `TaskRef` reopens it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use crate::lock::{Mutex, MutexGuard};
 
 use crate::error::{RecvError, SendError, TaskError, TrySendError};
 use crate::task::park;
-use crate::task::waiters::{WaiterKey, Waiters};
+use crate::task::waiters::{self, WaiterKey, Waiters};
+use crate::unwind::{self, log};
 
-/// How many messages a channel holds.
+/// The maximum number of messages in a channel.
 pub(crate) const CAPACITY: usize = 1024;
+
+/// A channel with this many bytes of encoded messages is full.
+pub(crate) const MAX_BYTES: usize = 64 << 20;
+
+/// The maximum length of an encoded message.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 256 << 20;
 
 /// See the module's documentation.
 pub(crate) struct Channel<T> {
     inner: Mutex<Inner<T>>,
+    /// Returns the size of a message in bytes, or 0 where bytes are not counted.
+    weigh: fn(&T) -> usize,
 }
 
 struct Inner<T> {
     queue: VecDeque<T>,
-    /// Messages passed on and not yet taken by their receiver: they take up room.
-    passed_on: VecDeque<T>,
-    /// Messages taken out since the other end of a link was last told.
-    untold: usize,
+    /// Messages sent to the peer and not acknowledged. They occupy room.
+    in_flight: VecDeque<T>,
+    /// The bytes of `queue` and `in_flight`.
+    bytes: usize,
+    /// Messages received since the peer was last sent an acknowledgment, and their bytes.
+    unacked: usize,
+    unacked_bytes: usize,
     closed: bool,
-    stopped: bool,
+    /// Receiving ends once nothing is queued.
+    recv_stopped: bool,
+    /// Sending no longer waits for room.
+    send_stopped: bool,
+    receiver: Receiver,
     receivers: Waiters,
     senders: Waiters,
 }
 
+/// Whether a handle exists that can receive.
+#[derive(Clone, Copy, PartialEq)]
+enum Receiver {
+    /// Present from the start.
+    Present,
+    Gone,
+    /// Present again, after it was gone.
+    Returned,
+    /// There never will be one: messages are accepted and dropped.
+    Discards,
+}
+
+impl<T> Inner<T> {
+    fn is_full(&self) -> bool {
+        self.queue.len() + self.in_flight.len() >= CAPACITY || self.bytes >= MAX_BYTES
+    }
+
+    fn is_closed_to_senders(&self) -> bool {
+        self.closed || self.receiver == Receiver::Gone
+    }
+}
+
 impl<T> Channel<T> {
     pub(crate) fn new() -> Arc<Self> {
+        Self::with(|_| 0)
+    }
+
+    fn with(weigh: fn(&T) -> usize) -> Arc<Self> {
         Arc::new(Channel {
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
-                passed_on: VecDeque::new(),
-                untold: 0,
+                in_flight: VecDeque::new(),
+                bytes: 0,
+                unacked: 0,
+                unacked_bytes: 0,
                 closed: false,
-                stopped: false,
+                recv_stopped: false,
+                send_stopped: false,
+                receiver: Receiver::Present,
                 receivers: Waiters::NONE,
                 senders: Waiters::NONE,
             }),
+            weigh,
         })
     }
 
-    /// Puts a message in, if there is room and somebody who could take it.
+    /// Creates a channel that drops every message.
+    fn discarding() -> Arc<Self> {
+        let channel = Self::new();
+        channel.inner.lock().receiver = Receiver::Discards;
+        channel
+    }
+
+    /// Sends a message if there is room and a receiver.
     pub(crate) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        let mut inner = self.inner.lock();
-        if inner.closed {
+        let inner = self.inner.lock();
+        if inner.is_closed_to_senders() {
             return Err(TrySendError::Closed(value));
         }
-        if inner.queue.len() + inner.passed_on.len() >= CAPACITY {
+        if inner.receiver == Receiver::Discards {
+            drop(inner);
+            drop(value);
+            return Ok(());
+        }
+        if inner.is_full() {
             return Err(TrySendError::Full(value));
         }
-        inner.queue.push_back(value);
-        let receivers = std::mem::take(&mut inner.receivers);
-        drop(inner);
-        receivers.wake();
+        self.enqueue(inner, value);
         Ok(())
     }
 
-    /// Puts a message in, for the end of a link, whose peer keeps count. False: there are `most`,
-    /// and the peer does not.
-    pub(crate) fn deliver(&self, value: T, most: usize) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.closed {
-            return true;
-        }
-        if inner.queue.len() >= most {
-            return false;
-        }
+    fn enqueue(&self, mut inner: MutexGuard<'_, Inner<T>>, value: T) {
+        inner.bytes += (self.weigh)(&value);
         inner.queue.push_back(value);
         let receivers = std::mem::take(&mut inner.receivers);
+        // Wakers run without the lock.
         drop(inner);
         receivers.wake();
+    }
+
+    /// Queues a message from a peer that enforces the limits itself. Returns false if it doesn't,
+    /// that is, if more than `times` the capacity is queued.
+    pub(crate) fn deliver(&self, value: T, times: usize) -> bool {
+        let inner = self.inner.lock();
+        if inner.closed {
+            drop(inner);
+            drop(value);
+            return true;
+        }
+        if inner.queue.len() >= CAPACITY.saturating_mul(times)
+            || inner.bytes >= (MAX_BYTES + MAX_MESSAGE_BYTES).saturating_mul(times)
+        {
+            drop(inner);
+            drop(value);
+            return false;
+        }
+        self.enqueue(inner, value);
         true
     }
 
@@ -96,51 +176,61 @@ impl<T> Channel<T> {
             Ok(()) => Poll::Ready(Ok(())),
             Err(TrySendError::Closed(message)) => Poll::Ready(Err(SendError(message))),
             Err(TrySendError::Full(message)) => {
+                let waker = context.waker().clone();
+                // The waker was cloned without the lock, so everything is checked again under it.
                 let mut inner = self.inner.lock();
-                if inner.closed || inner.queue.len() + inner.passed_on.len() < CAPACITY {
+                if inner.send_stopped {
                     drop(inner);
-                    *value = Some(message);
-                    context.waker().wake_by_ref();
+                    waiters::drop_waker(Some(waker));
+                    return Poll::Ready(Err(SendError(message)));
+                }
+                *value = Some(message);
+                if inner.is_closed_to_senders() || !inner.is_full() {
+                    // There is room now, or the channel is closed: poll again.
+                    drop(inner);
+                    waker.wake();
                     return Poll::Pending;
                 }
-                let old = inner.senders.add(key, context.waker());
+                let old = inner.senders.add(key, waker);
                 drop(inner);
-                drop(old);
-                *value = Some(message);
+                waiters::drop_waker(old);
                 Poll::Pending
             }
         }
     }
 
-    /// Waits for room.
+    /// Sends a message, blocking until there is room.
     #[track_caller]
     pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let key = WaiterKey::next();
+        let watch = Watch { channel: self, key: WaiterKey::next() };
         let mut value = Some(value);
-        park::block_on(None, |context| self.poll_send(&mut value, key, context))
+        park::block_on(None, |context| self.poll_send(&mut value, watch.key, context))
             .expect("there is no deadline")
     }
 
-    /// Waits for room, as a future.
+    /// Sends a message, waiting for room.
     pub(crate) async fn send_async(&self, value: T) -> Result<(), SendError<T>> {
         let watch = Watch { channel: self, key: WaiterKey::next() };
         let mut value = Some(value);
         std::future::poll_fn(|context| self.poll_send(&mut value, watch.key, context)).await
     }
 
-    /// Takes a message out, if there is one.
+    /// Takes a message if one is queued.
     pub(crate) fn try_recv(&self) -> Result<T, RecvError> {
         let mut inner = self.inner.lock();
         match inner.queue.pop_front() {
             Some(value) => {
-                inner.untold += 1;
+                let weight = (self.weigh)(&value);
+                inner.bytes -= weight;
+                inner.unacked += 1;
+                inner.unacked_bytes += weight;
                 let senders = std::mem::take(&mut inner.senders);
                 drop(inner);
                 senders.wake();
                 Ok(value)
             }
             None if inner.closed => Err(RecvError::Closed),
-            None if inner.stopped => Err(RecvError::Stopped),
+            None if inner.recv_stopped => Err(RecvError::Stopped),
             None => Err(RecvError::Empty),
         }
     }
@@ -150,23 +240,25 @@ impl<T> Channel<T> {
         key: WaiterKey,
         context: &mut Context<'_>,
     ) -> Poll<Result<T, RecvError>> {
-        let mut inner = self.inner.lock();
-        if inner.queue.is_empty() && !inner.closed && !inner.stopped {
-            let old = inner.receivers.add(key, context.waker());
-            drop(inner);
-            drop(old);
-            return Poll::Pending;
-        }
-        drop(inner);
-        match self.try_recv() {
-            // Another receiver was faster.
-            Err(RecvError::Empty) => {
-                let old = self.inner.lock().receivers.add(key, context.waker());
-                drop(old);
-                context.waker().wake_by_ref();
-                Poll::Pending
+        loop {
+            match self.try_recv() {
+                Err(RecvError::Empty) => {}
+                other => return Poll::Ready(other),
             }
-            other => Poll::Ready(other),
+            let waker = context.waker().clone();
+            let mut inner = self.inner.lock();
+            let old = match inner.queue.is_empty() && !inner.closed && !inner.recv_stopped {
+                true => inner.receivers.add(key, waker),
+                // A message was queued meanwhile. Another receiver may be faster, so try again.
+                false => {
+                    drop(inner);
+                    waiters::drop_waker(Some(waker));
+                    continue;
+                }
+            };
+            drop(inner);
+            waiters::drop_waker(old);
+            return Poll::Pending;
         }
     }
 
@@ -178,76 +270,134 @@ impl<T> Channel<T> {
             .unwrap_or(Err(RecvError::Timeout))
     }
 
-    /// Waits for a message, as a future.
+    /// Waits for a message.
     pub(crate) async fn recv_async(&self) -> Result<T, RecvError> {
         let watch = Watch { channel: self, key: WaiterKey::next() };
         std::future::poll_fn(|context| self.poll_recv(watch.key, context)).await
     }
 
-    /// The task has ended: nothing more is sent; what is queued can still be received.
+    /// Closes the channel at the end of the task. Queued messages can still be received.
     pub(crate) fn close(&self) {
-        self.change(|inner| {
+        let mut in_flight = VecDeque::new();
+        self.update_and_wake(|inner| {
             inner.closed = true;
-            inner.passed_on.clear();
+            in_flight = std::mem::take(&mut inner.in_flight);
+            inner.bytes -= in_flight.iter().map(self.weigh).sum::<usize>();
         });
     }
 
-    /// The task was asked to stop: its receiving ends when nothing is queued.
-    pub(crate) fn stop(&self) {
-        self.change(|inner| inner.stopped = true);
+    /// Called when the task, which receives here, is asked to stop. Returns the waiters for the
+    /// caller to wake, because it may hold locks.
+    #[must_use = "waiting threads and futures must be woken"]
+    pub(crate) fn stop_receiving(&self) -> [Waiters; 2] {
+        self.update(|inner| inner.recv_stopped = true)
     }
 
-    /// Another attempt begins: what was passed on to the last one and not taken comes first again.
-    pub(crate) fn run_again(&self) {
-        // Nobody waits for this: there is as much room as before, and what is queued is for the
-        // attempt to come. So nobody is woken, and places may call it under their locks.
+    /// Called when the task, which sends here, is asked to stop. Returns the waiters for the caller
+    /// to wake.
+    #[must_use = "waiting threads and futures must be woken"]
+    pub(crate) fn stop_sending(&self) -> [Waiters; 2] {
+        self.update(|inner| inner.send_stopped = true)
+    }
+
+    /// Sets whether a receiver exists.
+    pub(crate) fn set_receiver(&self, is_present: bool) {
+        self.update_and_wake(|inner| {
+            inner.receiver = match (is_present, inner.receiver) {
+                (_, Receiver::Discards) => Receiver::Discards,
+                (false, _) => Receiver::Gone,
+                (true, Receiver::Present) => Receiver::Present,
+                (true, _) => Receiver::Returned,
+            };
+        });
+    }
+
+    /// Returns the state of the receiver if the peer must be told, which assumes that one is
+    /// present.
+    #[cfg_attr(not(feature = "mp"), allow(dead_code))]
+    pub(crate) fn receiver_change(&self) -> Option<bool> {
+        match self.inner.lock().receiver {
+            Receiver::Present | Receiver::Discards => None,
+            Receiver::Gone => Some(false),
+            Receiver::Returned => Some(true),
+        }
+    }
+
+    /// Prepares for another attempt: messages that the previous one did not acknowledge come first
+    /// again.
+    pub(crate) fn reset_for_retry(&self) {
+        // There is as much room as before, and queued messages are for the next attempt. So there
+        // is no waiter to wake, and places can call this under their locks.
         let mut inner = self.inner.lock();
-        inner.stopped = false;
-        while let Some(value) = inner.passed_on.pop_back() {
+        inner.recv_stopped = false;
+        inner.send_stopped = false;
+        while let Some(value) = inner.in_flight.pop_back() {
             inner.queue.push_front(value);
         }
     }
 
-    fn change(&self, f: impl FnOnce(&mut Inner<T>)) {
-        let mut inner = self.inner.lock();
-        f(&mut inner);
-        let receivers = std::mem::take(&mut inner.receivers);
-        let senders = std::mem::take(&mut inner.senders);
-        drop(inner);
-        receivers.wake();
-        senders.wake();
+    fn update_and_wake(&self, f: impl FnOnce(&mut Inner<T>)) {
+        self.update(f).into_iter().for_each(Waiters::wake);
     }
 
-    /// The receiver at the other end of a link has taken `count` messages: there is room again.
-    pub(crate) fn taken(&self, count: usize) {
-        self.change(|inner| {
-            let count = count.min(inner.passed_on.len());
-            inner.passed_on.drain(..count);
+    /// Makes a change and returns the waiters to wake.
+    fn update(&self, f: impl FnOnce(&mut Inner<T>)) -> [Waiters; 2] {
+        let mut inner = self.inner.lock();
+        f(&mut inner);
+        [std::mem::take(&mut inner.receivers), std::mem::take(&mut inner.senders)]
+    }
+
+    /// Makes room for `count` messages that the peer has received. Returns false if it was not sent
+    /// that many.
+    pub(crate) fn ack(&self, count: usize) -> bool {
+        let mut is_right = true;
+        let mut acked = Vec::new();
+        self.update_and_wake(|inner| {
+            is_right = inner.closed || count <= inner.in_flight.len();
+            acked.extend(inner.in_flight.drain(..count.min(inner.in_flight.len())));
+            inner.bytes -= acked.iter().map(self.weigh).sum::<usize>();
         });
+        is_right
     }
 }
 
 impl<T> Channel<T> {
-    /// How many messages were taken out since this was last asked, once they are worth telling the
-    /// other end of a link.
-    pub(crate) fn worth_telling(&self) -> Option<usize> {
+    /// Returns the number of messages received since the last call, once there are enough of them
+    /// to be worth an acknowledgment.
+    pub(crate) fn take_acks(&self) -> Option<usize> {
         let mut inner = self.inner.lock();
-        (inner.untold >= CAPACITY / 8).then(|| std::mem::take(&mut inner.untold))
+        let is_due = inner.unacked >= CAPACITY / 8 || inner.unacked_bytes >= MAX_BYTES / 8;
+        is_due.then(|| {
+            inner.unacked_bytes = 0;
+            std::mem::take(&mut inner.unacked)
+        })
     }
 }
 
 impl<T: Clone> Channel<T> {
-    /// Takes the next message to pass it on over a link. It goes on taking up room until the other
-    /// end says [`taken`](Self::taken).
-    pub(crate) fn pass_on(&self) -> Option<T> {
+    /// Takes the next message to send it to the peer. The message occupies room until the peer
+    /// [acknowledges](Self::ack) it.
+    pub(crate) fn next_in_flight(&self) -> Option<T> {
         let mut inner = self.inner.lock();
         let value = inner.queue.pop_front()?;
-        inner.passed_on.push_back(value.clone());
+        inner.in_flight.push_back(value.clone());
         Some(value)
     }
 }
 
-/// Takes a waiter's waker back when it is dropped.
+impl<T> Drop for Channel<T> {
+    /// Messages that were never received are user values: a panic while one is dropped must not
+    /// leak the others.
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut();
+        let queues = [std::mem::take(&mut inner.queue), std::mem::take(&mut inner.in_flight)];
+        queues.into_iter().flatten().for_each(unwind::discard);
+        std::mem::take(&mut inner.receivers).discard();
+        std::mem::take(&mut inner.senders).discard();
+    }
+}
+
+/// Removes a waker when it is dropped.
 struct Watch<'a, T> {
     channel: &'a Channel<T>,
     key: WaiterKey,
@@ -258,56 +408,70 @@ impl<T> Drop for Watch<'_, T> {
         let mut inner = self.channel.inner.lock();
         let wakers = (inner.receivers.remove(self.key), inner.senders.remove(self.key));
         drop(inner);
-        drop(wakers);
+        waiters::drop_waker(wakers.0);
+        waiters::drop_waker(wakers.1);
     }
 }
 
-/// How a value travels as bytes.
-pub(crate) struct Port<T> {
+/// Encodes and decodes the messages of one direction.
+pub(crate) struct Codec<T> {
     pub(crate) encode: fn(&T) -> Result<Vec<u8>, TaskError>,
     pub(crate) decode: fn(&[u8]) -> Result<T, TaskError>,
 }
 
-impl<T> Clone for Port<T> {
+impl<T> Clone for Codec<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<T> Copy for Port<T> {}
+impl<T> Copy for Codec<T> {}
 
-/// Encoded messages: shared, for one may have to be passed on twice.
+/// An encoded message. Shared, because a retry may have to send it again.
 pub(crate) type Bytes = Arc<[u8]>;
 
-/// One direction between a task and its handle: within this process, or as bytes over a link.
-pub(crate) enum End<T> {
-    Local(Arc<Channel<T>>),
-    Coded(Arc<Channel<Bytes>>, Port<T>),
+impl Channel<Bytes> {
+    /// Creates a channel that counts bytes.
+    pub(crate) fn of_bytes() -> Arc<Self> {
+        Self::with(|bytes| bytes.len())
+    }
 }
 
-impl<T> Clone for End<T> {
+/// One direction between a task and its handle: a channel of values within this process, or of
+/// bytes for a connection.
+pub(crate) enum Endpoint<T> {
+    Local(Arc<Channel<T>>),
+    Encoded(Arc<Channel<Bytes>>, Codec<T>),
+}
+
+impl<T> Clone for Endpoint<T> {
     fn clone(&self) -> Self {
         match self {
-            End::Local(channel) => End::Local(Arc::clone(channel)),
-            End::Coded(channel, port) => End::Coded(Arc::clone(channel), *port),
+            Endpoint::Local(channel) => Endpoint::Local(Arc::clone(channel)),
+            Endpoint::Encoded(channel, codec) => Endpoint::Encoded(Arc::clone(channel), *codec),
         }
     }
 }
 
-impl<T> End<T> {
-    fn encode(port: &Port<T>, value: &T) -> Option<Bytes> {
-        match (port.encode)(value) {
+impl<T> Endpoint<T> {
+    fn encode(codec: &Codec<T>, value: &T) -> Option<Bytes> {
+        match (codec.encode)(value) {
+            Ok(bytes) if bytes.len() > MAX_MESSAGE_BYTES => {
+                let (size, limit) = (bytes.len(), MAX_MESSAGE_BYTES);
+                log!(error, size, limit, "a message is too long to be sent");
+                None
+            }
             Ok(bytes) => Some(bytes.into()),
             Err(error) => {
-                tracing::error!(target: "atasker", %error, "a message could not be encoded");
+                log!(error, %error, "a message could not be encoded");
                 None
             }
         }
     }
 
-    fn decode(port: &Port<T>, bytes: Result<Bytes, RecvError>) -> Result<T, RecvError> {
+    fn decode(codec: &Codec<T>, bytes: Result<Bytes, RecvError>) -> Result<T, RecvError> {
         bytes.and_then(|bytes| {
-            (port.decode)(&bytes).map_err(|error| {
-                tracing::error!(target: "atasker", %error, "a message could not be decoded");
+            (codec.decode)(&bytes).map_err(|error| {
+                log!(error, %error, "a message could not be decoded");
                 RecvError::Closed
             })
         })
@@ -315,9 +479,9 @@ impl<T> End<T> {
 
     pub(crate) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         match self {
-            End::Local(channel) => channel.try_send(value),
-            End::Coded(channel, port) => {
-                let Some(bytes) = Self::encode(port, &value) else {
+            Endpoint::Local(channel) => channel.try_send(value),
+            Endpoint::Encoded(channel, codec) => {
+                let Some(bytes) = Self::encode(codec, &value) else {
                     return Err(TrySendError::Closed(value));
                 };
                 channel.try_send(bytes).map_err(|error| match error {
@@ -331,8 +495,8 @@ impl<T> End<T> {
     #[track_caller]
     pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
         match self {
-            End::Local(channel) => channel.send(value),
-            End::Coded(channel, port) => match Self::encode(port, &value) {
+            Endpoint::Local(channel) => channel.send(value),
+            Endpoint::Encoded(channel, codec) => match Self::encode(codec, &value) {
                 Some(bytes) => channel.send(bytes).map_err(|_| SendError(value)),
                 None => Err(SendError(value)),
             },
@@ -341,8 +505,8 @@ impl<T> End<T> {
 
     pub(crate) async fn send_async(&self, value: T) -> Result<(), SendError<T>> {
         match self {
-            End::Local(channel) => channel.send_async(value).await,
-            End::Coded(channel, port) => match Self::encode(port, &value) {
+            Endpoint::Local(channel) => channel.send_async(value).await,
+            Endpoint::Encoded(channel, codec) => match Self::encode(codec, &value) {
                 Some(bytes) => channel.send_async(bytes).await.map_err(|_| SendError(value)),
                 None => Err(SendError(value)),
             },
@@ -351,98 +515,203 @@ impl<T> End<T> {
 
     pub(crate) fn try_recv(&self) -> Result<T, RecvError> {
         match self {
-            End::Local(channel) => channel.try_recv(),
-            End::Coded(channel, port) => Self::decode(port, channel.try_recv()),
+            Endpoint::Local(channel) => channel.try_recv(),
+            Endpoint::Encoded(channel, codec) => Self::decode(codec, channel.try_recv()),
         }
     }
 
     #[track_caller]
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
         match self {
-            End::Local(channel) => channel.recv(deadline),
-            End::Coded(channel, port) => Self::decode(port, channel.recv(deadline)),
+            Endpoint::Local(channel) => channel.recv(deadline),
+            Endpoint::Encoded(channel, codec) => Self::decode(codec, channel.recv(deadline)),
         }
     }
 
     pub(crate) async fn recv_async(&self) -> Result<T, RecvError> {
         match self {
-            End::Local(channel) => channel.recv_async().await,
-            End::Coded(channel, port) => Self::decode(port, channel.recv_async().await),
+            Endpoint::Local(channel) => channel.recv_async().await,
+            Endpoint::Encoded(channel, codec) => Self::decode(codec, channel.recv_async().await),
         }
     }
 }
 
 /// Both directions of one task.
-pub(crate) struct Links<I, O> {
+pub(crate) struct Channels<I, O> {
     /// From the handle to the task.
-    pub(crate) inbox: End<I>,
+    pub(crate) inbox: Endpoint<I>,
     /// From the task to the handle.
-    pub(crate) outbox: End<O>,
+    pub(crate) outbox: Endpoint<O>,
 }
 
-impl<I, O> Links<I, O> {
-    /// Channels within this process.
+impl<I, O> Channels<I, O> {
+    /// Creates channels within this process.
     pub(crate) fn local() -> Arc<Self> {
-        Arc::new(Links { inbox: End::Local(Channel::new()), outbox: End::Local(Channel::new()) })
+        Arc::new(Channels {
+            inbox: Endpoint::Local(Channel::new()),
+            outbox: Endpoint::Local(Channel::new()),
+        })
     }
 
-    /// Channels of bytes: one end of a link to a worker process.
-    pub(crate) fn coded(
+    /// Creates channels without a peer: nothing is ever received, and messages sent are dropped.
+    pub(crate) fn discarding() -> Arc<Self> {
+        let inbox = Channel::new();
+        inbox.close();
+        Arc::new(Channels {
+            inbox: Endpoint::Local(inbox),
+            outbox: Endpoint::Local(Channel::discarding()),
+        })
+    }
+
+    /// Returns whether the channels belong to a connection with a worker process.
+    pub(crate) fn are_encoded(&self) -> bool {
+        matches!(self.outbox, Endpoint::Encoded(..))
+    }
+
+    /// Sets whether the handle exists, which receives from the outbox.
+    pub(crate) fn set_receiver(&self, is_present: bool) {
+        match &self.outbox {
+            Endpoint::Local(channel) => channel.set_receiver(is_present),
+            Endpoint::Encoded(channel, _) => channel.set_receiver(is_present),
+        }
+    }
+
+    /// Creates channels of bytes, for one end of a connection with a worker process.
+    pub(crate) fn encoded(
         inbox: Arc<Channel<Bytes>>,
         outbox: Arc<Channel<Bytes>>,
-        ports: (Port<I>, Port<O>),
+        codecs: (Codec<I>, Codec<O>),
     ) -> Arc<Self> {
-        Arc::new(Links { inbox: End::Coded(inbox, ports.0), outbox: End::Coded(outbox, ports.1) })
+        Arc::new(Channels {
+            inbox: Endpoint::Encoded(inbox, codecs.0),
+            outbox: Endpoint::Encoded(outbox, codecs.1),
+        })
     }
 }
 
 /// The channels of a task without their types.
-pub(crate) trait AnyLinks: std::any::Any + Send + Sync {
-    /// The task has ended.
+pub(crate) trait AnyChannels: std::any::Any + Send + Sync {
+    /// Closes both channels at the end of the task.
     fn close(&self);
-    /// The task was asked to stop.
-    fn stop_asked(&self);
-    /// Another attempt is to begin.
-    fn run_again(&self);
-    /// The encoded messages to the task, where they travel over a link.
+    /// Called when the task is asked to stop. Returns the waiters for the caller to wake.
+    fn request_stop(&self) -> [[Waiters; 2]; 2];
+    /// Prepares both channels for another attempt.
+    fn reset_for_retry(&self);
+    /// Returns the encoded messages to the task, if the channels belong to a connection.
     fn inbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>>;
-    /// The encoded messages from the task, likewise.
+    /// Returns the encoded messages from the task, if the channels belong to a connection.
     fn outbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>>;
 }
 
-impl<I: Send + 'static, O: Send + 'static> AnyLinks for Links<I, O> {
+impl<I: Send + 'static, O: Send + 'static> AnyChannels for Channels<I, O> {
     fn close(&self) {
         match &self.inbox {
-            End::Local(channel) => channel.close(),
-            End::Coded(channel, _) => channel.close(),
+            Endpoint::Local(channel) => channel.close(),
+            Endpoint::Encoded(channel, _) => channel.close(),
         }
         match &self.outbox {
-            End::Local(channel) => channel.close(),
-            End::Coded(channel, _) => channel.close(),
+            Endpoint::Local(channel) => channel.close(),
+            Endpoint::Encoded(channel, _) => channel.close(),
         }
     }
-    fn stop_asked(&self) {
+
+    fn request_stop(&self) -> [[Waiters; 2]; 2] {
+        let inbox = match &self.inbox {
+            Endpoint::Local(channel) => channel.stop_receiving(),
+            Endpoint::Encoded(channel, _) => channel.stop_receiving(),
+        };
+        let outbox = match &self.outbox {
+            Endpoint::Local(channel) => channel.stop_sending(),
+            Endpoint::Encoded(channel, _) => channel.stop_sending(),
+        };
+        [inbox, outbox]
+    }
+
+    fn reset_for_retry(&self) {
         match &self.inbox {
-            End::Local(channel) => channel.stop(),
-            End::Coded(channel, _) => channel.stop(),
+            Endpoint::Local(channel) => channel.reset_for_retry(),
+            Endpoint::Encoded(channel, _) => channel.reset_for_retry(),
+        }
+        match &self.outbox {
+            Endpoint::Local(channel) => channel.reset_for_retry(),
+            Endpoint::Encoded(channel, _) => channel.reset_for_retry(),
         }
     }
-    fn run_again(&self) {
-        match &self.inbox {
-            End::Local(channel) => channel.run_again(),
-            End::Coded(channel, _) => channel.run_again(),
-        }
-    }
+
     fn inbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>> {
         match &self.inbox {
-            End::Local(_) => None,
-            End::Coded(channel, _) => Some(channel),
+            Endpoint::Local(_) => None,
+            Endpoint::Encoded(channel, _) => Some(channel),
         }
     }
+
     fn outbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>> {
         match &self.outbox {
-            End::Local(_) => None,
-            End::Coded(channel, _) => Some(channel),
+            Endpoint::Local(_) => None,
+            Endpoint::Encoded(channel, _) => Some(channel),
         }
+    }
+}
+
+#[cfg(all(test, not(atasker_loom)))]
+mod tests {
+    use super::*;
+
+    fn message(size: usize) -> Bytes {
+        vec![0; size].into()
+    }
+
+    #[test]
+    fn bytes_fill_a_channel_too_and_are_told_of_in_time() {
+        let (ours, theirs) = (Channel::of_bytes(), Channel::of_bytes());
+        let size = MAX_BYTES / 4;
+        // A receiver that takes what is there never stops the sender, however rarely it
+        // acknowledges.
+        for _ in 0..40 {
+            while ours.try_send(message(size)).is_ok() {}
+            let mut passed = 0;
+            while let Some(bytes) = ours.next_in_flight() {
+                assert!(theirs.deliver(bytes, 2));
+                passed += 1;
+            }
+            assert!((1..=4).contains(&passed), "{passed}");
+            while theirs.try_recv().is_ok() {}
+            assert!(ours.ack(theirs.take_acks().expect("these are many bytes")));
+        }
+        // A message of maximum length is accepted as soon as there is any room.
+        assert!(ours.try_send(message(1)).is_ok());
+        assert!(ours.try_send(message(MAX_MESSAGE_BYTES)).is_ok());
+        assert!(matches!(ours.try_send(message(1)), Err(TrySendError::Full(_))));
+    }
+
+    #[test]
+    fn a_peer_that_keeps_no_count_is_found_out() {
+        let channel = Channel::of_bytes();
+        let mut count = 0;
+        while channel.deliver(message(MAX_BYTES / 2), 2) {
+            count += 1;
+        }
+        assert_eq!(count, 4 * (MAX_BYTES + MAX_MESSAGE_BYTES) / MAX_BYTES);
+        let channel = Channel::of_bytes();
+        let count = (0..).take_while(|_| channel.deliver(message(1), 2)).count();
+        assert_eq!(count, 2 * CAPACITY);
+        assert!(!channel.ack(1), "nothing was sent");
+        channel.close();
+        assert!(channel.ack(1), "an acknowledgment may arrive after the end");
+        assert!(channel.deliver(message(1), 0), "messages are dropped then");
+    }
+
+    #[test]
+    fn a_channel_without_receiver_refuses_and_opens_again() {
+        let channel = Channel::<u8>::new();
+        channel.try_send(1).unwrap();
+        assert_eq!(channel.receiver_change(), None);
+        channel.set_receiver(false);
+        assert!(matches!(channel.try_send(2), Err(TrySendError::Closed(2))));
+        assert_eq!(channel.receiver_change(), Some(false));
+        channel.set_receiver(true);
+        assert_eq!(channel.receiver_change(), Some(true));
+        channel.try_send(3).unwrap();
+        assert_eq!((channel.try_recv(), channel.try_recv()), (Ok(1), Ok(3)));
     }
 }

@@ -1,4 +1,4 @@
-//! The task's own view of itself: stop, receive, send, progress.
+//! The task's view of itself: requests to stop, messages, progress.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -8,23 +8,27 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::error::{RecvError, SendError, TaskError, TrySendError};
+use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskType};
 use crate::priority::Priority;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
-use crate::task::channel::{End, Links};
+use crate::task::channel::{Channels, Endpoint};
 use crate::task::header::Header;
+use crate::task::state::Phase;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
 
-/// What a task is given as its first parameter: it can be stopped and talked to while it runs.
+/// The first parameter of a task that can be stopped and exchange messages while it runs.
 ///
-/// `I` is what it receives, `O` what it sends. It means the same in a thread, in a worker process
-/// and on an aloop. The supervisor gives it; the caller of the function does not.
+/// `I` is the type of messages the task receives, and `O` the type of messages it sends. A context
+/// works the same way on a pool thread, in a worker process and on an aloop. The library passes it
+/// to the function; the caller of a launcher does not.
 ///
 /// ```
-/// use atasker_runtime::{TaskBuilder, TaskContext};
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskContext};
 /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u64, String>| {
 ///     let mut sum = 0;
 ///     while let Ok(n) = ctx.recv() {
@@ -42,12 +46,12 @@ use crate::task::{AnyTask, park};
 /// ```
 pub struct TaskContext<I = (), O = ()> {
     task: Arc<dyn AnyTask>,
-    links: Arc<Links<I, O>>,
+    channels: Arc<Channels<I, O>>,
 }
 
 impl<I, O> Clone for TaskContext<I, O> {
     fn clone(&self) -> Self {
-        TaskContext { task: Arc::clone(&self.task), links: Arc::clone(&self.links) }
+        TaskContext { task: Arc::clone(&self.task), channels: Arc::clone(&self.channels) }
     }
 }
 
@@ -59,54 +63,64 @@ impl<I, O> fmt::Debug for TaskContext<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
-    pub(crate) fn new(task: Arc<dyn AnyTask>, links: Arc<Links<I, O>>) -> Self {
-        TaskContext { task, links }
+    pub(crate) fn new(task: Arc<dyn AnyTask>, channels: Arc<Channels<I, O>>) -> Self {
+        TaskContext { task, channels }
     }
 
-    /// A context of no task, to call a function with in a test: nobody will ever stop it or send it
-    /// anything, and what it sends is held until it is dropped.
+    /// Creates a context without a task, for calling a function in a test.
+    ///
+    /// The context is never stopped. Receiving fails with [`RecvError::Closed`] immediately, and
+    /// messages sent are accepted and dropped.
     ///
     /// ```
-    /// use atasker_runtime::TaskContext;
-    /// let ctx: TaskContext = TaskContext::detached();
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{RecvError, TaskContext};
+    ///
+    /// let ctx: TaskContext<u64, String> = TaskContext::detached();
     /// assert!(!ctx.stopped());
+    /// assert_eq!(ctx.recv(), Err(RecvError::Closed));
+    /// assert!(ctx.send("nowhere".to_owned()).is_ok());
     /// ```
     pub fn detached() -> Self {
         let body = Once(Some(|_: &Arc<dyn AnyTask>| ()));
         let mut header = Header::new(TaskType::Thread);
         header.set_name("detached".into());
-        header.note_queued();
-        let launched = header.state.launch(false) && header.begin();
+        header.record_queued();
+        let launched = header.state.launch(Phase::Queued) && header.begin();
         debug_assert!(launched, "a new task can be started");
-        TaskContext { task: Cell::<(), _>::new(header, body, ()), links: Links::local() }
+        TaskContext { task: Cell::<(), _>::new(header, body, ()), channels: Channels::discarding() }
     }
 
     fn header(&self) -> &Header {
         self.task.header()
     }
 
-    /// The task's id.
+    /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
         self.header().id
     }
-    /// The task's name.
+
+    /// Returns the name of the task.
     pub fn name(&self) -> &str {
         self.header().name()
     }
-    /// How urgent the task is.
+
+    /// Returns the priority of the task.
     pub fn priority(&self) -> Priority {
         self.header().priority
     }
-    /// Where the task runs.
+
+    /// Returns the kind of place where the task runs.
     pub fn tt(&self) -> TaskType {
         self.header().tt
     }
-    /// Which attempt this is, from 1.
+
+    /// Returns the number of this attempt, starting at 1.
     pub fn attempt(&self) -> u32 {
         self.header().attempt()
     }
 
-    /// Whether the task was asked to stop, or its time is over.
+    /// Returns whether the task was asked to stop or has exceeded its time limit.
     pub fn stopped(&self) -> bool {
         self.header().state.read().stopped()
     }
@@ -126,11 +140,16 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         &self.task
     }
 
-    /// Sleeps until the task is asked to stop (true), or until the time is over (false). It keeps
-    /// its slot meanwhile, as any sleep does: only a wait for others gives it up.
+    /// Sleeps until the task is asked to stop, then returns `true`; or until `timeout` has passed,
+    /// then returns `false`.
+    ///
+    /// Like any other sleep, this keeps the task's slot. Only waits for other tasks and for
+    /// messages release it. In a fork of the process, which receives no requests, it returns `true`
+    /// immediately, so that a loop that waits here ends.
     ///
     /// # Panics
-    /// On the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
+    ///
+    /// Panics on the thread of an aloop. Use [`stop_requested`](Self::stop_requested) there.
     #[track_caller]
     pub fn wait_stop(&self, timeout: Duration) -> bool {
         let watch = StopWatch { header: self.header(), key: WaiterKey::next() };
@@ -138,18 +157,19 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
             .is_some()
     }
 
-    /// Is ready once the task is asked to stop.
+    /// Completes once the task is asked to stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe.
     pub async fn stop_requested(&self) {
         let watch = StopWatch { header: self.header(), key: WaiterKey::next() };
         poll_fn(|context| self.poll_stop(watch.key, context)).await
     }
 
     fn received<T>(&self, result: Result<T, RecvError>) -> Result<T, RecvError> {
-        if result.is_ok()
-            && matches!(self.links.inbox, End::Coded(..))
-            && let Some(owner) = self.header().owner()
-        {
-            owner.received(&*self.task);
+        if result.is_ok() && matches!(self.channels.inbox, Endpoint::Encoded(..)) {
+            self.header().with_place(|place| place.message_received(&*self.task));
         }
         result
     }
@@ -157,64 +177,93 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// Waits for a message from the task's handle.
     ///
     /// # Errors
-    /// [`RecvError::Stopped`] once the task was asked to stop and nothing is queued: so it never
-    /// hangs in a task that somebody wants to end.
+    ///
+    /// Returns [`RecvError::Stopped`] once the task was asked to stop and no message is queued. A
+    /// task that only receives therefore ends when it is stopped.
     ///
     /// # Panics
-    /// On the thread of an aloop: use [`recv_async`](Self::recv_async) there.
+    ///
+    /// Panics on the thread of an aloop if it would have to block. Use
+    /// [`recv_async`](Self::recv_async) there.
     #[track_caller]
     pub fn recv(&self) -> Result<I, RecvError> {
-        self.received(self.links.inbox.recv(None))
+        self.received(self.open_inbox()?.recv(None))
     }
 
-    /// The same, but waits at most so long.
+    /// Waits for a message from the task's handle for at most `timeout`.
     ///
     /// # Errors
-    /// [`RecvError::Timeout`] when the time is over, and those of [`recv`](Self::recv).
+    ///
+    /// Returns [`RecvError::Timeout`] if the time is over, and the errors of [`recv`](Self::recv).
     #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<I, RecvError> {
-        self.received(self.links.inbox.recv(Some(clock::after(timeout))))
+        self.received(self.open_inbox()?.recv(Some(clock::after(timeout))))
     }
 
     /// Takes a message if one is queued.
     ///
     /// # Errors
-    /// [`RecvError::Empty`] if none is; [`RecvError::Stopped`] as above.
+    ///
+    /// Returns [`RecvError::Empty`] if none is queued, and [`RecvError::Stopped`] if, in addition,
+    /// the task was asked to stop.
     pub fn try_recv(&self) -> Result<I, RecvError> {
         let ended = self.header().state.read().is_ended();
-        match self.received(self.links.inbox.try_recv()) {
+        match self.received(self.open_inbox()?.try_recv()) {
             Err(RecvError::Empty | RecvError::Stopped) if ended => Err(RecvError::Closed),
             other => other,
         }
     }
 
-    /// Waits for a message as a future.
+    /// Waits for a message from the task's handle.
     ///
     /// # Errors
-    /// Those of [`recv`](Self::recv).
+    ///
+    /// Returns the errors of [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: no message is lost if the future is dropped before it completes.
     pub async fn recv_async(&self) -> Result<I, RecvError> {
-        self.received(self.links.inbox.recv_async().await)
+        self.received(self.open_inbox()?.recv_async().await)
     }
 
-    /// Channels close a moment after the end can be seen.
-    fn open_outbox(&self) -> Option<&End<O>> {
-        (!self.header().state.read().is_ended()).then_some(&self.links.outbox)
+    /// Returns the inbox, unless this process was forked from the one that runs the task.
+    fn open_inbox(&self) -> Result<&Endpoint<I>, RecvError> {
+        if fork::is_copy() { Err(RecvError::Closed) } else { Ok(&self.channels.inbox) }
+    }
+
+    /// Returns the outbox unless the task has ended. Checking the state matters, because channels
+    /// close shortly after the end becomes visible.
+    fn open_outbox(&self) -> Option<&Endpoint<O>> {
+        let open = !self.header().state.read().is_ended() && !fork::is_copy();
+        open.then_some(&self.channels.outbox)
     }
 
     fn sent<E>(&self, result: Result<(), E>) -> Result<(), E> {
-        if result.is_ok()
-            && matches!(self.links.outbox, End::Coded(..))
-            && let Some(owner) = self.header().owner()
-        {
-            owner.message(&*self.task);
+        if result.is_ok() && matches!(self.channels.outbox, Endpoint::Encoded(..)) {
+            self.header().with_place(|place| place.flush_messages(&*self.task));
         }
         result
     }
 
-    /// Sends a message to the task's handle. Waits while 1,024 messages are queued.
+    /// Sends a message to the task's handle. Waits for room while 1,024 messages are queued; in a
+    /// worker process also while the queued messages amount to 64 MiB or more, encoded.
     ///
     /// # Errors
-    /// Gives the message back when the task counts as ended (its time is over).
+    ///
+    /// Returns the message
+    ///
+    /// * if the typed handle is dropped, before or during the wait, because no message can be
+    ///   received then. A typed handle created later by [`TaskRef::typed`](crate::TaskRef::typed)
+    ///   reopens the channel;
+    /// * if there is no room and the task was asked to stop, before or during the wait;
+    /// * if the task counts as ended because it has exceeded its time limit;
+    /// * in a worker process, if the message can't be encoded or exceeds 256 MiB.
+    ///
+    /// # Panics
+    ///
+    /// Panics on the thread of an aloop if it would have to wait. Use
+    /// [`send_async`](Self::send_async) there.
     #[track_caller]
     pub fn send(&self, message: O) -> Result<(), SendError<O>> {
         match self.open_outbox() {
@@ -226,7 +275,9 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// Sends a message if there is room for it.
     ///
     /// # Errors
-    /// Gives the message back.
+    ///
+    /// Returns the message: as [`Full`](TrySendError::Full) if there is no room, as
+    /// [`Closed`](TrySendError::Closed) if it can't be received.
     pub fn try_send(&self, message: O) -> Result<(), TrySendError<O>> {
         match self.open_outbox() {
             Some(outbox) => self.sent(outbox.try_send(message)),
@@ -234,10 +285,15 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         }
     }
 
-    /// Sends a message; waits for room as a future.
+    /// Sends a message, waiting for room.
     ///
     /// # Errors
-    /// Gives the message back when the task counts as ended.
+    ///
+    /// Returns the errors of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it completes, the message is dropped without being sent.
     pub async fn send_async(&self, message: O) -> Result<(), SendError<O>> {
         match self.open_outbox() {
             Some(outbox) => self.sent(outbox.send_async(message).await),
@@ -246,19 +302,20 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     }
 
     fn change_progress(&self, change: impl FnOnce(&mut Progress)) {
+        if fork::is_copy() {
+            return;
+        }
         let header = self.header();
         change(header.extras_or_new().progress.lock().get_or_insert_default());
-        if let Some(owner) = header.owner() {
-            owner.progressed(&*self.task);
-        }
+        header.with_place(|place| place.progress_changed(&*self.task));
     }
 
-    /// Says how far the task is: `done` steps of `total`. Cheap enough for every step.
+    /// Reports progress: `done` steps of `total`. Cheap enough to call on every step.
     pub fn progress(&self, done: u64, total: u64) {
         self.change_progress(|progress| (progress.done, progress.total) = (done, total));
     }
 
-    /// Says what the task does at the moment.
+    /// Reports what the task is doing, as the message of its [`Progress`].
     pub fn message(&self, text: &str) {
         self.change_progress(|progress| progress.message = Some(text.to_owned()));
     }
@@ -279,6 +336,6 @@ impl Drop for StopWatch<'_> {
 fn _assert_send_sync() {
     fn check<T: Send + Sync>() {}
     check::<TaskContext<u8, TaskError>>();
-    // Channels hold what is sent behind locks, so even a payload that is only Send will do.
+    // Channels keep messages behind locks, so `Send` is sufficient for messages.
     check::<TaskContext<std::cell::Cell<u8>, std::cell::Cell<u8>>>();
 }

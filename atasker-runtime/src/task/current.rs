@@ -1,4 +1,4 @@
-//! The task that this thread runs at the moment.
+//! The task that the current thread is running.
 
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -12,7 +12,7 @@ thread_local! {
     static CURRENT: Cell<Option<NonNull<Arc<dyn AnyTask>>>> = const { Cell::new(None) };
 }
 
-/// The task that runs the code that asks. See [`current`].
+/// The task that the current code runs in. See [`current`].
 #[derive(Clone)]
 pub struct CurrentTask {
     task: Arc<dyn AnyTask>,
@@ -25,25 +25,28 @@ impl std::fmt::Debug for CurrentTask {
 }
 
 impl CurrentTask {
-    /// Its id.
+    /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
         self.task.header().id
     }
-    /// Its name.
+
+    /// Returns the name of the task.
     pub fn name(&self) -> &str {
         self.task.header().name()
     }
-    /// Whether it was asked to stop.
+
+    /// Returns whether the task was asked to stop or has exceeded its time limit.
     pub fn stopped(&self) -> bool {
         self.task.header().state.read().stopped()
     }
 }
 
-/// The task that this code runs in: on a pool thread, in a worker process or on an aloop. `None`
-/// outside of any task.
+/// Returns the task that the calling code runs in: on a pool thread, in a worker process or on an
+/// aloop. Returns `None` outside of tasks.
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, current};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, current};
 /// assert!(current().is_none());
 /// let sup = Supervisor::builder().build();
 /// let task = sup.spawn(|| current().unwrap().id());
@@ -53,32 +56,32 @@ pub fn current() -> Option<CurrentTask> {
     get().map(|task| CurrentTask { task })
 }
 
-/// The task that this thread runs.
+/// Returns the task that this thread is running.
 pub(crate) fn get() -> Option<Arc<dyn AnyTask>> {
-    look(|task| task.cloned())
+    with_current(|task| task.cloned())
 }
 
-/// Looks at the task that this thread runs.
+/// Calls `f` with the header of the task that this thread is running.
 #[inline]
 pub(crate) fn with<T>(f: impl FnOnce(Option<&Header>) -> T) -> T {
-    look(|task| f(task.map(|task| task.header())))
+    with_current(|task| f(task.map(|task| task.header())))
 }
 
-fn look<T>(f: impl FnOnce(Option<&Arc<dyn AnyTask>>) -> T) -> T {
+fn with_current<T>(f: impl FnOnce(Option<&Arc<dyn AnyTask>>) -> T) -> T {
     let task = CURRENT.get();
     f(task.map(|task| {
-        // SAFETY: it is this thread's own word, set by `during`, which holds a borrow of the
-        // pointer's target until it has set the word back. What we lend ends with this call, on
-        // this thread, within that of `during`.
+        // SAFETY: the pointer is thread-local and was set by `scope`, which borrows its target
+        // until it restores the previous value. The reference lent here ends with this call, which
+        // is within that of `scope` on the same thread.
         unsafe { task.as_ref() }
     }))
 }
 
-/// Makes `task` the current one while `f` runs.
+/// Makes `task` the current task while `f` runs.
 ///
-/// Not a copy of it: that would cost two locked instructions for each task that runs.
+/// Stores a pointer instead of a clone, which would cost two atomic read-modify-writes per run.
 #[inline]
-pub(crate) fn during<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {
+pub(crate) fn scope<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {
     struct Before(Option<NonNull<Arc<dyn AnyTask>>>);
     impl Drop for Before {
         fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! The typed handle of a task: the one owner of its result.
+//! The typed handle of a task, the owner of its result.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,41 +9,51 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock;
 use crate::error::{KillError, RecvError, SendError, TaskError, TrySendError, WaitError};
+use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::priority::Priority;
-use crate::task::cell::Typed;
-use crate::task::channel::{End, Links};
+use crate::task::cell::{Taken, Typed};
+use crate::task::channel::{Channels, Endpoint};
 use crate::task::header::{Header, refresh};
 use crate::task::reference::TaskRef;
 use crate::task::wait::wait_end;
 use crate::task::waiters::WaiterKey;
-use crate::task::{AnyTask, verbs};
+use crate::task::{AnyTask, cloning, control, park};
 
-/// A launched task, and the one owner of its result.
+/// A launched task, and the owner of its result.
 ///
-/// It can be waited for ([`wait`](Self::wait), [`join`](Self::join), `.await`), asked to stop, and
-/// talked to. `R` is what the function returns, `I` what the task receives, `O` what it sends.
-/// Dropping the handle lets the task go on.
+/// A `Task` can be waited for ([`wait`](Self::wait), [`join`](Self::join), `.await`), asked to
+/// stop, and exchange messages with the running function. `R` is the return type of the function,
+/// `I` the type of messages the task receives, and `O` the type of messages it sends.
+///
+/// Dropping the handle detaches the task: it runs on, and its result is dropped.
+/// [`detach`](Self::detach) does so explicitly.
 ///
 /// ```
-/// use atasker_runtime::Supervisor;
+/// # use atasker_runtime as atasker;
+/// use atasker::Supervisor;
 /// let sup = Supervisor::builder().build();
 /// let task = sup.spawn(|| 6 * 7);
 /// assert_eq!(task.wait().unwrap(), &42);
 /// assert!(task.is_completed());
 /// assert_eq!(task.join().unwrap(), 42);
 /// ```
-#[must_use = "dropping the handle drops the result, and the task goes on: say `drop(task)` if that is meant"]
+///
+/// # Cancel safety
+///
+/// Awaiting `&mut task` is cancel safe: if the future is dropped before it completes, the result is
+/// still there.
+#[must_use = "dropping the handle drops the result while the task runs on: call `detach()` if that is intended"]
 pub struct Task<R, I = (), O = ()> {
     cell: Arc<dyn Typed<R>>,
-    links: Option<Arc<Links<I, O>>>,
-    /// It was polled: it may have left its waker.
+    channels: Option<Arc<Channels<I, O>>>,
+    /// The task was polled, so its waker may be registered.
     polled: bool,
     /// The outcome was moved out.
     took: bool,
     on_drop: OnDrop,
-    /// Lends `&R`, so it may be shared between threads only where `R` may.
+    /// Lends `&R`, so the handle is `Sync` only if `R` is.
     _lends: PhantomData<R>,
 }
 
@@ -55,11 +65,11 @@ enum OnDrop {
 }
 
 impl<R, I, O> Task<R, I, O> {
-    /// The caller has taken the one hold on the typed task.
-    pub(crate) fn new(cell: Arc<dyn Typed<R>>, links: Option<Arc<Links<I, O>>>) -> Self {
+    /// Creates the handle. The caller has acquired the task's join interest.
+    pub(crate) fn new(cell: Arc<dyn Typed<R>>, channels: Option<Arc<Channels<I, O>>>) -> Self {
         Task {
             cell,
-            links,
+            channels,
             polled: false,
             took: false,
             on_drop: OnDrop::Nothing,
@@ -84,69 +94,82 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         self.header()
     }
 
-    /// Its id.
+    /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
         self.header().id
     }
-    /// Its name: what `name` said, or the function's path.
+
+    /// Returns the name of the task: the one set with `name`, or the path of the function.
     pub fn name(&self) -> &str {
         self.header().name()
     }
-    /// Where it runs.
+
+    /// Returns the kind of place where the task runs.
     pub fn tt(&self) -> TaskType {
         self.header().tt
     }
-    /// How urgent it is.
+
+    /// Returns the priority of the task.
     pub fn priority(&self) -> Priority {
         self.header().priority
     }
-    /// How far it has come.
+
+    /// Returns the status of the task.
     pub fn status(&self) -> TaskStatus {
         self.fresh().status()
     }
-    /// When it was launched.
+
+    /// Returns the time of the launch.
     pub fn time_queued(&self) -> SystemTime {
         clock::system_time(self.header().queued())
     }
-    /// When its latest attempt began.
+
+    /// Returns the time when the latest attempt began.
     pub fn time_started(&self) -> Option<SystemTime> {
         self.fresh().info().time_started
     }
-    /// When it ended.
+
+    /// Returns the time when the task ended.
     pub fn time_completed(&self) -> Option<SystemTime> {
         self.header().info().time_completed
     }
-    /// All that can be told about it, as plain data.
+
+    /// Returns a snapshot of everything known about the task, as plain data.
     pub fn info(&self) -> TaskInfo {
         self.fresh().info()
     }
-    /// Whether it has begun. Stays true.
+
+    /// Returns whether the task has begun. Stays `true` afterwards.
     pub fn is_started(&self) -> bool {
         self.fresh().started() != 0
     }
-    /// Whether it has ended, in whichever way.
+
+    /// Returns whether the task has ended, successfully or not.
     pub fn is_completed(&self) -> bool {
         self.header().state.read().is_ended()
     }
-    /// The result, once it has ended with one.
+
+    /// Returns the result if the task has completed successfully.
     pub fn result(&self) -> Option<&R> {
         self.cell.outcome()?.ok()
     }
-    /// The error, once it has ended with one.
+
+    /// Returns the error if the task has failed.
     pub fn error(&self) -> Option<&TaskError> {
         self.cell.outcome()?.err()
     }
-    /// What it says about its progress.
+
+    /// Returns the progress that the task last reported.
     pub fn progress(&self) -> Option<Progress> {
-        self.fresh().extras()?.progress.lock().clone()
+        self.fresh().progress()
     }
 
-    /// An untyped handle of the same task.
+    /// Returns an untyped handle of the same task.
     pub fn to_ref(&self) -> TaskRef {
         TaskRef::new(self.erased())
     }
 
-    /// Waits for the end; false when the deadline was first.
+    /// Waits for the end of the task. Returns false if the deadline passes first.
     #[track_caller]
     pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
         if self.header().state.read().is_ended() {
@@ -155,48 +178,91 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         wait_end(&self.erased(), deadline)
     }
 
-    /// The outcome of a task that has ended.
+    /// Returns the outcome of a task that has ended.
     pub(crate) fn outcome_ref(&self) -> Result<&R, TaskError> {
         match self.cell.outcome() {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(error.clone()),
+            // The task runs on in the parent process, from which this process was forked.
+            None if !self.is_completed() => Err(fork::error()),
             None => panic!("the result of task {} was taken by an earlier `.await`", self.id()),
         }
     }
 
-    /// Moves the outcome of a task that has ended out.
+    /// Moves out the outcome of a task that has ended.
+    #[track_caller]
     pub(crate) fn take_outcome(mut self) -> Result<R, TaskError> {
-        self.taken()
+        loop {
+            if let Some(outcome) = self.take() {
+                return outcome;
+            }
+            // Lasts no longer than a `Clone` call, so it is acceptable on the thread of an aloop.
+            park::block_briefly(|context| match self.is_cloned(context) {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            });
+        }
     }
 
-    fn taken(&mut self) -> Result<R, TaskError> {
-        self.took = true;
-        self.cell.take().unwrap_or_else(|| {
-            panic!("the result of task {} was taken by an earlier `.await`", self.id())
-        })
+    /// Moves out the outcome of a task that has ended. Returns `None` while the result is being
+    /// cloned.
+    #[track_caller]
+    fn take(&mut self) -> Option<Result<R, TaskError>> {
+        if !self.is_completed() {
+            // The task runs on in the parent process, from which this process was forked.
+            return Some(Err(fork::error()));
+        }
+        match self.cell.take() {
+            Taken::Outcome(outcome) => {
+                self.took = true;
+                Some(outcome)
+            }
+            // The thread that clones it does not exist in a copy.
+            Taken::Borrowed if fork::is_copy() => Some(Err(fork::error())),
+            Taken::Borrowed => {
+                assert!(
+                    !cloning::is_active(self.header().id),
+                    "the result of task {} can't be moved out by its own `Clone`",
+                    self.header().id
+                );
+                None
+            }
+            Taken::Gone => {
+                panic!("the result of task {} was taken by an earlier `.await`", self.header().id)
+            }
+        }
+    }
+
+    /// Returns whether the result is being cloned. The waker is notified when that ends.
+    fn is_cloned(&self, context: &Context<'_>) -> bool {
+        self.header().watch_clones(WaiterKey::HANDLE, context.waker())
     }
 
     /// Waits for the result, which stays in the task.
     ///
     /// # Errors
-    /// What ended the task otherwise.
+    ///
+    /// Returns the error with which the task ended.
     ///
     /// # Panics
-    /// On the thread of an aloop, if it would have to block: use `.await` there.
+    ///
+    /// Panics on the thread of an aloop if it would have to block. Use `.await` there.
     #[track_caller]
     pub fn wait(&self) -> Result<&R, TaskError> {
         self.wait_until(None);
         self.outcome_ref()
     }
 
-    /// Waits for the result at most so long.
+    /// Waits for the result for at most `timeout`.
     ///
     /// # Errors
-    /// [`WaitError::Timeout`] when the time is over (the task goes on), [`WaitError::Task`] when
-    /// it failed.
+    ///
+    /// Returns [`WaitError::Timeout`] if the time is over, in which case the task runs on, and
+    /// [`WaitError::Task`] if the task failed.
     ///
     /// # Panics
-    /// On the thread of an aloop, if it would have to block.
+    ///
+    /// Panics on the thread of an aloop if it would have to block.
     #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Result<&R, WaitError> {
         if !self.wait_until(Some(clock::after(timeout))) {
@@ -208,124 +274,172 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// Waits for the result and moves it out.
     ///
     /// # Errors
-    /// What ended the task otherwise.
+    ///
+    /// Returns the error with which the task ended.
     ///
     /// # Panics
-    /// On the thread of an aloop, if it would have to block: use `.await` there.
+    ///
+    /// Panics on the thread of an aloop if it would have to block. Use `.await` there.
     #[track_caller]
-    pub fn join(mut self) -> Result<R, TaskError> {
+    pub fn join(self) -> Result<R, TaskError> {
         self.wait_until(None);
-        self.taken()
+        self.take_outcome()
     }
 
-    /// Asks the task to stop: it sees it by its context. A task that has not begun is canceled.
+    /// Asks the task to stop, which a running task notices through its context. A task that has not
+    /// begun is canceled.
     pub fn stop(&self) {
-        verbs::stop(&self.erased());
+        control::stop(&self.erased());
     }
 
-    /// Cancels the task if it has not begun: true, and it never will. Else it is asked to stop.
+    /// Cancels the task and returns `true` if it has not begun, in which case it never will.
+    /// Otherwise asks it to stop and returns `false`.
     pub fn cancel(&self) -> bool {
-        verbs::cancel(&self.erased())
+        control::cancel(&self.erased())
     }
 
-    /// Ends the task: a worker process is killed with all that it started, a future is dropped at
-    /// its next await; the outcome is `Canceled`.
+    /// Ends the task. A worker process is killed together with the processes it has started; a
+    /// future is dropped at its next await. The outcome is [`TaskError::Canceled`].
     ///
     /// # Errors
-    /// [`KillError::Unsupported`] for a task that runs on a thread.
+    ///
+    /// Returns [`KillError::Unsupported`] for a task that runs on a thread.
     pub fn kill(&self) -> Result<(), KillError> {
-        verbs::kill(&self.erased())
+        control::kill(&self.erased())
     }
 
-    /// Has the task asked to stop when this handle is dropped before its end.
+    /// Asks the task to stop if this handle is dropped before the task has ended.
     pub fn stop_on_drop(mut self) -> Self {
         self.on_drop = OnDrop::Stop;
         self
     }
 
-    /// Has the task killed when this handle is dropped before its end (a thread task is asked to
-    /// stop).
+    /// Kills the task if this handle is dropped before the task has ended. A task on a thread is
+    /// asked to stop instead.
     pub fn kill_on_drop(mut self) -> Self {
         self.on_drop = OnDrop::Kill;
         self
     }
 
+    /// Lets the task go on without this handle.
+    ///
+    /// Dropping the handle has the same effect, unless [`stop_on_drop`](Self::stop_on_drop) or
+    /// [`kill_on_drop`](Self::kill_on_drop) was called. `detach` cancels the effect of both, so it
+    /// never stops or kills the task.
+    ///
+    /// The result is dropped when the task completes, unless a [`TaskRef`] still refers to the task.
+    /// A task that completes after the call logs a failure at ERROR and a returned `Err` at WARN,
+    /// because no handle is left to report it. Messages that the task sends fail with a
+    /// [`SendError`].
+    ///
+    /// ```
+    /// # extern crate atasker_runtime as atasker;
+    /// use atasker::{StopOptions, Supervisor};
+    /// let sup = Supervisor::builder().build();
+    /// let (tx, rx) = std::sync::mpsc::channel();
+    /// let task = sup.spawn(move || tx.send("saved")).stop_on_drop();
+    /// // The request is accepted: from now on the task runs to its end in any case.
+    /// task.detach();
+    /// assert_eq!(rx.recv(), Ok("saved"));
+    /// # sup.stop(StopOptions::new());
+    /// ```
+    pub fn detach(mut self) {
+        self.on_drop = OnDrop::Nothing;
+    }
+
     fn sent<E>(&self, result: Result<(), E>) -> Result<(), E> {
         if result.is_ok()
-            && let Some(End::Coded(..)) = self.links.as_ref().map(|links| &links.inbox)
-            && let Some(owner) = self.header().owner()
+            && let Some(Endpoint::Encoded(..)) =
+                self.channels.as_ref().map(|channels| &channels.inbox)
         {
-            owner.message(&*self.erased());
+            self.header().with_place(|place| place.flush_messages(&*self.erased()));
         }
         result
     }
 
-    /// Sends a message to the task. Waits while 1,024 messages are queued.
+    /// Sends a message to the task. Blocks while 1,024 messages are queued.
     ///
     /// # Errors
-    /// Gives the message back when the task has ended, or takes no messages at all.
+    ///
+    /// Returns the message if the task has ended or receives no messages.
     #[track_caller]
     pub fn send(&self, message: I) -> Result<(), SendError<I>> {
-        match self.open_links() {
-            Some(links) => self.sent(links.inbox.send(message)),
+        match self.open_channels() {
+            Some(channels) => self.sent(channels.inbox.send(message)),
             None => Err(SendError(message)),
         }
     }
 
-    /// The channels, if the task has any and has not ended: they close a moment after the end can be
-    /// seen.
-    fn open_links(&self) -> Option<&Links<I, O>> {
-        self.links.as_deref().filter(|_| !self.is_completed())
+    /// Returns the channels if the task has any and has not ended. Checking the state matters,
+    /// because channels close shortly after the end becomes visible.
+    fn open_channels(&self) -> Option<&Channels<I, O>> {
+        self.channels().filter(|_| !self.is_completed())
+    }
+
+    /// Returns the channels if the task has any; none in a forked process.
+    fn channels(&self) -> Option<&Channels<I, O>> {
+        self.channels.as_deref().filter(|_| !fork::is_copy())
     }
 
     /// Sends a message if there is room for it.
     ///
     /// # Errors
-    /// Gives the message back.
+    ///
+    /// Returns the message: as [`Full`](TrySendError::Full) if there is no room, as
+    /// [`Closed`](TrySendError::Closed) if the task has ended or receives no messages.
     pub fn try_send(&self, message: I) -> Result<(), TrySendError<I>> {
-        match self.open_links() {
-            Some(links) => self.sent(links.inbox.try_send(message)),
+        match self.open_channels() {
+            Some(channels) => self.sent(channels.inbox.try_send(message)),
             None => Err(TrySendError::Closed(message)),
         }
     }
 
-    /// Sends a message; waits for room as a future.
+    /// Sends a message, waiting for room.
     ///
     /// # Errors
-    /// Gives the message back when the task has ended, or takes no messages at all.
+    ///
+    /// Returns the message if the task has ended or receives no messages.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it completes, the message is dropped without being sent.
     pub async fn send_async(&self, message: I) -> Result<(), SendError<I>> {
-        match self.open_links() {
-            Some(links) => self.sent(links.inbox.send_async(message).await),
+        match self.open_channels() {
+            Some(channels) => self.sent(channels.inbox.send_async(message).await),
             None => Err(SendError(message)),
         }
     }
 
     fn received<T>(&self, result: Result<T, RecvError>) -> Result<T, RecvError> {
         if result.is_ok()
-            && let Some(End::Coded(..)) = self.links.as_ref().map(|links| &links.outbox)
-            && let Some(owner) = self.header().owner()
+            && let Some(Endpoint::Encoded(..)) =
+                self.channels.as_ref().map(|channels| &channels.outbox)
         {
-            owner.received(&*self.erased());
+            self.header().with_place(|place| place.message_received(&*self.erased()));
         }
         result
     }
 
-    /// Waits for a message of the task.
+    /// Waits for a message from the task.
     ///
     /// # Errors
-    /// [`RecvError::Closed`] when the task has ended and nothing is queued.
+    ///
+    /// Returns [`RecvError::Closed`] once the task has ended and no message is queued.
     ///
     /// # Panics
-    /// On the thread of an aloop: use [`recv_async`](Self::recv_async) there.
+    ///
+    /// Panics on the thread of an aloop if it would have to block. Use
+    /// [`recv_async`](Self::recv_async) there.
     #[track_caller]
     pub fn recv(&self) -> Result<O, RecvError> {
         self.recv_until(None)
     }
 
-    /// Waits for a message of the task at most so long.
+    /// Waits for a message from the task for at most `timeout`.
     ///
     /// # Errors
-    /// [`RecvError::Timeout`] when the time is over, and those of [`recv`](Self::recv).
+    ///
+    /// Returns [`RecvError::Timeout`] if the time is over, and the errors of [`recv`](Self::recv).
     #[track_caller]
     pub fn recv_timeout(&self, timeout: Duration) -> Result<O, RecvError> {
         self.recv_until(Some(clock::after(timeout)))
@@ -333,13 +447,13 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     #[track_caller]
     fn recv_until(&self, deadline: Option<Instant>) -> Result<O, RecvError> {
-        match &self.links {
-            Some(links) => self.received(links.outbox.recv(deadline)),
+        match self.channels() {
+            Some(channels) => self.received(channels.outbox.recv(deadline)),
             None => self.without_messages(deadline),
         }
     }
 
-    /// A task without channels sends nothing: its end is what there is to wait for.
+    /// Waits for the end of a task without channels, which sends nothing.
     #[track_caller]
     fn without_messages(&self, deadline: Option<Instant>) -> Result<O, RecvError> {
         match self.wait_until(deadline) {
@@ -348,15 +462,18 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         }
     }
 
-    /// Takes a message of the task if one is queued.
+    /// Takes a message from the task if one is queued.
     ///
     /// # Errors
-    /// [`RecvError::Empty`] if none is, [`RecvError::Closed`] when the task has ended, too.
+    ///
+    /// Returns [`RecvError::Empty`] if none is queued, or [`RecvError::Closed`] if, in addition,
+    /// the task has ended.
     pub fn try_recv(&self) -> Result<O, RecvError> {
-        // Looked at first: what was sent before the end is queued by then.
-        let ended = self.is_completed();
-        let result = match &self.links {
-            Some(links) => self.received(links.outbox.try_recv()),
+        // Read before the channel, because every message sent before the end is queued by the time
+        // the end is visible.
+        let ended = self.is_completed() || fork::is_copy();
+        let result = match self.channels() {
+            Some(channels) => self.received(channels.outbox.try_recv()),
             None => Err(RecvError::Empty),
         };
         match result {
@@ -365,13 +482,18 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         }
     }
 
-    /// Waits for a message of the task as a future.
+    /// Waits for a message from the task.
     ///
     /// # Errors
-    /// [`RecvError::Closed`] when the task has ended and nothing is queued.
+    ///
+    /// Returns [`RecvError::Closed`] once the task has ended and no message is queued.
+    ///
+    /// # Cancel safety
+    ///
+    /// This method is cancel safe: no message is lost if the future is dropped before it completes.
     pub async fn recv_async(&self) -> Result<O, RecvError> {
-        match &self.links {
-            Some(links) => self.received(links.outbox.recv_async().await),
+        match self.channels() {
+            Some(channels) => self.received(channels.outbox.recv_async().await),
             None => {
                 crate::task::wait::ended(self.erased()).await;
                 Err(RecvError::Closed)
@@ -379,14 +501,15 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         }
     }
 
-    /// The messages of the task until it ends. Blocks between them.
+    /// Returns an iterator over the messages of the task, which blocks until the next message and
+    /// ends with the task.
     pub fn messages(&self) -> Messages<'_, R, I, O> {
         Messages { task: self }
     }
 }
 
-/// The messages of a task: see [`Task::messages`].
-#[allow(missing_debug_implementations)]
+/// An iterator over the messages of a task. See [`Task::messages`].
+#[must_use = "no message is received until the iterator is used"]
 pub struct Messages<'a, R, I, O> {
     task: &'a Task<R, I, O>,
 }
@@ -397,6 +520,12 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Iterator for Messa
     #[track_caller]
     fn next(&mut self) -> Option<O> {
         self.task.recv().ok()
+    }
+}
+
+impl<R, I, O> fmt::Debug for Messages<'_, R, I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").field("task", self.task).finish()
     }
 }
 
@@ -412,7 +541,7 @@ impl<R, I, O> fmt::Debug for Task<R, I, O> {
     }
 }
 
-// The handle never holds an `R` itself: it may move whatever the task returns.
+// The handle never stores an `R`, so it may be moved whatever the task returns.
 impl<R, I, O> Unpin for Task<R, I, O> {}
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for Task<R, I, O> {
@@ -425,24 +554,45 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for Task<R,
                 return Poll::Pending;
             }
         }
-        Poll::Ready(self.taken())
+        loop {
+            if let Some(outcome) = self.take() {
+                return Poll::Ready(outcome);
+            }
+            self.polled = true;
+            if self.is_cloned(context) {
+                return Poll::Pending;
+            }
+        }
     }
 }
 
 impl<R, I, O> Drop for Task<R, I, O> {
     fn drop(&mut self) {
+        if fork::is_copy() {
+            // The task is the other process's, and so is its result.
+            return;
+        }
         let header = self.cell.header();
         if self.polled {
             header.unwatch(WaiterKey::HANDLE);
         }
-        let before = header.state.let_go();
-        if before.is_ended() && !before.is_referred() && !self.took {
-            self.cell.forget();
+        let channels = self.channels.as_ref().filter(|_| !header.state.read().is_ended());
+        if let Some(channels) = channels {
+            // Before the join interest is released, because the next handle announces a receiver
+            // again.
+            channels.set_receiver(false);
+        }
+        let before = header.state.clear_join_interest();
+        if channels.is_some_and(|channels| channels.are_encoded()) {
+            header.with_place(|place| place.flush_messages(&*self.cell.clone().erase()));
+        }
+        if before.is_ended() && !before.is_referenced() && !self.took {
+            self.cell.drop_output();
         }
         if self.on_drop != OnDrop::Nothing && !header.state.read().is_ended() {
             let task: Arc<dyn AnyTask> = self.cell.clone().erase();
-            if self.on_drop == OnDrop::Stop || verbs::kill(&task).is_err() {
-                verbs::stop(&task);
+            if self.on_drop == OnDrop::Stop || control::kill(&task).is_err() {
+                control::stop(&task);
             }
         }
     }

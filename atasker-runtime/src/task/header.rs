@@ -1,4 +1,4 @@
-//! What every task has, whatever its types: identity, state, times, who looks after it.
+//! The part of a task that does not depend on its types: identity, state, times, waiters.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -7,58 +7,61 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{self, Stamp};
+use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
+use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
-use crate::task::channel::AnyLinks;
-use crate::task::owners::{self, OwnerKey};
+use crate::task::channel::AnyChannels;
+use crate::task::limit::TimeLimit;
+use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::{Phase, Snapshot, State};
-use crate::task::waiters::{WaiterKey, Waiters};
-use crate::task::{AnyTask, Owner, books};
+use crate::task::waiters::{self, WaiterKey, Waiters};
+use crate::task::{AnyTask, Schedule, table};
 
-/// See the module's documentation. The plain fields are set while the builder owns the task alone,
-/// and never changed after the launch.
+/// See the module's documentation. The plain fields are set while the builder has exclusive access,
+/// and never change after the launch.
 pub(crate) struct Header {
     pub(crate) state: State,
     attempt: AtomicU32,
     pub(crate) id: TaskId,
-    /// Its id names a slot in the books, which is its own until it goes.
-    booked: bool,
+    /// The id refers to an entry in the task table, which is freed with this header.
+    in_table: bool,
     pub(crate) tt: TaskType,
     pub(crate) priority: Priority,
-    /// Unless the extras have one.
+    /// The name, unless `extras` has one.
     name: &'static str,
     queued: AtomicU64,
     started: AtomicU64,
     ended: AtomicU64,
     waiters: Mutex<Waiters>,
-    /// Who looks after it; see `task::owners`.
-    pub(crate) owner: Option<OwnerKey>,
-    /// The place's own note about the task: its ticket in a backlog, or where it was sent. The
-    /// place reads and writes it under its own lock.
-    pub(crate) mark: AtomicU64,
+    /// The key of the task's scheduler; see `task::scheduler`.
+    pub(crate) scheduler: Option<SchedulerKey>,
+    /// A tag for the place of the task: its ticket in a backlog, or where the task was sent. The
+    /// place accesses it under its own lock, hence `Relaxed`.
+    pub(crate) place_tag: AtomicU64,
     extras: OnceLock<Box<Extras>>,
 }
 
-/// What only some tasks have.
+/// Data that only some tasks have.
 #[derive(Default)]
 pub(crate) struct Extras {
-    /// A name that was made at run time.
+    /// A name created at run time.
     pub(crate) name: Option<Box<str>>,
     pub(crate) delay: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
     pub(crate) retry_delay: Duration,
     pub(crate) aloop: Option<Cow<'static, str>>,
-    pub(crate) links: Option<Arc<dyn AnyLinks>>,
-    pub(crate) progress: parking_lot::Mutex<Option<Progress>>,
-    /// The worker process that runs it; 0 for none.
+    pub(crate) channels: Option<Arc<dyn AnyChannels>>,
+    pub(crate) progress: crate::lock::Mutex<Option<Progress>>,
+    /// The process id of the worker process that runs the task; 0 for none.
     pub(crate) worker_pid: AtomicU32,
-    /// The pending entry of a delay in the timer.
-    pub(crate) delay_timer: parking_lot::Mutex<Option<crate::timer::TimerKey>>,
-    /// The pending entry of the present run's time limit, where the place keeps it here.
-    pub(crate) limit_timer: parking_lot::Mutex<Option<crate::timer::TimerKey>>,
+    /// The timer entry of the delay.
+    pub(crate) delay_timer: crate::lock::Mutex<Option<crate::timer::TimerKey>>,
+    /// The armed time limit of the current run.
+    pub(crate) limit: crate::lock::Mutex<Option<TimeLimit>>,
 }
 
 impl Header {
@@ -68,7 +71,7 @@ impl Header {
             state: State::new(),
             attempt: AtomicU32::new(0),
             id: TaskId::next(),
-            booked: false,
+            in_table: false,
             tt,
             priority: Priority::Normal,
             name: "task",
@@ -76,8 +79,8 @@ impl Header {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             waiters: Mutex::new(Waiters::NONE),
-            owner: None,
-            mark: AtomicU64::new(0),
+            scheduler: None,
+            place_tag: AtomicU64::new(0),
             extras: OnceLock::new(),
         }
     }
@@ -99,32 +102,41 @@ impl Header {
         }
     }
 
-    /// Who looks after the task; `None` for a detached one, and once its supervisor is gone.
+    /// Returns the scheduler of the task. `None` for a detached task, and once the supervisor is
+    /// gone.
     #[inline]
-    pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
-        owners::get(self.owner?)
+    pub(crate) fn scheduler(&self) -> Option<Arc<dyn Schedule>> {
+        scheduler::get(self.scheduler?)
     }
 
-    /// What the task has of the rarer things, if anything.
+    /// Calls `f` with the place of the task. Returns `None` if the task has no scheduler, or no
+    /// longer one.
+    #[inline]
+    pub(crate) fn with_place<T>(&self, f: impl FnOnce(&dyn Place) -> T) -> Option<T> {
+        let scheduler = self.scheduler()?;
+        Some(f(scheduler.place(self.tt)))
+    }
+
+    /// Returns the extras if the task has any.
     #[inline]
     pub(crate) fn extras(&self) -> Option<&Extras> {
         self.extras.get().map(|extras| &**extras)
     }
 
-    /// The same, made if need be.
+    /// Returns the extras, creating them if necessary.
     pub(crate) fn extras_or_new(&self) -> &Extras {
         self.extras.get_or_init(Box::default)
     }
 
-    /// The same, for the builder.
+    /// Returns the extras for the builder, creating them if necessary.
     pub(crate) fn extras_mut(&mut self) -> &mut Extras {
         self.extras.get_or_init(Box::default);
-        self.extras.get_mut().expect("made just now")
+        self.extras.get_mut().expect("initialized above")
     }
 
     #[inline]
-    pub(crate) fn links(&self) -> Option<&Arc<dyn AnyLinks>> {
-        self.extras()?.links.as_ref()
+    pub(crate) fn channels(&self) -> Option<&Arc<dyn AnyChannels>> {
+        self.extras()?.channels.as_ref()
     }
 
     #[inline]
@@ -132,37 +144,38 @@ impl Header {
         self.extras()?.timeout
     }
 
-    /// The number of the present or last attempt, from 1; 0 before the first.
+    /// Returns the number of the current or last attempt, starting at 1; 0 before the first.
     #[inline]
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
     }
 
-    /// For a copy of the task in a worker process: it has begun, as this attempt.
+    /// Marks the copy of a task in a worker process as started, as attempt number `attempt`.
     #[cfg(feature = "mp")]
-    pub(crate) fn set_begun(&mut self, when: Stamp, attempt: u32) {
+    pub(crate) fn set_started(&mut self, when: Stamp, attempt: u32) {
         *self.attempt.get_mut() = attempt;
         *self.queued.get_mut() = when;
         *self.started.get_mut() = when;
         self.state.set_started();
     }
 
-    /// Whether more attempts may follow the present one.
+    /// Returns whether more attempts may follow the current one.
     #[inline]
     pub(crate) fn attempts_left(&self) -> bool {
         self.extras().is_some_and(|extras| self.attempt() <= extras.retries)
     }
 
-    /// Gives it an id that can be found in the books.
+    /// Assigns an id with an entry in the task table.
     #[inline]
     pub(crate) fn reserve_id(&mut self) {
-        self.id = books::reserve();
-        self.booked = true;
+        self.id = table::reserve();
+        self.in_table = true;
     }
 
-    /// Notes the time of the launch.
+    /// Records the time of the launch.
     #[inline]
-    pub(crate) fn note_queued(&self) {
+    pub(crate) fn record_queued(&self) {
+        // Times are stored with Relaxed, because the transitions of the state publish them.
         self.queued.store(clock::now(), Ordering::Relaxed);
     }
 
@@ -171,7 +184,7 @@ impl Header {
         self.queued.load(Ordering::Relaxed)
     }
 
-    /// When the latest attempt began; 0 if none has.
+    /// Returns when the latest attempt began; 0 before the first.
     #[inline]
     pub(crate) fn started(&self) -> Stamp {
         self.started.load(Ordering::Relaxed)
@@ -182,18 +195,21 @@ impl Header {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// The task is about to run: `Queued` to `Started`. False if it was ended meanwhile.
+    /// Changes the phase from `Queued` to `Started` before a run. Returns false if the task was
+    /// ended meanwhile.
     #[must_use]
     #[inline]
     pub(crate) fn begin(&self) -> bool {
         self.begin_at(clock::now())
     }
 
-    /// The same, for a run that began at another moment (a worker process tells its own).
+    /// Like [`begin`](Self::begin), for a run that began at another moment, as reported by a worker
+    /// process.
     #[must_use]
     #[inline]
     pub(crate) fn begin_at(&self, when: Stamp) -> bool {
-        // Attempt and time stand before the phase says that they can be read.
+        // Attempt and time are stored before the phase announces them: a thread that observes
+        // `Started` reads these values.
         let attempt = self.attempt.load(Ordering::Relaxed);
         let before = self.started.load(Ordering::Relaxed);
         self.started.store(when.max(self.queued()), Ordering::Relaxed);
@@ -206,91 +222,123 @@ impl Header {
         false
     }
 
-    /// Notes the time of the end, before it is published.
+    /// Records and returns the time of the end. Called before the end is published.
     #[inline]
-    pub(crate) fn note_ended(&self) {
+    pub(crate) fn record_ended(&self) -> Stamp {
         let last = self.started().max(self.queued());
-        self.ended.store(clock::now_noted().max(last), Ordering::Relaxed);
+        let now = clock::now().max(last);
+        self.ended.store(now, Ordering::Relaxed);
+        now
     }
 
-    /// Adds a waker for the next change (the end, or a request to stop). False if the task has
-    /// ended: nothing will change any more.
+    /// Registers a waker for the next change, which is the end or a request to stop. Returns false
+    /// if the task has ended, because nothing changes any more.
     #[must_use]
     pub(crate) fn watch(&self, key: WaiterKey, waker: &Waker) -> bool {
+        self.watch_while(key, waker, |now| !now.is_ended())
+    }
+
+    /// Registers a waker for the moment when the result is no longer being cloned. Returns false if
+    /// it isn't.
+    #[must_use]
+    pub(crate) fn watch_clones(&self, key: WaiterKey, waker: &Waker) -> bool {
+        self.watch_while(key, waker, Snapshot::is_borrowed)
+    }
+
+    fn watch_while(
+        &self,
+        key: WaiterKey,
+        waker: &Waker,
+        goes_on: impl FnOnce(Snapshot) -> bool,
+    ) -> bool {
+        if fork::is_copy() {
+            // Nothing changes in a forked process.
+            return false;
+        }
+        // Cloning a waker, or dropping one, can run arbitrary code, so both happen without the
+        // lock.
+        let waker = waker.clone();
         let mut waiters = self.waiters.lock();
         let old = waiters.add(key, waker);
-        // Under the lock: a publisher that sees the note waits for the lock and finds the waker;
-        // one that does not see it was earlier, and then this reading shows the end.
-        let ended = self.state.note_waiter().is_ended();
-        let ours = if ended { waiters.remove(key) } else { None };
+        // Under the lock: if the thread that makes the change sees the flag, it takes this lock and
+        // finds the waker. If it doesn't, it made the change before the flag was set, and this
+        // snapshot shows the change.
+        let goes_on = goes_on(self.state.set_waiter());
+        let ours = if goes_on { None } else { waiters.remove(key) };
         drop(waiters);
-        drop((old, ours));
-        !ended
+        waiters::drop_waker(old);
+        waiters::drop_waker(ours);
+        goes_on
     }
 
-    /// Takes a waker back.
+    /// Removes a waker.
     pub(crate) fn unwatch(&self, key: WaiterKey) {
+        if fork::is_copy() {
+            return;
+        }
         let waker = self.waiters.lock().remove(key);
-        drop(waker);
+        waiters::drop_waker(waker);
     }
 
-    /// Whether somebody's waker is here.
+    /// Returns whether a waker is registered.
     #[cfg(test)]
     pub(crate) fn is_watched(&self) -> bool {
         !self.waiters.lock().is_empty()
     }
 
-    /// Wakes all that wait for a change.
+    /// Wakes everything that waits for a change.
     pub(crate) fn wake(&self) {
+        // Taken out of the lock first, because a waker can run user code and register again.
         let waiters = std::mem::take(&mut *self.waiters.lock());
         waiters.wake();
     }
 
-    /// Holds off whoever would move the result out; see `result_cloned`.
-    #[inline]
-    pub(crate) fn lock_result(&self) -> impl Drop + '_ {
-        self.waiters.lock()
+    /// Asks the task to stop: sets the flag and wakes the task where it waits for that.
+    pub(crate) fn request_stop(&self) {
+        let has_waiters = self.state.request_stop();
+        self.notify_stop(has_waiters);
     }
 
-    /// Asks the task to stop: sets the mark and wakes the task where it waits for that.
-    pub(crate) fn ask_stop(&self) {
-        let somebody_waits = self.state.ask_stop();
-        self.tell_stop(somebody_waits);
-    }
-
-    /// The mark is set: wakes the task where it waits for that.
-    pub(crate) fn tell_stop(&self, somebody_waits: bool) {
-        if somebody_waits {
+    /// Wakes the task where it waits for a request to stop. The flag is set already.
+    pub(crate) fn notify_stop(&self, has_waiters: bool) {
+        if has_waiters {
             self.wake();
         }
-        if let Some(links) = self.links() {
-            links.stop_asked();
+        if let Some(channels) = self.channels() {
+            channels.request_stop().into_iter().flatten().for_each(Waiters::wake);
         }
     }
 
-    /// The run is over: its time limit no longer counts.
+    /// Disarms the time limit, because the body has returned.
     #[inline]
     pub(crate) fn disarm_limit(&self) {
-        let key = self.extras().and_then(|extras| extras.limit_timer.lock().take());
-        if let Some(key) = key {
-            crate::timer::cancel(key);
+        let limit = self.extras().and_then(|extras| extras.limit.lock().take());
+        if let Some(limit) = limit {
+            limit.disarm(self);
         }
     }
 
-    /// How far the task has come.
+    /// Returns the status of the task.
     pub(crate) fn status(&self) -> TaskStatus {
         self.status_of(self.state.read())
     }
 
     fn status_of(&self, snapshot: Snapshot) -> TaskStatus {
         match snapshot.phase() {
-            // Callbacks of a task that was canceled in the queue.
+            // The task was canceled in the queue, and its callbacks are running.
             Phase::Ending if self.started() == 0 => TaskStatus::Queued,
             _ => snapshot.status(),
         }
     }
 
-    /// All that can be told, in one reading.
+    /// Returns the progress that the task last reported. Returns `None` in a copy of the process,
+    /// because another thread may have held the lock.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        let extras = self.extras().filter(|_| !fork::is_copy())?;
+        extras.progress.lock().clone()
+    }
+
+    /// Returns a snapshot of everything known, from a single read of the state.
     pub(crate) fn info(&self) -> TaskInfo {
         let snapshot = self.state.read();
         let time = |stamp: Stamp| (stamp != 0).then(|| clock::system_time(stamp));
@@ -311,7 +359,7 @@ impl Header {
             time_completed: if snapshot.is_ended() { time(self.ended()) } else { None },
             delay: extras.and_then(|extras| extras.delay),
             worker_pid: (pid != 0).then_some(pid),
-            progress: extras.and_then(|extras| extras.progress.lock().clone()),
+            progress: self.progress(),
             outcome: snapshot.outcome(),
             attempt: self.attempt(),
         }
@@ -321,18 +369,21 @@ impl Header {
 impl Drop for Header {
     #[inline]
     fn drop(&mut self) {
-        if self.booked {
-            books::remove(self.id);
+        if self.in_table {
+            table::remove(self.id);
+        }
+        let waiters = self.waiters.get_mut();
+        if !waiters.is_empty() {
+            std::mem::take(waiters).discard();
         }
     }
 }
 
-/// Brings what a place knows better than the header (a worker process's shared page) up to date.
+/// Updates the header with what the place knows better, such as a worker process's shared page.
 pub(crate) fn refresh(task: &dyn AnyTask) {
     let header = task.header();
-    if header.tt == TaskType::Mp
-        && let Some(owner) = header.owner()
-    {
-        owner.refresh(task);
+    // Without a lookup for tasks that run in this process.
+    if header.tt == TaskType::Mp && !fork::is_copy() {
+        header.with_place(|place| place.refresh(task));
     }
 }

@@ -1,4 +1,5 @@
-//! Models of the task's cell: who ends a task, who sees it, who is woken.
+//! Models of the task's cell: which thread ends a task, which threads see the outcome, and which
+//! are woken.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -8,19 +9,21 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
+use crate::clock;
 use crate::error::TaskError;
 use crate::info::TaskType;
-use crate::job::end_waiting;
+use crate::job::{Job, Run, end_waiting};
 use crate::task::AnyTask;
 use crate::task::body::Once;
 use crate::task::cell::{Cell, Typed};
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
+use crate::task::state::Phase;
 use crate::task::waiters::WaiterKey;
 
-/// Tries all orders in which threads are interrupted at most so often each: with three threads and
-/// a lock, all orders would take hours.
+/// Explores all schedules with a limited number of preemptions per thread. With three threads and a
+/// lock, exploring all schedules would take hours.
 fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -54,7 +57,7 @@ impl Signal {
     }
 }
 
-/// Waits as `wait_end` does. A lost wake-up is a deadlock, which the model reports.
+/// Waits like `wait_end`. A lost wake-up is a deadlock, which the model reports.
 fn wait_end(header: &Header) {
     let (key, signal) = (WaiterKey::next(), Signal::new());
     let waker = Waker::from(Arc::clone(&signal));
@@ -78,14 +81,14 @@ fn queued(limit: Option<Duration>) -> (Arc<dyn Typed<String>>, Arc<AtomicU32>) {
         String::from("done")
     }));
     let cell = Cell::new(header, body, ());
-    cell.header().note_queued();
-    assert!(cell.header().state.launch(false));
-    // The models look at the outcome as an untyped handle does.
-    cell.header().state.refer();
+    cell.header().record_queued();
+    assert!(cell.header().state.launch(Phase::Queued));
+    // The models read the outcome like an untyped handle.
+    cell.header().state.set_referenced();
     (cell, runs)
 }
 
-/// A task that runs: somebody is about to call its function.
+/// A running task whose function is about to be called.
 fn started(limit: Option<Duration>) -> Arc<dyn Typed<String>> {
     let (cell, _) = queued(limit);
     assert!(cell.header().begin());
@@ -93,7 +96,7 @@ fn started(limit: Option<Duration>) -> Arc<dyn Typed<String>> {
 }
 
 fn run(cell: &Arc<dyn Typed<String>>) {
-    cell.run(&cell.clone().erase(), &mut || ());
+    Run::of_begun(cell.clone().erase()).execute();
 }
 
 /// A task that has ended with its result.
@@ -109,7 +112,7 @@ fn outcome(cell: &Arc<dyn Typed<String>>) -> Outcome {
 }
 
 fn handle(cell: &Arc<dyn Typed<String>>) -> Task<String> {
-    assert!(cell.header().state.hold());
+    assert!(cell.header().state.set_join_interest());
     Task::new(Arc::clone(cell), None)
 }
 
@@ -120,8 +123,8 @@ fn loom_a_canceller_and_a_runner_make_one_outcome() {
         let runner = {
             let task = cell.clone().erase();
             thread::spawn(move || {
-                if task.header().begin() {
-                    task.run(&task, &mut || ());
+                if let Some(run) = Job::new(task).begin(clock::now()) {
+                    run.execute();
                 }
             })
         };
@@ -139,7 +142,7 @@ fn loom_a_canceller_and_a_runner_make_one_outcome() {
         assert!(info.time_completed.is_some());
         runner.join().unwrap();
         canceller.join().unwrap();
-        // It never ran if it was canceled, and nobody has changed the outcome since.
+        // If it was canceled, it never ran. The outcome has not changed since.
         assert_eq!(runs.load(Ordering::Relaxed), u32::from(first.is_ok()));
         assert_eq!(outcome(&cell).is_ok(), first.is_ok());
     });
@@ -152,11 +155,15 @@ fn loom_a_time_limit_and_a_runner_make_one_outcome() {
         let cell = started(Some(limit));
         let runner = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.run(&task, &mut || ()))
+            thread::spawn(move || Run::of_begun(task).execute())
         };
         let timer = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.overrun(&task))
+            thread::spawn(move || {
+                if let Some(overrun) = task.record_overrun() {
+                    overrun.complete(&task);
+                }
+            })
         };
         wait_end(cell.header());
         let first = outcome(&cell);
@@ -197,11 +204,11 @@ fn loom_a_request_to_stop_uses_no_wake_up_of_the_end_up() {
         let cell = started(None);
         let stopper = {
             let cell = Arc::clone(&cell);
-            thread::spawn(move || cell.header().ask_stop())
+            thread::spawn(move || cell.header().request_stop())
         };
         let runner = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.run(&task, &mut || ()))
+            thread::spawn(move || Run::of_begun(task).execute())
         };
         wait_end(cell.header());
         assert_eq!(outcome(&cell).unwrap(), "done");
@@ -217,7 +224,7 @@ fn loom_a_stopped_task_is_told_even_if_it_is_about_to_wait() {
         let task = {
             let cell = Arc::clone(&cell);
             thread::spawn(move || {
-                // As `wait_stop` does: look, hang up a waker, look again.
+                // Like `wait_stop`: check, register a waker, check again.
                 let header = cell.header();
                 let (key, signal) = (WaiterKey::next(), Signal::new());
                 let waker = Waker::from(Arc::clone(&signal));
@@ -230,7 +237,7 @@ fn loom_a_stopped_task_is_told_even_if_it_is_about_to_wait() {
                 }
             })
         };
-        cell.header().ask_stop();
+        cell.header().request_stop();
         task.join().unwrap();
     });
 }
@@ -241,7 +248,7 @@ fn loom_a_waiter_that_gives_up_is_left_alone() {
         let cell = started(None);
         let runner = {
             let task = cell.clone().erase();
-            thread::spawn(move || task.run(&task, &mut || ()))
+            thread::spawn(move || Run::of_begun(task).execute())
         };
         let signal = Signal::new();
         let key = WaiterKey::next();
@@ -252,6 +259,19 @@ fn loom_a_waiter_that_gives_up_is_left_alone() {
         // Woken or taken back, the waker is gone.
         assert_eq!(Arc::strong_count(&signal), 1);
     });
+}
+
+/// Takes the outcome like `.await`, waiting for clones in progress.
+fn awaited(task: Task<String>) -> Outcome {
+    let mut task = std::pin::pin!(task);
+    let signal = Signal::new();
+    let waker = Waker::from(Arc::clone(&signal));
+    loop {
+        match task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(outcome) => return outcome,
+            Poll::Pending => signal.wait(),
+        }
+    }
 }
 
 #[test]
@@ -266,8 +286,48 @@ fn loom_a_result_moves_out_while_others_look() {
                 assert_eq!(outcome.unwrap(), "done");
             }
         });
-        assert_eq!(task.take_outcome().unwrap(), "done");
+        assert_eq!(awaited(task).unwrap(), "done");
         looker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_result_is_cloned_by_two_while_it_moves_out() {
+    model(|| {
+        let cell = ended();
+        let task = handle(&cell);
+        let reference = TaskRef::new(cell.erase());
+        let clone = |reference: &TaskRef| match reference.result_cloned::<String>() {
+            Some(outcome) => assert_eq!(outcome.unwrap(), "done"),
+            None => assert!(reference.is_completed()),
+        };
+        let other = {
+            let reference = reference.clone();
+            thread::spawn(move || clone(&reference))
+        };
+        let owner = thread::spawn(move || assert_eq!(awaited(task).unwrap(), "done"));
+        clone(&reference);
+        other.join().unwrap();
+        owner.join().unwrap();
+        assert!(reference.result_cloned::<String>().is_none());
+    });
+}
+
+#[test]
+fn loom_a_result_is_cloned_while_its_handle_goes() {
+    model(|| {
+        let cell = ended();
+        let task = handle(&cell);
+        let reference = TaskRef::new(cell.erase());
+        let other = {
+            let reference = reference.clone();
+            thread::spawn(move || reference.result_cloned::<String>().unwrap().unwrap())
+        };
+        drop(task);
+        assert_eq!(other.join().unwrap(), "done");
+        // A reference preserves the result for the next handle.
+        let task = reference.typed::<Task<String>>().unwrap();
+        assert_eq!(awaited(task).unwrap(), "done");
     });
 }
 
@@ -278,7 +338,7 @@ fn loom_a_runner_ends_while_a_reference_looks() {
         let reference = TaskRef::new(cell.clone().erase());
         let runner = {
             let task = cell.erase();
-            thread::spawn(move || task.run(&task, &mut || ()))
+            thread::spawn(move || Run::of_begun(task).execute())
         };
         assert!(reference.error().is_none());
         if let Some(outcome) = reference.result_cloned::<String>() {
@@ -296,7 +356,7 @@ fn loom_one_typed_handle_at_a_time() {
         let task = handle(&cell);
         let reference = TaskRef::new(cell.erase());
         let other = thread::spawn(move || match reference.typed::<Task<String>>() {
-            // The first handle is gone, and nothing that it lent is left.
+            // The first handle is gone, as is everything that it lent.
             Ok(task) => assert_eq!(task.take_outcome().unwrap(), "done"),
             Err(reference) => assert!(reference.is_completed()),
         });
@@ -336,10 +396,12 @@ fn loom_each_of_many_arrives_once() {
             let [first, second] = [cells[0].clone().erase(), cells[1].clone().erase()];
             [
                 thread::spawn(move || {
-                    first.header().ask_stop();
-                    first.run(&first, &mut || ());
+                    first.header().request_stop();
+                    Run::of_begun(first).execute();
                 }),
-                thread::spawn(move || second.run(&second, &mut || ())),
+                thread::spawn(move || {
+                    Run::of_begun(second).execute();
+                }),
             ]
         };
         arrivals.add(1, cells[1].header());
@@ -363,37 +425,37 @@ fn loom_each_of_many_arrives_once() {
 
 #[test]
 fn loom_a_booked_task_is_removed_once() {
-    use crate::task::books::Slot;
+    use crate::task::table::Entry;
 
     model(|| {
-        let slot = Arc::new(Slot::new());
-        slot.insert(7, Arc::new(1));
+        let entry = Arc::new(Entry::new());
+        entry.insert(7, Arc::new(1));
         let removed = {
-            let slot = Arc::clone(&slot);
-            thread::spawn(move || slot.remove(7))
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || entry.remove(7))
         };
-        let ours = slot.remove(7);
+        let ours = entry.remove(7);
         let theirs = removed.join().unwrap();
         assert!(ours.is_some() != theirs.is_some());
-        // The slot is free, and used again.
-        slot.insert(8, Arc::new(2));
-        assert!(slot.look(7, |_| ()).is_none());
-        assert_eq!(slot.remove(8).as_deref(), Some(&2));
+        // The entry is vacant and can be reused.
+        entry.insert(8, Arc::new(2));
+        assert!(entry.with(7, |_| ()).is_none());
+        assert_eq!(entry.remove(8).as_deref(), Some(&2));
     });
 }
 
 #[test]
 fn loom_a_booked_task_is_removed_while_somebody_looks() {
-    use crate::task::books::Slot;
+    use crate::task::table::Entry;
 
     model(|| {
-        let slot = Arc::new(Slot::new());
-        slot.insert(7, Arc::new(1));
+        let entry = Arc::new(Entry::new());
+        entry.insert(7, Arc::new(1));
         let looker = {
-            let slot = Arc::clone(&slot);
-            thread::spawn(move || slot.look(7, Arc::clone))
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || entry.with(7, Arc::clone))
         };
-        let removed = slot.remove(7).expect("nobody else removes it");
+        let removed = entry.remove(7).expect("no other thread removes it");
         if let Some(seen) = looker.join().unwrap() {
             assert_eq!(*seen, 1);
         }
@@ -408,17 +470,17 @@ fn loom_a_result_goes_with_the_handle_or_at_the_end() {
         let result = Arc::clone(&value);
         let body = Once(Some(move |_: &Arc<dyn AnyTask>| result));
         let cell = Cell::new(Header::new(TaskType::Thread), body, ());
-        cell.header().note_queued();
-        assert!(cell.header().state.launch(false) && cell.header().begin());
-        assert!(cell.header().state.hold());
+        cell.header().record_queued();
+        assert!(cell.header().state.launch(Phase::Queued) && cell.header().begin());
+        assert!(cell.header().state.set_join_interest());
         let task = Task::<Arc<()>>::new(cell.clone(), None);
         let runner = {
             let task: Arc<dyn AnyTask> = cell.clone();
-            thread::spawn(move || task.run(&task, &mut || ()))
+            thread::spawn(move || Run::of_begun(task).execute())
         };
         drop(task);
         runner.join().unwrap();
-        // Though somebody still has the task.
+        // Although the task is still alive.
         assert_eq!(Arc::strong_count(&value), 1);
         drop(cell);
     });

@@ -1,7 +1,11 @@
-//! Blocking a thread until something that is polled is ready.
+//! Blocking a thread until something polled is ready.
 //!
-//! Every blocking call of the library comes through [`block_on`]: it refuses on the thread of an
-//! aloop, and it gives the slot of a pool thread up while that is blocked.
+//! Every blocking call of the library ends up in [`block_on`], which
+//!
+//! * panics on the thread of an aloop, unless the loop was handed over to another thread;
+//! * releases the slot of a pool thread during the wait. The alternative, to run other tasks on top
+//!   of the waiting one's stack, deadlocks code that holds a lock. If no replacement thread can be
+//!   started, the thread runs the awaited task itself, and no other.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -11,48 +15,71 @@ use std::time::Instant;
 
 use crossbeam_utils::sync::{Parker, Unparker};
 
+use crate::fork;
 use crate::spin;
 
-/// What a pool thread does around a wait.
-pub(crate) trait Seat {
-    /// Gives the slot up. False: no other thread could be started in its place.
-    fn leave(&self) -> bool;
-    /// Takes a slot again, whether or not one is free.
-    fn come_back(&self);
+/// Whether a thread can use a slot that was released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Replacement {
+    /// A thread is there for it, or none is needed.
+    Available,
+    /// The system could not start one.
+    Unavailable,
+}
+
+/// The slot of a pool thread, as released and reacquired around a wait.
+pub(crate) trait BlockingSlot {
+    /// Releases the slot, so that another thread can run a task in it.
+    fn release(&self) -> Replacement;
+    /// Reacquires a slot, whether or not one is free.
+    fn reacquire(&self);
 }
 
 thread_local! {
-    static SEAT: RefCell<Option<Arc<dyn Seat>>> = const { RefCell::new(None) };
+    // `ON_ALOOP` has no destructor and is always usable. The other two are gone while a thread
+    // exits: then the thread has no slot, and creates a parker for each wait.
+    static SLOT: RefCell<Option<Arc<dyn BlockingSlot>>> = const { RefCell::new(None) };
     static ON_ALOOP: Cell<bool> = const { Cell::new(false) };
     static PARKER: RefCell<Option<ThreadParker>> = const { RefCell::new(None) };
 }
 
-/// How a thread waits for its waker: it looks for a moment, then it sleeps.
+/// Whether a thread spins for a moment before it parks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spin {
+    First,
+    Never,
+}
+
+/// Lets a thread wait for its waker: it spins for a moment, then it parks.
 struct ThreadParker {
     token: Arc<Token>,
     waker: Waker,
-    /// Not `std::thread::park`: that would swallow a call to the user's own.
+    /// Not `std::thread::park`, because that would consume a wake-up intended for the user's own
+    /// `park`.
     parker: Parker,
 }
 
-/// What the waker and its thread share.
+/// The state shared by the waker and its thread.
 struct Token {
-    word: AtomicU32,
-    sleeper: Unparker,
+    state: AtomicU32,
+    unparker: Unparker,
 }
 
 const EMPTY: u32 = 0;
-const WOKEN: u32 = 1;
-/// The thread sleeps, or is about to.
-const ASLEEP: u32 = 2;
+const NOTIFIED: u32 = 1;
+/// The thread is parked, or about to be.
+const PARKED: u32 = 2;
 
 impl Wake for Token {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
+
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.word.swap(WOKEN, Ordering::AcqRel) == ASLEEP {
-            self.sleeper.unpark();
+        // A swap, even if NOTIFIED already, so that the waking thread's writes are released to the poll
+        // that follows. Unparking costs a system call, and is skipped for a thread that is not parked.
+        if self.state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
+            self.unparker.unpark();
         }
     }
 }
@@ -60,19 +87,23 @@ impl Wake for Token {
 impl ThreadParker {
     fn new() -> Self {
         let parker = Parker::new();
-        let sleeper = parker.unparker().clone();
-        let token = Arc::new(Token { word: AtomicU32::new(EMPTY), sleeper });
+        let unparker = parker.unparker().clone();
+        let token = Arc::new(Token { state: AtomicU32::new(EMPTY), unparker });
         ThreadParker { waker: Waker::from(Arc::clone(&token)), token, parker }
     }
 
-    /// Returns when the waker was used since the last return, or at the deadline.
-    fn park(&self, deadline: Option<Instant>, looks: bool) {
-        let word = &self.token.word;
-        if looks {
-            spin::until(|| word.load(Ordering::Relaxed) == WOKEN);
+    /// Returns once the waker was used since the last return, or at the deadline.
+    fn park(&self, deadline: Option<Instant>, spin: Spin) {
+        let state = &self.token.state;
+        if spin == Spin::First {
+            // Relaxed, because the exchange below synchronizes.
+            spin::until(|| state.load(Ordering::Relaxed) == NOTIFIED);
         }
-        if word.compare_exchange(EMPTY, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            while word.load(Ordering::Acquire) == ASLEEP {
+        // Announced before sleeping: a waker either sees PARKED and unparks, or has stored NOTIFIED
+        // before, and then the exchange fails.
+        if state.compare_exchange(EMPTY, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            // In a loop, because parking may return spuriously.
+            while state.load(Ordering::Acquire) == PARKED {
                 match deadline {
                     None => self.parker.park(),
                     Some(deadline) if deadline <= Instant::now() => break,
@@ -80,100 +111,129 @@ impl ThreadParker {
                 }
             }
         }
-        word.swap(EMPTY, Ordering::AcqRel);
+        // Acquire: the next poll sees what was done before the wake-up. A wake-up that arrives from here
+        // on is kept for the next call.
+        state.swap(EMPTY, Ordering::AcqRel);
     }
 }
 
-/// Gives this thread a seat while it runs a task with a slot.
-pub(crate) fn take_seat(seat: Option<Arc<dyn Seat>>) -> Option<Arc<dyn Seat>> {
-    SEAT.with(|cell| cell.replace(seat))
+/// Sets the slot that this thread releases in waits. Returns the previous one.
+pub(crate) fn install(slot: Option<Arc<dyn BlockingSlot>>) -> Option<Arc<dyn BlockingSlot>> {
+    SLOT.try_with(|cell| cell.replace(slot)).ok().flatten()
 }
 
-/// This thread drives an aloop: it must not block.
+/// Marks this thread as the driver of an aloop, which must not block.
 #[cfg(feature = "async")]
-pub(crate) fn mark_aloop_thread() {
-    ON_ALOOP.with(|mark| mark.set(true));
+pub(crate) fn set_aloop_thread() {
+    ON_ALOOP.set(true);
 }
 
-/// This thread drives an aloop until the guard is dropped.
+/// Marks this thread as the driver of an aloop until the guard is dropped.
 #[cfg(feature = "async")]
-pub(crate) fn drive_aloop() -> impl Drop {
-    struct Drives(bool);
-    impl Drop for Drives {
+pub(crate) fn enter_aloop() -> impl Drop {
+    struct Restore(bool);
+    impl Drop for Restore {
         fn drop(&mut self) {
-            ON_ALOOP.with(|mark| mark.set(self.0));
+            ON_ALOOP.set(self.0);
         }
     }
-    Drives(ON_ALOOP.with(|mark| mark.replace(true)))
+    Restore(ON_ALOOP.replace(true))
 }
 
-/// Whether this thread drives an aloop.
+/// Returns whether this thread drives an aloop, even if the loop was handed over for the moment.
 pub(crate) fn on_aloop_thread() -> bool {
-    ON_ALOOP.try_with(Cell::get).unwrap_or(false)
+    ON_ALOOP.get()
 }
 
-/// Whether a wait may begin with a look: not on an aloop, which must not wait at all, nor with a
-/// slot, for whatever the wait is for may need that.
-pub(crate) fn looks_first() -> bool {
-    let seated = SEAT.try_with(|seat| seat.borrow().is_some()).unwrap_or(true);
-    !seated && !on_aloop_thread()
+/// Returns whether blocking this thread would block an aloop. It would not within
+/// `tokio::task::block_in_place`, which has handed the loop over to another thread. Call this only
+/// before blocking, because it may use up the remaining tokio budget of the current task.
+pub(crate) fn would_block_aloop() -> bool {
+    #[cfg(feature = "async")]
+    return on_aloop_thread() && !super::tokio_thread::may_block();
+    #[cfg(not(feature = "async"))]
+    on_aloop_thread()
 }
 
-const ON_ALOOP_MESSAGE: &str = "a blocking wait on an aloop's own thread would stop all of its \
-    tasks: use `.await` instead (tasks are futures; contexts and channels have `stop_requested`, \
-    `recv_async` and `send_async`)";
+/// Returns whether a wait may spin first: not on an aloop, which must not wait at all, nor with a
+/// slot, which the awaited task may need.
+pub(crate) fn may_spin() -> bool {
+    let has_slot = SLOT.try_with(|slot| slot.borrow().is_some()).unwrap_or(true);
+    !has_slot && !on_aloop_thread()
+}
 
-/// Polls until ready, or until the deadline: `None`. Blocks the thread in between.
+const BLOCKED_ALOOP: &str = "a blocking wait on the thread of an aloop would block all of its tasks: use \
+    `.await` instead (tasks are futures; contexts and channels have `stop_requested`, `recv_async` \
+    and `send_async`), or `tokio::task::block_in_place` on an aloop with several threads";
+
+/// Polls until ready, blocking the thread in between. Returns `None` if the deadline passes first.
+/// In a forked process nothing blocks, and whatever is not ready immediately yields `None`.
 ///
 /// # Panics
-/// On the thread of an aloop, if it would have to block. The panic names the user's line: whatever
-/// lies between has `track_caller`, too.
+///
+/// Panics on the thread of an aloop if it would have to block. The panic names the user's line,
+/// because every function in between is `track_caller`.
 #[track_caller]
 pub(crate) fn block_on<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
-    block_on_or_help(deadline, &mut poll, || false)
+    block_on_or_run_inline(deadline, &mut poll, || false)
 }
 
-/// The same; `help` is called when no thread can be started in this one's place: it may do the
-/// awaited work itself, and says whether it did.
+/// Like [`block_on`]. `run_inline` is called if no replacement thread can be started: it may do the
+/// awaited work itself, and returns whether it did.
 #[track_caller]
-pub(crate) fn block_on_or_help<T>(
+pub(crate) fn block_on_or_run_inline<T>(
     deadline: Option<Instant>,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    mut help: impl FnMut() -> bool,
+    mut run_inline: impl FnMut() -> bool,
 ) -> Option<T> {
     if let Poll::Ready(value) = poll(&mut Context::from_waker(Waker::noop())) {
         return Some(value);
     }
-    assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
+    if fork::is_copy() {
+        // The thread that could wake this one is not in this process.
+        return None;
+    }
+    assert!(!would_block_aloop(), "{BLOCKED_ALOOP}");
     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         return None;
     }
-    let _left = Left::leave(&mut help);
-    park_until(deadline, true, poll)
+    let _released = ReleasedSlot::release(&mut run_inline);
+    park_until(deadline, Spin::First, poll)
 }
 
-/// The same without giving the slot up: a sleep, not a wait for others.
+/// Polls until ready, for waits that take no longer than a few calls. Keeps the slot, and is
+/// allowed on the thread of an aloop.
+pub(crate) fn block_briefly<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    loop {
+        if let Some(value) = park_until(None, Spin::First, &mut poll) {
+            return value;
+        }
+    }
+}
+
+/// Like [`block_on`], but keeps the slot: a sleep rather than a wait for other tasks.
 ///
 /// # Panics
-/// On the thread of an aloop.
+///
+/// Panics on the thread of an aloop.
 pub(crate) fn sleep_on<T>(
     deadline: Instant,
     poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
-    assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
-    park_until(Some(deadline), false, poll)
+    assert!(!would_block_aloop(), "{BLOCKED_ALOOP}");
+    park_until(Some(deadline), Spin::Never, poll)
 }
 
-/// Parks this thread between polls. `looks`: it looks for a moment before it sleeps.
+/// Parks this thread between polls.
 fn park_until<T>(
     deadline: Option<Instant>,
-    looks: bool,
+    spin: Spin,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
 ) -> Option<T> {
-    // Taken out while it is in use: a nested call (a waker that blocks) makes its own.
+    // Taken out while in use: a nested call (a waker that blocks) creates its own.
     let parker = PARKER
         .try_with(|cell| cell.borrow_mut().take())
         .ok()
@@ -187,52 +247,53 @@ fn park_until<T>(
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             break None;
         }
-        parker.park(deadline, looks);
+        parker.park(deadline, spin);
     };
     let _ = PARKER.try_with(|cell| *cell.borrow_mut() = Some(parker));
     outcome
 }
 
-/// Runs `f`, which waits for others by means of its own. The slot is given up meanwhile.
+/// Runs `f`, which waits by its own means. The slot is released meanwhile.
 ///
 /// # Panics
-/// On the thread of an aloop.
+///
+/// Panics on the thread of an aloop.
 #[cfg(feature = "redis")]
 #[track_caller]
-pub(crate) fn away<T>(f: impl FnOnce() -> T) -> T {
-    assert!(!on_aloop_thread(), "{ON_ALOOP_MESSAGE}");
-    let _left = Left::leave(&mut || false);
+pub(crate) fn blocking<T>(f: impl FnOnce() -> T) -> T {
+    assert!(!would_block_aloop(), "{BLOCKED_ALOOP}");
+    let _released = ReleasedSlot::release(&mut || false);
     f()
 }
 
-/// The slot of this thread, given up until this is dropped. Meanwhile the thread has no seat: a wait
-/// within the wait (of a waker that blocks) has no slot to give up.
-struct Left(Option<Arc<dyn Seat>>);
+/// The slot of this thread, released until this guard is dropped. Meanwhile the thread has no slot,
+/// so a nested wait (of a waker that blocks) does not release one.
+struct ReleasedSlot(Option<Arc<dyn BlockingSlot>>);
 
-impl Left {
-    fn leave(help: &mut dyn FnMut() -> bool) -> Left {
-        let seat = SEAT.try_with(|cell| cell.borrow().clone()).ok().flatten();
-        if let Some(seat) = &seat
-            && !seat.leave()
+impl ReleasedSlot {
+    fn release(run_inline: &mut dyn FnMut() -> bool) -> ReleasedSlot {
+        let slot = SLOT.try_with(|cell| cell.borrow().clone()).ok().flatten();
+        if let Some(slot) = &slot
+            && slot.release() == Replacement::Unavailable
         {
-            // The slot was given up in vain: nobody can take it. Do the awaited work, if that is
-            // possible, under the slot.
-            seat.come_back();
-            help();
-            seat.leave();
+            // Nothing can use the released slot, because no thread could be started. Do the awaited
+            // work under the slot, if possible.
+            slot.reacquire();
+            run_inline();
+            slot.release();
         }
-        if seat.is_some() {
-            let _ = SEAT.try_with(|cell| cell.take());
+        if slot.is_some() {
+            let _ = SLOT.try_with(|cell| cell.take());
         }
-        Left(seat)
+        ReleasedSlot(slot)
     }
 }
 
-impl Drop for Left {
+impl Drop for ReleasedSlot {
     fn drop(&mut self) {
-        if let Some(seat) = self.0.take() {
-            seat.come_back();
-            let _ = SEAT.try_with(|cell| cell.replace(Some(seat)));
+        if let Some(slot) = self.0.take() {
+            slot.reacquire();
+            let _ = SLOT.try_with(|cell| cell.replace(Some(slot)));
         }
     }
 }
@@ -243,31 +304,32 @@ mod tests {
     use std::sync::atomic::{AtomicI32, Ordering};
 
     #[derive(Default)]
-    struct Slot {
-        given_up: AtomicI32,
+    struct TestSlot {
+        released: AtomicI32,
         most: AtomicI32,
     }
 
-    impl Seat for Slot {
-        fn leave(&self) -> bool {
-            let now = self.given_up.fetch_add(1, Ordering::Relaxed) + 1;
+    impl BlockingSlot for TestSlot {
+        fn release(&self) -> Replacement {
+            let now = self.released.fetch_add(1, Ordering::Relaxed) + 1;
             self.most.fetch_max(now, Ordering::Relaxed);
-            true
+            Replacement::Available
         }
-        fn come_back(&self) {
-            self.given_up.fetch_sub(1, Ordering::Relaxed);
+
+        fn reacquire(&self) {
+            self.released.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Is ready at the second look of a waiter that blocks.
-    fn wait(mut at_second_look: impl FnMut()) {
-        let mut looks = 0;
+    /// Blocks until the second poll of a waiter that blocks itself.
+    fn wait(mut at_second_poll: impl FnMut()) {
+        let mut polls = 0;
         block_on(None, |context| {
-            looks += 1;
-            match looks {
+            polls += 1;
+            match polls {
                 1 => Poll::Pending,
                 2 => {
-                    at_second_look();
+                    at_second_poll();
                     context.waker().wake_by_ref();
                     Poll::Pending
                 }
@@ -278,14 +340,14 @@ mod tests {
 
     #[test]
     fn a_wait_within_a_wait_gives_the_slot_up_once() {
-        let slot = Arc::new(Slot::default());
-        take_seat(Some(slot.clone()));
-        // As a waker does that blocks.
+        let slot = Arc::new(TestSlot::default());
+        install(Some(slot.clone()));
+        // Like a waker that blocks.
         wait(|| wait(|| ()));
         assert_eq!(slot.most.load(Ordering::Relaxed), 1);
-        assert_eq!(slot.given_up.load(Ordering::Relaxed), 0);
+        assert_eq!(slot.released.load(Ordering::Relaxed), 0);
         // And the thread has its seat again.
-        wait(|| assert_eq!(slot.given_up.load(Ordering::Relaxed), 1));
-        take_seat(None);
+        wait(|| assert_eq!(slot.released.load(Ordering::Relaxed), 1));
+        install(None);
     }
 }

@@ -1,25 +1,28 @@
-//! The untyped handle of a task: found by id, cloned at will.
+//! The untyped handle of a task, found by id and freely cloned.
 
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{KillError, TaskError};
+use crate::fork;
 use crate::id::TaskId;
 use crate::info::{TaskInfo, TaskStatus};
 use crate::task::cell::Typed;
-use crate::task::channel::Links;
+use crate::task::channel::Channels;
+use crate::task::cloning::Cloning;
 use crate::task::handle::Task;
 use crate::task::header::refresh;
 use crate::task::wait::wait_end;
-use crate::task::{AnyTask, verbs};
+use crate::task::{AnyTask, control};
 
-/// A task without its types: what [`Supervisor::task`](crate::Supervisor::task) finds by id.
+/// An untyped handle of a task, found by id with [`Supervisor::task`](crate::Supervisor::task).
 ///
-/// It keeps the task's outcome alive, and can become the typed handle again.
+/// The reference keeps the outcome of the task alive, and can be converted into a typed handle.
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, Task, TaskBuilder, TaskContext};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, Task, TaskBuilder, TaskContext};
 /// let sup = Supervisor::builder().build();
 /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
 ///     .supervisor(&sup)
@@ -49,83 +52,105 @@ impl fmt::Debug for TaskRef {
 
 impl TaskRef {
     pub(crate) fn new(task: Arc<dyn AnyTask>) -> Self {
-        task.header().state.refer();
+        task.header().state.set_referenced();
         TaskRef { task }
     }
 
-    /// Its id.
+    /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
         self.task.header().id
     }
-    /// All that can be told about it.
+
+    /// Returns a snapshot of everything known about the task.
     pub fn info(&self) -> TaskInfo {
         refresh(&*self.task);
         self.task.header().info()
     }
-    /// How far it has come.
+
+    /// Returns the status of the task.
     pub fn status(&self) -> TaskStatus {
         refresh(&*self.task);
         self.task.header().status()
     }
-    /// Whether it has ended, in whichever way.
+
+    /// Returns whether the task has ended, successfully or not.
     pub fn is_completed(&self) -> bool {
         self.task.header().state.read().is_ended()
     }
-    /// The error, once it has ended with one.
+
+    /// Returns the error if the task has failed.
     pub fn error(&self) -> Option<&TaskError> {
         self.task.error()
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the task.
     ///
     /// # Errors
-    /// What ended the task, if it has no result.
+    ///
+    /// Returns the error with which the task ended.
     ///
     /// # Panics
-    /// On the thread of an aloop, if it would have to block.
+    ///
+    /// Panics on the thread of an aloop if it would have to block.
     #[track_caller]
     pub fn wait(&self) -> Result<(), TaskError> {
         wait_end(&self.task, None);
+        if !self.is_completed() {
+            // The task runs on in the parent process, from which this process was forked.
+            return Err(fork::error());
+        }
         self.task.error().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Asks the task to stop; one that has not begun is canceled.
+    /// Asks the task to stop. A task that has not begun is canceled.
     pub fn stop(&self) {
-        verbs::stop(&self.task);
-    }
-    /// Cancels the task if it has not begun: true. Else it is asked to stop.
-    pub fn cancel(&self) -> bool {
-        verbs::cancel(&self.task)
-    }
-    /// Ends the task: see [`Task::kill`].
-    ///
-    /// # Errors
-    /// [`KillError::Unsupported`] for a task that runs on a thread.
-    pub fn kill(&self) -> Result<(), KillError> {
-        verbs::kill(&self.task)
+        control::stop(&self.task);
     }
 
-    /// A copy of the outcome: `None` while there is none, if the result is of another type, or if
-    /// the typed handle has moved it out.
+    /// Cancels the task and returns `true` if it has not begun. Otherwise asks it to stop and
+    /// returns `false`.
+    pub fn cancel(&self) -> bool {
+        control::cancel(&self.task)
+    }
+
+    /// Ends the task. See [`Task::kill`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`KillError::Unsupported`] for a task that runs on a thread.
+    pub fn kill(&self) -> Result<(), KillError> {
+        control::kill(&self.task)
+    }
+
+    /// Returns a clone of the outcome. Returns `None` if the task has not ended, if its result has
+    /// another type, or if the typed handle has moved the result out.
+    ///
+    /// `R::clone` runs on this thread, without any lock of the library, and can use the task
+    /// itself. While it runs, moving the result out (`join`, `.await`) waits for it, except from
+    /// within that `clone`, where `join` panics. Nested clones of one result are limited to a depth
+    /// of 64; beyond that the method returns `None`.
     pub fn result_cloned<R>(&self) -> Option<Result<R, TaskError>>
     where
         R: Clone + Sync + Send + 'static,
     {
-        // Whoever moves the result out takes this lock.
-        let _lock = self.task.header().lock_result();
         if !self.task.returns(TypeId::of::<R>()) {
             return None;
         }
-        match self.task.error() {
-            Some(error) => Some(Err(error.clone())),
-            None => Some(Ok(self.task.value_any()?.downcast_ref::<R>()?.clone())),
+        if let Some(error) = self.task.error() {
+            return Some(Err(error.clone()));
         }
+        let _cloning = Cloning::begin(self.id())?;
+        let mut copy = None;
+        self.task.with_value(&mut |value| copy = value.downcast_ref::<R>().cloned());
+        copy.map(Ok)
     }
 
-    /// The typed handle, if nobody else holds it and the types are right.
+    /// Converts the reference into the typed handle, if none exists and the types match. Messages
+    /// of the task, which were rejected while there was no handle, can be received again.
     ///
     /// # Errors
-    /// Gives the reference back.
+    ///
+    /// Returns the reference if a typed handle exists or the types don't match.
     pub fn typed<T: TypedTask>(self) -> Result<T, TaskRef> {
         T::from_ref(self)
     }
@@ -135,7 +160,9 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// The types that [`TaskRef::typed`] gives: `Task<R, I, O>`.
+/// The types that [`TaskRef::typed`] can create: `Task<R, I, O>`.
+///
+/// This trait is sealed.
 pub trait TypedTask: sealed::Sealed + Sized {
     #[doc(hidden)]
     fn from_ref(task: TaskRef) -> Result<Self, TaskRef>;
@@ -146,13 +173,13 @@ impl<R, I, O> sealed::Sealed for Task<R, I, O> {}
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TypedTask for Task<R, I, O> {
     fn from_ref(reference: TaskRef) -> Result<Self, TaskRef> {
         let task = &reference.task;
-        let links = match task.header().links() {
+        let channels = match task.header().channels() {
             None if is_unit::<I>() && is_unit::<O>() => None,
             None => return Err(reference),
-            Some(links) => {
-                let links: Arc<dyn Any + Send + Sync> = links.clone();
-                match links.downcast::<Links<I, O>>() {
-                    Ok(links) => Some(links),
+            Some(channels) => {
+                let channels: Arc<dyn Any + Send + Sync> = channels.clone();
+                match channels.downcast::<Channels<I, O>>() {
+                    Ok(channels) => Some(channels),
                     Err(_) => return Err(reference),
                 }
             }
@@ -160,15 +187,21 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TypedTask for Task
         let Ok(cell) = task.clone().typed_any().downcast::<Arc<dyn Typed<R>>>() else {
             return Err(reference);
         };
-        if !task.header().state.hold() {
+        if !task.header().state.set_join_interest() {
             return Err(reference);
         }
-        // We are the one holder now. An earlier one may have moved the result out.
-        if task.header().state.read().is_ended() && cell.outcome().is_none() {
-            let _ = task.header().state.let_go();
+        // The join interest is ours now. An earlier handle may have moved the result out.
+        if task.header().state.read().is_taken() {
+            let _ = task.header().state.clear_join_interest();
             return Err(reference);
         }
-        Ok(Task::new(*cell, links))
+        if let Some(channels) = channels.as_ref().filter(|_| !fork::is_copy()) {
+            channels.set_receiver(true);
+            if channels.are_encoded() {
+                task.header().with_place(|place| place.flush_messages(&**task));
+            }
+        }
+        Ok(Task::new(*cell, channels))
     }
 }
 

@@ -1,133 +1,137 @@
-//! A task that is bound for a worker process: which function, and its encoded arguments.
+//! Tasks for worker processes: the function to call and its encoded arguments.
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 
 use crate::error::TaskError;
 use crate::registry::{Call, Function};
 use crate::task::AnyTask;
 use crate::task::cell::Body;
 use crate::wire::args::Reader;
-use crate::wire::encoded::{Encoded, Form, SHORT};
-use crate::wire::spare::Serving;
+use crate::wire::buffer_pool::PooledBuf;
+use crate::wire::payload::{INLINE_LEN, Payload, Repr};
 
-/// What is sent, and how the answer is read.
+/// What is sent, and how the reply is decoded.
 pub(crate) struct Remote<R> {
     function: &'static Function,
-    args: Args,
+    args: RemoteArgs,
     pub(crate) decode: Reader<R>,
 }
 
 /// Encoded arguments.
-pub(crate) enum Args {
-    /// A few bytes: these stay with the task.
-    Short { len: u8, bytes: [u8; SHORT] },
-    /// Shared with whoever sends them; gone once the task has ended.
-    Long { len: usize, bytes: Mutex<Option<Arc<Serving>>> },
+pub(crate) enum RemoteArgs {
+    /// A few bytes, stored in the task.
+    Short { len: u8, bytes: [u8; INLINE_LEN] },
+    /// Shared with the code that sends them. `None` once the task has ended.
+    Long { len: usize, bytes: Mutex<Option<Arc<PooledBuf>>> },
 }
 
-impl Args {
-    pub(crate) fn new(encoded: Encoded) -> Self {
+impl RemoteArgs {
+    pub(crate) fn new(encoded: Payload) -> Self {
         match encoded.0 {
-            Form::Short { len, bytes } => Args::Short { len, bytes },
-            Form::Long(bytes) => Args::Long {
+            Repr::Inline { len, bytes } => RemoteArgs::Short { len, bytes },
+            Repr::Heap(bytes) => RemoteArgs::Long {
                 len: bytes.len(),
-                bytes: Mutex::new(Some(Arc::new(Serving::new(bytes)))),
+                bytes: Mutex::new(Some(Arc::new(PooledBuf::new(bytes)))),
             },
         }
     }
 
-    /// How many bytes they are, or were.
+    /// Returns the length in bytes, also after the arguments were dropped.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Args::Short { len, .. } => usize::from(*len),
-            Args::Long { len, .. } => *len,
+            RemoteArgs::Short { len, .. } => usize::from(*len),
+            RemoteArgs::Long { len, .. } => *len,
         }
     }
 
-    /// The arguments; `None` once they were dropped.
-    pub(crate) fn get(&self) -> Option<Given<'_>> {
+    /// Returns the arguments, or `None` after they were dropped.
+    pub(crate) fn get(&self) -> Option<ArgBytes<'_>> {
         match self {
-            Args::Short { len, bytes } => Some(Given::Short(&bytes[..usize::from(*len)])),
-            Args::Long { bytes, .. } => bytes.lock().clone().map(Given::Long),
+            RemoteArgs::Short { len, bytes } => Some(ArgBytes::Short(&bytes[..usize::from(*len)])),
+            RemoteArgs::Long { bytes, .. } => bytes.lock().clone().map(ArgBytes::Long),
         }
     }
 
-    /// Drops them: the task has ended.
+    /// Drops the arguments of a task that has ended.
     pub(crate) fn drop_them(&self) {
-        if let Args::Long { bytes, .. } = self {
+        if let RemoteArgs::Long { bytes, .. } = self {
             let bytes = bytes.lock().take();
             drop(bytes);
         }
     }
 }
 
-/// Encoded arguments, held.
-pub(crate) enum Given<'a> {
+/// A reference to encoded arguments.
+pub(crate) enum ArgBytes<'a> {
     Short(&'a [u8]),
-    Long(Arc<Serving>),
+    Long(Arc<PooledBuf>),
 }
 
-impl Given<'_> {
-    /// The same for whoever sends them later.
-    pub(crate) fn shared(self) -> Arc<Serving> {
+impl ArgBytes<'_> {
+    /// Returns the arguments in a form that outlives the task, for sending them later.
+    pub(crate) fn shared(self) -> Arc<PooledBuf> {
         match self {
-            Given::Short(bytes) => Arc::new(Serving::new(bytes.to_vec())),
-            Given::Long(bytes) => bytes,
+            ArgBytes::Short(bytes) => Arc::new(PooledBuf::new(bytes.to_vec())),
+            ArgBytes::Long(bytes) => bytes,
         }
     }
 }
 
-impl std::ops::Deref for Given<'_> {
+impl std::ops::Deref for ArgBytes<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         match self {
-            Given::Short(bytes) => bytes,
-            Given::Long(bytes) => bytes,
+            ArgBytes::Short(bytes) => bytes,
+            ArgBytes::Long(bytes) => bytes,
         }
     }
 }
 
 impl<R> Remote<R> {
-    pub(crate) fn new(function: &'static Function, args: Encoded, decode: Reader<R>) -> Self {
-        Remote { function, args: Args::new(args), decode }
+    pub(crate) fn new(function: &'static Function, args: Payload, decode: Reader<R>) -> Self {
+        Remote { function, args: RemoteArgs::new(args), decode }
     }
 }
 
-/// The same without its type.
+/// A [`Remote`] without its type.
 pub(crate) trait AnyRemote {
     fn function(&self) -> &'static Function;
-    fn args(&self) -> &Args;
+    fn args(&self) -> &RemoteArgs;
 }
 
 impl<R> AnyRemote for Remote<R> {
     fn function(&self) -> &'static Function {
         self.function
     }
-    fn args(&self) -> &Args {
+
+    fn args(&self) -> &RemoteArgs {
         &self.args
     }
 }
 
-/// The body of such a task. It is run only inside a worker process, where a launch for a worker
-/// process becomes a task of that process's own pool; else the arguments are sent.
+/// The body of a remote task. It runs only inside a worker process, where launches for worker
+/// processes become tasks of that process's own thread pool. In all other cases the arguments are
+/// sent.
 pub(crate) struct RemoteBody<R>(pub(crate) Reader<R>);
 
 impl<R: Send + 'static> Body<R> for RemoteBody<R> {
-    type Seat = Remote<R>;
+    type PlaceData = Remote<R>;
     const REPEATS: bool = true;
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
-        let remote = task.remote().expect("a remote body stands in a remote task");
-        let args =
-            remote.args().get().ok_or_else(|| TaskError::not_started("the arguments are gone"))?;
+        let remote = task.remote().expect("a remote body belongs to a remote task");
+        let args = remote
+            .args()
+            .get()
+            .ok_or_else(|| TaskError::not_started("the arguments were dropped already"))?;
         let mut call = Call::new(&args, task);
         (remote.function().call)(&mut call)?;
         (self.0)(call.into_reply().into_bytes().into())
     }
 
-    fn remote(seat: &Self::Seat) -> Option<&Remote<R>> {
-        Some(seat)
+    fn remote(place_data: &Self::PlaceData) -> Option<&Remote<R>> {
+        Some(place_data)
     }
 }

@@ -1,5 +1,5 @@
-//! The word that says how far a task has come. Every transition is a method here; nobody else
-//! looks at bits.
+//! The state word of a task. Every transition is a method of this module; no other code accesses
+//! the bits.
 //!
 //! ```text
 //!          launch                 queue              begin             claim        publish
@@ -9,78 +9,102 @@
 //!                                             +---- Retrying <-+  |  can be claimed)
 //! ```
 //!
-//! Whoever turns the phase to *Ending* holds the [`Claim`]: the right, and the duty, to store the
-//! outcome and to publish it. There is one per task, ever.
+//! The thread that changes the phase to *Ending* owns the [`Claim`]: the right and the obligation
+//! to store the outcome and to publish it. There is at most one claim per task.
+//!
+//! Transitions are AcqRel and reads are Acquire: a thread that acts on a phase sees everything done
+//! before that phase was entered (the body handed over, the outcome stored), and hands over what it
+//! has done itself.
+//!
+//! The word also counts the threads that are cloning the result. `Clone` is user code and must not
+//! run under a lock, so the result is borrowed by this count instead, and moving the result out
+//! waits until the count is zero.
 
 use crate::info::{Outcome, TaskStatus};
 use crate::sync::{AtomicU32, Ordering};
 
-/// How far a task has come, in the finer steps that the library needs.
+/// The phase of a task. Finer than [`TaskStatus`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub(crate) enum Phase {
-    /// Built, not launched.
+    /// Built but not launched.
     New = 0,
-    /// Waits for its delay.
+    /// Waiting for its delay.
     Delayed = 1,
-    /// Waits for a slot, or was sent to a worker process and has not begun there.
+    /// Waiting for a slot, or sent to a worker process where it has not begun.
     Queued = 2,
-    /// Its function runs.
+    /// Running.
     Started = 3,
-    /// Waits for its next attempt.
+    /// Waiting for its next attempt.
     Retrying = 4,
-    /// Somebody holds the claim: the outcome is being stored, or callbacks run.
+    /// Claimed: the outcome is being stored, or callbacks are running.
     Ending = 5,
-    /// The outcome can be read.
+    /// The outcome is readable.
     Ended = 6,
 }
 
 const PHASE: u32 = 0b111;
-/// The user asked the task to stop.
+/// The task was asked to stop.
 const STOP: u32 = 1 << 3;
-/// The time limit of the present run is over.
+/// The current run has exceeded its time limit.
 const LIMIT: u32 = 1 << 4;
-/// Somebody waits for a change.
+/// A waker may be registered.
 const WAITERS: u32 = 1 << 5;
-/// The outcome: an [`Outcome`] plus one.
+/// The outcome: an [`Outcome`] plus one; 0 for none.
 const OUTCOME: u32 = 0b11 << 6;
 const OUTCOME_SHIFT: u32 = 6;
-/// The task ended by `cancel`, `stop` before its begin, or `kill`.
+/// The task was canceled or killed.
 const CANCELED: u32 = 1 << 8;
 /// A typed `Task` exists.
-const HELD: u32 = 1 << 9;
+const JOIN_INTEREST: u32 = 1 << 9;
 /// `kill` was called.
 const KILL: u32 = 1 << 10;
-/// An untyped handle was made.
-const REFERRED: u32 = 1 << 11;
+/// An untyped handle was created.
+const REFERENCED: u32 = 1 << 11;
+/// The result was moved out, or the thread that set this flag is about to move it.
+const TAKEN: u32 = 1 << 12;
+/// The number of threads that are cloning the result, in units of [`READER`].
+const READERS: u32 = !0 << 16;
+const READER: u32 = 1 << 16;
 
 /// The right to end a task.
 #[derive(Debug)]
 #[must_use = "a claimed task must be ended, or its waiters wait for ever"]
 pub(crate) struct Claim {
-    /// The body is the owner's, too: nobody runs it, or he is the one who does.
+    /// Whether the owner may access the body: either nothing is running it, or the owner itself is.
     body: bool,
 }
 
 impl Claim {
-    /// The one who ran the task has claimed it.
+    /// Marks the claim as that of the thread that ran the task.
     #[inline]
-    pub(crate) fn of_the_runner(self) -> Claim {
+    pub(crate) fn with_body(self) -> Claim {
         Claim { body: true }
     }
 
-    /// Whether the owner of the claim may touch the task's body.
+    /// Returns whether the owner of the claim may access the task's body.
     #[inline]
     pub(crate) fn has_body(&self) -> bool {
         self.body
     }
 }
 
+/// The answer to a request to move the result out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Take {
+    /// Granted to the caller, and never again.
+    Granted,
+    /// Not yet, because the result is being cloned.
+    Borrowed,
+    /// The result was moved out before.
+    Gone,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct State(AtomicU32);
 
-/// A reading of the state.
+/// A snapshot of the state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Snapshot(u32);
 
@@ -97,40 +121,61 @@ impl Snapshot {
             _ => Phase::Ended,
         }
     }
-    /// Begun, and neither ended nor about to be.
+
+    /// Returns whether the task has begun and was not claimed.
     #[inline]
     pub(crate) fn is_running(self) -> bool {
         self.phase() == Phase::Started
     }
+
     #[inline]
     pub(crate) fn is_ended(self) -> bool {
         self.phase() == Phase::Ended
     }
-    /// Asked to stop, by the user or by the end of its time.
+
+    /// Returns whether the task was asked to stop or has exceeded its time limit.
     #[inline]
     pub(crate) fn stopped(self) -> bool {
         self.0 & (STOP | LIMIT) != 0
     }
+
     #[inline]
-    pub(crate) fn limit_over(self) -> bool {
+    pub(crate) fn limit_exceeded(self) -> bool {
         self.0 & LIMIT != 0
     }
+
     #[inline]
-    pub(crate) fn kill_asked(self) -> bool {
+    pub(crate) fn kill_requested(self) -> bool {
         self.0 & KILL != 0
     }
+
     #[inline]
-    pub(crate) fn is_held(self) -> bool {
-        self.0 & HELD != 0
+    pub(crate) fn has_join_interest(self) -> bool {
+        self.0 & JOIN_INTEREST != 0
     }
+
     #[inline]
-    pub(crate) fn is_referred(self) -> bool {
-        self.0 & REFERRED != 0
+    pub(crate) fn is_referenced(self) -> bool {
+        self.0 & REFERENCED != 0
     }
+
+    /// Returns whether the result was moved out, or is about to be.
     #[inline]
-    pub(crate) fn is_waited_for(self) -> bool {
+    pub(crate) fn is_taken(self) -> bool {
+        self.0 & TAKEN != 0
+    }
+
+    /// Returns whether the result is being cloned.
+    #[inline]
+    pub(crate) fn is_borrowed(self) -> bool {
+        self.0 & READERS != 0
+    }
+
+    #[inline]
+    pub(crate) fn has_waiters(self) -> bool {
         self.0 & WAITERS != 0
     }
+
     #[inline]
     pub(crate) fn outcome(self) -> Option<Outcome> {
         match (self.0 & OUTCOME) >> OUTCOME_SHIFT {
@@ -140,12 +185,13 @@ impl Snapshot {
             _ => None,
         }
     }
+
     #[inline]
     pub(crate) fn status(self) -> TaskStatus {
         match self.phase() {
             Phase::New | Phase::Queued => TaskStatus::Queued,
             Phase::Delayed | Phase::Retrying => TaskStatus::Delayed,
-            // While callbacks run, the outcome is not visible yet.
+            // The outcome is not visible while callbacks run.
             Phase::Started | Phase::Ending => TaskStatus::Started,
             Phase::Ended if self.0 & CANCELED != 0 => TaskStatus::Canceled,
             Phase::Ended => TaskStatus::Completed,
@@ -153,7 +199,7 @@ impl Snapshot {
     }
 }
 
-/// How a task ended, as the state keeps it.
+/// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ending {
     pub outcome: Outcome,
@@ -171,7 +217,8 @@ impl State {
         Snapshot(self.0.load(Ordering::Acquire))
     }
 
-    /// Moves from one phase to another, keeping all else. False if the phase was another.
+    /// Changes the phase, leaving the other bits as they are. Returns false if the phase was not
+    /// `from`.
     #[inline]
     fn step(&self, from: Phase, to: Phase) -> bool {
         let mut now = self.0.load(Ordering::Acquire);
@@ -185,43 +232,46 @@ impl State {
         false
     }
 
-    /// Out of the builder's hands: `New` to `Delayed` or `Queued`.
+    /// Changes the phase from `New` to `to`, which is `Delayed` or `Queued`.
     #[must_use]
     #[inline]
-    pub(crate) fn launch(&self, delayed: bool) -> bool {
-        self.step(Phase::New, if delayed { Phase::Delayed } else { Phase::Queued })
+    pub(crate) fn launch(&self, to: Phase) -> bool {
+        debug_assert!(matches!(to, Phase::Delayed | Phase::Queued));
+        self.step(Phase::New, to)
     }
 
-    /// The same for a task that its launcher still has alone, together with its typed handle.
+    /// Like [`launch`](Self::launch), for a task to which the launcher has exclusive access. Sets
+    /// the join interest as well.
     #[inline]
-    pub(crate) fn set_launched(&mut self, delayed: bool) {
+    pub(crate) fn set_launched(&mut self, to: Phase) {
         debug_assert_eq!(self.0.load(Ordering::Relaxed), Phase::New as u32);
-        let phase = if delayed { Phase::Delayed } else { Phase::Queued };
-        *self = State(AtomicU32::new(phase as u32 | HELD));
+        debug_assert!(matches!(to, Phase::Delayed | Phase::Queued));
+        *self = State(AtomicU32::new(to as u32 | JOIN_INTEREST));
     }
 
-    /// A copy of a task that has begun elsewhere.
+    /// Initializes the state of the copy of a task that has begun in another process.
     #[cfg(feature = "mp")]
     pub(crate) fn set_started(&mut self) {
         *self = State(AtomicU32::new(Phase::Started as u32));
     }
 
-    /// The delay is over: into the queue. False if the task was ended meanwhile.
+    /// Changes the phase to `Queued` after a delay. Returns false if the task was ended meanwhile.
     #[must_use]
     #[inline]
     pub(crate) fn queue(&self) -> bool {
         self.step(Phase::Delayed, Phase::Queued) || self.step(Phase::Retrying, Phase::Queued)
     }
 
-    /// Its function is about to run. False if the task was ended meanwhile.
+    /// Changes the phase to `Started` before the function runs. Returns false if the task was ended
+    /// meanwhile.
     #[must_use]
     #[inline]
     pub(crate) fn begin(&self) -> bool {
         self.step(Phase::Queued, Phase::Started)
     }
 
-    /// The run is over and another shall follow. False if the task was ended or asked to stop
-    /// meanwhile. The mark of the run's time limit is wiped.
+    /// Changes the phase to `Retrying` after a run, and clears the flag of its time limit. Returns
+    /// false if the task was ended or asked to stop meanwhile.
     #[must_use]
     #[inline]
     pub(crate) fn retry(&self) -> bool {
@@ -236,14 +286,14 @@ impl State {
         false
     }
 
-    /// Claims the task in this phase, and in no other.
+    /// Claims the task if it is in this phase.
     #[inline]
     pub(crate) fn claim(&self, from: Phase) -> Option<Claim> {
         debug_assert!(!matches!(from, Phase::Ending | Phase::Ended));
         self.step(from, Phase::Ending).then_some(Claim { body: from != Phase::Started })
     }
 
-    /// The outcome is stored: everybody may read it. The reading is from before.
+    /// Publishes the outcome, which is stored by now. Returns the previous state.
     #[must_use = "the waiters must be woken"]
     #[inline]
     pub(crate) fn publish(&self, claim: Claim, ending: Ending) -> Snapshot {
@@ -255,23 +305,26 @@ impl State {
         };
         let canceled = if ending.canceled { CANCELED } else { 0 };
         let add = (Phase::Ended as u32 - Phase::Ending as u32) + (outcome << OUTCOME_SHIFT);
-        // The phase is Ending and only the claim's owner changes it; outcome and CANCELED are 0.
-        // So an addition does in one step what a loop of compare-and-swap would.
+        // The phase is `Ending`, only the owner of the claim changes it, and the bits of OUTCOME
+        // and CANCELED are 0. A single addition therefore replaces a compare-and-swap loop. Release
+        // makes the outcome visible to every thread that reads the state with Acquire.
         let before = self.0.fetch_add(add + canceled, Ordering::AcqRel);
         debug_assert_eq!(before & (PHASE | OUTCOME | CANCELED), Phase::Ending as u32);
         Snapshot(before)
     }
 
-    /// Asks the task to stop. True if somebody waits.
+    /// Sets the flag for a request to stop. Returns true if a waker may be registered.
     #[inline]
-    pub(crate) fn ask_stop(&self) -> bool {
+    pub(crate) fn request_stop(&self) -> bool {
+        // All changes of the word have one order. So either this sees the flag of a waiter, or the
+        // waiter, in `set_waiter`, sees this flag.
         self.0.fetch_or(STOP, Ordering::AcqRel) & WAITERS != 0
     }
 
-    /// Says that the present run's time is over. True if somebody waits; `None` if nothing runs:
-    /// a limit that comes late must not mark the attempt that follows.
+    /// Sets the flag for an exceeded time limit. Returns whether a waker may be registered, or
+    /// `None` if nothing is running: a limit that fires late must not affect the next attempt.
     #[inline]
-    pub(crate) fn ask_limit(&self) -> Option<bool> {
+    pub(crate) fn set_limit_exceeded(&self) -> Option<bool> {
         let mut now = self.0.load(Ordering::Acquire);
         while now & PHASE == Phase::Started as u32 {
             let next = now | LIMIT;
@@ -283,34 +336,106 @@ impl State {
         None
     }
 
-    /// Notes that the task shall be killed.
+    /// Sets the flags for a request to kill the task.
     #[inline]
-    pub(crate) fn ask_kill(&self) {
+    pub(crate) fn set_kill_requested(&self) {
         self.0.fetch_or(KILL | STOP, Ordering::AcqRel);
     }
 
-    /// Notes that somebody waits; the reading is from before.
+    /// Sets the flag for registered wakers. Returns the previous state.
     #[inline]
-    pub(crate) fn note_waiter(&self) -> Snapshot {
+    pub(crate) fn set_waiter(&self) -> Snapshot {
+        // A read-modify-write even if the flag is set, because its position in the order of changes
+        // decides which side sees the other.
         Snapshot(self.0.fetch_or(WAITERS, Ordering::AcqRel))
     }
 
-    /// A typed handle comes into being. False if there is one already.
+    /// Acquires the join interest for a typed handle. Returns false if another handle has it.
     #[must_use]
     #[inline]
-    pub(crate) fn hold(&self) -> bool {
-        self.0.fetch_or(HELD, Ordering::AcqRel) & HELD == 0
+    pub(crate) fn set_join_interest(&self) -> bool {
+        self.0.fetch_or(JOIN_INTEREST, Ordering::AcqRel) & JOIN_INTEREST == 0
     }
 
-    /// The typed handle is gone. The reading is from before.
+    /// Releases the join interest of the typed handle. Returns the previous state.
     #[inline]
-    pub(crate) fn let_go(&self) -> Snapshot {
-        Snapshot(self.0.fetch_and(!HELD, Ordering::AcqRel))
+    pub(crate) fn clear_join_interest(&self) -> Snapshot {
+        // The previous state says whether the task has ended. If it has, the handle drops the
+        // result; otherwise the thread that ends the task does.
+        Snapshot(self.0.fetch_and(!JOIN_INTEREST, Ordering::AcqRel))
     }
 
-    /// An untyped handle comes into being: the result stays as long as the task does.
-    pub(crate) fn refer(&self) {
-        self.0.fetch_or(REFERRED, Ordering::AcqRel);
+    /// Borrows the result until [`return_result`](Self::return_result). Returns false if there is
+    /// none, or no longer one.
+    #[must_use]
+    pub(crate) fn borrow_result(&self) -> bool {
+        let mut now = self.0.load(Ordering::Acquire);
+        loop {
+            let snapshot = Snapshot(now);
+            let has_value = matches!(snapshot.outcome(), Some(Outcome::Ok | Outcome::ReturnedErr));
+            if !snapshot.is_ended() || !has_value || snapshot.is_taken() {
+                return false;
+            }
+            let Some(next) = now.checked_add(READER) else {
+                // The counter is at its maximum: wait until one of the readers is done.
+                crate::sync::spin(0);
+                now = self.0.load(Ordering::Acquire);
+                continue;
+            };
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Ends the borrow of a result. Returns true if this was the last one and a waker may be
+    /// registered.
+    #[must_use = "the waiters must be woken"]
+    pub(crate) fn return_result(&self) -> bool {
+        // Release: the clone has read the result before another thread moves it out.
+        let before = Snapshot(self.0.fetch_sub(READER, Ordering::AcqRel));
+        before.0 & READERS == READER && before.has_waiters()
+    }
+
+    /// Requests to move out the result of an ended task. Called by the owner of the typed handle.
+    #[inline]
+    pub(crate) fn take_result(&self) -> Take {
+        let mut now = self.0.load(Ordering::Acquire);
+        loop {
+            if now & TAKEN != 0 {
+                return Take::Gone;
+            }
+            if now & READERS != 0 {
+                return Take::Borrowed;
+            }
+            let next = now | TAKEN;
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Take::Granted,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// Requests to drop the result of an ended task that no handle can reach. Returns false if one
+    /// can, or if the result is gone.
+    #[must_use]
+    #[inline]
+    pub(crate) fn take_unreachable_result(&self) -> bool {
+        let mut now = self.0.load(Ordering::Acquire);
+        while now & (TAKEN | JOIN_INTEREST | REFERENCED | READERS) == 0 {
+            let next = now | TAKEN;
+            match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(seen) => now = seen,
+            }
+        }
+        false
+    }
+
+    /// Records that an untyped handle exists, which keeps the result as long as the task.
+    pub(crate) fn set_referenced(&self) {
+        self.0.fetch_or(REFERENCED, Ordering::AcqRel);
     }
 }
 
@@ -321,8 +446,8 @@ mod tests {
     #[test]
     fn one_claim_only() {
         let state = State::new();
-        assert!(state.launch(false));
-        assert!(!state.launch(false));
+        assert!(state.launch(Phase::Queued));
+        assert!(!state.launch(Phase::Queued));
         assert!(state.begin());
         assert!(state.claim(Phase::Queued).is_none());
         let claim = state.claim(Phase::Started).unwrap();
@@ -330,22 +455,41 @@ mod tests {
         assert!(!state.retry());
         assert_eq!(state.read().status(), TaskStatus::Started);
         let ending = Ending { outcome: Outcome::Failed, canceled: true };
-        assert!(!state.publish(claim, ending).is_waited_for());
+        assert!(!state.publish(claim, ending).has_waiters());
         assert_eq!(state.read().status(), TaskStatus::Canceled);
         assert_eq!(state.read().outcome(), Some(Outcome::Failed));
     }
 
     #[test]
+    fn a_result_is_moved_out_once_and_by_no_one_while_it_is_read() {
+        let mut state = State::new();
+        state.set_launched(Phase::Queued);
+        assert!(state.begin() && !state.borrow_result());
+        let claim = state.claim(Phase::Started).unwrap();
+        let _ = state.publish(claim, Ending { outcome: Outcome::Ok, canceled: false });
+        assert!(state.borrow_result() && state.borrow_result());
+        assert_eq!(state.take_result(), Take::Borrowed);
+        assert!(!state.set_waiter().is_taken());
+        assert!(!state.return_result(), "another one still reads");
+        assert!(state.return_result(), "the waiters must be woken");
+        assert!(!state.take_unreachable_result(), "there is a handle");
+        assert_eq!(state.take_result(), Take::Granted);
+        assert_eq!(state.take_result(), Take::Gone);
+        assert!(!state.borrow_result());
+        assert!(!state.clear_join_interest().is_referenced() && !state.take_unreachable_result());
+    }
+
+    #[test]
     fn a_stop_forbids_another_attempt() {
         let state = State::new();
-        assert!(state.launch(true) && state.queue() && state.begin());
-        assert_eq!(state.ask_limit(), Some(false));
+        assert!(state.launch(Phase::Delayed) && state.queue() && state.begin());
+        assert_eq!(state.set_limit_exceeded(), Some(false));
         assert!(state.retry());
         assert!(!state.read().stopped());
-        assert_eq!(state.ask_limit(), None, "that run is over");
+        assert_eq!(state.set_limit_exceeded(), None, "that run is over");
         assert!(state.queue() && state.begin());
         assert!(!state.read().stopped());
-        state.ask_stop();
+        state.request_stop();
         assert!(!state.retry());
     }
 }

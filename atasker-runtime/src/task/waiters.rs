@@ -1,16 +1,15 @@
-//! Who wants to know of a change: threads and futures alike, as wakers.
+//! Lists of wakers: the waiters for a change, threads and futures alike.
 
+use crate::unwind::{self, log};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-use crate::task::panic;
-
-/// Names one waiter, so that it can renew or take back its waker.
+/// Identifies a waiter, so that it can replace or remove its waker.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct WaiterKey(u64);
 
 impl WaiterKey {
-    /// The typed handle, of which each task has one at a time.
+    /// The key of the typed handle; each task has at most one at a time.
     pub(crate) const HANDLE: WaiterKey = WaiterKey(0);
 
     pub(crate) fn next() -> WaiterKey {
@@ -19,12 +18,12 @@ impl WaiterKey {
     }
 }
 
-/// A list of wakers. Most lists hold none or one, and then own no memory.
+/// A list of wakers. Most lists have zero or one and allocate nothing.
 #[derive(Debug)]
 pub(crate) enum Waiters {
     One(WaiterKey, Waker),
-    // None, or several. Boxed, and not a variant more, to keep every task small: a list this long is
-    // rare.
+    // None, or several. Boxed, because a third variant would make every task larger for a rare
+    // case.
     #[allow(clippy::box_collection)]
     Many(Option<Box<Vec<(WaiterKey, Waker)>>>),
 }
@@ -36,30 +35,30 @@ impl Default for Waiters {
 }
 
 impl Waiters {
-    /// Nobody.
+    /// The empty list.
     pub(crate) const NONE: Waiters = Waiters::Many(None);
 
-    /// Adds a waker, or renews the one with this key. The old one is given back.
-    #[must_use = "a waker's destructor may run anything: drop it outside the list's lock"]
-    pub(crate) fn add(&mut self, key: WaiterKey, waker: &Waker) -> Option<Waker> {
+    /// Adds a waker, or replaces the one with this key and returns the old one. Clone the waker
+    /// outside the lock of the list, because cloning can run arbitrary code.
+    #[must_use = "a waker's destructor can run user code: call `drop_waker` outside the list's lock"]
+    pub(crate) fn add(&mut self, key: WaiterKey, waker: Waker) -> Option<Waker> {
         match self {
-            Waiters::Many(None) => *self = Waiters::One(key, waker.clone()),
-            Waiters::One(k, w) if *k == key => return renew(w, waker),
+            Waiters::Many(None) => *self = Waiters::One(key, waker),
+            Waiters::One(k, w) if *k == key => return Some(std::mem::replace(w, waker)),
             Waiters::One(..) => {
-                let waker = waker.clone();
                 let Waiters::One(k, w) = std::mem::take(self) else { unreachable!() };
                 *self = Waiters::Many(Some(Box::new(vec![(k, w), (key, waker)])));
             }
             Waiters::Many(Some(list)) => match list.iter_mut().find(|(k, _)| *k == key) {
-                Some((_, w)) => return renew(w, waker),
-                None => list.push((key, waker.clone())),
+                Some((_, w)) => return Some(std::mem::replace(w, waker)),
+                None => list.push((key, waker)),
             },
         }
         None
     }
 
-    /// Takes a waker back, if it is still there.
-    #[must_use = "a waker's destructor may run anything: drop it outside the list's lock"]
+    /// Removes a waker if it is still in the list.
+    #[must_use = "a waker's destructor can run user code: call `drop_waker` outside the list's lock"]
     pub(crate) fn remove(&mut self, key: WaiterKey) -> Option<Waker> {
         match self {
             Waiters::One(k, _) if *k == key => match std::mem::take(self) {
@@ -81,8 +80,20 @@ impl Waiters {
         }
     }
 
-    /// Wakes all; whoever still waits then, adds itself again. Call it on a list that was taken out
-    /// of its lock: a waker may run anything.
+    /// Drops all wakers. Call this on a list taken out of its lock.
+    pub(crate) fn discard(self) {
+        match self {
+            Waiters::One(_, waker) => drop_waker(Some(waker)),
+            Waiters::Many(list) => list
+                .into_iter()
+                .flat_map(|list| *list)
+                .for_each(|(_, waker)| drop_waker(Some(waker))),
+        }
+    }
+
+    /// Wakes all waiters. Those that still have to wait register again. Call this on a list taken
+    /// out of its lock, because wakers can run arbitrary code.
+    #[track_caller]
     pub(crate) fn wake(self) {
         match self {
             Waiters::One(_, waker) => wake(waker),
@@ -93,18 +104,18 @@ impl Waiters {
     }
 }
 
-fn renew(old: &mut Waker, new: &Waker) -> Option<Waker> {
-    (!old.will_wake(new)).then(|| std::mem::replace(old, new.clone()))
+/// Drops a waker that is not needed any more.
+#[track_caller]
+pub(crate) fn drop_waker(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        unwind::discard(waker);
+    }
 }
 
-/// A waker that panics must not keep the others asleep.
+/// Wakes a waiter, containing a panic so that the other waiters are woken, too.
+#[track_caller]
 fn wake(waker: Waker) {
-    if panic::catch(|| waker.wake()).is_err() {
-        panic::guarded(|| {
-            tracing::error!(
-                target: "atasker",
-                "the waker of somebody who waits for a task panicked"
-            );
-        });
+    if !unwind::contained(|| waker.wake()) {
+        log!(error, "a waker registered with a task panicked");
     }
 }

@@ -1,65 +1,65 @@
-//! Models of the hand-over to an idle thread.
+//! Loom models of the parker and of the gate.
 
 use loom::sync::Arc;
 use loom::thread;
 
 use loom::sync::atomic::{AtomicBool, Ordering};
 
-use super::idle::Idler;
-use super::inbox::Gate;
+use super::injector::Gate;
+use super::parker::Parker;
 
 #[test]
-fn loom_an_order_is_never_lost() {
+fn loom_unpark_signal_is_not_lost() {
     loom::model(|| {
-        let idler = Arc::new(Idler::new());
+        let parker = Arc::new(Parker::new());
         let sleeper = {
-            let idler = Arc::clone(&idler);
-            thread::spawn(move || idler.sleep(None))
+            let parker = Arc::clone(&parker);
+            thread::spawn(move || parker.park(None))
         };
-        idler.hand(7);
+        parker.unpark(7);
         assert_eq!(sleeper.join().unwrap(), Some(7));
     });
 }
 
 #[test]
-fn loom_a_spinner_finds_it_or_sleeps_on_it() {
+fn loom_spinning_thread_takes_signal_or_parks() {
     loom::model(|| {
-        let idler = Arc::new(Idler::new());
+        let parker = Arc::new(Parker::new());
         let sleeper = {
-            let idler = Arc::clone(&idler);
-            thread::spawn(move || match idler.is_called() {
-                true => idler.take(),
-                false => idler.sleep(None),
+            let parker = Arc::clone(&parker);
+            thread::spawn(move || match parker.is_notified() {
+                true => parker.try_take(),
+                false => parker.park(None),
             })
         };
-        idler.hand(7);
+        parker.unpark(7);
         assert_eq!(sleeper.join().unwrap(), Some(7));
     });
 }
 
 #[test]
-fn loom_one_order_after_another() {
+fn loom_signals_arrive_in_order() {
     loom::model(|| {
-        let idler = Arc::new(Idler::new());
-        let done = Arc::new(Idler::new());
-        let worker = {
-            let (idler, done) = (Arc::clone(&idler), Arc::clone(&done));
+        let parker = Arc::new(Parker::new());
+        let done = Arc::new(Parker::new());
+        let thread = {
+            let (parker, done) = (Arc::clone(&parker), Arc::clone(&done));
             thread::spawn(move || {
-                let first = idler.sleep(None).unwrap();
-                done.hand(());
-                first + idler.sleep(None).unwrap()
+                let first = parker.park(None).unwrap();
+                done.unpark(());
+                first + parker.park(None).unwrap()
             })
         };
-        idler.hand(1);
-        // The worker is on the idle list again only after it has taken the first order.
-        done.sleep(None).unwrap();
-        idler.hand(2);
-        assert_eq!(worker.join().unwrap(), 3);
+        parker.unpark(1);
+        // The worker is back in the idle list only after it has taken the first signal.
+        done.park(None).unwrap();
+        parker.unpark(2);
+        assert_eq!(thread.join().unwrap(), 3);
     });
 }
 
 #[test]
-fn loom_a_job_that_is_left_at_a_closed_gate_is_found_by_who_opens_it() {
+fn loom_job_pushed_at_closed_gate_is_found() {
     const BIT: u8 = 1;
     loom::model(|| {
         let shared = Arc::new((Gate::new(), AtomicBool::new(false)));
@@ -75,6 +75,6 @@ fn loom_a_job_that_is_left_at_a_closed_gate_is_found_by_who_opens_it() {
         let (gate, job) = &*shared;
         gate.set(BIT);
         let found = job.load(Ordering::Relaxed);
-        assert!(launcher.join().unwrap() || found, "nobody would start it");
+        assert!(launcher.join().unwrap() || found, "no one would start the job");
     });
 }

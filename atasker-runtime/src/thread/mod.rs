@@ -1,37 +1,54 @@
-//! The thread pool: a place for functions.
+//! The thread pool: the place where functions run.
 //!
-//! | what | file |
+//! | file | content |
 //! |---|---|
-//! | launches that need no lock | `inbox` |
-//! | the state, the rules, the place's interface | `pool` |
-//! | how an idle thread sleeps and is called | `idle` |
-//! | the life of a thread, and the run of one job | `run` |
+//! | `injector` | launches that need no lock |
+//! | `pool` | the state, the rules, and the implementation of `Place` |
+//! | `parker` | how an idle thread sleeps and is woken |
+//! | `run` | the main loop of a thread, and the run of one job |
 //!
-//! One lock guards the pool's state: the backlog, the idle threads, the counts. Whoever changes
-//! something under it — a launch, a wait that gives its slot up, new limits — *calls* a thread when
-//! something may start and none is coming. The one that comes takes a job and calls the next, so
-//! that between two holders of the lock this holds:
+//! # Waking threads
 //!
-//! > No job waits that may have a slot; and if a job has a slot and no thread, a thread is coming
-//! > for it, or the system gives none and the timer will try again.
+//! One lock guards the state of the pool: the backlog, the list of idle threads, and the counts. An
+//! operation that changes the state under the lock (a launch, a wait that releases its slot, new
+//! limits) *wakes* a thread if a job may start and no thread is waking already. The woken thread
+//! takes a job and wakes the next one. Waking one thread per job instead cost a wake-up per task:
+//! 0.34 instead of 0.92 million empty tasks per second on two distant CPUs.
 //!
-//! A launch that finds all slots held which it might take leaves its job in the inbox, without the
-//! lock. "No job waits" includes those: whoever gives a slot up looks there, too.
+//! Whenever the lock is free, the following invariant holds:
 //!
-//! | a thread is | and leaves this state by |
-//! |---|---|
-//! | coming: called, and not yet at the backlog | taking the lock |
-//! | busy: it holds a slot and runs a task | the end of the run |
-//! | blocked: in a wait, its slot given up | waking up, with or without a free slot |
-//! | idle: it stands in the list of idle threads | being called, or its time is over |
+//! > No job waits that could have a slot. If a job has a slot and no thread, a thread is waking, or the
+//! > system can't create one and the timer will try again.
 //!
-//! One idle thread at most spins for a moment, in front of the others; the rest sleep, and only one
-//! that sleeps is woken.
+//! A launch that finds all slots of its priority taken pushes its job into the injector, without
+//! the lock. The invariant includes these jobs: a thread that releases a slot checks the injector
+//! as well.
+//!
+//! # States of a thread
+//!
+//! | state | meaning | until |
+//! |---|---|---|
+//! | waking | unparked or spawned, and not yet at the backlog | it takes the lock |
+//! | busy | holds a slot and runs a task | the end of the run |
+//! | blocked | in a wait that has released its slot | the wait ends, with or without a free slot |
+//! | idle | in the list of idle threads | it is unparked, or its idle timeout ends |
+//!
+//! At most one idle thread spins, and it is the first one to be woken. All others are parked.
+//! Waking a parked thread costs 3 to 40 µs, many times the run time of a short task.
+//!
+//! # Admission
+//!
+//! A job that has a slot but no thread yet is *admitted*. `stop` treats its task as one that runs,
+//! so that `let t = f(); t.stop();` lets `f` handle the request whether or not a thread has picked
+//! it up. `cancel` and `kill` treat it as one that has not begun, and cancel it.
+//!
+//! A thread takes one job at a time. Taking several would save lock operations, but a later task
+//! could then begin before an earlier one.
 
-mod idle;
-mod inbox;
+mod injector;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
+mod parker;
 mod pool;
 mod run;
 

@@ -1,4 +1,4 @@
-//! The pool's state and its place interface.
+//! The state of the thread pool, its rules, and its implementation of `Place`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,34 +6,45 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::lock::{Mutex, MutexGuard};
+use crate::task::control::Include;
 use crossbeam_utils::CachePadded;
-use parking_lot::{Mutex, MutexGuard};
 
-use super::idle::Idler;
-use super::inbox::{self, Inbox};
-use super::run;
+use super::injector::{self, AfterPush, Injector};
+use super::parker::Parker;
+use super::run::{self, Spawned};
 use crate::backlog::{Backlog, Limits, Ticket};
-use crate::clock;
+use crate::clock::{self, Stamp};
 use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::{ThreadPoolInfo, Waiting};
-use crate::job::{Job, Place, WhenFull};
+use crate::job::Job;
 use crate::options::{Overflow, PoolConfig};
+use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
 use crate::priority::Priority;
 use crate::spin;
-use crate::task::owners::OwnerKey;
-use crate::task::panic::guarded;
+use crate::task::scheduler::SchedulerKey;
 use crate::task::state::Phase;
-use crate::task::waiters::{WaiterKey, Waiters};
+use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::task::{AnyTask, park};
 use crate::timer;
+use crate::unwind::{guarded, log};
 
-/// What an idle thread is told.
-pub(super) enum Order {
-    /// There is something to do: look into the backlog.
-    Look,
-    /// The pool is closed.
-    Leave,
+/// The signal that unparks an idle thread.
+pub(super) enum Signal {
+    /// There may be work: check the backlog.
+    Work,
+    /// Exit: the pool is closed, or has enough threads. The thread is no longer counted.
+    Exit,
+}
+
+/// What a thread did before its next job.
+#[derive(Clone, Copy)]
+pub(super) enum After {
+    /// It ended another task just now, at this time.
+    Run(Stamp),
+    /// Something else: it was idle, has just been spawned, or its last run has not ended the task.
+    Other,
 }
 
 /// The threads of a supervisor.
@@ -41,105 +52,113 @@ pub(crate) struct ThreadPool {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What threads and launchers share.
+/// The state that threads and launches share.
 pub(super) struct Shared {
-    /// The supervisor's id, for the threads' names.
+    /// The id of the supervisor, for the names of threads.
     name: String,
-    pub(super) owner: OwnerKey,
-    pub(super) inbox: Inbox,
+    pub(super) scheduler: SchedulerKey,
+    pub(super) injector: Injector,
     pub(super) state: CachePadded<Mutex<PoolState>>,
-    /// Threads that look for work without sleeping: at most one, so that the rest of the machine
-    /// is left to the work.
+    /// Whether a thread spins. At most one does, so that spinning takes no more than one CPU from
+    /// other work.
     pub(super) spinning: CachePadded<AtomicBool>,
 }
 
-/// What every run looks at stands first, beside the lock: these lines of a cache move from thread to
-/// thread.
+/// The state under the lock. `repr(C)` keeps the fields that every run uses next to the lock,
+/// because their cache lines move from thread to thread.
 #[repr(C)]
 pub(super) struct PoolState {
     open: bool,
-    /// A thread is on its way to look into the backlog: woken or started, and not there yet.
-    coming: bool,
-    /// How the inbox's gate stands.
+    /// A thread was unparked or spawned, and has not reached the backlog yet.
+    waking: bool,
+    /// The current gate of the injector.
     gate: u8,
-    /// Jobs in `ready`.
-    ready_count: usize,
+    /// The number of jobs in `admitted`.
+    admitted_count: usize,
     pub(super) tasks_run: u64,
-    /// Launchers that wait for room in the queue.
-    room: Waiters,
+    /// Launches that wait for space in the queue.
+    space_waiters: Waiters,
     pub(super) backlog: Backlog<Job>,
-    /// Jobs that have their slot and wait for a thread to come, by priority.
-    ready: [VecDeque<Job>; 4],
-    /// The last to become idle is the first to be used: the others' time runs out, and caches are
-    /// warm.
-    idle: Vec<Arc<Idler<Order>>>,
+    /// Jobs that have a slot and no thread yet, by priority.
+    admitted: [VecDeque<Job>; 4],
+    /// A stack: the thread that became idle last is woken first, because its caches are warm, and
+    /// because unneeded threads can then reach their idle timeout.
+    idle: Vec<Arc<Parker<Signal>>>,
     threads: usize,
     blocked: usize,
     config: PoolConfig,
     thread_number: u64,
-    pub(super) overstayed: Vec<TaskId>,
-    /// The system gave no thread: a pause, and then the next try.
-    starved: Option<Duration>,
-    last_pause: Option<Duration>,
+    /// Tasks that have exceeded their time limits and still run.
+    pub(super) overdue: Vec<TaskId>,
+    /// Set after a thread could not be spawned, until the timer allows the next attempt.
+    spawn_backoff: Option<Duration>,
+    last_backoff: Option<Duration>,
 }
 
-/// Who is to come and look, after the lock is released.
+/// The thread to wake after the lock is released.
 #[must_use]
-enum Call {
-    /// Nobody: nothing may start, or somebody is coming already.
-    Nobody,
-    Idle(Arc<Idler<Order>>),
-    New(NewThread),
+enum Wake {
+    /// No thread: no job may start, or a thread is waking already.
+    None,
+    Unpark(Arc<Parker<Signal>>),
+    Spawn(NewThread),
 }
 
-/// A thread to be started.
+/// A thread to spawn.
 struct NewThread {
     number: u64,
     stack: Option<usize>,
 }
 
 impl ThreadPool {
-    pub(crate) fn new(supervisor_id: &str, owner: OwnerKey, config: PoolConfig) -> Self {
+    pub(crate) fn new(supervisor_id: &str, scheduler: SchedulerKey, config: PoolConfig) -> Self {
         ThreadPool {
             shared: Arc::new(Shared {
                 name: supervisor_id.to_owned(),
-                owner,
+                scheduler,
                 spinning: CachePadded::new(AtomicBool::new(false)),
-                inbox: Inbox::new(),
+                injector: Injector::new(),
                 state: CachePadded::new(Mutex::new(PoolState {
                     backlog: Backlog::new(limits(&config)),
-                    ready: Default::default(),
-                    ready_count: 0,
+                    admitted: Default::default(),
+                    admitted_count: 0,
                     config,
                     idle: Vec::new(),
                     threads: 0,
-                    coming: false,
+                    waking: false,
                     blocked: 0,
                     open: true,
                     thread_number: 0,
                     tasks_run: 0,
-                    overstayed: Vec::new(),
-                    room: Waiters::NONE,
-                    starved: None,
-                    last_pause: None,
+                    overdue: Vec::new(),
+                    space_waiters: Waiters::NONE,
+                    spawn_backoff: None,
+                    last_backoff: None,
                     gate: u8::MAX,
                 })),
             }),
         }
     }
 
-    /// New sizes and rules, from now on; tasks that run keep their slots.
+    /// Returns the present sizes and rules.
+    pub(crate) fn config(&self) -> PoolConfig {
+        self.shared.state.lock().config.clone()
+    }
+
+    /// Applies new sizes and rules. Running tasks keep their slots. `active`: whether the supervisor
+    /// is started, so that the threads of `min_size` are spawned now.
     pub(crate) fn set_config(&self, config: PoolConfig, active: bool) {
         let mut state = self.shared.state.lock();
         state.backlog.set_limits(limits(&config));
         state.config = config;
-        let room = std::mem::take(&mut state.room);
+        let waiters = std::mem::take(&mut state.space_waiters);
+        // Wakers are user code: called after `dispatch` has released the lock.
         self.shared.dispatch(state);
-        room.wake();
-        // Idle threads look how long they may stay from now on.
+        waiters.wake();
+        // Idle threads apply the new idle timeout.
         let idle = std::mem::take(&mut self.shared.state.lock().idle);
-        for idler in idle {
-            idler.hand(Order::Look);
+        for parker in idle {
+            parker.unpark(Signal::Work);
         }
         if active {
             self.open();
@@ -148,8 +167,8 @@ impl ThreadPool {
 
     pub(crate) fn info(&self) -> ThreadPoolInfo {
         let state = self.shared.state.lock();
-        let inbox = &self.shared.inbox;
-        let of = |priority| state.backlog.waiting_of(priority) + inbox.len(priority);
+        let injector = &self.shared.injector;
+        let of = |priority| state.backlog.waiting_of(priority) + injector.len(priority);
         ThreadPoolInfo {
             pool_size: state.config.pool_size,
             reserve_normal: state.config.reserve_normal,
@@ -165,27 +184,17 @@ impl ThreadPool {
             threads: state.threads,
             idle: state.idle.len(),
             blocked: state.blocked,
-            overstayed: state.overstayed.clone(),
+            overstayed: state.overdue.clone(),
             tasks_run: state.tasks_run,
         }
     }
 
-    /// Whether this thread is one of the pool's.
+    /// Returns whether the current thread belongs to this pool.
     pub(crate) fn is_own_thread(&self) -> bool {
         run::is_thread_of(&self.shared)
     }
 
-    /// Runs a queued task on this very thread, if it still waits here.
-    pub(crate) fn run_here(&self, task: &Arc<dyn AnyTask>) -> bool {
-        let queued = task.header().state.read().phase() == Phase::Queued;
-        let ours = queued && self.is_own_thread() && self.revoke(&**task, true);
-        if ours {
-            run::execute(Job::new(Arc::clone(task)), &self.shared, false);
-        }
-        ours
-    }
-
-    /// Whether it takes jobs.
+    /// Returns whether the pool accepts jobs.
     pub(crate) fn is_open(&self) -> bool {
         self.shared.state.lock().open
     }
@@ -197,149 +206,153 @@ fn limits(config: &PoolConfig) -> Limits {
         reserve_normal: config.reserve_normal,
         reserve_high: config.reserve_high,
         max_size: config.max_size,
-        critical_total: None,
+        critical_extra: None,
     }
 }
 
 impl PoolState {
-    /// Gives a slot to every job that may have one. From here on the task counts as one that runs:
-    /// a stop asks it.
-    fn admit(&mut self, inbox: &Inbox) {
+    /// Gives a slot to every job that may have one. From here on, `stop` treats the task as one
+    /// that runs.
+    fn admit(&mut self, injector: &Injector) {
         loop {
-            self.admit_once(inbox);
-            let opens = self.set_gate(inbox);
+            self.admit_once(injector);
+            let opens = self.set_gate(injector);
             if !opens {
                 return;
             }
-            // Somebody may have found it closed just now.
+            // A launch may have pushed a job and seen the gate still closed, so check the injector
+            // once more.
         }
     }
 
-    /// Has the gate stand as it should. True: that opens it.
-    fn set_gate(&mut self, inbox: &Inbox) -> bool {
-        let gate = self.gate_now();
+    /// Updates the gate. Returns true if that opens it for any priority.
+    fn set_gate(&mut self, injector: &Injector) -> bool {
+        let gate = self.compute_gate();
         let opens = gate & !self.gate != 0;
         if gate != self.gate {
             self.gate = gate;
-            inbox.set_gate(gate);
+            injector.set_gate(gate);
         }
         opens
     }
 
-    fn admit_once(&mut self, inbox: &Inbox) {
+    fn admit_once(&mut self, injector: &Injector) {
         loop {
-            self.refill(inbox);
+            self.refill(injector);
             match self.backlog.next() {
                 Some((priority, job)) => {
-                    self.ready[priority.index()].push_back(job);
-                    self.ready_count += 1;
+                    self.admitted[priority.index()].push_back(job);
+                    self.admitted_count += 1;
                 }
                 None => return,
             }
         }
     }
 
-    /// Sees to it that the backlog has the job that is next in order: the inbox holds later ones of
-    /// each priority only.
-    fn refill(&mut self, inbox: &Inbox) {
-        /// A few at a time, so that a long queue holds nobody up.
-        const SOME: usize = 32;
-        let first = self.backlog.first();
+    /// Ensures that the backlog contains the job that is next in order. The injector is the tail of
+    /// the backlog: within a priority, its jobs come later.
+    fn refill(&mut self, injector: &Injector) {
+        /// A few jobs at a time, so that a long queue doesn't keep the lock for long.
+        const BATCH: usize = 32;
+        let first = self.backlog.first_priority();
         let urgent = Priority::ALL.into_iter().take_while(|p| first.is_none_or(|first| *p > first));
         for priority in urgent {
-            if self.take_in(inbox, priority, SOME) > 0 {
+            if self.drain_injector(injector, priority, BATCH) > 0 {
                 return;
             }
         }
     }
 
-    /// Moves jobs of one priority from the inbox to the backlog.
-    fn take_in(&mut self, inbox: &Inbox, priority: Priority, most: usize) -> usize {
-        if inbox.is_empty(priority) {
+    /// Moves up to `max` jobs of one priority from the injector to the backlog. Returns their
+    /// number.
+    fn drain_injector(&mut self, injector: &Injector, priority: Priority, max: usize) -> usize {
+        if injector.is_empty(priority) {
             return 0;
         }
         let mut count = 0;
-        while count < most
-            && let Some(job) = inbox.pop(priority)
+        while count < max
+            && let Some(job) = injector.pop(priority)
         {
-            let mark = mark(self.backlog.next_ticket(priority));
-            job.header().mark.store(mark, Ordering::Relaxed);
+            let tag = tag_of(self.backlog.next_ticket(priority));
+            // Relaxed: the pool reads and writes tags of waiting jobs under its lock only.
+            job.header().place_tag.store(tag, Ordering::Relaxed);
             self.backlog.push(priority, job);
             count += 1;
         }
         count
     }
 
-    /// For which priorities a launch must look whether its job may start.
-    fn gate_now(&self) -> u8 {
+    /// Returns the gate for the current state: the priorities whose launches must dispatch.
+    fn compute_gate(&self) -> u8 {
         let mut gate = 0;
         if !self.open || self.config.queue_limit.is_some() {
-            gate |= inbox::CHECK;
+            gate |= injector::LOCK_FIRST;
         }
         for priority in Priority::ALL {
             if self.backlog.may_start(priority) {
-                gate |= inbox::bit(priority);
+                gate |= injector::bit(priority);
             }
         }
         gate
     }
 
-    /// The job that takes the slot which has just been given up, in the usual case: nobody waits for
-    /// a thread, nor for room. As many slots are held as before, so the gate stands as it did.
-    fn hand_over(&mut self, inbox: &Inbox) -> Option<Job> {
-        if self.ready_count > 0 || !self.room.is_empty() {
+    /// Returns the job that takes over the slot that was just released. This is the fast path for
+    /// the usual case, in which no job waits for a thread and no launch waits for space. The number
+    /// of taken slots stays the same, so the gate needs no update.
+    fn hand_off_slot(&mut self, injector: &Injector) -> Option<Job> {
+        if self.admitted_count > 0 || !self.space_waiters.is_empty() {
             return None;
         }
-        self.refill(inbox);
+        self.refill(injector);
         Some(self.backlog.next()?.1)
     }
 
-    /// The most urgent job that has a slot and no thread.
-    fn take_ready(&mut self) -> Option<Job> {
-        if self.ready_count == 0 {
+    /// Removes the most urgent job that has a slot and no thread.
+    fn pop_admitted(&mut self) -> Option<Job> {
+        if self.admitted_count == 0 {
             return None;
         }
-        self.ready_count -= 1;
-        self.ready.iter_mut().rev().find_map(VecDeque::pop_front)
+        self.admitted_count -= 1;
+        self.admitted.iter_mut().rev().find_map(VecDeque::pop_front)
     }
 
-    /// Takes a job back that has a slot and no thread.
-    fn take_back(&mut self, task: &dyn AnyTask) -> Option<Job> {
+    /// Removes the job of a task that has a slot and no thread, and releases the slot.
+    fn remove_admitted(&mut self, task: &dyn AnyTask) -> Option<Job> {
         let header = task.header();
-        let ready = &mut self.ready[header.priority.index()];
-        let at = ready.iter().position(|job| job.header().id == header.id)?;
-        let job = ready.remove(at)?;
-        self.ready_count -= 1;
+        let jobs = &mut self.admitted[header.priority.index()];
+        let at = jobs.iter().position(|job| job.header().id == header.id)?;
+        let job = jobs.remove(at)?;
+        self.admitted_count -= 1;
         self.backlog.release(header.priority);
         Some(job)
     }
 
-    /// Calls a thread if a job has a slot and nobody is coming. One at a time will do: whoever comes
-    /// calls the next, and threads that are through with their work look by themselves. So a burst
-    /// of short tasks costs few wake-ups.
-    fn call(&mut self, inbox: &Inbox) -> Call {
-        self.admit(inbox);
-        if self.coming || self.ready_count == 0 {
-            return Call::Nobody;
+    /// Selects a thread to wake, if a job has a slot and no thread is waking. One at a time is
+    /// enough: the woken thread wakes the next one, and threads that complete a job check for more
+    /// by themselves. A burst of short tasks therefore costs few wake-ups.
+    fn plan_wake(&mut self, injector: &Injector) -> Wake {
+        self.admit(injector);
+        if self.waking || self.admitted_count == 0 {
+            return Wake::None;
         }
-        if let Some(idler) = self.idle.pop() {
-            self.coming = true;
-            return Call::Idle(idler);
+        if let Some(parker) = self.idle.pop() {
+            self.waking = true;
+            return Wake::Unpark(parker);
         }
-        if self.starved.is_some() {
-            return Call::Nobody;
+        if self.spawn_backoff.is_some() {
+            return Wake::None;
         }
-        self.coming = true;
-        Call::New(self.new_thread())
+        self.waking = true;
+        Wake::Spawn(self.new_thread())
     }
 
-    /// Takes all jobs out that no thread has.
-    fn take_all(&mut self, inbox: &Inbox) -> Vec<Job> {
+    /// Removes all jobs that no thread has taken.
+    fn drain_all(&mut self, injector: &Injector) -> Vec<Job> {
         let mut all = Vec::new();
         for priority in Priority::ALL {
-            self.take_in(inbox, priority, usize::MAX);
+            self.drain_injector(injector, priority, usize::MAX);
         }
-        while let Some(job) = self.take_ready() {
+        while let Some(job) = self.pop_admitted() {
             self.backlog.release(job.priority());
             all.push(job);
         }
@@ -353,12 +366,13 @@ impl PoolState {
         NewThread { number: self.thread_number, stack: self.config.stack_size }
     }
 
-    /// Whether one more of this priority would have to wait in a queue that is full. One that may
-    /// start does not wait: no job waits that may have a slot, so it would overtake nobody.
-    fn is_full(&self, inbox: &Inbox, priority: Priority) -> bool {
+    /// Returns whether the queue is full for one more job of this priority. A job that may start
+    /// needs no space in the queue, and it can't overtake another one, because no job waits that
+    /// could have a slot.
+    fn is_full(&self, injector: &Injector, priority: Priority) -> bool {
         let waiting = || {
-            let inbox = Priority::ALL.into_iter().map(|priority| inbox.len(priority));
-            self.backlog.waiting() + inbox.sum::<usize>()
+            let injected = Priority::ALL.into_iter().map(|priority| injector.len(priority));
+            self.backlog.waiting() + injected.sum::<usize>()
         };
         self.config.queue_limit.is_some_and(|(limit, _)| waiting() >= limit)
             && !self.backlog.may_start(priority)
@@ -366,27 +380,27 @@ impl PoolState {
 }
 
 impl Shared {
-    /// Has a thread come if there is something to start, and lets the lock go. False: the system
-    /// gives no thread.
+    /// Wakes a thread if a job may start, and releases the lock. Returns false if the system can't
+    /// create threads.
     fn dispatch(self: &Arc<Self>, mut state: MutexGuard<'_, PoolState>) -> bool {
         if !state.open {
-            self.turn_away(&mut state);
+            self.reject_late(&mut state);
         }
-        let call = state.call(&self.inbox);
-        let fed = state.starved.is_none();
+        let wake = state.plan_wake(&self.injector);
+        let can_spawn = state.spawn_backoff.is_none();
         drop(state);
-        match call {
-            Call::Nobody => fed,
-            Call::Idle(idler) => {
-                idler.hand(Order::Look);
+        match wake {
+            Wake::None => can_spawn,
+            Wake::Unpark(parker) => {
+                parker.unpark(Signal::Work);
                 true
             }
-            Call::New(thread) => {
+            Wake::Spawn(thread) => {
                 let shared = Arc::clone(self);
-                match self.spawn(&thread, move || run::thread(&shared, true)) {
+                match self.spawn(&thread, move || run::thread(&shared, Spawned::ForJob)) {
                     Ok(()) => true,
                     Err(error) => {
-                        self.could_not_spawn(&error);
+                        self.spawn_failed(&error);
                         false
                     }
                 }
@@ -394,18 +408,21 @@ impl Shared {
         }
     }
 
-    /// Ends jobs that have come since the pool was closed. What the library itself has to run
-    /// (callbacks) is no task of the user's: it still runs.
-    fn turn_away(&self, state: &mut MutexGuard<'_, PoolState>) {
-        // First the gate, so that whoever still comes sees it.
-        state.set_gate(&self.inbox);
-        let (late, ours): (Vec<Job>, Vec<Job>) =
-            state.take_all(&self.inbox).into_iter().partition(|job| job.header().owner.is_some());
-        for job in ours {
+    /// Ends the jobs that arrived after the pool was closed. Internal jobs, which run callbacks,
+    /// don't belong to a supervisor and still run.
+    fn reject_late(&self, state: &mut MutexGuard<'_, PoolState>) {
+        // The gate first: a launch that pushes after the drain below then sees it and dispatches.
+        state.set_gate(&self.injector);
+        let (late, internal): (Vec<Job>, Vec<Job>) = state
+            .drain_all(&self.injector)
+            .into_iter()
+            .partition(|job| job.header().scheduler.is_some());
+        for job in internal {
             state.backlog.push(job.priority(), job);
         }
         if !late.is_empty() {
-            // Each ends with `SupervisorStopped`.
+            // Without the lock, because dropping a job ends its task (with `SupervisorStopped`),
+            // which may run user code.
             MutexGuard::unlocked(state, || drop(late));
         }
     }
@@ -423,233 +440,250 @@ impl Shared {
         builder.spawn(run).map(drop)
     }
 
-    /// Tries again later; if there is nobody to try, the waiting tasks end with an error.
-    fn could_not_spawn(self: &Arc<Self>, error: &std::io::Error) {
-        const FIRST: Duration = Duration::from_millis(20);
-        const LONGEST: Duration = Duration::from_secs(1);
-        // Under guard: whatever comes of it, the pool goes on.
-        guarded(|| {
-            tracing::error!(
-                target: "atasker", supervisor = %self.name, %error,
-                "no thread could be started: tasks wait until the system has room again"
-            );
-        });
-        let pause = {
+    /// Schedules another attempt to spawn a thread. If neither a thread nor the timer is left to
+    /// make it, the waiting tasks end with an error.
+    fn spawn_failed(self: &Arc<Self>, error: &std::io::Error) {
+        const MIN_BACKOFF: Duration = Duration::from_millis(20);
+        const MAX_BACKOFF: Duration = Duration::from_secs(1);
+        // `log!` catches panics of the subscriber, so the code below always runs.
+        log!(
+            error, supervisor = %self.name, %error,
+            "failed to spawn a pool thread: tasks wait until the system can create one"
+        );
+        let backoff = {
             let mut state = self.state.lock();
             state.threads -= 1;
-            state.coming = false;
-            let pause = state.last_pause.map_or(FIRST, |last| (last * 2).min(LONGEST));
-            state.last_pause = Some(pause);
-            state.starved = Some(pause);
-            pause
+            state.waking = false;
+            let backoff =
+                state.last_backoff.map_or(MIN_BACKOFF, |last| (last * 2).min(MAX_BACKOFF));
+            state.last_backoff = Some(backoff);
+            state.spawn_backoff = Some(backoff);
+            backoff
         };
         let weak = Arc::downgrade(self);
-        timer::at(clock::after(pause), move || {
+        timer::at(clock::after(backoff), move || {
             if let Some(shared) = weak.upgrade() {
                 let mut state = shared.state.lock();
-                state.starved = None;
+                state.spawn_backoff = None;
                 if shared.dispatch(state) {
-                    shared.state.lock().last_pause = None;
+                    shared.state.lock().last_backoff = None;
                 }
             }
         });
         if timer::is_running() {
             return;
         }
-        // No timer will come: the next launch tries at once.
+        // The thread of the timer could not be spawned either: let the next launch try at once.
         let mut state = self.state.lock();
-        state.starved = None;
+        state.spawn_backoff = None;
         if state.threads == 0 {
-            // Their slots will be free: whoever comes from here on looks again.
+            // The slots of these jobs become free, so launches must dispatch from here on.
             state.gate = u8::MAX;
-            self.inbox.set_gate(state.gate);
-            let lost = state.take_all(&self.inbox);
-            let room = std::mem::take(&mut state.room);
+            self.injector.set_gate(state.gate);
+            let unstarted = state.drain_all(&self.injector);
+            let waiters = std::mem::take(&mut state.space_waiters);
             drop(state);
-            room.wake();
-            for job in lost {
-                let detail = format!("the system gives no thread: {}", with_advice(error));
+            waiters.wake();
+            for job in unstarted {
+                let detail = format!("the system can't create a thread: {}", with_advice(error));
                 guarded(|| job.end(TaskError::not_started(detail)));
             }
         }
     }
 
-    /// A thread that was called has come: its first job, and another thread is called if there is
-    /// more to start.
-    pub(super) fn first_job(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
-        // In a loop: a thread may be called in vain many times, one after the other.
+    /// Returns the first job of a woken thread, or `None` if the thread must exit. Wakes another
+    /// thread if more jobs may start.
+    pub(super) fn job_after_wake(self: &Arc<Self>, parker: &Arc<Parker<Signal>>) -> Option<Job> {
+        // A loop instead of recursion, because another thread may take the job first, any number of
+        // times.
         loop {
             let mut state = self.state.lock();
-            state.coming = false;
-            if let Some(job) = state.take_ready() {
-                let room = std::mem::take(&mut state.room);
+            state.waking = false;
+            if let Some(job) = state.pop_admitted() {
+                let waiters = std::mem::take(&mut state.space_waiters);
                 self.dispatch(state);
-                room.wake();
+                waiters.wake();
                 return Some(job);
             }
-            if !self.be_idle(state, idler) {
+            if let Signal::Exit = self.park_idle(state, parker) {
                 return None;
             }
         }
     }
 
-    /// What an idle thread does that was called, or is not wanted any more.
+    /// Waits as an idle thread. Returns the next job, or `None` if the thread must exit.
     fn idle(
         self: &Arc<Self>,
         state: MutexGuard<'_, PoolState>,
-        idler: &Arc<Idler<Order>>,
+        parker: &Arc<Parker<Signal>>,
     ) -> Option<Job> {
-        if self.be_idle(state, idler) { self.first_job(idler) } else { None }
+        match self.park_idle(state, parker) {
+            Signal::Work => self.job_after_wake(parker),
+            Signal::Exit => None,
+        }
     }
 
-    /// A run is over, its slot free: what this thread does next (`None`: leave), and whether it was
-    /// idle in between.
+    /// Releases the slot of a completed run. Returns the next job of this thread, or `None` if the
+    /// thread must exit. `after` is about the completed run, and is returned if the next job
+    /// follows at once.
     pub(super) fn next_job(
         self: &Arc<Self>,
-        idler: &Arc<Idler<Order>>,
+        parker: &Arc<Parker<Signal>>,
         done: Priority,
-    ) -> (Option<Job>, bool) {
+        after: After,
+    ) -> (Option<Job>, After) {
         let mut state = self.state.lock();
         state.backlog.release(done);
         state.tasks_run += 1;
-        if let Some(job) = state.hand_over(&self.inbox) {
-            return (Some(job), false);
+        if let Some(job) = state.hand_off_slot(&self.injector) {
+            return (Some(job), after);
         }
-        state.admit(&self.inbox);
-        // A free slot is room, too, for one that need not wait then.
-        let mut room = std::mem::take(&mut state.room);
+        state.admit(&self.injector);
+        // A launch that waits for space may have become able to start at once.
+        let mut waiters = std::mem::take(&mut state.space_waiters);
         loop {
-            match state.take_ready() {
+            match state.pop_admitted() {
                 Some(job) => {
-                    // One slot came, one job goes: whatever else is ready was so before, and
-                    // somebody is coming for it.
+                    // One slot was released and one job starts. All other admitted jobs were
+                    // admitted before, so a thread is waking for them.
                     drop(state);
-                    room.wake();
-                    return (Some(job), false);
+                    waiters.wake();
+                    return (Some(job), after);
                 }
-                None if room.is_empty() => return (self.idle(state, idler), true),
+                None if waiters.is_empty() => return (self.idle(state, parker), After::Other),
+                // Wakers are user code, so they are called without the lock. Jobs that arrive
+                // meanwhile are found by the next iteration.
                 None => {
-                    let room = std::mem::take(&mut room);
-                    MutexGuard::unlocked(&mut state, || room.wake());
+                    let waiters = std::mem::take(&mut waiters);
+                    MutexGuard::unlocked(&mut state, || waiters.wake());
                 }
             }
         }
     }
 
-    /// Stands in the list of idle threads until called: true, come and look; false, leave.
-    fn be_idle(&self, mut state: MutexGuard<'_, PoolState>, idler: &Arc<Idler<Order>>) -> bool {
+    /// Adds the thread to the list of idle threads and waits for a signal.
+    fn park_idle(
+        &self,
+        mut state: MutexGuard<'_, PoolState>,
+        parker: &Arc<Parker<Signal>>,
+    ) -> Signal {
         if !state.open {
             state.threads -= 1;
-            return false;
+            return Signal::Exit;
         }
-        let stay = state.config.idle_timeout;
-        // The one that spins stands on top, where it is called first.
-        let spins = self.spinning.swap(true, Ordering::Relaxed);
-        let at = if spins { state.idle.len().saturating_sub(1) } else { state.idle.len() };
-        state.idle.insert(at, Arc::clone(idler));
+        let idle_timeout = state.config.idle_timeout;
+        // The thread that spins stays on top of the stack, so that it is woken first. Relaxed: the
+        // flag guards no other data.
+        let other_spins = self.spinning.swap(true, Ordering::Relaxed);
+        let at = if other_spins { state.idle.len().saturating_sub(1) } else { state.idle.len() };
+        state.idle.insert(at, Arc::clone(parker));
         drop(state);
-        let order = if spins {
+        let signal = if other_spins {
             None
         } else {
-            let called = spin::until(|| idler.is_called());
+            let notified = spin::until(|| parker.is_notified());
             self.spinning.store(false, Ordering::Relaxed);
-            if called { idler.take() } else { None }
+            if notified { parker.try_take() } else { None }
         };
-        let order = order.or_else(|| idler.sleep(Some(clock::after(stay))));
-        match order.or_else(|| self.still_wanted(idler)) {
-            Some(Order::Look) => true,
-            // It is not counted any more.
-            Some(Order::Leave) | None => false,
-        }
+        let signal = signal.or_else(|| parker.park(Some(clock::after(idle_timeout))));
+        signal.unwrap_or_else(|| self.retire_or_park(parker))
     }
 
-    /// An idle thread's time is over: it leaves, unless it is one of `min_size`, or was called at
-    /// this very moment.
-    fn still_wanted(&self, idler: &Arc<Idler<Order>>) -> Option<Order> {
+    /// Retires a thread whose idle timeout has ended, unless it is one of `min_size`, or is being
+    /// unparked.
+    fn retire_or_park(&self, parker: &Arc<Parker<Signal>>) -> Signal {
         let mut state = self.state.lock();
-        let at = state.idle.iter().position(|other| Arc::ptr_eq(other, idler));
+        let at = state.idle.iter().position(|other| Arc::ptr_eq(other, parker));
         if let Some(at) = at
             && state.threads > state.config.min_size
         {
             state.idle.remove(at);
             state.threads -= 1;
-            return None;
+            return Signal::Exit;
         }
         drop(state);
-        idler.sleep(None)
+        // The thread is one of `min_size` and remains in the list, or another thread has removed its
+        // parker from the list and is about to unpark it.
+        parker.park(None).expect("without a deadline, `park` returns a signal")
     }
 
-    /// A thread that was started in advance.
-    pub(super) fn idle_from_start(self: &Arc<Self>, idler: &Arc<Idler<Order>>) -> Option<Job> {
+    /// Waits as an idle thread that was spawned eagerly.
+    pub(super) fn start_idle(self: &Arc<Self>, parker: &Arc<Parker<Signal>>) -> Option<Job> {
         let state = self.state.lock();
-        self.idle(state, idler)
+        self.idle(state, parker)
     }
 
-    /// A task waits: its slot is free for another. False: no thread for another.
-    pub(super) fn leave(self: &Arc<Self>, priority: Priority) -> bool {
+    /// Releases the slot of a task that blocks. Returns false if the system can't create a thread
+    /// for another task.
+    pub(super) fn release_slot(self: &Arc<Self>, priority: Priority) -> bool {
         let mut state = self.state.lock();
         state.backlog.release(priority);
         state.blocked += 1;
-        let room = std::mem::take(&mut state.room);
-        let fed = self.dispatch(state);
-        room.wake();
-        fed
+        let waiters = std::mem::take(&mut state.space_waiters);
+        let can_spawn = self.dispatch(state);
+        waiters.wake();
+        can_spawn
     }
 
-    /// A task goes on after a wait, whether or not there is a slot.
-    pub(super) fn come_back(&self, priority: Priority) {
+    /// Takes a slot for a task that continues after a wait, even if none is free. Waiting for a free
+    /// slot could deadlock, because the task may hold locks that the tasks in the slots need.
+    pub(super) fn reacquire_slot(&self, priority: Priority) {
         let mut state = self.state.lock();
         state.backlog.acquire(priority);
         state.blocked -= 1;
-        state.admit(&self.inbox);
+        state.admit(&self.injector);
     }
 }
 
-/// The mark of a task that is not in the pool: not yet, or no longer.
-pub(super) const NOT_HERE: u64 = 0;
+/// The tag of a task that is not in the pool.
+pub(super) const NOT_IN_POOL: u64 = 0;
 
-/// Tickets are small numbers, so none of them turns into [`NOT_HERE`].
-fn mark(Ticket(ticket): Ticket) -> u64 {
+/// Returns the tag for a ticket. Tickets are small numbers, so no tag is equal to [`NOT_IN_POOL`].
+fn tag_of(Ticket(ticket): Ticket) -> u64 {
     (ticket ^ i64::MIN) as u64
 }
 
-fn ticket(mark: u64) -> Option<Ticket> {
-    (mark != NOT_HERE).then_some(Ticket(mark as i64 ^ i64::MIN))
+fn ticket_of(tag: u64) -> Option<Ticket> {
+    (tag != NOT_IN_POOL).then_some(Ticket(tag as i64 ^ i64::MIN))
 }
 
 impl Place for ThreadPool {
     fn start(&self, job: Job, when_full: WhenFull) {
         let shared = &self.shared;
-        if shared.inbox.must_check() {
-            return shared.start_checked(job, when_full);
+        if shared.injector.must_lock() {
+            return shared.start_locked(job, when_full);
         }
-        if shared.inbox.push(job) {
-            shared.dispatch(shared.state.lock());
+        match shared.injector.push(job) {
+            AfterPush::Return => {}
+            AfterPush::Dispatch => {
+                shared.dispatch(shared.state.lock());
+            }
         }
     }
 
-    fn revoke(&self, task: &dyn AnyTask, even_with_slot: bool) -> bool {
+    fn revoke(&self, task: &dyn AnyTask, include: Include) -> bool {
         let (shared, header) = (&self.shared, task.header());
         let mut state = shared.state.lock();
-        if header.mark.load(Ordering::Relaxed) == NOT_HERE {
-            // Where it can be found, and leaves no gap behind.
-            state.take_in(&shared.inbox, header.priority, usize::MAX);
+        if header.place_tag.load(Ordering::Relaxed) == NOT_IN_POOL {
+            // The job may be in the injector, from which it can't be removed: move it to the
+            // backlog.
+            state.drain_injector(&shared.injector, header.priority, usize::MAX);
         }
-        let Some(ticket) = ticket(header.mark.load(Ordering::Relaxed)) else {
-            // Its launcher waits for room, or is just about to bring it: nothing to take back. If it
-            // comes and begins after all, the caller sees that.
+        let Some(ticket) = ticket_of(header.place_tag.load(Ordering::Relaxed)) else {
+            // The launch waits for space, or has not pushed the job yet, so there is nothing to
+            // remove. If the task begins after all, the caller sees that in its state.
             return true;
         };
         let mut job = state.backlog.remove(header.priority, ticket);
-        if job.is_none() && even_with_slot {
-            job = state.take_back(task);
+        if job.is_none() && include == Include::Admitted {
+            job = state.remove_admitted(task);
         }
         let Some(job) = job else { return false };
-        let room = std::mem::take(&mut state.room);
-        // Its slot, if it had one, is for another.
+        let waiters = std::mem::take(&mut state.space_waiters);
+        // Another job may take the slot, if the job had one.
         shared.dispatch(state);
-        room.wake();
-        // The caller ends the task; the job only held it.
+        waiters.wake();
+        // Not dropped as a job, which would end the task: the caller does that.
         drop(job.into_task());
         true
     }
@@ -658,44 +692,54 @@ impl Place for ThreadPool {
         Err(KillError::Unsupported)
     }
 
+    fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
+        let queued = task.header().state.read().phase() == Phase::Queued;
+        let removed = queued && self.is_own_thread() && self.revoke(&**task, Include::Admitted);
+        if removed {
+            run::execute(Job::new(Arc::clone(task)), &self.shared, After::Other);
+        }
+        removed
+    }
+
     fn open(&self) {
         let mut state = self.shared.state.lock();
         state.open = true;
         while state.threads < state.config.min_size {
             let thread = state.new_thread();
+            // Without the lock, because a system call for each thread would block launches.
             let spawned = MutexGuard::unlocked(&mut state, || {
                 let shared = Arc::clone(&self.shared);
-                self.shared.spawn(&thread, move || run::thread(&shared, false))
+                self.shared.spawn(&thread, move || run::thread(&shared, Spawned::Eagerly))
             });
             if let Err(error) = spawned {
                 state.threads -= 1;
                 drop(state);
-                tracing::error!(target: "atasker", %error, "no thread could be started in advance");
+                log!(error, %error, "failed to spawn an idle pool thread");
                 return;
             }
         }
     }
 
-    fn close(&self) {
+    fn close(&self, _closing: &Closing<'_>) {
         let mut state = self.shared.state.lock();
         state.open = false;
-        let room = std::mem::take(&mut state.room);
+        let waiters = std::mem::take(&mut state.space_waiters);
         let idle = std::mem::take(&mut state.idle);
         state.threads -= idle.len();
         self.shared.dispatch(state);
-        room.wake();
-        for idler in idle {
-            idler.hand(Order::Leave);
+        waiters.wake();
+        for parker in idle {
+            parker.unpark(Signal::Exit);
         }
     }
 }
 
 impl Shared {
-    /// A launch where a limit of the queue, or the end of the pool, is to be looked at first.
-    fn start_checked(self: &Arc<Self>, job: Job, when_full: WhenFull) {
+    /// Launches a job when the queue has a limit or the pool is closed.
+    fn start_locked(self: &Arc<Self>, job: Job, when_full: WhenFull) {
         let priority = job.priority();
         let mut state = self.state.lock();
-        while state.open && state.is_full(&self.inbox, priority) {
+        while state.open && state.is_full(&self.injector, priority) {
             match state.config.queue_limit {
                 Some((_, Overflow::Reject)) if when_full != WhenFull::Pass => {
                     drop(state);
@@ -703,12 +747,13 @@ impl Shared {
                 }
                 Some((_, Overflow::Block)) if when_full.may_wait() => {
                     drop(state);
-                    self.wait_for_room(&job);
+                    warn_of_a_blocked_runtime();
+                    self.wait_for_space(&job);
                     if job.header().state.read().phase() != Phase::Queued {
-                        // Canceled meanwhile.
+                        // The task was canceled while the launch waited.
                         return drop(job.into_task());
                     }
-                    // Of several that were woken, one finds room.
+                    // All waiters are woken, and only one of them may find space: check again.
                     state = self.state.lock();
                 }
                 _ => break,
@@ -718,25 +763,28 @@ impl Shared {
             drop(state);
             return job.end(TaskError::SupervisorStopped);
         }
-        // Under the lock, so that the limit holds; behind all that came before.
-        let _ = self.inbox.push(job);
+        // Under the lock, so that the limit is exact. Through the injector, to keep the order of
+        // launches.
+        let _ = self.injector.push(job);
         self.dispatch(state);
     }
 
-    /// Blocks the launcher until there seems to be room in the queue, or its task has ended.
-    fn wait_for_room(&self, job: &Job) {
+    /// Blocks the launch until the queue may have space, or its task has ended.
+    fn wait_for_space(&self, job: &Job) {
         let (key, task) = (WaiterKey::next(), job.header());
         park::block_on(None, |context| {
-            // The task first: its end wakes us, too.
+            // The task first: its end must wake this thread as well.
             let ended = !task.watch(key, context.waker());
+            let waker = context.waker().clone();
             let mut state = self.state.lock();
-            let ready = ended || !state.open || !state.is_full(&self.inbox, job.priority());
-            let old = match ready {
-                true => state.room.remove(key),
-                false => state.room.add(key, context.waker()),
+            let ready = ended || !state.open || !state.is_full(&self.injector, job.priority());
+            let (old, spare) = match ready {
+                true => (state.space_waiters.remove(key), Some(waker)),
+                false => (state.space_waiters.add(key, waker), None),
             };
             drop(state);
-            drop(old);
+            waiters::drop_waker(old);
+            waiters::drop_waker(spare);
             if ready { Poll::Ready(()) } else { Poll::Pending }
         });
         task.unwatch(key);

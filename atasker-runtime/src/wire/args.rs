@@ -1,11 +1,11 @@
-//! The arguments and the result of a call, to bytes and back.
+//! Encoding and decoding of the arguments and the result of a call.
 //!
 //! In the worker process every argument is read into a *holder*, which lends it to the function: an
-//! owned value, a `&T` or `&[T]` of a value that was decoded, a `&str` or `&[u8]` out of the
-//! received bytes themselves. Which holder serves a parameter, its type alone says, so generated
-//! code need not understand types (an alias, a function of another crate): it calls `.read(..)` on
-//! a reference to [`Arg<P>`], and method lookup takes the first of these traits that applies, for
-//! each has one reference less than the one before:
+//! owned value, a `&T` or `&[T]` of a decoded value, or a `&str` or `&[u8]` that points into the
+//! received bytes. The holder depends on the type of the parameter alone, so generated code need
+//! not understand types (an alias, a function of another crate). Generated code calls
+//! `.__atasker_read(..)` on a reference to [`Arg<P>`], and method lookup selects the first of these
+//! traits that applies, because each is implemented for one reference less than the one before:
 //!
 //! | trait | `P` |
 //! |---|---|
@@ -14,8 +14,11 @@
 //! | [`ReadRef`], [`WriteRef`] | `&T` |
 //! | [`ReadOwned`], [`WriteOwned`] | anything else |
 //!
-//! The last ones apply to every `P` and ask for serde's traits only at the method: so a missing
-//! trait is reported as such, and not as a method that does not exist.
+//! The methods have unusual names, because a trait of the user that is implemented for all types
+//! would make a common name ambiguous.
+//!
+//! The last two traits apply to every `P` and require serde's traits only at the method. A missing
+//! serde trait is therefore reported as such, and not as a missing method.
 
 use std::any::type_name;
 use std::borrow::Cow;
@@ -27,16 +30,17 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{CodecStage, TaskError};
 use crate::params::Arg;
-use crate::task::panic;
+use crate::unwind;
 use crate::wire::codec::{Format, read_block, write_block};
-use crate::wire::encoded::{Encoded, buffer, seal};
+use crate::wire::nesting;
+use crate::wire::payload::{Payload, finish, take_buffer};
 use crate::wire::reply::Reply;
 
 fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
     TaskError::Codec { stage, type_name: type_name::<P>().to_owned(), detail }
 }
 
-/// Values that are being written.
+/// Encodes values one after the other.
 #[derive(Debug)]
 pub struct Output<F> {
     bytes: Vec<u8>,
@@ -45,25 +49,25 @@ pub struct Output<F> {
 }
 
 impl<F: Format> Output<F> {
-    /// For the arguments of a call.
+    /// Creates an output for the arguments of a call.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        Output { bytes: buffer(), stage: CodecStage::EncodeArguments, _format: PhantomData }
+        Output { bytes: take_buffer(), stage: CodecStage::EncodeArguments, _format: PhantomData }
     }
 
     fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), TaskError> {
-        // A launch never panics: neither does it where a `Serialize` of the user's does.
-        panic::catch(|| F::write(value, &mut self.bytes))?
+        // A launch must not panic, even if a user's `Serialize` implementation does.
+        unwind::catch(|| F::write(value, &mut self.bytes))?
             .map_err(|detail| failed::<T>(self.stage, detail))
     }
 
-    /// What was written.
-    pub fn into_encoded(self) -> Encoded {
-        seal(self.bytes)
+    /// Returns the encoded bytes.
+    pub fn into_payload(self) -> Payload {
+        finish(self.bytes)
     }
 }
 
-/// Values that are being read.
+/// Decodes values one after the other.
 #[derive(Debug)]
 pub struct Input<'b, F> {
     bytes: &'b [u8],
@@ -72,13 +76,20 @@ pub struct Input<'b, F> {
 }
 
 impl<'b, F: Format> Input<'b, F> {
-    /// The arguments of a call.
+    /// Creates an input over the encoded arguments of a call.
     pub fn arguments(bytes: &'b [u8]) -> Self {
         Input { bytes, stage: CodecStage::DecodeArguments, _format: PhantomData }
     }
 
     fn read<T: DeserializeOwned>(&mut self) -> Result<T, TaskError> {
-        F::read(&mut self.bytes).map_err(|detail| failed::<T>(self.stage, detail))
+        nesting::read_on_this_thread::<F, T>(&mut self.bytes)
+            .map_err(|detail| failed::<T>(self.stage, detail))
+    }
+
+    /// Like `read`, for a value that may be decoded on another thread if this one has too little
+    /// stack.
+    fn read_anywhere<T: DeserializeOwned + Send>(&mut self) -> Result<T, TaskError> {
+        nesting::read::<F, T>(&mut self.bytes)?.map_err(|detail| failed::<T>(self.stage, detail))
     }
 
     fn block<T: ?Sized>(&mut self) -> Result<&'b [u8], TaskError> {
@@ -90,10 +101,11 @@ impl<'b, F: Format> Input<'b, F> {
         std::str::from_utf8(block).map_err(|error| failed::<T>(self.stage, error.to_string()))
     }
 
-    /// Everything was read that `whole` consists of.
+    /// Checks that all bytes of `whole` were read.
     ///
     /// # Errors
-    /// Something is left: the two sides don't mean the same.
+    /// Returns an error if bytes are left over, which means that the two sides disagree about the
+    /// type.
     pub fn end(self, whole: &str) -> Result<(), TaskError> {
         match self.bytes.len() {
             0 => Ok(()),
@@ -106,99 +118,120 @@ impl<'b, F: Format> Input<'b, F> {
     }
 }
 
-/// An owned value.
+/// Holds an owned value.
 #[derive(Debug)]
 pub struct Owned<T>(T);
-/// A decoded value of which a reference is lent.
+/// Holds a decoded value and lends a reference to it.
 #[derive(Debug)]
 pub struct Lent<T>(T);
-/// Decoded values of which a slice is lent.
+/// Holds decoded values and lends a slice of them.
 #[derive(Debug)]
 pub struct LentSlice<T>(Vec<T>);
-/// Something that stands in the received bytes.
+/// Holds a reference into the received bytes.
 #[derive(Debug)]
 pub struct InPlace<'b, T: ?Sized>(&'b T);
 
 impl<T> Owned<T> {
-    /// The argument.
-    pub fn lend(self) -> T {
+    /// Returns the argument.
+    pub fn __atasker_lend(self) -> T {
         self.0
     }
 }
 impl<T> Lent<T> {
-    /// The argument.
-    pub fn lend(&self) -> &T {
+    /// Returns the argument.
+    pub fn __atasker_lend(&self) -> &T {
         &self.0
     }
 }
 impl<T> LentSlice<T> {
-    /// The argument.
-    pub fn lend(&self) -> &[T] {
+    /// Returns the argument.
+    pub fn __atasker_lend(&self) -> &[T] {
         &self.0
     }
 }
 impl<'b, T: ?Sized> InPlace<'b, T> {
-    /// The argument.
-    pub fn lend(&self) -> &'b T {
+    /// Returns the argument.
+    pub fn __atasker_lend(&self) -> &'b T {
         self.0
     }
 }
 
 // Reading.
 
-/// See the module's documentation.
+/// Reads one block of bytes. See the module documentation.
 pub trait ReadBlock {
-    /// What holds the argument.
+    /// The holder of the argument.
     type Holder<'b>;
     /// Reads an argument.
-    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError>;
+    fn __atasker_read<'b, F: Format>(
+        &self,
+        input: &mut Input<'b, F>,
+    ) -> Result<Self::Holder<'b>, TaskError>;
 }
 
 impl ReadBlock for &&&Arg<Vec<u8>> {
     type Holder<'b> = Owned<Vec<u8>>;
-    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+    fn __atasker_read<'b, F: Format>(
+        &self,
+        input: &mut Input<'b, F>,
+    ) -> Result<Self::Holder<'b>, TaskError> {
         Ok(Owned(input.block::<Vec<u8>>()?.to_vec()))
     }
 }
 
 impl ReadBlock for &&&Arg<&Vec<u8>> {
     type Holder<'b> = Lent<Vec<u8>>;
-    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+    fn __atasker_read<'b, F: Format>(
+        &self,
+        input: &mut Input<'b, F>,
+    ) -> Result<Self::Holder<'b>, TaskError> {
         Ok(Lent(input.block::<Vec<u8>>()?.to_vec()))
     }
 }
 
 impl ReadBlock for &&&Arg<&[u8]> {
     type Holder<'b> = InPlace<'b, [u8]>;
-    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+    fn __atasker_read<'b, F: Format>(
+        &self,
+        input: &mut Input<'b, F>,
+    ) -> Result<Self::Holder<'b>, TaskError> {
         Ok(InPlace(input.block::<[u8]>()?))
     }
 }
 
 impl ReadBlock for &&&Arg<&str> {
     type Holder<'b> = InPlace<'b, str>;
-    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+    fn __atasker_read<'b, F: Format>(
+        &self,
+        input: &mut Input<'b, F>,
+    ) -> Result<Self::Holder<'b>, TaskError> {
         Ok(InPlace(input.text::<str>()?))
     }
 }
 
 impl ReadBlock for &&&Arg<&Path> {
     type Holder<'b> = InPlace<'b, Path>;
-    fn read<'b, F: Format>(&self, input: &mut Input<'b, F>) -> Result<Self::Holder<'b>, TaskError> {
+    fn __atasker_read<'b, F: Format>(
+        &self,
+        input: &mut Input<'b, F>,
+    ) -> Result<Self::Holder<'b>, TaskError> {
         Ok(InPlace(Path::new(input.text::<Path>()?)))
     }
 }
 
-/// See the module's documentation.
+/// Reads a slice. See the module documentation.
 pub trait ReadSlice<T> {
     /// Reads an argument.
-    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<LentSlice<T>, TaskError>
+    fn __atasker_read<F: Format>(
+        &self,
+        input: &mut Input<'_, F>,
+    ) -> Result<LentSlice<T>, TaskError>
     where
         T: DeserializeOwned;
 }
 
 impl<T> ReadSlice<T> for &&Arg<&[T]> {
-    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<LentSlice<T>, TaskError>
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<LentSlice<T>, TaskError>
     where
         T: DeserializeOwned,
     {
@@ -206,16 +239,16 @@ impl<T> ReadSlice<T> for &&Arg<&[T]> {
     }
 }
 
-/// See the module's documentation.
+/// Reads a value to lend a reference to. See the module documentation.
 pub trait ReadRef<T> {
     /// Reads an argument.
-    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
     where
         T: DeserializeOwned;
 }
 
 impl<T> ReadRef<T> for &Arg<&T> {
-    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
     where
         T: DeserializeOwned,
     {
@@ -223,16 +256,16 @@ impl<T> ReadRef<T> for &Arg<&T> {
     }
 }
 
-/// See the module's documentation.
+/// Reads an owned value. See the module documentation.
 pub trait ReadOwned<P> {
     /// Reads an argument.
-    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
     where
         P: DeserializeOwned;
 }
 
 impl<P> ReadOwned<P> for Arg<P> {
-    fn read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
     where
         P: DeserializeOwned,
     {
@@ -242,21 +275,29 @@ impl<P> ReadOwned<P> for Arg<P> {
 
 // Writing.
 
-/// See the module's documentation.
+/// Writes one block of bytes. See the module documentation.
 pub trait WriteBlock<P> {
     /// Writes an argument.
-    fn write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>;
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &P,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError>;
 }
 
 impl WriteBlock<Vec<u8>> for &&Arg<Vec<u8>> {
-    fn write<F: Format>(&self, value: &Vec<u8>, output: &mut Output<F>) -> Result<(), TaskError> {
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &Vec<u8>,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError> {
         write_block(value, &mut output.bytes);
         Ok(())
     }
 }
 
 impl<'p> WriteBlock<&'p Vec<u8>> for &&Arg<&'p Vec<u8>> {
-    fn write<F: Format>(
+    fn __atasker_write<F: Format>(
         &self,
         value: &&'p Vec<u8>,
         output: &mut Output<F>,
@@ -267,22 +308,34 @@ impl<'p> WriteBlock<&'p Vec<u8>> for &&Arg<&'p Vec<u8>> {
 }
 
 impl<'p> WriteBlock<&'p [u8]> for &&Arg<&'p [u8]> {
-    fn write<F: Format>(&self, value: &&'p [u8], output: &mut Output<F>) -> Result<(), TaskError> {
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &&'p [u8],
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError> {
         write_block(value, &mut output.bytes);
         Ok(())
     }
 }
 
 impl<'p> WriteBlock<&'p str> for &&Arg<&'p str> {
-    fn write<F: Format>(&self, value: &&'p str, output: &mut Output<F>) -> Result<(), TaskError> {
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &&'p str,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError> {
         write_block(value.as_bytes(), &mut output.bytes);
         Ok(())
     }
 }
 
 impl<'p> WriteBlock<&'p Path> for &&Arg<&'p Path> {
-    fn write<F: Format>(&self, value: &&'p Path, output: &mut Output<F>) -> Result<(), TaskError> {
-        // As serde has it: a path that is no UTF-8 can't travel.
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &&'p Path,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError> {
+        // Like serde: a path that is not valid UTF-8 can't be encoded.
         let text = value.to_str().ok_or_else(|| {
             failed::<PathBuf>(output.stage, format!("{} is not valid UTF-8", value.display()))
         })?;
@@ -291,16 +344,24 @@ impl<'p> WriteBlock<&'p Path> for &&Arg<&'p Path> {
     }
 }
 
-/// See the module's documentation.
+/// Writes the target of a reference. See the module documentation.
 pub trait WriteRef<T: ?Sized> {
     /// Writes an argument.
-    fn write<F: Format>(&self, value: &&T, output: &mut Output<F>) -> Result<(), TaskError>
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &&T,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError>
     where
         T: Serialize;
 }
 
 impl<T: ?Sized> WriteRef<T> for &Arg<&T> {
-    fn write<F: Format>(&self, value: &&T, output: &mut Output<F>) -> Result<(), TaskError>
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &&T,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError>
     where
         T: Serialize,
     {
@@ -308,16 +369,20 @@ impl<T: ?Sized> WriteRef<T> for &Arg<&T> {
     }
 }
 
-/// See the module's documentation.
+/// Writes an owned value. See the module documentation.
 pub trait WriteOwned<P> {
     /// Writes an argument.
-    fn write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &P,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError>
     where
         P: Serialize;
 }
 
 impl<P> WriteOwned<P> for Arg<P> {
-    fn write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>
+    fn __atasker_write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>
     where
         P: Serialize,
     {
@@ -325,47 +390,54 @@ impl<P> WriteOwned<P> for Arg<P> {
     }
 }
 
-// Results: the same with two kinds of blocks, and owned values only.
+// Results: as above, but with two kinds of blocks and owned values only.
 
-/// Reads a value that is all of the input. What it owns may become part of the value.
+/// Decodes a value from all of the input. An owned input may become part of the value.
 pub type Reader<R> = fn(Cow<'_, [u8]>) -> Result<R, TaskError>;
 
-/// See the module's documentation.
+/// Writes and reads results that are one block of bytes. See the module documentation.
 pub trait ResultBlock<R> {
     /// Writes a result into an empty reply.
-    fn write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>;
-    /// What reads a result; nothing may be left.
-    fn reader<F: Format>(&self) -> Reader<R>;
+    fn __atasker_write_result<F: Format>(&self, value: R, out: &mut Reply)
+    -> Result<(), TaskError>;
+    /// Returns the decoder of a result. Left-over bytes are an error.
+    fn __atasker_reader<F: Format>(&self) -> Reader<R>;
 }
 
 impl ResultBlock<Vec<u8>> for &Arg<Vec<u8>> {
-    fn write_result<F: Format>(&self, value: Vec<u8>, out: &mut Reply) -> Result<(), TaskError> {
-        // The whole of the reply: it needs no length.
-        out.give_block(value);
+    fn __atasker_write_result<F: Format>(
+        &self,
+        value: Vec<u8>,
+        out: &mut Reply,
+    ) -> Result<(), TaskError> {
+        // The block is the whole reply, so no length is needed.
+        out.set_block(value);
         Ok(())
     }
-    fn reader<F: Format>(&self) -> Reader<Vec<u8>> {
+    fn __atasker_reader<F: Format>(&self) -> Reader<Vec<u8>> {
         |bytes| Ok(bytes.into_owned())
     }
 }
 
-impl<E: Serialize + DeserializeOwned> ResultBlock<Result<Vec<u8>, E>> for &Arg<Result<Vec<u8>, E>> {
-    fn write_result<F: Format>(
+impl<E: Serialize + DeserializeOwned + Send> ResultBlock<Result<Vec<u8>, E>>
+    for &Arg<Result<Vec<u8>, E>>
+{
+    fn __atasker_write_result<F: Format>(
         &self,
         value: Result<Vec<u8>, E>,
         out: &mut Reply,
     ) -> Result<(), TaskError> {
         let ok = value.is_ok();
         match value {
-            Ok(value) => out.give_block(value),
+            Ok(value) => out.set_block(value),
             Err(error) => F::write(&error, out.rest_mut())
                 .map_err(|detail| failed::<E>(CodecStage::EncodeResult, detail))?,
         }
-        // At the end, so that the block may stay where it is.
+        // The tag comes last, so that the block need not be moved.
         out.rest_mut().push(ok as u8);
         Ok(())
     }
-    fn reader<F: Format>(&self) -> Reader<Result<Vec<u8>, E>> {
+    fn __atasker_reader<F: Format>(&self) -> Reader<Result<Vec<u8>, E>> {
         |bytes| match bytes.split_last() {
             Some((1, block)) => Ok(Ok(match bytes {
                 Cow::Borrowed(_) => block.to_vec(),
@@ -383,45 +455,47 @@ impl<E: Serialize + DeserializeOwned> ResultBlock<Result<Vec<u8>, E>> for &Arg<R
     }
 }
 
-/// See the module's documentation.
+/// Writes and reads results of any other type. See the module documentation.
 pub trait ResultOwned<R> {
     /// Writes a result into an empty reply.
-    fn write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
+    fn __atasker_write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
     where
         R: Serialize;
-    /// What reads a result; nothing may be left.
-    fn reader<F: Format>(&self) -> Reader<R>
+    /// Returns the decoder of a result. Left-over bytes are an error.
+    fn __atasker_reader<F: Format>(&self) -> Reader<R>
     where
-        R: DeserializeOwned;
+        R: DeserializeOwned + Send;
 }
 
 impl<R> ResultOwned<R> for Arg<R> {
-    fn write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
+    fn __atasker_write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
     where
         R: Serialize,
     {
         F::write(&value, out.rest_mut())
             .map_err(|detail| failed::<R>(CodecStage::EncodeResult, detail))
     }
-    fn reader<F: Format>(&self) -> Reader<R>
+    fn __atasker_reader<F: Format>(&self) -> Reader<R>
     where
-        R: DeserializeOwned,
+        R: DeserializeOwned + Send,
     {
         read_result::<F, R>
     }
 }
 
-fn read_result<F: Format, R: DeserializeOwned>(bytes: Cow<'_, [u8]>) -> Result<R, TaskError> {
+fn read_result<F: Format, R: DeserializeOwned + Send>(
+    bytes: Cow<'_, [u8]>,
+) -> Result<R, TaskError> {
     let mut input =
         Input::<F> { bytes: &bytes, stage: CodecStage::DecodeResult, _format: PhantomData };
-    let value = input.read()?;
+    let value = input.read_anywhere()?;
     input.end(type_name::<R>())?;
     Ok(value)
 }
 
 // Messages.
 
-/// A message as bytes.
+/// Encodes a message.
 pub(crate) fn write_message<F: Format, T: Serialize>(message: &T) -> Result<Vec<u8>, TaskError> {
     let mut bytes = Vec::new();
     F::write(message, &mut bytes)
@@ -429,10 +503,12 @@ pub(crate) fn write_message<F: Format, T: Serialize>(message: &T) -> Result<Vec<
     Ok(bytes)
 }
 
-/// And back; nothing may be left.
-pub(crate) fn read_message<F: Format, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
+/// Decodes a message. Left-over bytes are an error.
+pub(crate) fn read_message<F: Format, T: DeserializeOwned + Send>(
+    bytes: &[u8],
+) -> Result<T, TaskError> {
     let mut input = Input::<F> { bytes, stage: CodecStage::DecodeMessage, _format: PhantomData };
-    let message = input.read()?;
+    let message = input.read_anywhere()?;
     input.end(type_name::<T>())?;
     Ok(message)
 }
@@ -447,35 +523,42 @@ mod tests {
 
     fn written<F: Format>() -> Vec<u8> {
         let mut output = Output::<F>::new();
-        (&&&Arg::<&str>::new()).write(&"text", &mut output).unwrap();
-        (&&&Arg::<Blob>::new()).write(&vec![1, 2, 3], &mut output).unwrap();
-        (&&&Arg::<&[u8]>::new()).write(&&[4, 5][..], &mut output).unwrap();
-        (&&&Arg::<&[String]>::new()).write(&&["a".to_owned()][..], &mut output).unwrap();
-        (&&&Arg::<&Option<u64>>::new()).write(&&Some(6), &mut output).unwrap();
-        (&&&Arg::<u64>::new()).write(&7, &mut output).unwrap();
-        output.into_encoded().to_vec()
+        (&&&Arg::<&str>::new()).__atasker_write(&"text", &mut output).unwrap();
+        (&&&Arg::<Blob>::new()).__atasker_write(&vec![1, 2, 3], &mut output).unwrap();
+        (&&&Arg::<&[u8]>::new()).__atasker_write(&&[4, 5][..], &mut output).unwrap();
+        (&&&Arg::<&[String]>::new()).__atasker_write(&&["a".to_owned()][..], &mut output).unwrap();
+        (&&&Arg::<&Option<u64>>::new()).__atasker_write(&&Some(6), &mut output).unwrap();
+        (&&&Arg::<u64>::new()).__atasker_write(&7, &mut output).unwrap();
+        output.into_payload().to_vec()
     }
 
     fn read<F: Format>(bytes: &[u8]) -> Result<(), TaskError> {
         let mut input = Input::<F>::arguments(bytes);
-        let text = (&&&&Arg::<&str>::new()).read(&mut input)?;
-        let blob = (&&&&Arg::<Blob>::new()).read(&mut input)?;
-        let block = (&&&&Arg::<&[u8]>::new()).read(&mut input)?;
-        let list = (&&&&Arg::<&[String]>::new()).read(&mut input)?;
-        let option = (&&&&Arg::<&Option<u64>>::new()).read(&mut input)?;
-        let number = (&&&&Arg::<u64>::new()).read(&mut input)?;
+        let text = (&&&&Arg::<&str>::new()).__atasker_read(&mut input)?;
+        let blob = (&&&&Arg::<Blob>::new()).__atasker_read(&mut input)?;
+        let block = (&&&&Arg::<&[u8]>::new()).__atasker_read(&mut input)?;
+        let list = (&&&&Arg::<&[String]>::new()).__atasker_read(&mut input)?;
+        let option = (&&&&Arg::<&Option<u64>>::new()).__atasker_read(&mut input)?;
+        let number = (&&&&Arg::<u64>::new()).__atasker_read(&mut input)?;
         input.end("all of it")?;
 
-        let (text, block): (&str, &[u8]) = (text.lend(), block.lend());
+        let (text, block): (&str, &[u8]) = (text.__atasker_lend(), block.__atasker_lend());
         let within = |address: *const u8| bytes.as_ptr_range().contains(&address);
-        assert!(within(text.as_ptr()) && within(block.as_ptr()), "they stand in the input");
-        assert_eq!((text, blob.lend(), block), ("text", vec![1, 2, 3], &[4, 5][..]));
-        let (list, option): (&[String], &Option<u64>) = (list.lend(), option.lend());
-        assert_eq!((list, option, number.lend()), (&["a".to_owned()][..], &Some(6), 7u64));
+        assert!(
+            within(text.as_ptr()) && within(block.as_ptr()),
+            "they are borrowed from the input"
+        );
+        assert_eq!((text, blob.__atasker_lend(), block), ("text", vec![1, 2, 3], &[4, 5][..]));
+        let (list, option): (&[String], &Option<u64>) =
+            (list.__atasker_lend(), option.__atasker_lend());
+        assert_eq!(
+            (list, option, number.__atasker_lend()),
+            (&["a".to_owned()][..], &Some(6), 7u64)
+        );
         Ok(())
     }
 
-    fn whole_cut_and_too_long<F: Format>() {
+    fn check_complete_truncated_and_extended<F: Format>() {
         let mut bytes = written::<F>();
         read::<F>(&bytes).unwrap();
         for end in 0..bytes.len() {
@@ -488,46 +571,50 @@ mod tests {
     }
 
     #[test]
-    fn arguments_arrive_whole_or_not_at_all() {
-        whole_cut_and_too_long::<Bincode>();
-        whole_cut_and_too_long::<Msgpack>();
+    fn arguments_round_trip_or_fail() {
+        check_complete_truncated_and_extended::<Bincode>();
+        check_complete_truncated_and_extended::<Msgpack>();
     }
 
     #[test]
-    fn bytes_are_no_text_by_force() {
+    fn invalid_utf8_is_rejected_as_text() {
         let mut output = Output::<Bincode>::new();
-        (&&&Arg::<&[u8]>::new()).write(&&[0xff, 0xfe][..], &mut output).unwrap();
-        let bytes = output.into_encoded();
-        let read = (&&&&Arg::<&str>::new()).read(&mut Input::<Bincode>::arguments(&bytes));
+        (&&&Arg::<&[u8]>::new()).__atasker_write(&&[0xff, 0xfe][..], &mut output).unwrap();
+        let bytes = output.into_payload();
+        let read =
+            (&&&&Arg::<&str>::new()).__atasker_read(&mut Input::<Bincode>::arguments(&bytes));
         assert!(read.unwrap_err().to_string().contains("utf-8"));
     }
 
     #[test]
-    fn results_are_all_of_a_reply() {
+    fn result_is_the_whole_reply() {
         let mut reply = Reply::default();
         let block = vec![9, 8];
         let address = block.as_ptr();
-        (&&Arg::<Blob>::new()).write_result::<Bincode>(block, &mut reply).unwrap();
+        (&&Arg::<Blob>::new()).__atasker_write_result::<Bincode>(block, &mut reply).unwrap();
         assert_eq!(reply.parts(), [&[9, 8][..], &[]], "a block needs no length");
-        let reply = (&&Arg::<Blob>::new()).reader::<Bincode>()(reply.into_bytes().into()).unwrap();
+        let reply = (&&Arg::<Blob>::new()).__atasker_reader::<Bincode>()(reply.into_bytes().into())
+            .unwrap();
         assert_eq!((reply.as_slice(), reply.as_ptr()), (&[9, 8][..], address), "and no copy");
 
         type Either = Result<Blob, String>;
         for value in [Ok(vec![1]), Err("no".to_owned())] {
             let mut reply = Reply::default();
-            let reader = (&&Arg::<Either>::new()).reader::<Msgpack>();
-            (&&Arg::<Either>::new()).write_result::<Msgpack>(value.clone(), &mut reply).unwrap();
+            let reader = (&&Arg::<Either>::new()).__atasker_reader::<Msgpack>();
+            (&&Arg::<Either>::new())
+                .__atasker_write_result::<Msgpack>(value.clone(), &mut reply)
+                .unwrap();
             let reply = reply.into_bytes();
             assert_eq!(reader((&reply).into()).unwrap(), value);
             assert_eq!(reader(reply.into()).unwrap(), value);
         }
-        assert!((&&Arg::<Either>::new()).reader::<Bincode>()([7][..].into()).is_err());
-        assert!((&&Arg::<Either>::new()).reader::<Bincode>()([][..].into()).is_err());
+        assert!((&&Arg::<Either>::new()).__atasker_reader::<Bincode>()([7][..].into()).is_err());
+        assert!((&&Arg::<Either>::new()).__atasker_reader::<Bincode>()([][..].into()).is_err());
 
         let mut reply = Reply::default();
-        (&&Arg::<u8>::new()).write_result::<Bincode>(3, &mut reply).unwrap();
+        (&&Arg::<u8>::new()).__atasker_write_result::<Bincode>(3, &mut reply).unwrap();
         reply.rest_mut().push(0);
-        let read = (&&Arg::<u8>::new()).reader::<Bincode>()(reply.into_bytes().into());
+        let read = (&&Arg::<u8>::new()).__atasker_reader::<Bincode>()(reply.into_bytes().into());
         let error = read.unwrap_err().to_string();
         assert!(error.contains("decode the result") && error.contains("left over"), "{error}");
     }

@@ -1,40 +1,44 @@
-//! Messages between a process and its worker, and their framing: bytes in, values out.
+//! Messages between the parent and a worker process, and their framing. Pure: bytes in, values out.
 //!
-//! A frame is a length (8 bytes, little endian), a kind (1 byte) and its fields. [`Frames`] gathers
-//! bytes as they come and gives whole frames out; whatever the bytes are, it answers with a frame,
-//! with "more is needed" or with an error, and it never reserves much more memory than has arrived.
+//! A frame is a length (8 bytes, little endian), a kind (1 byte) and the fields. [`Frames`] buffers
+//! bytes as they arrive and returns complete frames. For any input it returns a frame, `None` (more
+//! bytes are needed) or an error, and it never reserves much more memory than has arrived.
 
-/// Bytes that are no frame of ours.
+use crate::task::channel::MAX_MESSAGE_BYTES;
+
+/// Bytes that are not a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it sent bytes that are no message: {0}")]
+#[error("it violated the protocol: {0}")]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// Frames without a payload of the user's are never longer.
-const SMALL: u64 = 1 << 20;
-/// Frames of texts are never longer.
-const MIDDLE: u64 = 1 << 27;
-/// No frame is longer than this: a length beyond it is rubbish, not data.
-const LARGE: u64 = 1 << 40;
-/// A text is cut off there.
-const TEXT: usize = MIDDLE as usize / 8;
-/// The length in front of a frame.
-const PREFIX: usize = 8;
+/// The longest frame without a user's payload, in bytes.
+const MAX_SMALL: u64 = 1 << 20;
+/// The longest frame with texts, in bytes.
+const MAX_TEXT_FRAME: u64 = 1 << 27;
+/// The longest frame with a task's message, in bytes.
+const MAX_MESSAGE: u64 = MAX_MESSAGE_BYTES as u64 + 64;
+/// The longest frame of all, in bytes. A larger length is a protocol error.
+const MAX_REPLY: u64 = 1 << 40;
+/// Texts are truncated to this many bytes.
+const MAX_TEXT: usize = MAX_TEXT_FRAME as usize / 8;
+/// Bytes of the length in front of a frame.
+const LENGTH_PREFIX: usize = 8;
 
-/// From the worker to its parent.
+/// A message from the worker process to its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToParent<'a> {
-    /// The worker is ready.
+    /// The worker process is ready.
     Ready { pid: u32 },
-    /// The worker can't serve, and why.
-    Refused { reason: &'a str },
-    /// A reply that is too large for the shared page: a result, or an error.
+    /// The worker process can't serve, and the reason.
+    StartFailed { reason: &'a str },
+    /// A reply that is too large for the shared page: a result or an error.
     Reply { call: u64, ok: bool, bytes: &'a [u8] },
     /// A message from a task to its handle.
     Message { call: u64, bytes: &'a [u8] },
-    /// The task has taken so many messages out of its inbox.
-    Taken { call: u64, count: u64 },
-    /// What a task says about its progress, in words.
-    Said { call: u64, text: &'a str },
+    /// The task has received `count` messages.
+    Ack { call: u64, count: u64 },
+    /// The text of a task's progress.
+    ProgressMessage { call: u64, text: &'a str },
     /// A tracing event.
     Event {
         call: u64,
@@ -45,78 +49,106 @@ pub(crate) enum ToParent<'a> {
         file: &'a str,
         line: u32,
     },
-    /// A call has begun: where no page is shared.
+    /// A call has begun. Sent only where no page is shared.
     Begun { call: u64, at: u64 },
-    /// How far a task is: where no page is shared.
+    /// The progress of a task. Sent only where no page is shared.
     Progress { call: u64, done: u64, total: u64 },
-    /// A call has ended, and its reply follows: where no page is shared.
+    /// A call has ended, and its reply follows. Sent only where no page is shared.
     Ended { call: u64, at: u64 },
 }
 
-/// From the parent to its worker, apart from the calls themselves where a page is shared.
+/// A message from the parent to its worker process. Where a page is shared, calls are not sent as
+/// messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToWorker<'a> {
-    /// The first frame: who the worker is.
+    /// The first frame: the settings of the worker process.
     Setup(Setup<'a>),
     /// A task was asked to stop.
     Stop { call: u64 },
     /// A message to a task.
     Message { call: u64, bytes: &'a [u8] },
-    /// The handle has taken so many messages of the task's.
-    Taken { call: u64, count: u64 },
-    /// Nothing more will come: end.
+    /// The handle has received `count` messages of the task.
+    Ack { call: u64, count: u64 },
+    /// No more frames follow: the worker process is to exit.
     Shutdown,
-    /// A call, whose name and arguments follow as they are: on the data socket.
-    Call(Head),
+    /// A call, on the data socket. Its name and arguments follow as raw bytes.
+    Call(CallMessage),
+    /// Whether the task has a handle that can receive its messages. Sent only if it lacked one at
+    /// some time.
+    Receiver { call: u64, present: bool },
 }
 
-/// What a call is.
+/// Which channels a call has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChannelSetup {
+    None,
+    Both,
+    /// Both, and the task has no handle that can receive. Sent with the call, because the task has
+    /// to know before it begins.
+    NoReceiver,
+}
+
+impl ChannelSetup {
+    /// Converts from the discriminant.
+    pub(crate) fn from_number(number: u8) -> Self {
+        match number {
+            0 => ChannelSetup::None,
+            1 => ChannelSetup::Both,
+            _ => ChannelSetup::NoReceiver,
+        }
+    }
+}
+
+/// The header of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Head {
+pub(crate) struct CallMessage {
     pub(crate) call: u64,
     pub(crate) function: u32,
     pub(crate) id: (u64, u64),
     pub(crate) attempt: u32,
     pub(crate) priority: u8,
-    pub(crate) linked: bool,
+    pub(crate) channels: ChannelSetup,
     pub(crate) name_len: u64,
     pub(crate) args_len: u64,
 }
 
-/// What a worker is told at its start.
+/// The settings of a worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Setup<'a> {
     pub(crate) fingerprint: u64,
     /// The number of the first call.
     pub(crate) first: u64,
-    /// The most verbose level of tracing that anybody listens to: 0 none, 1 error, .. 5 trace.
+    /// The most verbose tracing level that a subscriber is interested in: 0 none, 1 error, .. 5
+    /// trace.
     pub(crate) level: u8,
     pub(crate) nice: i32,
-    /// Tasks of low priority are nicer still.
+    /// Tasks of low priority run with a higher nice value.
     pub(crate) nice_by_priority: bool,
-    /// Bytes that may be added to the address space; 0: no limit.
+    /// The system may write core files, and other processes may read this process's memory.
+    pub(crate) dumpable: bool,
+    /// Bytes that may be added to the address space; 0 means no limit.
     pub(crate) memory: u64,
-    /// Standard output and error go to the parent's log: the word that marks off tasks in them.
-    pub(crate) log: Option<u64>,
-    /// Functions to run at the start and at the end, as offsets into the image.
+    /// Standard output and error are pipes to the parent: the nonce that marks tasks in them.
+    pub(crate) stdio_nonce: Option<u64>,
+    /// Functions to run at the start and at the exit, as offsets into the image: see `sys::hooks`.
     pub(crate) init: Option<u64>,
     pub(crate) exit: Option<u64>,
-    /// The type and the encoding of the worker data.
+    /// The type name and the encoding of the worker data.
     pub(crate) data: Option<(&'a str, &'a [u8])>,
 }
 
 /// Writes one frame.
-pub(crate) struct Writer<'a> {
+pub(crate) struct FieldWriter<'a> {
     to: &'a mut Vec<u8>,
     start: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> FieldWriter<'a> {
     fn new(to: &'a mut Vec<u8>, kind: u8) -> Self {
         let start = to.len();
-        to.extend_from_slice(&[0; PREFIX]);
+        to.extend_from_slice(&[0; LENGTH_PREFIX]);
         to.push(kind);
-        Writer { to, start }
+        FieldWriter { to, start }
     }
     fn u8(self, value: u8) -> Self {
         self.to.push(value);
@@ -138,8 +170,8 @@ impl<'a> Writer<'a> {
     fn text(self, value: &str) -> Self {
         self.bytes(value.as_bytes())
     }
-    /// The text, or its beginning if it is longer than that.
-    fn text_of(self, value: &str, most: usize) -> Self {
+    /// Writes the text, truncated to `most` bytes at a character boundary.
+    fn truncated_text(self, value: &str, most: usize) -> Self {
         let mut end = value.len().min(most);
         while !value.is_char_boundary(end) {
             end -= 1;
@@ -153,27 +185,26 @@ impl<'a> Writer<'a> {
         }
     }
     fn end(self) {
-        let length = (self.to.len() - self.start - PREFIX) as u64;
-        self.to[self.start..self.start + PREFIX].copy_from_slice(&length.to_le_bytes());
+        let length = (self.to.len() - self.start - LENGTH_PREFIX) as u64;
+        self.to[self.start..self.start + LENGTH_PREFIX].copy_from_slice(&length.to_le_bytes());
     }
 }
 
 /// Reads the fields of one frame.
-pub(crate) struct Reader<'a>(&'a [u8]);
+pub(crate) struct FieldReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Reader(bytes)
+        FieldReader(bytes)
     }
     fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) =
-            self.0.split_at_checked(count).ok_or(Malformed("a field is cut off"))?;
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(Malformed("a truncated field"))?;
         self.0 = rest;
         Ok(taken)
     }
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let taken = self.take(N)?;
-        taken.try_into().map_err(|_| Malformed("a field is cut off"))
+        taken.try_into().map_err(|_| Malformed("a truncated field"))
     }
     pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(self.array::<1>()?[0])
@@ -186,88 +217,93 @@ impl<'a> Reader<'a> {
     }
     fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u64()?;
-        self.take(usize::try_from(length).map_err(|_| Malformed("a field is cut off"))?)
+        self.take(usize::try_from(length).map_err(|_| Malformed("a truncated field"))?)
     }
     pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("a text is not UTF-8"))
+        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("a text that is not UTF-8"))
     }
     fn option(&mut self) -> Result<Option<u64>, Malformed> {
         match self.u8()? {
             0 => Ok(None),
             1 => Ok(Some(self.u64()?)),
-            _ => Err(Malformed("neither something nor nothing")),
+            _ => Err(Malformed("an invalid option tag")),
         }
     }
     pub(crate) fn end(self) -> Result<(), Malformed> {
-        if self.0.is_empty() { Ok(()) } else { Err(Malformed("a frame is too long")) }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("a frame with extra bytes")) }
     }
 }
 
-/// Appends a text as a field, for what is encoded inside a field.
-pub(crate) fn put_text(to: &mut Vec<u8>, text: &str) {
+/// Appends a text as a field, for values that are encoded inside a field.
+pub(crate) fn write_text(to: &mut Vec<u8>, text: &str) {
     to.extend_from_slice(&(text.len() as u64).to_le_bytes());
     to.extend_from_slice(text.as_bytes());
 }
 
-/// One direction's messages.
+/// The messages of one direction.
 pub(crate) trait Message<'a>: Sized {
     /// Appends the message as a frame.
     fn write(&self, to: &mut Vec<u8>);
-    /// How long frames of this kind can be.
-    fn longest(kind: u8) -> u64;
+    /// The longest frame of this kind, in bytes.
+    fn max_len(kind: u8) -> u64;
     /// Reads the fields of a frame of this kind.
-    fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed>;
+    fn read(kind: u8, fields: &mut FieldReader<'a>) -> Result<Self, Malformed>;
 }
 
 impl<'a> Message<'a> for ToParent<'a> {
     fn write(&self, to: &mut Vec<u8>) {
         match self {
-            ToParent::Ready { pid } => Writer::new(to, 1).u32(*pid),
-            ToParent::Refused { reason } => Writer::new(to, 2).text_of(reason, SMALL as usize / 2),
-            ToParent::Reply { call, ok, bytes } => {
-                Writer::new(to, 3).u64(*call).u8(u8::from(*ok)).bytes(bytes)
+            ToParent::Ready { pid } => FieldWriter::new(to, 1).u32(*pid),
+            ToParent::StartFailed { reason } => {
+                FieldWriter::new(to, 2).truncated_text(reason, MAX_SMALL as usize / 2)
             }
-            ToParent::Message { call, bytes } => Writer::new(to, 4).u64(*call).bytes(bytes),
-            ToParent::Taken { call, count } => Writer::new(to, 5).u64(*call).u64(*count),
-            ToParent::Said { call, text } => Writer::new(to, 6).u64(*call).text_of(text, TEXT),
+            ToParent::Reply { call, ok, bytes } => {
+                FieldWriter::new(to, 3).u64(*call).u8(u8::from(*ok)).bytes(bytes)
+            }
+            ToParent::Message { call, bytes } => FieldWriter::new(to, 4).u64(*call).bytes(bytes),
+            ToParent::Ack { call, count } => FieldWriter::new(to, 5).u64(*call).u64(*count),
+            ToParent::ProgressMessage { call, text } => {
+                FieldWriter::new(to, 6).u64(*call).truncated_text(text, MAX_TEXT)
+            }
             ToParent::Event { call, level, target, message, fields, file, line } => {
-                Writer::new(to, 7)
+                FieldWriter::new(to, 7)
                     .u64(*call)
                     .u8(*level)
-                    .text_of(target, TEXT)
-                    .text_of(message, TEXT)
-                    .text_of(fields, TEXT)
-                    .text_of(file, TEXT)
+                    .truncated_text(target, MAX_TEXT)
+                    .truncated_text(message, MAX_TEXT)
+                    .truncated_text(fields, MAX_TEXT)
+                    .truncated_text(file, MAX_TEXT)
                     .u32(*line)
             }
-            ToParent::Begun { call, at } => Writer::new(to, 8).u64(*call).u64(*at),
+            ToParent::Begun { call, at } => FieldWriter::new(to, 8).u64(*call).u64(*at),
             ToParent::Progress { call, done, total } => {
-                Writer::new(to, 9).u64(*call).u64(*done).u64(*total)
+                FieldWriter::new(to, 9).u64(*call).u64(*done).u64(*total)
             }
-            ToParent::Ended { call, at } => Writer::new(to, 10).u64(*call).u64(*at),
+            ToParent::Ended { call, at } => FieldWriter::new(to, 10).u64(*call).u64(*at),
         }
         .end();
     }
 
-    fn longest(kind: u8) -> u64 {
+    fn max_len(kind: u8) -> u64 {
         match kind {
-            3 | 4 => LARGE,
-            6 | 7 => MIDDLE,
-            _ => SMALL,
+            3 => MAX_REPLY,
+            4 => MAX_MESSAGE,
+            6 | 7 => MAX_TEXT_FRAME,
+            _ => MAX_SMALL,
         }
     }
 
-    fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed> {
+    fn read(kind: u8, fields: &mut FieldReader<'a>) -> Result<Self, Malformed> {
         Ok(match kind {
             1 => ToParent::Ready { pid: fields.u32()? },
-            2 => ToParent::Refused { reason: fields.text()? },
+            2 => ToParent::StartFailed { reason: fields.text()? },
             3 => {
                 let (call, ok) = (fields.u64()?, fields.u8()? == 1);
                 ToParent::Reply { call, ok, bytes: fields.bytes()? }
             }
             4 => ToParent::Message { call: fields.u64()?, bytes: fields.bytes()? },
-            5 => ToParent::Taken { call: fields.u64()?, count: fields.u64()? },
-            6 => ToParent::Said { call: fields.u64()?, text: fields.text()? },
+            5 => ToParent::Ack { call: fields.u64()?, count: fields.u64()? },
+            6 => ToParent::ProgressMessage { call: fields.u64()?, text: fields.text()? },
             7 => ToParent::Event {
                 call: fields.u64()?,
                 level: fields.u8()?,
@@ -293,14 +329,15 @@ impl<'a> Message<'a> for ToWorker<'a> {
     fn write(&self, to: &mut Vec<u8>) {
         match self {
             ToWorker::Setup(setup) => {
-                let writer = Writer::new(to, 1)
+                let writer = FieldWriter::new(to, 1)
                     .u64(setup.fingerprint)
                     .u64(setup.first)
                     .u8(setup.level)
                     .u32(setup.nice.cast_unsigned())
                     .u8(u8::from(setup.nice_by_priority))
+                    .u8(u8::from(setup.dumpable))
                     .u64(setup.memory)
-                    .option(setup.log)
+                    .option(setup.stdio_nonce)
                     .option(setup.init)
                     .option(setup.exit);
                 match setup.data {
@@ -308,32 +345,36 @@ impl<'a> Message<'a> for ToWorker<'a> {
                     None => writer.u8(0),
                 }
             }
-            ToWorker::Stop { call } => Writer::new(to, 2).u64(*call),
-            ToWorker::Message { call, bytes } => Writer::new(to, 3).u64(*call).bytes(bytes),
-            ToWorker::Taken { call, count } => Writer::new(to, 4).u64(*call).u64(*count),
-            ToWorker::Shutdown => Writer::new(to, 5),
-            ToWorker::Call(head) => Writer::new(to, 6)
-                .u64(head.call)
-                .u32(head.function)
-                .u64(head.id.0)
-                .u64(head.id.1)
-                .u32(head.attempt)
-                .u8(head.priority)
-                .u8(u8::from(head.linked))
-                .u64(head.name_len)
-                .u64(head.args_len),
+            ToWorker::Stop { call } => FieldWriter::new(to, 2).u64(*call),
+            ToWorker::Message { call, bytes } => FieldWriter::new(to, 3).u64(*call).bytes(bytes),
+            ToWorker::Ack { call, count } => FieldWriter::new(to, 4).u64(*call).u64(*count),
+            ToWorker::Shutdown => FieldWriter::new(to, 5),
+            ToWorker::Call(call) => FieldWriter::new(to, 6)
+                .u64(call.call)
+                .u32(call.function)
+                .u64(call.id.0)
+                .u64(call.id.1)
+                .u32(call.attempt)
+                .u8(call.priority)
+                .u8(call.channels as u8)
+                .u64(call.name_len)
+                .u64(call.args_len),
+            ToWorker::Receiver { call, present } => {
+                FieldWriter::new(to, 7).u64(*call).u8(u8::from(*present))
+            }
         }
         .end();
     }
 
-    fn longest(kind: u8) -> u64 {
+    fn max_len(kind: u8) -> u64 {
         match kind {
-            1 | 3 => LARGE,
-            _ => SMALL,
+            1 => MAX_REPLY,
+            3 => MAX_MESSAGE,
+            _ => MAX_SMALL,
         }
     }
 
-    fn read(kind: u8, fields: &mut Reader<'a>) -> Result<Self, Malformed> {
+    fn read(kind: u8, fields: &mut FieldReader<'a>) -> Result<Self, Malformed> {
         Ok(match kind {
             1 => ToWorker::Setup(Setup {
                 fingerprint: fields.u64()?,
@@ -341,8 +382,9 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 level: fields.u8()?,
                 nice: fields.u32()?.cast_signed(),
                 nice_by_priority: fields.u8()? == 1,
+                dumpable: fields.u8()? == 1,
                 memory: fields.u64()?,
-                log: fields.option()?,
+                stdio_nonce: fields.option()?,
                 init: fields.option()?,
                 exit: fields.option()?,
                 data: match fields.u8()? {
@@ -352,46 +394,64 @@ impl<'a> Message<'a> for ToWorker<'a> {
             }),
             2 => ToWorker::Stop { call: fields.u64()? },
             3 => ToWorker::Message { call: fields.u64()?, bytes: fields.bytes()? },
-            4 => ToWorker::Taken { call: fields.u64()?, count: fields.u64()? },
+            4 => ToWorker::Ack { call: fields.u64()?, count: fields.u64()? },
             5 => ToWorker::Shutdown,
-            6 => ToWorker::Call(Head {
+            6 => ToWorker::Call(CallMessage {
                 call: fields.u64()?,
                 function: fields.u32()?,
                 id: (fields.u64()?, fields.u64()?),
                 attempt: fields.u32()?,
                 priority: fields.u8()?,
-                linked: fields.u8()? == 1,
+                channels: ChannelSetup::from_number(fields.u8()?),
                 name_len: fields.u64()?,
                 args_len: fields.u64()?,
             }),
+            7 => ToWorker::Receiver { call: fields.u64()?, present: fields.u8()? == 1 },
             _ => return Err(Malformed("an unknown kind of frame")),
         })
     }
 }
 
-const REPLY_HEAD: usize = PREFIX + 1 + 8 + 1 + 8;
-
-/// What makes so many bytes behind it a [`ToParent::Reply`] frame: a large result is not copied for
-/// that.
-pub(crate) fn reply_head(call: u64, ok: bool, len: usize) -> [u8; REPLY_HEAD] {
-    let mut head = [0; REPLY_HEAD];
-    head[..8].copy_from_slice(&((REPLY_HEAD - PREFIX + len) as u64).to_le_bytes());
-    head[8] = 3;
-    head[9..17].copy_from_slice(&call.to_le_bytes());
-    head[17] = u8::from(ok);
-    head[18..26].copy_from_slice(&(len as u64).to_le_bytes());
-    head
+/// The call and the count of an encoded [`ToWorker::Ack`], and of no other frame.
+pub(crate) fn decode_ack(frame: &[u8]) -> Option<(u64, u64)> {
+    let (kind, fields) = frame.get(LENGTH_PREFIX..)?.split_first()?;
+    match ToWorker::read(*kind, &mut FieldReader::new(fields)) {
+        Ok(ToWorker::Ack { call, count }) => Some((call, count)),
+        _ => None,
+    }
 }
 
-/// Gathers bytes and gives frames out. See the module's documentation.
-#[derive(Debug, Default)]
+const REPLY_HEADER_LEN: usize = LENGTH_PREFIX + 1 + 8 + 1 + 8;
+
+/// Returns the header that turns the `len` bytes behind it into a [`ToParent::Reply`] frame, so
+/// that a large result need not be copied into the frame.
+pub(crate) fn reply_header(call: u64, ok: bool, len: usize) -> [u8; REPLY_HEADER_LEN] {
+    let mut header = [0; REPLY_HEADER_LEN];
+    header[..8].copy_from_slice(&((REPLY_HEADER_LEN - LENGTH_PREFIX + len) as u64).to_le_bytes());
+    header[8] = 3;
+    header[9..17].copy_from_slice(&call.to_le_bytes());
+    header[17] = u8::from(ok);
+    header[18..26].copy_from_slice(&(len as u64).to_le_bytes());
+    header
+}
+
+/// Buffers bytes and returns complete frames. See the module documentation.
+#[derive(Debug)]
 pub(crate) struct Frames {
+    /// The longest frame that is accepted, in addition to the limits of each kind.
+    max_len: u64,
     buffer: Vec<u8>,
-    /// Up to here the buffer has been given out.
+    /// Bytes of the buffer that were already returned.
     start: usize,
 }
 
-/// How much is read at once.
+impl Default for Frames {
+    fn default() -> Self {
+        Frames::limited_to(MAX_REPLY)
+    }
+}
+
+/// Bytes that are read at once.
 const CHUNK: usize = 64 * 1024;
 
 impl Frames {
@@ -399,27 +459,32 @@ impl Frames {
         Frames::default()
     }
 
-    /// The buffer to append the next bytes to, with room for some.
+    /// Accepts no frame longer than `max_len` bytes.
+    pub(crate) fn limited_to(max_len: u64) -> Self {
+        Frames { max_len, buffer: Vec::new(), start: 0 }
+    }
+
+    /// Returns the buffer to append the next bytes to, with spare capacity.
     pub(crate) fn room(&mut self) -> &mut Vec<u8> {
         if self.start > 0 {
             self.buffer.drain(..self.start);
             self.start = 0;
-            // What one large frame needed is given back.
+            // Free what one large frame needed.
             if self.buffer.capacity() > 16 * CHUNK && self.buffer.len() < CHUNK {
                 self.buffer.shrink_to(CHUNK);
             }
         }
         if self.buffer.capacity() - self.buffer.len() < CHUNK / 4 {
-            // Doubles at most: a length that lies costs no memory.
+            // At most doubles, so that a false length in a frame reserves no memory.
             self.buffer.reserve(CHUNK.max(self.buffer.len()));
         }
         &mut self.buffer
     }
 
-    /// The next frame; `None` when more bytes are needed.
+    /// Returns the next frame, or `None` if more bytes are needed.
     pub(crate) fn next<'a, M: Message<'a>>(&'a mut self) -> Result<Option<M>, Malformed> {
         let bytes = &self.buffer[self.start..];
-        let Some((prefix, rest)) = bytes.split_at_checked(PREFIX) else {
+        let Some((prefix, rest)) = bytes.split_at_checked(LENGTH_PREFIX) else {
             return Ok(None);
         };
         let length = u64::from_le_bytes(prefix.try_into().expect("split at its length"));
@@ -429,15 +494,19 @@ impl Frames {
         let Some(&kind) = rest.first() else {
             return Ok(None);
         };
-        if length > M::longest(kind) {
-            return Err(Malformed("the length of a frame makes no sense"));
+        if length > M::max_len(kind) {
+            return Err(Malformed("a frame with an invalid length"));
         }
-        let length = usize::try_from(length).map_err(|_| Malformed("too long for this machine"))?;
+        if length > self.max_len {
+            return Err(Malformed("a frame that is longer than the memory limit of its sender"));
+        }
+        let length = usize::try_from(length)
+            .map_err(|_| Malformed("a frame that is too long for this machine"))?;
         let Some(frame) = rest.get(..length) else {
             return Ok(None);
         };
-        self.start += PREFIX + length;
-        let mut fields = Reader::new(&frame[1..]);
+        self.start += LENGTH_PREFIX + length;
+        let mut fields = FieldReader::new(&frame[1..]);
         let message = M::read(kind, &mut fields)?;
         fields.end()?;
         Ok(Some(message))
@@ -445,29 +514,29 @@ impl Frames {
 }
 
 impl Frames {
-    /// Takes bytes out that follow a frame and are none: `count` at most, of those that are here.
-    pub(crate) fn raw(&mut self, count: usize) -> &[u8] {
+    /// Takes raw bytes that follow a frame: at most `count`, of those that have arrived.
+    pub(crate) fn take_raw(&mut self, count: usize) -> &[u8] {
         let start = self.start;
         self.start = start.saturating_add(count).min(self.buffer.len());
         &self.buffer[start..self.start]
     }
 
-    /// The call of the [`ToParent::Reply`] that comes next, if it has begun to come.
-    pub(crate) fn reply_coming(&self) -> Option<u64> {
-        let head = self.buffer.get(self.start + PREFIX..)?;
-        match head.split_first()? {
+    /// The call of the [`ToParent::Reply`] that comes next, if its header has arrived.
+    pub(crate) fn incoming_reply(&self) -> Option<u64> {
+        let header = self.buffer.get(self.start + LENGTH_PREFIX..)?;
+        match header.split_first()? {
             (3, rest) => rest.first_chunk().copied().map(u64::from_le_bytes),
             _ => None,
         }
     }
 }
 
-/// What [`Frames`] promises, for any bytes: asked by the tests and by the fuzzer.
+/// Properties of [`Frames`] for any input, checked by the tests and by the fuzzer.
 #[cfg(any(test, fuzzing))]
-pub(crate) mod promises {
+pub(crate) mod properties {
     use super::*;
 
-    /// Takes the next frame out and writes it again.
+    /// Takes the next frame and encodes it again.
     pub(crate) type Next = fn(&mut Frames) -> Result<Option<Vec<u8>>, Malformed>;
 
     fn rewritten<'a, M: Message<'a>>(frames: &'a mut Frames) -> Result<Option<Vec<u8>>, Malformed> {
@@ -482,15 +551,15 @@ pub(crate) mod promises {
     pub(crate) const DIRECTIONS: [Next; 2] =
         [|frames| rewritten::<ToParent<'_>>(frames), |frames| rewritten::<ToWorker<'_>>(frames)];
 
-    /// All frames that `bytes` give, read in pieces of these sizes, over and over, and the error
-    /// that they end with.
+    /// Returns all frames in `bytes`, read in pieces of these sizes (repeated), and the error at
+    /// the end, if any.
     pub(crate) fn all(
         next: Next,
         mut bytes: &[u8],
         pieces: &[usize],
     ) -> (Vec<Vec<u8>>, Option<Malformed>) {
         let mut frames = Frames::new();
-        let (mut given, mut fed) = (Vec::new(), 0);
+        let (mut given, mut consumed) = (Vec::new(), 0);
         for size in pieces.iter().cycle() {
             if bytes.is_empty() {
                 break;
@@ -498,8 +567,11 @@ pub(crate) mod promises {
             let (piece, rest) = bytes.split_at((*size).clamp(1, bytes.len()));
             bytes = rest;
             frames.room().extend_from_slice(piece);
-            fed += piece.len();
-            assert!(frames.buffer.capacity() <= 4 * CHUNK + 2 * fed, "{fed} bytes have come");
+            consumed += piece.len();
+            assert!(
+                frames.buffer.capacity() <= 4 * CHUNK + 2 * consumed,
+                "{consumed} bytes have come"
+            );
             loop {
                 match next(&mut frames) {
                     Ok(Some(frame)) => given.push(frame),
@@ -511,7 +583,8 @@ pub(crate) mod promises {
         (given, None)
     }
 
-    /// However bytes arrive, they give the same frames, and what a frame says can be said again.
+    /// The way in which bytes are split has no effect on the frames, and encoding is the inverse of
+    /// decoding.
     pub(crate) fn check(next: Next, bytes: &[u8], pieces: &[usize]) {
         let whole = all(next, bytes, &[bytes.len()]);
         assert_eq!(all(next, bytes, pieces), whole);
@@ -522,7 +595,7 @@ pub(crate) mod promises {
 
 #[cfg(test)]
 mod tests {
-    use super::promises::{DIRECTIONS, all, check};
+    use super::properties::{DIRECTIONS, all, check};
     use super::*;
     use proptest::prelude::*;
 
@@ -531,12 +604,12 @@ mod tests {
     }
 
     #[test]
-    fn there_and_back_in_pieces() {
+    fn frames_round_trip_in_pieces() {
         let sent = [
             ToParent::Ready { pid: 7 },
             ToParent::Reply { call: 1, ok: true, bytes: &[1, 2, 3] },
             ToParent::Message { call: 2, bytes: b"" },
-            ToParent::Said { call: 3, text: "half" },
+            ToParent::ProgressMessage { call: 3, text: "half" },
             ToParent::Event {
                 call: 1,
                 level: 3,
@@ -562,23 +635,24 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_made_in_place_is_the_same() {
+    fn reply_header_matches_a_written_frame() {
         let mut written = Vec::new();
         ToParent::Reply { call: 77, ok: true, bytes: b"result" }.write(&mut written);
-        let made = [&reply_head(77, true, 6)[..], b"result"].concat();
+        let made = [&reply_header(77, true, 6)[..], b"result"].concat();
         assert_eq!(made, written);
     }
 
     #[test]
-    fn setup_travels() {
+    fn setup_round_trips() {
         let setup = ToWorker::Setup(Setup {
             fingerprint: 1,
             first: 2,
             level: 5,
             nice: -3,
             nice_by_priority: true,
+            dumpable: false,
             memory: 4,
-            log: Some(9),
+            stdio_nonce: Some(9),
             init: Some(5),
             exit: None,
             data: Some(("u8", &[1])),
@@ -589,59 +663,86 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_frame_is_taken_out_as_it_is() {
+    fn raw_bytes_after_a_frame_are_returned() {
         let mut frames = Frames::new();
         ToWorker::Shutdown.write(frames.room());
         feed(&mut frames, b"argu");
         assert_eq!(frames.next::<ToWorker<'_>>(), Ok(Some(ToWorker::Shutdown)));
-        assert_eq!(frames.raw(3), b"arg");
-        assert_eq!(frames.raw(usize::MAX), b"u");
-        assert_eq!(frames.raw(1), b"");
+        assert_eq!(frames.take_raw(3), b"arg");
+        assert_eq!(frames.take_raw(usize::MAX), b"u");
+        assert_eq!(frames.take_raw(1), b"");
         ToWorker::Stop { call: 1 }.write(frames.room());
         assert_eq!(frames.next::<ToWorker<'_>>(), Ok(Some(ToWorker::Stop { call: 1 })));
     }
 
     #[test]
-    fn a_text_that_is_too_long_is_cut_off() {
-        let text = "é".repeat(TEXT);
+    fn too_long_text_is_truncated() {
+        let text = "é".repeat(MAX_TEXT);
         let mut frames = Frames::new();
-        ToParent::Refused { reason: &text }.write(frames.room());
-        ToParent::Said { call: 1, text: &text }.write(frames.room());
+        ToParent::StartFailed { reason: &text }.write(frames.room());
+        ToParent::ProgressMessage { call: 1, text: &text }.write(frames.room());
         let (target, message, fields, file) = (&*text, &*text, &*text, &*text);
         ToParent::Event { call: 1, level: 1, target, message, fields, file, line: 1 }
             .write(frames.room());
-        let Ok(Some(ToParent::Refused { reason })) = frames.next() else { panic!() };
-        assert_eq!(reason.len(), SMALL as usize / 2);
-        let Ok(Some(ToParent::Said { text, .. })) = frames.next() else { panic!() };
-        assert_eq!(text.len(), TEXT);
+        let Ok(Some(ToParent::StartFailed { reason })) = frames.next() else { panic!() };
+        assert_eq!(reason.len(), MAX_SMALL as usize / 2);
+        let Ok(Some(ToParent::ProgressMessage { text, .. })) = frames.next() else { panic!() };
+        assert_eq!(text.len(), MAX_TEXT);
         let Ok(Some(ToParent::Event { file, .. })) = frames.next() else { panic!() };
-        assert_eq!(file.len(), TEXT);
+        assert_eq!(file.len(), MAX_TEXT);
     }
 
     #[test]
-    fn a_reply_is_known_by_its_head() {
+    fn incoming_reply_is_known_by_its_header() {
         let mut wire = Vec::new();
-        ToParent::Taken { call: 1, count: 2 }.write(&mut wire);
+        ToParent::Ack { call: 1, count: 2 }.write(&mut wire);
         let first = wire.len();
         ToParent::Reply { call: 77, ok: true, bytes: b"result" }.write(&mut wire);
         let mut frames = Frames::new();
         for (at, byte) in wire.iter().enumerate() {
-            assert_eq!(frames.reply_coming(), (at >= first + PREFIX + 1 + 8).then_some(77));
+            assert_eq!(
+                frames.incoming_reply(),
+                (at >= first + LENGTH_PREFIX + 1 + 8).then_some(77)
+            );
             feed(&mut frames, &[*byte]);
             let _ = frames.next::<ToParent<'_>>().unwrap();
         }
-        assert_eq!(frames.reply_coming(), None);
+        assert_eq!(frames.incoming_reply(), None);
     }
 
     #[test]
-    fn a_length_that_lies_costs_no_memory() {
+    fn a_frame_beyond_the_limit_is_refused_at_its_head() {
+        let header = |len| reply_header(7, true, len);
+        let over = REPLY_HEADER_LEN - LENGTH_PREFIX;
+        let mut frames = Frames::limited_to(1000);
+        feed(&mut frames, &header(1000 - over));
+        assert_eq!(frames.next::<ToParent<'_>>(), Ok(None));
+        let mut frames = Frames::limited_to(1000);
+        feed(&mut frames, &header(1000 - over + 1));
+        assert!(frames.next::<ToParent<'_>>().is_err());
+    }
+
+    #[test]
+    fn an_encoded_ack_is_recognized() {
+        let encoded = |message: &ToWorker<'_>| {
+            let mut bytes = Vec::new();
+            message.write(&mut bytes);
+            bytes
+        };
+        assert_eq!(decode_ack(&encoded(&ToWorker::Ack { call: 3, count: 9 })), Some((3, 9)));
+        assert_eq!(decode_ack(&encoded(&ToWorker::Stop { call: 3 })), None);
+        assert_eq!(decode_ack(&encoded(&ToWorker::Message { call: 3, bytes: &[0; 8] })), None);
+    }
+
+    #[test]
+    fn false_length_reserves_no_memory() {
         let mut frames = Frames::new();
-        feed(&mut frames, &(LARGE - 1).to_le_bytes());
+        feed(&mut frames, &(MAX_REPLY - 1).to_le_bytes());
         feed(&mut frames, &[3]);
         assert_eq!(frames.next::<ToParent<'_>>(), Ok(None));
         assert!(frames.room().capacity() <= 4 * CHUNK);
         let mut frames = Frames::new();
-        feed(&mut frames, &(SMALL + 1).to_le_bytes());
+        feed(&mut frames, &(MAX_SMALL + 1).to_le_bytes());
         feed(&mut frames, &[1]);
         assert!(frames.next::<ToParent<'_>>().is_err());
     }
@@ -657,7 +758,7 @@ mod tests {
         ]
     }
 
-    /// A frame to the parent, or to a worker.
+    /// A frame to the parent or to a worker process.
     fn frame(to_parent: bool) -> impl Strategy<Value = Vec<u8>> {
         let fields = (any::<(u64, u64, u32, u8)>(), text(), text(), bulk(), 0..10u8);
         fields.prop_map(move |((call, count, line, level), text, other, bulk, kind)| {
@@ -665,13 +766,13 @@ mod tests {
             let some = (level & 1 != 0).then_some(count);
             match (to_parent, kind) {
                 (true, 0) => ToParent::Ready { pid: line }.write(&mut bytes),
-                (true, 1) => ToParent::Refused { reason: &text }.write(&mut bytes),
+                (true, 1) => ToParent::StartFailed { reason: &text }.write(&mut bytes),
                 (true, 2) => {
                     ToParent::Reply { call, ok: some.is_some(), bytes: &bulk }.write(&mut bytes);
                 }
                 (true, 3) => ToParent::Message { call, bytes: &bulk }.write(&mut bytes),
-                (true, 4) => ToParent::Taken { call, count }.write(&mut bytes),
-                (true, 5) => ToParent::Said { call, text: &text }.write(&mut bytes),
+                (true, 4) => ToParent::Ack { call, count }.write(&mut bytes),
+                (true, 5) => ToParent::ProgressMessage { call, text: &text }.write(&mut bytes),
                 (true, 6) => ToParent::Begun { call, at: count }.write(&mut bytes),
                 (true, 7) => ToParent::Ended { call, at: count }.write(&mut bytes),
                 (true, 8) => {
@@ -688,8 +789,9 @@ mod tests {
                     level,
                     nice: line.cast_signed(),
                     nice_by_priority: some.is_some(),
+                    dumpable: some.is_none(),
                     memory: count,
-                    log: some,
+                    stdio_nonce: some,
                     init: None,
                     exit: some,
                     data: some.is_some().then_some((&text, &bulk)),
@@ -697,15 +799,18 @@ mod tests {
                 .write(&mut bytes),
                 (false, 2) => ToWorker::Stop { call }.write(&mut bytes),
                 (false, 3) => ToWorker::Message { call, bytes: &bulk }.write(&mut bytes),
-                (false, 4) => ToWorker::Taken { call, count }.write(&mut bytes),
+                (false, 4) => ToWorker::Ack { call, count }.write(&mut bytes),
                 (false, 5) => ToWorker::Shutdown.write(&mut bytes),
-                (false, _) => ToWorker::Call(Head {
+                (false, 6) => {
+                    ToWorker::Receiver { call, present: some.is_some() }.write(&mut bytes)
+                }
+                (false, _) => ToWorker::Call(CallMessage {
                     call,
                     function: line,
                     id: (count, call),
                     attempt: line,
                     priority: level,
-                    linked: some.is_some(),
+                    channels: ChannelSetup::from_number(level % 3),
                     name_len: count,
                     args_len: call,
                 })
@@ -715,7 +820,7 @@ mod tests {
         })
     }
 
-    /// Frames that are as they should be, with the number of their direction.
+    /// Valid frames, with the index of their direction.
     fn stream() -> impl Strategy<Value = (usize, Vec<Vec<u8>>)> {
         any::<bool>().prop_flat_map(|to_parent| {
             let frames = prop::collection::vec(frame(to_parent), 1..6);
@@ -731,7 +836,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn any_bytes_give_an_answer(
+        fn any_bytes_are_parsed_or_rejected(
             bytes in prop::collection::vec(any::<u8>(), 0..400), pieces in pieces(),
         ) {
             for next in DIRECTIONS {
@@ -739,9 +844,9 @@ mod tests {
             }
         }
 
-        /// A length and a kind that make sense, and any bytes after them.
+        /// A valid length and kind, followed by any bytes.
         #[test]
-        fn any_fields_give_an_answer(
+        fn any_fields_are_parsed_or_rejected(
             kind in 0..12u8,
             fields in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..200),
             pieces in pieces(),
@@ -755,18 +860,18 @@ mod tests {
         }
 
         #[test]
-        fn all_frames_come_out_however_they_are_read(
-            (way, sent) in stream(), pieces in pieces(),
+        fn frames_are_complete_however_they_are_split(
+            (direction, sent) in stream(), pieces in pieces(),
         ) {
             let bytes = sent.concat();
-            check(DIRECTIONS[way], &bytes, &pieces);
-            prop_assert_eq!(all(DIRECTIONS[way], &bytes, &pieces), (sent, None));
+            check(DIRECTIONS[direction], &bytes, &pieces);
+            prop_assert_eq!(all(DIRECTIONS[direction], &bytes, &pieces), (sent, None));
         }
 
-        /// One that is cut off is waited for; those before it are there.
+        /// A truncated frame is not returned; the frames before it are.
         #[test]
-        fn a_frame_that_is_cut_off_is_not_given(
-            (way, sent) in stream(), at in any::<prop::sample::Index>(),
+        fn truncated_frame_is_not_returned(
+            (direction, sent) in stream(), at in any::<prop::sample::Index>(),
         ) {
             let bytes = sent.concat();
             let cut = at.index(bytes.len());
@@ -777,23 +882,23 @@ mod tests {
                     whole.push(frame);
                 }
             }
-            prop_assert_eq!(all(DIRECTIONS[way], &bytes[..cut], &[cut]), (whole, None));
+            prop_assert_eq!(all(DIRECTIONS[direction], &bytes[..cut], &[cut]), (whole, None));
         }
 
         #[test]
-        fn a_damaged_frame_gives_an_answer(
-            (way, sent) in stream(), at in any::<prop::sample::Index>(), to: u8, pieces in pieces(),
+        fn damaged_frame_is_parsed_or_rejected(
+            (direction, sent) in stream(), at in any::<prop::sample::Index>(), to: u8, pieces in pieces(),
         ) {
             let mut bytes = sent.concat();
             // The first bytes of a frame are its length and its kind.
             let from = bytes.len().min(64);
             let index = at.index(from);
             bytes[index] = to;
-            check(DIRECTIONS[way], &bytes, &pieces);
+            check(DIRECTIONS[direction], &bytes, &pieces);
         }
 
         #[test]
-        fn a_length_beyond_reason_is_an_error_or_waits(
+        fn excessive_length_is_an_error_or_waits(
             length: u64, kind in 0..12u8, bytes in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let mut wire = length.to_le_bytes().to_vec();
@@ -801,7 +906,7 @@ mod tests {
             wire.extend_from_slice(&bytes);
             for next in DIRECTIONS {
                 check(next, &wire, &[1]);
-                if length == 0 || length > LARGE {
+                if length == 0 || length > MAX_REPLY {
                     prop_assert!(all(next, &wire, &[wire.len()]).1.is_some());
                 }
             }

@@ -1,17 +1,22 @@
-//! What travels between processes, as bytes: no descriptors, no threads.
+//! The encoding of what is sent between processes. Pure: no descriptors, no threads.
 //!
-//! | part | file |
+//! | concern | file |
 //! |---|---|
-//! | how a value becomes bytes: bincode, msgpack | `codec` |
-//! | where these bytes stand: few of them without an allocation | `encoded` |
+//! | how values are encoded: bincode, MessagePack | `codec`, `msgpack` |
+//! | how much memory, time and stack a value may cost | `bounded` |
+//! | how deeply a value may be nested, and on which thread it is decoded | `nesting` |
+//! | where encoded bytes are stored: short ones without an allocation | `payload` |
 //! | which arguments are borrowed, owned, or one block of bytes | `args` |
-//! | a reply that is being made | `reply` |
-//! | large buffers that serve again | `spare` |
+//! | a reply under construction | `reply` |
+//! | large buffers that are reused | `buffer_pool` |
 //! | messages and their framing | `frame` |
 
 pub(crate) mod args;
+mod bounded;
+pub(crate) mod buffer_pool;
 pub(crate) mod codec;
-pub(crate) mod encoded;
 pub(crate) mod frame;
+mod msgpack;
+pub(crate) mod nesting;
+pub(crate) mod payload;
 pub(crate) mod reply;
-pub(crate) mod spare;

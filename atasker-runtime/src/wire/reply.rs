@@ -1,7 +1,8 @@
-//! The reply to a call as it is being made in the worker: a large result is handed over as it is,
-//! and copied once, into what carries it.
+//! The reply to a call, under construction in the worker. A large result is moved in without a
+//! copy, and copied once, into the shared memory or the socket.
 
-/// See the module's documentation. The block comes first, then what was appended.
+/// A reply under construction. The block comes first, then the appended bytes. See the module
+/// documentation.
 #[derive(Debug, Default)]
 pub struct Reply {
     block: Vec<u8>,
@@ -9,19 +10,19 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Appends in this buffer.
+    /// Creates a reply that appends to this buffer.
     #[allow(dead_code)]
-    pub(crate) fn within(rest: Vec<u8>) -> Self {
+    pub(crate) fn with_buffer(rest: Vec<u8>) -> Self {
         Reply { block: Vec::new(), rest }
     }
 
-    /// Takes bytes as the begin of an empty reply.
-    pub(crate) fn give_block(&mut self, block: Vec<u8>) {
+    /// Makes these bytes the beginning of an empty reply.
+    pub(crate) fn set_block(&mut self, block: Vec<u8>) {
         debug_assert!(self.block.is_empty() && self.rest.is_empty());
         self.block = block;
     }
 
-    /// Where more is appended.
+    /// The buffer to append to.
     pub(crate) fn rest_mut(&mut self) -> &mut Vec<u8> {
         &mut self.rest
     }
@@ -30,13 +31,13 @@ impl Reply {
         self.block.len() + self.rest.len()
     }
 
-    /// All of it, in two parts.
+    /// Returns the reply in two parts.
     #[allow(dead_code)]
     pub(crate) fn parts(&self) -> [&[u8]; 2] {
         [&self.block, &self.rest]
     }
 
-    /// An error comes in the place of what was written.
+    /// Replaces what was written, with an encoded error.
     #[allow(dead_code)]
     pub(crate) fn replace(&mut self, bytes: &[u8]) {
         self.block = Vec::new();
@@ -44,13 +45,13 @@ impl Reply {
         self.rest.extend_from_slice(bytes);
     }
 
-    /// The buffer, to be used again.
+    /// Returns the buffer for reuse.
     #[allow(dead_code)]
     pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.rest
     }
 
-    /// All of it as one.
+    /// Returns the reply as one vector.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         if self.block.is_empty() {
             return self.rest;

@@ -1,6 +1,6 @@
 use atasker::background_worker;
 
-#[background_worker(on_error = "told")]
+#[background_worker(on_error = "hook")]
 fn work() {}
 
 fn main() {

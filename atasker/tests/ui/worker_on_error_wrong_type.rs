@@ -1,7 +1,7 @@
 use atasker::background_worker;
-fn told(_: u32) {}
+fn hook(_: u32) {}
 
-#[background_worker(on_error = told)]
+#[background_worker(on_error = hook)]
 fn work() {}
 
 fn main() {

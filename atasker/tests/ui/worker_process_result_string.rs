@@ -1,6 +1,6 @@
 use atasker::background_worker;
 
-#[background_worker(process_result = "told")]
+#[background_worker(process_result = "hook")]
 fn work() -> u32 {
     1
 }

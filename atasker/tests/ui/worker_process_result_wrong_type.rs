@@ -1,7 +1,7 @@
 use atasker::background_worker;
-fn told(_: &String) {}
+fn hook(_: &String) {}
 
-#[background_worker(process_result = told)]
+#[background_worker(process_result = hook)]
 fn work() -> u32 {
     1
 }

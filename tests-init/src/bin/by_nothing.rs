@@ -1,4 +1,4 @@
-//! A program that has forgotten both.
+//! A program without both.
 
 fn main() {
     println!("main");

@@ -1,12 +1,12 @@
-//! A panic in a worker process reaches the handle with its message and place, also in a program that
-//! is built with `panic = "abort"`; and the pool goes on.
+//! A panic in a worker process reaches the handle with its message and location, also in a program
+//! built with `panic = "abort"`, and the pool still works.
 
 use atasker::{TaskError, background_task};
 use atasker_tests_init::add;
 
 #[background_task(tt = "mp")]
 fn panics(text: &str) {
-    panic!("no luck with {text}");
+    panic!("deliberate panic with {text}");
 }
 
 fn main() {
@@ -14,10 +14,10 @@ fn main() {
     for text in ["this", "that"] {
         let error = panics(text).join().expect_err("it panics");
         let TaskError::Panicked { message, location, .. } = &error else { panic!("{error}") };
-        assert_eq!(message, &format!("no luck with {text}"));
+        assert_eq!(message, &format!("deliberate panic with {text}"));
         assert!(location.as_ref().is_some_and(|place| place.contains("panics.rs:")), "{error}");
-        assert_eq!(add(1, 2).join().expect("the pool goes on").0, 3);
+        assert_eq!(add(1, 2).join().expect("the pool still works").0, 3);
     }
     let mode = if cfg!(panic = "abort") { "abort" } else { "unwind" };
-    println!("panics are told, and panics {mode}");
+    println!("panics are reported, and panics {mode}");
 }

@@ -1,18 +1,18 @@
-//! A program that takes arguments, one of which it insists on: its workers have none of them.
+//! A program with a required argument, which its worker processes do not have.
 
 use clap::Parser;
 
 /// Greets, from a worker process.
 #[derive(Parser)]
 struct Args {
-    /// Who is greeted.
+    /// Who to greet.
     name: String,
     /// How often.
     #[arg(long, default_value_t = 1)]
     times: usize,
 }
 
-/// Says also what arguments there are where it runs.
+/// Also returns the arguments of the process that runs it.
 #[atasker::background_task(tt = "mp")]
 fn greeting(name: &str) -> (String, Vec<String>) {
     (format!("hello {name}"), std::env::args().collect())
@@ -22,7 +22,7 @@ fn greeting(name: &str) -> (String, Vec<String>) {
 fn main() {
     let args = Args::parse();
     for _ in 0..args.times {
-        let (text, args) = greeting(&args.name).join().expect("it is greeted");
+        let (text, args) = greeting(&args.name).join().expect("the task completes");
         println!("{text}, from {args:?}");
     }
 }

@@ -1,13 +1,14 @@
-//! The address of a server, fit to be logged.
+//! The address of a server, for logs.
 
-/// The URL without user and password. It may be one that nobody understands.
+/// Returns the URL without user and password. The URL may be malformed.
 pub(super) fn without_password(url: &str) -> String {
     let of_socket = url.starts_with("unix:") || url.starts_with("redis+unix:");
     let shown = match (of_socket, url.rfind('@')) {
-        // The password stands among the parameters.
+        // The password is one of the parameters, which are removed below.
         (true, _) | (false, None) => url.to_owned(),
         (false, Some(at)) => {
-            // One with an `@` or a `/` in it is not encoded as it should be, and still a password.
+            // A password with an `@` or a `/` is not encoded correctly, but must not be logged
+            // either.
             let scheme = url.find("://").map_or(0, |end| end + 3).min(at);
             format!("{}***@{}", &url[..scheme], &url[at + 1..])
         }
@@ -20,7 +21,7 @@ mod tests {
     use super::without_password;
 
     #[test]
-    fn no_password_is_shown() {
+    fn passwords_are_removed() {
         for (url, shown) in [
             ("redis://127.0.0.1:6379/2", "redis://127.0.0.1:6379/2"),
             ("redis://:secret@host", "redis://***@host"),

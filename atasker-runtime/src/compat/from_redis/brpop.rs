@@ -1,4 +1,4 @@
-//! From a list.
+//! Feeds a task from a list.
 
 use std::future::Future;
 use std::io;
@@ -9,20 +9,21 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult, Value, c
 use tokio::time::timeout;
 
 use super::feed::{Feed, Stop};
-use super::{ANSWER, FIRST_PAUSE, Source, control};
+use super::{MIN_BACKOFF, RESPONSE_TIMEOUT, Source, control};
 use crate::error::TaskError;
 use crate::task::handle::Task;
 
-/// Feeds a task from a Redis list, until it has ended, and gives its result.
+/// Feeds a task from a Redis list. Blocks until the task has ended, and returns its result.
 ///
-/// Elements are taken from the list's right end (`BRPOP`), one by one, and sent to the task as
-/// messages: `I` is `String`, `Vec<u8>`, a number, or whatever else is
-/// [`FromRedisValue`]. The end of the task ends the wait for the
-/// next element at once. To have it end from outside, keep a [`TaskRef`](crate::TaskRef) and
-/// `stop()` it.
+/// Elements are taken from the right end of the list (`BRPOP`), one by one, and sent to the task as
+/// messages. `I` is `String`, `Vec<u8>`, a number, or another type that implements
+/// [`FromRedisValue`]. When the task ends, the wait for the next element ends at once. To stop the
+/// task from elsewhere, keep a
+/// [`TaskRef`](crate::TaskRef) and call `stop()`.
 ///
 /// ```no_run
-/// use atasker_runtime::{TaskBuilder, TaskContext, compat::redis_brpop};
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskContext, compat::redis_brpop};
 /// let task = TaskBuilder::<u64>::with_context(|ctx: &TaskContext<String>| {
 ///     let mut jobs = 0;
 ///     while let Ok(job) = ctx.recv() {
@@ -35,32 +36,34 @@ use crate::task::handle::Task;
 /// let jobs = redis_brpop(task, "redis://127.0.0.1/", "jobs").unwrap();
 /// ```
 ///
-/// # What is promised
+/// # Guarantees
 ///
-/// * Elements are sent in the order in which they are taken. At most 1,024 messages wait for
-///   the task; while there is no room, at most one more has been taken from the list. What a task
-///   has not received when it ends is dropped with it.
-/// * An element that is taken at the very moment of the task's end is put back where it was. (The
-///   server is asked by a second connection to end the wait, `CLIENT UNBLOCK`.) If that fails, it is
-///   logged at ERROR. One that is under way when the connection breaks can be lost, as with every
-///   `BRPOP`.
-/// * An element that can't be converted is logged at WARN, and skipped.
-/// * When the connection is lost, it is made again, for as long as that takes, with pauses of
-///   50 ms up to 5 s; each attempt in vain is logged at WARN.
-/// * If there is no server at the beginning, if the URL is wrong, or if the server refuses (the key
-///   holds no list, say), that is logged at ERROR with the URL (not the password), the task
-///   is asked to stop, and its result is waited for.
+/// * Elements are sent in the order in which they are taken. At most 1,024 messages are queued for
+///   the task. While its queue is full, at most one further element has been taken from the list.
+///   Messages that the task has not received when it ends are dropped.
+/// * An element that is taken while the task ends is put back at the same end of the list. (A
+///   second connection asks the server to end the wait, by `CLIENT UNBLOCK`.) If that fails, it is
+///   logged at level ERROR. An element that is in transit when the connection breaks can be lost,
+///   as with every `BRPOP`.
+/// * An element that can't be converted is logged at level WARN, and skipped.
+/// * A lost connection is reestablished, without a limit of attempts, with pauses from 50 ms to 5
+///   s. Each failed attempt is logged at level WARN.
+/// * If the first connection fails, if the URL is invalid, or if the server rejects the command
+///   (for example because the key holds no list), the error is logged at level ERROR with the URL
+///   but without the password. The task is then asked to stop, and the function waits for its
+///   result.
 ///
-/// A URL is `redis://[user][:password@]host[:port][/db]` or `redis+unix:///path[?db=..&pass=..]`. For
-/// `rediss://` (TLS), switch on a TLS feature of the crate `redis`, which is
+/// A URL is `redis://[user][:password@]host[:port][/db]` or `redis+unix:///path[?db=..&pass=..]`.
+/// For `rediss://` (TLS), switch on a TLS feature of the crate `redis`, which is
 /// [`compat::redis`](crate::compat::redis).
 ///
+/// Inside a task, the function releases the slot of that task while it blocks.
+///
 /// # Errors
-/// What ended the task otherwise.
+/// Returns the error of the task if it did not complete.
 ///
 /// # Panics
-/// On the thread of an aloop, or of another tokio runtime, if it would have to block. Within a
-/// task, the slot is given up meanwhile.
+/// Panics on the thread of an aloop or of another tokio runtime if it would have to block.
 #[track_caller]
 pub fn redis_brpop<R, I, O>(task: Task<R, I, O>, url: &str, key: &str) -> Result<R, TaskError>
 where
@@ -75,9 +78,9 @@ struct List {
     key: String,
 }
 
-struct Popper {
+struct ListConnection {
     connection: MultiplexedConnection,
-    /// What the server calls this connection.
+    /// The id of this connection at the server, for `CLIENT UNBLOCK`.
     id: i64,
 }
 
@@ -89,21 +92,21 @@ async fn connect(
 }
 
 impl Source for List {
-    type Connection = Popper;
+    type Connection = ListConnection;
 
-    async fn open(&self, client: &Client) -> RedisResult<Popper> {
+    async fn open(&self, client: &Client) -> RedisResult<ListConnection> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(ANSWER))
-            // An element may be long in coming.
+            .set_connection_timeout(Some(RESPONSE_TIMEOUT))
+            // The next element may arrive at any time.
             .set_response_timeout(None);
         let mut connection = connect(client, config).await?;
         let id = cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
-        Ok(Popper { connection, id })
+        Ok(ListConnection { connection, id })
     }
 
     async fn run<R, I, O>(
         &self,
-        Popper { mut connection, id }: Popper,
+        ListConnection { mut connection, id }: ListConnection,
         client: &Client,
         feed: &Feed<'_, R, I, O>,
     ) -> RedisResult<Stop>
@@ -114,25 +117,25 @@ impl Source for List {
     {
         let mut command = cmd("BRPOP");
         command.arg(&self.key).arg(0);
-        while !feed.is_over() {
+        while !feed.is_task_completed() {
             let value = {
                 let mut pop = pin!(command.query_async::<Popped>(&mut connection));
                 match feed.until_end(pop.as_mut()).await {
                     Some(popped) => popped?,
                     None => {
                         if let Err(error) = self.end_wait(id, pop, client).await {
-                            feed.maybe_lost(&error);
+                            feed.report_possible_loss(&error);
                         }
                         return Ok(Stop::Ended);
                     }
                 }
             };
-            // `None`: somebody else has ended the wait.
+            // `None` means that another client has ended the wait.
             if let Some((_, value)) = value
-                && let Err(stop) = feed.give(&value).await
+                && let Err(stop) = feed.send(&value).await
             {
-                if let Err(error) = within_limit(self.put_back(value, &mut connection)).await {
-                    feed.maybe_lost(&error);
+                if let Err(error) = with_timeout(self.put_back(value, &mut connection)).await {
+                    feed.report_possible_loss(&error);
                 }
                 return Ok(stop);
             }
@@ -145,20 +148,20 @@ impl Source for List {
 type Popped = Option<(Value, Value)>;
 
 impl List {
-    /// Ends a wait for an element that nobody wants any more, and puts back what came all the same.
+    /// Ends the wait for the next element, and puts back an element that arrived meanwhile.
     async fn end_wait(
         &self,
         id: i64,
         mut pop: Pin<&mut impl Future<Output = RedisResult<Popped>>>,
         client: &Client,
     ) -> RedisResult<()> {
-        within_limit(async {
+        with_timeout(async {
             let mut other = connect(client, AsyncConnectionConfig::new()).await?;
             loop {
                 cmd("CLIENT").arg("UNBLOCK").arg(id).query_async::<()>(&mut other).await?;
-                // Now it is answered, in one way or the other; unless the server has read our end
-                // of the wait before its beginning, on another connection.
-                if let Ok(popped) = timeout(FIRST_PAUSE, pop.as_mut()).await {
+                // The server now answers the `BRPOP`, unless it has processed this `UNBLOCK` before
+                // it, because the two use different connections. Try again in that case.
+                if let Ok(popped) = timeout(MIN_BACKOFF, pop.as_mut()).await {
                     return match popped? {
                         Some((_, value)) => self.put_back(value, &mut other).await,
                         None => Ok(()),
@@ -169,7 +172,7 @@ impl List {
         .await
     }
 
-    /// To the end from which it was taken.
+    /// Puts an element back at the end from which it was taken.
     async fn put_back(
         &self,
         value: Value,
@@ -180,8 +183,8 @@ impl List {
     }
 }
 
-async fn within_limit(work: impl Future<Output = RedisResult<()>>) -> RedisResult<()> {
-    match timeout(ANSWER, work).await {
+async fn with_timeout(work: impl Future<Output = RedisResult<()>>) -> RedisResult<()> {
+    match timeout(RESPONSE_TIMEOUT, work).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
     }

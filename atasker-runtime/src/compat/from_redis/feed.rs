@@ -1,4 +1,4 @@
-//! The task that is fed, as seen from a source.
+//! The task that is fed, as seen by a source.
 
 use std::any::type_name;
 use std::cell::Cell;
@@ -12,22 +12,23 @@ use redis::{FromRedisValue, Value};
 
 use crate::task::handle::Task;
 use crate::task::wait::ended;
+use crate::unwind::log;
 
-/// See the module's documentation.
+/// The task that is fed.
 pub(super) struct Feed<'a, R, I, O> {
     task: &'a Task<R, I, O>,
-    /// The server's address, as it may be logged.
+    /// The address of the server, without a password.
     address: String,
-    /// Something came since the last look.
+    /// A value arrived since `take_received` was last called.
     received: Cell<bool>,
 }
 
-/// Why nothing more is given to a task.
+/// Why a task receives no more values.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// It has ended.
+    /// The task has ended.
     Ended,
-    /// It goes on, and takes nothing.
+    /// The task still runs, and doesn't accept messages.
     Refused,
 }
 
@@ -41,11 +42,11 @@ where
         Feed { task, address, received: Cell::new(false) }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_task_completed(&self) -> bool {
         self.task.is_completed()
     }
 
-    /// What comes of `work`, which is begun in any case; `None` when the task has ended first.
+    /// Runs `work` until the task has ended. Returns `None` then. `work` is polled at least once.
     pub(super) async fn until_end<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut end = pin!(ended(self.task.erased()));
         let mut work = pin!(work);
@@ -56,64 +57,65 @@ where
         .await
     }
 
-    /// Gives a value to the task, when there is room for it. One that is no `I` is skipped.
+    /// Sends a value to the task. Waits while its channel is full. Skips a value that can't be
+    /// converted to `I`.
     ///
     /// # Errors
-    /// The task has not got it.
-    pub(super) async fn give(&self, value: &Value) -> Result<(), Stop> {
+    /// Returns the reason if the task did not receive the value.
+    pub(super) async fn send(&self, value: &Value) -> Result<(), Stop> {
         self.received.set(true);
         let message = match I::from_redis_value_ref(value) {
             Ok(message) => message,
             Err(error) => {
-                tracing::warn!(
-                    target: "atasker", task = %self.task.id(), name = self.task.name(),
+                log!(warn, task = %self.task.id(), name = self.task.name(),
                     redis = self.address, %error,
-                    "a value from Redis was skipped: it is no `{}`", type_name::<I>()
+                    "a value from Redis was skipped: it can't be converted to `{}`", type_name::<I>()
                 );
                 return Ok(());
             }
         };
         match self.task.send_async(message).await {
             Ok(()) => Ok(()),
-            // Channels close after the end can be seen.
+            // A task is completed before its channels close.
             Err(_) if self.task.is_completed() => Err(Stop::Ended),
             Err(_) => Err(Stop::Refused),
         }
     }
 
-    /// Whether something came since this was last asked.
+    /// Returns whether a value arrived since the last call.
     pub(super) fn take_received(&self) -> bool {
         self.received.take()
     }
 
-    /// There is nothing to feed the task from.
+    /// Asks the task to stop, because it can't be fed.
     pub(super) fn give_up(&self, error: &dyn Display) {
-        tracing::error!(
-            target: "atasker", task = %self.task.id(), name = self.task.name(), %error,
-            "the task can't be fed from {}, and is asked to stop", self.address
+        log!(
+            error, task = %self.task.id(), name = self.task.name(), %error,
+            "the task can't be fed from {} and is asked to stop", self.address
         );
         self.task.stop();
     }
 
-    pub(super) fn disconnected(&self, error: &dyn Display, pause: Duration) {
-        tracing::warn!(
-            target: "atasker", task = %self.task.id(), name = self.task.name(), %error,
-            "no connection to {}: the next attempt is in {pause:?}", self.address
+    pub(super) fn report_disconnected(&self, error: &dyn Display, backoff: Duration) {
+        log!(
+            warn, task = %self.task.id(), name = self.task.name(), %error,
+            "no connection to {}: the next attempt is in {backoff:?}", self.address
         );
     }
 
-    pub(super) fn connected_again(&self) {
-        tracing::info!(
-            target: "atasker", task = %self.task.id(), name = self.task.name(),
+    pub(super) fn report_reconnected(&self) {
+        log!(
+            info, task = %self.task.id(), name = self.task.name(),
             "connected to {} again", self.address
         );
     }
 
-    /// Something was taken from the server that the task has not got, and could not be given back.
-    pub(super) fn maybe_lost(&self, error: &dyn Display) {
-        tracing::error!(
-            target: "atasker", task = %self.task.id(), name = self.task.name(), %error,
-            "an element that was taken from {} as the task ended may be lost", self.address
+    /// Reports an element that was taken from the server, was not received by the task, and could
+    /// not be put back.
+    pub(super) fn report_possible_loss(&self, error: &dyn Display) {
+        log!(
+            error, task = %self.task.id(), name = self.task.name(), %error,
+            "an element that was taken from {} while the task ended may be lost", self.address
         );
     }
 }

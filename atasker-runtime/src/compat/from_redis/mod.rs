@@ -1,15 +1,15 @@
 //! Controllers that feed a task from Redis.
 //!
-//! | question | file |
+//! | file | content |
 //! |---|---|
-//! | connecting, connecting again, giving up | here |
-//! | what of an address may be logged | `address` |
-//! | one value to the task, and the task's end | `feed` |
-//! | from a list | `brpop` |
-//! | from a channel | `pubsub` |
+//! | `mod` | connecting, reconnecting, giving up |
+//! | `address` | removes passwords from addresses, for logs |
+//! | `feed` | sends values to the task, and waits for its end |
+//! | `brpop` | the source for lists |
+//! | `pubsub` | the source for channels |
 //!
-//! The caller's thread drives a small tokio runtime. Whatever it waits for, it waits for the end of
-//! the task besides: nothing is polled, and the end is noticed at once.
+//! A controller runs a current-thread tokio runtime on the caller's thread. Every wait also waits
+//! for the end of the task, so there is no polling, and the end is noticed at once.
 
 mod address;
 mod brpop;
@@ -30,25 +30,26 @@ use feed::{Feed, Stop};
 pub use brpop::redis_brpop;
 pub use pubsub::redis_pubsub;
 
-/// How long a server may take to accept a connection, and to answer what it answers at once.
-const ANSWER: Duration = Duration::from_secs(5);
-/// The pauses between attempts to connect again double from the first to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// A server that has vanished without a word is noticed after some minutes.
+/// The time limit of a connection attempt, and of commands that the server answers at once.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between connection attempts doubles from the minimum to the maximum.
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// With this keepalive time, a server that disappears without closing the connection is detected
+/// after some minutes.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Where values come from.
+/// A source of values.
 trait Source {
     type Connection;
 
-    /// Connects; what comes from now on is not missed.
+    /// Connects. Values that arrive from then on are not missed.
     async fn open(&self, client: &Client) -> RedisResult<Self::Connection>;
 
-    /// Feeds the task until there is no more use in it.
+    /// Feeds the task until it has ended or doesn't accept messages.
     ///
     /// # Errors
-    /// The connection is lost, or the server refuses.
+    /// Returns an error if the connection is lost, or if the server rejects a command.
     async fn run<R, I, O>(
         &self,
         connection: Self::Connection,
@@ -61,7 +62,7 @@ trait Source {
         O: Send + 'static;
 }
 
-/// Feeds the task until it has ended, and gives its result.
+/// Feeds the task until it has ended, and returns its result.
 #[track_caller]
 fn control<R, I, O>(task: Task<R, I, O>, url: &str, source: impl Source) -> Result<R, TaskError>
 where
@@ -71,17 +72,20 @@ where
 {
     if !task.is_completed() {
         let feed = Feed::new(&task, address::without_password(url));
-        // The feed goes on by itself, so nobody else has to.
-        park::away(|| match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(feed_all(url, &source, &feed)),
-            Err(error) => feed.give_up(&error),
+        // Releases the slot of the calling task. The feed makes progress on this thread, so it
+        // doesn't depend on another one.
+        park::blocking(|| {
+            match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime.block_on(run_feed(url, &source, &feed)),
+                Err(error) => feed.give_up(&error),
+            }
         });
     }
     task.join()
 }
 
-/// Returns when the task has ended, or was asked to stop because there is nothing to feed it from.
-async fn feed_all<R, I, O>(url: &str, source: &impl Source, feed: &Feed<'_, R, I, O>)
+/// Returns when the task has ended, or was asked to stop because it can't be fed.
+async fn run_feed<R, I, O>(url: &str, source: &impl Source, feed: &Feed<'_, R, I, O>)
 where
     R: Send + 'static,
     I: FromRedisValue + Send + 'static,
@@ -95,7 +99,7 @@ where
     let mut attempt = 0;
     loop {
         let opened = async {
-            let opened = timeout(ANSWER, source.open(&client)).await;
+            let opened = timeout(RESPONSE_TIMEOUT, source.open(&client)).await;
             opened
                 .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
         };
@@ -103,27 +107,28 @@ where
             None => return,
             Some(Ok(connection)) => {
                 if connected {
-                    feed.connected_again();
+                    feed.report_reconnected();
                 }
                 connected = true;
                 match source.run(connection, &client, feed).await {
                     Ok(Stop::Ended) => return,
-                    Ok(Stop::Refused) => return feed.give_up(&"the task takes no messages"),
+                    Ok(Stop::Refused) => return feed.give_up(&"the task doesn't accept messages"),
                     Err(error) if is_final(&error) => return feed.give_up(&error),
                     Err(error) => error,
                 }
             }
-            // Later on, what a server says while it starts is no reason to give up.
+            // After the first connection, an error may come from a server that restarts, so try
+            // again.
             Some(Err(error)) if !connected => return feed.give_up(&error),
             Some(Err(error)) => error,
         };
         if feed.take_received() {
             attempt = 0;
         }
-        let pause = pause(attempt);
+        let backoff = backoff(attempt);
         attempt += 1;
-        feed.disconnected(&error, pause);
-        if feed.until_end(sleep(pause)).await.is_none() {
+        feed.report_disconnected(&error, backoff);
+        if feed.until_end(sleep(backoff)).await.is_none() {
             return;
         }
     }
@@ -135,15 +140,15 @@ fn client(url: &str) -> RedisResult<Client> {
     Client::open(info.set_tcp_settings(tcp))
 }
 
-/// The server has understood, and says no.
+/// Returns whether an error is permanent: the server has rejected the command.
 fn is_final(error: &RedisError) -> bool {
     matches!(error.code(), Some("ERR" | "WRONGTYPE" | "NOAUTH" | "NOPERM"))
         || error.kind() == ErrorKind::InvalidClientConfig
 }
 
-/// How long to wait before the next attempt, after so many in vain.
-fn pause(attempt: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE)
+/// Returns the pause before the next attempt, after a number of failures.
+fn backoff(attempt: u32) -> Duration {
+    MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(attempt)).min(MAX_BACKOFF)
 }
 
 #[cfg(test)]
@@ -151,9 +156,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_a_limit() {
-        let pauses: Vec<u128> = (0..9).map(|attempt| pause(attempt).as_millis()).collect();
+    fn backoff_grows_to_the_maximum() {
+        let pauses: Vec<u128> = (0..9).map(|attempt| backoff(attempt).as_millis()).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+        assert_eq!(backoff(u32::MAX), MAX_BACKOFF);
     }
 }

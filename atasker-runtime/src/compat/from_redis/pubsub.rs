@@ -1,4 +1,4 @@
-//! From a channel.
+//! Feeds a task from a channel.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,14 +13,15 @@ use super::{Source, control};
 use crate::error::TaskError;
 use crate::task::handle::Task;
 
-/// Feeds a task from a Redis channel, until it has ended, and gives its result.
+/// Feeds a task from a Redis channel. Blocks until the task has ended, and returns its result.
 ///
-/// What is published on the channel (`SUBSCRIBE`) is sent to the task as messages, in the order in
-/// which it arrives: `I` is `String`, `Vec<u8>`, a number, or whatever else is [`FromRedisValue`].
-/// The end of the task ends the wait for the next message at once.
+/// Values that are published on the channel (`SUBSCRIBE`) are sent to the task as messages, in the
+/// order of arrival. `I` is `String`, `Vec<u8>`, a number, or another type that implements
+/// [`FromRedisValue`]. When the task ends, the wait for the next message ends at once.
 ///
 /// ```no_run
-/// use atasker_runtime::{TaskBuilder, TaskContext, compat::redis_pubsub};
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskContext, compat::redis_pubsub};
 /// let task = TaskBuilder::<String>::with_context(|ctx: &TaskContext<Vec<u8>>| {
 ///     let first = ctx.recv().unwrap_or_default();
 ///     format!("{} bytes", first.len())
@@ -29,18 +30,20 @@ use crate::task::handle::Task;
 /// println!("{}", redis_pubsub(task, "redis://127.0.0.1/", "news").unwrap());
 /// ```
 ///
-/// Nothing is kept for those who do not listen: what is published before the subscription, or while
-/// the connection is lost, does not arrive. What a task is too slow for waits in memory.
+/// Redis doesn't store published values: those that are published before the subscription, or while
+/// the connection is lost, don't arrive. Messages that the task has not received yet are kept in
+/// memory.
 ///
-/// As to lost connections, servers that are not there, values that can't be converted, and URLs, all
-/// is as with [`redis_brpop`](super::redis_brpop).
+/// Lost connections, unreachable servers, values that can't be converted and URLs are handled as by
+/// [`redis_brpop`](super::redis_brpop).
+///
+/// Inside a task, the function releases the slot of that task while it blocks.
 ///
 /// # Errors
-/// What ended the task otherwise.
+/// Returns the error of the task if it did not complete.
 ///
 /// # Panics
-/// On the thread of an aloop, or of another tokio runtime, if it would have to block. Within a
-/// task, the slot is given up meanwhile.
+/// Panics on the thread of an aloop or of another tokio runtime if it would have to block.
 #[track_caller]
 pub fn redis_pubsub<R, I, O>(task: Task<R, I, O>, url: &str, channel: &str) -> Result<R, TaskError>
 where
@@ -84,7 +87,7 @@ impl Source for Channel {
             let Some(message) = message else {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             };
-            if let Err(stop) = feed.give(&message.get_payload::<Value>()?).await {
+            if let Err(stop) = feed.send(&message.get_payload::<Value>()?).await {
                 return Ok(stop);
             }
         }

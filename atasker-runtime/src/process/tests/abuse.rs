@@ -1,45 +1,48 @@
-//! Workers that spoil what they share, results that do harm, and kills that come too late.
+//! Tests of workers that corrupt shared memory or violate the protocol, of harmful results, and of
+//! kills that come too late.
 
 use std::sync::Arc;
 
 use super::*;
-use crate::job::{Job, Place, WhenFull};
-use crate::process::deal::Deeds;
-use crate::process::lane::Why;
-use crate::process::page::Step;
+use crate::job::Job;
+use crate::place::{Closing, Place, WhenFull};
 use crate::process::pool::ProcessPool;
+use crate::process::pool::actions::Actions;
+use crate::process::pool::call::KillReason;
+use crate::process::transport::page::CallState;
 use crate::task::AnyTask;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
 use crate::task::remote::{Remote, RemoteBody};
-use crate::wire::encoded::seal;
+use crate::task::state::Phase;
 use crate::wire::frame::{Message, ToParent};
+use crate::wire::payload::finish;
 
 remote!(spoil_entry, spoils, |_ctx: () => (), pattern: u64| -> u64 {
-    crate::process::child::spoil_page(pattern);
+    crate::process::worker::faults::corrupt_page(pattern);
     pattern
 });
 remote!(reply_entry, replies_for_another, |_ctx: () => (), _args: ()| -> () {
-    crate::process::child::reply_for_another();
+    crate::process::worker::faults::reply_for_another();
 });
 remote!(frames_entry, claims_frames, |_ctx: () => (), _args: ()| -> () {
-    crate::process::child::claim_frames();
+    crate::process::worker::faults::claim_frames();
 });
 remote!(raw_entry, tells_raw, |_ctx: () => (), bytes: (Vec<u8>, Vec<u8>)| -> () {
-    let (once, for_ever) = bytes;
-    crate::process::child::tell_raw(&once);
-    while !for_ever.is_empty() {
-        crate::process::child::tell_raw(&for_ever);
+    let (once, endless) = bytes;
+    crate::process::worker::faults::send_raw(&once);
+    while !endless.is_empty() {
+        crate::process::worker::faults::send_raw(&endless);
     }
     loop {
         std::thread::park();
     }
 });
-// The frame's number is that of the call itself.
-remote!(own_entry, tells_for_ever, |ctx: () => u64, what: String| -> () {
+// The frames have the number of the call itself.
+remote!(own_entry, sends_endlessly, |ctx: () => u64, what: String| -> () {
     ctx.send(1).unwrap();
-    let (call, mut frame) = (crate::process::child::current_call(), Vec::new());
+    let (call, mut frame) = (crate::process::worker::current_call(), Vec::new());
     match &*what {
         "message" => ToParent::Message { call, bytes: &[1] }.write(&mut frame),
         "reply" => ToParent::Reply { call, ok: true, bytes: &[1] }.write(&mut frame),
@@ -48,33 +51,40 @@ remote!(own_entry, tells_for_ever, |ctx: () => u64, what: String| -> () {
             ToParent::Event { call, level: 3, target, message, fields, file, line: 1 }
                 .write(&mut frame);
         }
-        "taken" => ToParent::Taken { call, count: u64::MAX }.write(&mut frame),
-        other => ToParent::Said { call, text: other }.write(&mut frame),
+        "taken" => ToParent::Ack { call, count: 1 }.write(&mut frame),
+        "large" => ToParent::Message { call, bytes: &vec![1; 16 << 20] }.write(&mut frame),
+        "too large" => {
+            // The header, followed by an endless body.
+            ToParent::Message { call, bytes: &[] }.write(&mut frame);
+            frame[..8].copy_from_slice(&(1u64 << 30).to_le_bytes());
+        }
+        "progress" => ToParent::Progress { call, done: 1, total: 2 }.write(&mut frame),
+        other => ToParent::ProgressMessage { call, text: other }.write(&mut frame),
     }
     loop {
-        crate::process::child::tell_raw(&frame);
+        crate::process::worker::faults::send_raw(&frame);
     }
 });
-remote!(control_entry, tells_control, |_ctx: () => (), for_ever: bool| -> u32 {
+remote!(control_entry, tells_control, |_ctx: () => (), endless: bool| -> u32 {
     loop {
-        crate::process::child::tell_control(&[0xff; 1000]);
-        if !for_ever {
+        crate::process::worker::faults::send_control(&[0xff; 1000]);
+        if !endless {
             return std::process::id();
         }
     }
 });
 remote!(close_entry, closes, |_ctx: () => (), which: Option<usize>| -> u32 {
-    let all = crate::process::child::descriptors();
+    let all = crate::process::worker::faults::descriptors();
     for (index, fd) in all.into_iter().enumerate() {
         if which.is_none_or(|which| which == index) {
-            // SAFETY: none; the point is what the owner does who finds it closed.
+            // SAFETY: none; the test is about the owner finding it closed.
             unsafe { libc::close(fd) };
         }
     }
     7
 });
 remote!(turn_entry, out_of_turn, |_ctx: () => (), what: String| -> () {
-    let call = crate::process::child::current_call();
+    let call = crate::process::worker::current_call();
     let (begun, ended) = (|call| ToParent::Begun { call, at: 1 }, ToParent::Ended { call, at: 1 });
     let progress = |call| ToParent::Progress { call, done: 1, total: 1 };
     let reply = |call| ToParent::Reply { call, ok: true, bytes: &[0; 3000] };
@@ -92,17 +102,17 @@ remote!(turn_entry, out_of_turn, |_ctx: () => (), what: String| -> () {
     frames.iter().for_each(|frame| frame.write(&mut bytes));
     if what == "half of a reply" {
         let end = written(&ToParent::Ended { call, at: 1 });
-        crate::process::child::tell_raw(&[&end[..], &bytes[..bytes.len() / 2]].concat());
+        crate::process::worker::faults::send_raw(&[&end[..], &bytes[..bytes.len() / 2]].concat());
         std::process::abort();
     }
-    crate::process::child::tell_raw(&bytes);
+    crate::process::worker::faults::send_raw(&bytes);
     loop {
         std::thread::park();
     }
 });
 remote!(bomb_entry, bombs, |_ctx: () => (), n: u64| -> Bomb { Bomb(n) });
 
-/// Its destructor panics, in the parent only.
+/// A result whose destructor panics, in the parent only.
 #[derive(serde::Deserialize)]
 struct Bomb(u64);
 
@@ -119,11 +129,11 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_page_full_of_nonsense_harms_no_other_worker() {
+fn corrupt_page_affects_only_its_worker() {
     let patterns = [0, u64::MAX, 1, 0x0101_0101_0101_0101, 1 << 63, i64::MAX as u64, 0xdead << 3];
     for pattern in patterns {
         let sup = pool(MpPoolConfig::new(1));
-        // Short ones first, so that calls are sent ahead.
+        // Short calls first, so that calls are sent in advance.
         for n in 0..50 {
             assert_eq!(within(add((n, 1)).supervisor(&sup).start()).unwrap(), n + 1);
         }
@@ -146,18 +156,18 @@ fn a_page_full_of_nonsense_harms_no_other_worker() {
 }
 
 #[test]
-fn a_reply_that_makes_no_sense_costs_its_worker() {
+fn invalid_reply_fails_its_worker() {
     let sup = pool(MpPoolConfig::new(1));
     let task = replies_for_another(()).supervisor(&sup).start();
     let error = within(task).unwrap_err();
-    assert!(error.to_string().contains("a reply that no call asked for"), "{error}");
+    assert!(error.to_string().contains("a reply to no outstanding call"), "{error}");
     let task = claims_frames(()).supervisor(&sup).start();
     let error = within(task).unwrap_err();
-    assert!(error.to_string().contains("frames that never came"), "{error}");
+    assert!(error.to_string().contains("frames that never arrived"), "{error}");
     assert_eq!(within(add((1, 1)).supervisor(&sup).start()).unwrap(), 2);
 }
 
-/// A frame: its length, its kind, its fields.
+/// Encodes a frame: its length, its kind, its fields.
 fn framed(length: u64, kind: u8, fields: &[&[u8]]) -> Vec<u8> {
     let mut frame = length.to_le_bytes().to_vec();
     frame.push(kind);
@@ -171,10 +181,10 @@ fn written(message: &ToParent<'_>) -> Vec<u8> {
     frame
 }
 
-/// Rubbish of every kind on the data socket: its task fails and says what it was; the one that
-/// runs in another worker process goes on, and the one behind it runs.
+/// Any invalid data on the data socket: the task fails with the reason, a task in another worker
+/// process goes on, and the task behind it runs.
 #[test]
-fn rubbish_on_the_data_socket_costs_its_worker() {
+fn invalid_data_frames_fail_their_worker() {
     let sup = pool(MpPoolConfig::new(2));
     let other = until_stop(()).supervisor(&sup).start();
     let there = other.recv().unwrap();
@@ -183,39 +193,43 @@ fn rubbish_on_the_data_socket_costs_its_worker() {
     let cases: [(&str, Vec<u8>, Vec<u8>); 16] = [
         ("an empty frame", vec![0; 8], vec![]),
         ("an empty frame", vec![], vec![0; 4096]),
-        ("length of a frame", vec![0xff; 64], vec![]),
-        ("length of a frame", framed(1 << 41, 3, &[]), vec![]),
-        ("length of a frame", framed(1 << 21, 5, &[]), vec![]),
-        ("length of a frame", framed(1 << 30, 7, &[]), vec![]),
+        ("a frame with an invalid length", vec![0xff; 64], vec![]),
+        ("a frame with an invalid length", framed(1 << 41, 3, &[]), vec![]),
+        ("a frame with an invalid length", framed(1 << 21, 5, &[]), vec![]),
+        ("a frame with an invalid length", framed(1 << 30, 7, &[]), vec![]),
         ("unknown kind", framed(1, 99, &[]), vec![]),
-        ("cut off", framed(9, 5, &[&number(1)]), vec![]),
-        ("cut off", framed(18, 4, &[&number(1), &number(2), &[1]]), vec![]),
-        ("too long", framed(18, 5, &[&number(1), &number(2), &[1]]), vec![]),
+        ("a truncated field", framed(9, 5, &[&number(1)]), vec![]),
+        ("a truncated field", framed(18, 4, &[&number(1), &number(2), &[1]]), vec![]),
+        ("a frame with extra bytes", framed(18, 5, &[&number(1), &number(2), &[1]]), vec![]),
         ("not UTF-8", framed(18, 6, &[&number(1), &number(1), &[0xff]]), vec![]),
-        ("at the start, once more", written(&ToParent::Ready { pid: 1 }), vec![]),
-        ("at the start, once more", written(&ToParent::Refused { reason: "no" }), vec![]),
-        // These are for where no page is shared.
-        ("a step of a call", written(&ToParent::Begun { call: NONE, at: 1 }), vec![]),
+        ("a start-up message after the start", written(&ToParent::Ready { pid: 1 }), vec![]),
         (
-            "a reply that no call asked for",
+            "a start-up message after the start",
+            written(&ToParent::StartFailed { reason: "no" }),
+            vec![],
+        ),
+        // Only sent where no page is shared.
+        ("a call state out of order", written(&ToParent::Begun { call: NONE, at: 1 }), vec![]),
+        (
+            "a reply to no outstanding call",
             written(&ToParent::Reply { call: NONE, ok: true, bytes: b"x" }),
             vec![],
         ),
-        // It would be long before all of it is there.
+        // It would take long until all of it has arrived.
         (
-            "a reply that no call asked for",
+            "a reply to no outstanding call",
             framed(1 << 40, 3, &[&number(NONE), &[1], &number((1 << 40) - 18)]),
             vec![0; 1 << 16],
         ),
     ];
     let count = cases.len() as u64;
-    for (wanted, once, for_ever) in cases {
-        let task = tells_raw((once, for_ever)).supervisor(&sup).start();
+    for (wanted, once, endless) in cases {
+        let task = tells_raw((once, endless)).supervisor(&sup).start();
         let next = add((1, 1)).supervisor(&sup).start();
         let error = within(task).unwrap_err();
         assert!(error.is_worker_died(), "{wanted}: {error}");
         let text = error.to_string();
-        assert!(text.contains("bytes that make no sense") && text.contains(wanted), "{text}");
+        assert!(text.contains("it violated the protocol") && text.contains(wanted), "{text}");
         assert_eq!(within(next).unwrap(), 2, "{wanted}");
     }
     assert_eq!(sup.info().mp_pool.unwrap().restarts, count);
@@ -224,19 +238,19 @@ fn rubbish_on_the_data_socket_costs_its_worker() {
     assert_eq!(within(other).unwrap(), "stopped");
 }
 
-/// Where no page is shared, the worker says by frames how far a call is.
+/// Where no page is shared, the worker reports the states of a call by frames.
 #[test]
-fn steps_out_of_turn_cost_the_worker() {
+fn states_out_of_order_fail_the_worker() {
     let sup = pool(MpPoolConfig::new(1).__over_sockets(true));
     let cases = [
-        ("begun again", "a step of a call that is not at it"),
-        ("the next begun", "a step of a call that is not at it"),
-        ("ended twice", "a step of a call that is not at it"),
-        ("another ended", "a step of a call that is not at it"),
-        ("progress after the end", "a step of a call that is not at it"),
-        ("another's progress", "a step of a call that is not at it"),
-        ("a reply before the end", "a reply that no call asked for"),
-        ("another's reply", "a reply that no call asked for"),
+        ("begun again", "a call state out of order"),
+        ("the next begun", "a call state out of order"),
+        ("ended twice", "a call state out of order"),
+        ("another ended", "a call state out of order"),
+        ("progress after the end", "a call state out of order"),
+        ("another's progress", "a call state out of order"),
+        ("a reply before the end", "a reply to no outstanding call"),
+        ("another's reply", "a reply to no outstanding call"),
         ("half of a reply", "SIGABRT (6)"),
     ];
     let count = cases.len() as u64;
@@ -251,15 +265,19 @@ fn steps_out_of_turn_cost_the_worker() {
     assert_eq!(sup.info().mp_pool.unwrap().restarts, count);
 }
 
-/// Frames that are as they should be, and no end of them.
+/// Valid frames without end.
 #[test]
-fn an_endless_stream_is_bounded_or_can_be_killed() {
+fn endless_frames_are_bounded_or_can_be_killed() {
     let sup = pool(MpPoolConfig::new(1));
-    for what in ["message", "reply", "event", "taken", "said"] {
-        let task = tells_for_ever(what.into()).supervisor(&sup).start();
+    let kinds = ["message", "large", "too large", "reply", "event", "taken", "progress", "said"];
+    for what in kinds {
+        let task = sends_endlessly(what.into()).supervisor(&sup).start();
         let wanted = match what {
-            "message" => "more messages than there is room for",
-            "reply" => "a reply that no call asked for",
+            "message" | "large" => "more messages than the channel holds",
+            "too large" => "a frame with an invalid length",
+            "taken" => "more messages acknowledged than sent",
+            "progress" => "a call state out of order",
+            "reply" => "a reply to no outstanding call",
             _ => {
                 assert_eq!(task.recv().unwrap(), 1);
                 task.kill().unwrap();
@@ -273,9 +291,9 @@ fn an_endless_stream_is_bounded_or_can_be_killed() {
     assert_eq!(within(add((1, 1)).supervisor(&sup).start()).unwrap(), 2);
 }
 
-/// Nobody listens there in the parent.
+/// The parent does not read from that socket.
 #[test]
-fn rubbish_on_the_control_socket_harms_nobody() {
+fn writes_to_the_control_socket_are_ignored() {
     let sup = pool(MpPoolConfig::new(1));
     let there = within(tells_control(false).supervisor(&sup).start()).unwrap();
     assert_eq!(within(pid(()).supervisor(&sup).start()).unwrap(), there);
@@ -285,16 +303,16 @@ fn rubbish_on_the_control_socket_harms_nobody() {
     assert_eq!(within(add((1, 1)).supervisor(&sup).start()).unwrap(), 2);
 }
 
-/// As a task that closes whatever descriptors it finds.
+/// Like a task that closes any descriptors it finds.
 #[test]
-fn a_task_that_closes_what_is_ours_costs_its_worker_at_most() {
+fn task_that_closes_descriptors_fails_at_most_its_worker() {
     for which in [Some(0), Some(1), Some(2), None] {
         let sup = pool(MpPoolConfig::new(1));
         let task = closes(which).supervisor(&sup).start();
         let result = within(task);
         assert!(matches!(&result, Ok(7) | Err(TaskError::WorkerDied(_))), "{which:?}: {result:?}");
         for n in 0..3 {
-            // The first may come to the same worker before it is ended.
+            // The first call may be sent to the same worker before it has ended.
             let result = within(add((n, 1)).supervisor(&sup).start());
             let died = n == 0 && result.as_ref().is_err_and(TaskError::is_worker_died);
             assert!(died || result == Ok(n + 1), "{which:?}: {result:?}");
@@ -304,10 +322,11 @@ fn a_task_that_closes_what_is_ours_costs_its_worker_at_most() {
 }
 
 #[test]
-fn a_result_whose_destructor_panics_harms_no_other_task() {
+fn panicking_result_destructor_affects_no_other_task() {
     let sup = pool(MpPoolConfig::new(1));
     for n in 0..20 {
-        // Nobody holds the result: it is dropped where the reply is read, unless that was sooner.
+        // The result has no owner: it is dropped by the thread that decodes the reply, unless that
+        // was earlier.
         let task = bombs(n).supervisor(&sup).start();
         drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(task))));
         assert_eq!(within(add((n, 1)).supervisor(&sup).start()).unwrap(), n + 1);
@@ -315,21 +334,21 @@ fn a_result_whose_destructor_panics_harms_no_other_task() {
     assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
 }
 
-/// A task as its pool gets it.
-fn bare<R: Send + 'static>(
+/// A task as its pool receives it.
+pub(super) fn bare<R: Send + 'static>(
     function: &'static Function,
     args: &impl Serialize,
     decode: crate::wire::args::Reader<R>,
 ) -> Arc<dyn AnyTask> {
     let header = Header::new(crate::TaskType::Mp);
-    header.note_queued();
-    assert!(header.state.launch(false));
-    let args = seal(to_bytes(args).unwrap());
+    header.record_queued();
+    assert!(header.state.launch(Phase::Queued));
+    let args = finish(to_bytes(args).unwrap());
     Cell::<R, _>::new(header, RemoteBody(decode), Remote::new(function, args, decode))
 }
 
 #[test]
-fn a_kill_that_comes_too_late_hits_nobody() {
+fn late_kill_affects_no_later_call() {
     let pool = ProcessPool::new("late", None, MpPoolConfig::new(1));
     pool.open();
     let warm = bare(&add_entry::ENTRY, &(1u64, 2u64), read::<u64>);
@@ -339,22 +358,26 @@ fn a_kill_that_comes_too_late_hits_nobody() {
     let short = bare(&add_entry::ENTRY, &(1u64, 2u64), read::<u64>);
     let long = bare(&sleep_entry::ENTRY, &500u64, read::<u64>);
     {
-        let mut deeds = Deeds::default();
-        // Nothing is taken in while we hold the lock.
+        let mut actions = Actions::default();
+        // While the lock is held, nothing is taken out.
         let mut inner = pool.inner.lock();
         let first = inner.lanes[0].next_call();
         for task in [&short, &long] {
-            inner.send(0, Priority::Normal, Job::new(Arc::clone(task)), &mut deeds, &pool);
+            let ticket = inner.backlog.issue_ticket(Priority::Normal);
+            let job = Job::new(Arc::clone(task));
+            inner.send(0, Priority::Normal, ticket, job, crate::clock::now(), &mut actions);
         }
-        deeds.do_them();
+        actions.perform(&pool);
         let worker = Arc::clone(inner.lanes[0].worker().unwrap());
-        eventually("the second one runs", || worker.page.step(first + 1) == Some(Step::Begun));
-        // Whoever killed the first one had seen it run.
-        let mut deeds = Deeds::default();
-        inner.doom(0, first, Why::Kill, &mut deeds);
-        assert!(deeds.kill.is_empty());
+        eventually("the second one runs", || {
+            worker.page.state(first + 1) == Some(CallState::Begun)
+        });
+        // The kill was requested while the first call was running.
+        let mut actions = Actions::default();
+        inner.kill_for(0, first, KillReason::Kill, crate::clock::now(), &mut actions);
+        assert!(!actions.kills());
     }
     TaskRef::new(short).wait().unwrap();
     TaskRef::new(long).wait().unwrap();
-    pool.close();
+    pool.close(&Closing::default());
 }

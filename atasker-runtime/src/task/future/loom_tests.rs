@@ -1,5 +1,5 @@
-//! Models of turns: every wake is followed by a poll that sees what was done before it, one thread
-//! at a time touches the future, and no driver sleeps while something is ready.
+//! Models of polling: every wake-up is followed by a poll that sees what was done before it, one
+//! thread at a time touches the future, and no runner sleeps while a task is ready.
 
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
@@ -8,8 +8,8 @@ use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-use super::beds::Beds;
-use super::word::Word;
+use super::poll_state::PollState;
+use super::sleepers::Sleepers;
 use crate::sync::{Fifo, UnsafeCell};
 
 fn model(f: impl Fn() + Send + Sync + 'static) {
@@ -18,54 +18,54 @@ fn model(f: impl Fn() + Send + Sync + 'static) {
     builder.check(f);
 }
 
-/// A loop with one future: what the queue, the seat and a driver are to it.
+/// A loop with one future, reduced to the queue, the poll state and a runner.
 struct Loop {
-    word: Word,
+    state: PollState,
     ready: Fifo<()>,
-    beds: Beds,
-    /// Counts its polls. loom reports it if two touch it at once.
+    sleepers: Sleepers,
+    /// Counts the polls. loom reports concurrent access.
     future: UnsafeCell<u32>,
-    /// What it waits for. Relaxed: the wake alone makes it seen.
+    /// The condition of the future. Relaxed, because only the wake-up makes it visible.
     set: AtomicU32,
 }
 
 impl Loop {
     fn new() -> Arc<Loop> {
         let this = Loop {
-            word: Word::new(),
+            state: PollState::new(),
             ready: Fifo::new(),
-            beds: Beds::new(),
+            sleepers: Sleepers::new(),
             future: UnsafeCell::new(0),
             set: AtomicU32::new(0),
         };
-        this.word.start();
+        this.state.start();
         this.push();
         Arc::new(this)
     }
 
     fn push(&self) {
         self.ready.push(());
-        self.beds.wake_one();
+        self.sleepers.notify_one();
     }
 
     fn wake(&self) {
-        if self.word.wake() {
+        if self.state.wake() {
             self.push();
         }
     }
 
-    /// A turn: `None` if nothing is ready, true if the future is over.
-    fn turn(&self, over: impl FnOnce() -> bool) -> Option<bool> {
+    /// Polls once: `None` if nothing is ready, true if the future is done.
+    fn poll_next(&self, over: impl FnOnce() -> bool) -> Option<bool> {
         self.ready.pop()?;
-        self.word.take();
+        self.state.begin_poll();
         let over = self.future.with_mut(|polls| {
-            // SAFETY: we have the turn; that nobody else has it is what the model checks.
+            // SAFETY: we are polling; that no other thread does is what the model checks.
             unsafe { *polls += 1 };
             over()
         });
         if over {
-            self.word.end();
-        } else if !self.word.rest() {
+            self.state.finish();
+        } else if !self.state.end_poll() {
             self.push();
         }
         Some(over)
@@ -96,19 +96,19 @@ impl Sleeper {
     }
 }
 
-/// Drives until the future is over. A lost wake is a deadlock, which the model reports.
+/// Runs until the future is done. A lost wake-up is a deadlock, which the model reports.
 fn drive(this: &Loop, who: usize, mut over: impl FnMut() -> bool) {
     let sleeper = Arc::new(Sleeper::default());
     let waker = Waker::from(Arc::clone(&sleeper));
     loop {
-        match this.turn(&mut over) {
+        match this.poll_next(&mut over) {
             Some(true) => return,
             Some(false) => {}
             None => {
                 let to_do = || !this.ready.is_empty();
-                if this.beds.lie_down(who, &waker, to_do) == Poll::Pending {
+                if this.sleepers.register(who, &waker, to_do) == Poll::Pending {
                     sleeper.sleep();
-                    this.beds.get_up(who);
+                    this.sleepers.unregister(who);
                 }
             }
         }
@@ -130,7 +130,7 @@ fn loom_every_wake_is_followed_by_a_poll() {
             .collect();
         drive(&this, 0, || this.set.load(Ordering::Relaxed) == 2);
         wakers.into_iter().for_each(|waker| waker.join().unwrap());
-        // Late wakes put nothing into the queue.
+        // Late wake-ups push nothing to the queue.
         assert!(this.ready.pop().is_none());
     });
 }
@@ -147,13 +147,13 @@ fn loom_a_future_that_wakes_itself_and_is_woken_stands_in_the_queue_once() {
             })
         };
         for _ in 0..2 {
-            let turned = this.turn(|| {
+            let turned = this.poll_next(|| {
                 this.wake();
                 false
             });
             assert_eq!(turned, Some(false));
         }
-        assert_eq!(this.turn(|| true), Some(true));
+        assert_eq!(this.poll_next(|| true), Some(true));
         other.join().unwrap();
         assert!(this.ready.pop().is_none());
     });
@@ -167,8 +167,8 @@ fn loom_two_drivers_one_future() {
         let other = {
             let (this, over) = (Arc::clone(&this), Arc::clone(&over));
             thread::spawn(move || {
-                // One round only: the first driver stays until the end.
-                if this.turn(|| this.set.load(Ordering::Relaxed) == 1) == Some(true) {
+                // One tick only: the first runner stays until the end.
+                if this.poll_next(|| this.set.load(Ordering::Relaxed) == 1) == Some(true) {
                     over.store(true, Ordering::Relaxed);
                 }
             })
@@ -180,12 +180,12 @@ fn loom_two_drivers_one_future() {
                 this.wake();
             })
         };
-        let here = this.turn(|| this.set.load(Ordering::Relaxed) == 1) == Some(true);
+        let here = this.poll_next(|| this.set.load(Ordering::Relaxed) == 1) == Some(true);
         waker.join().unwrap();
         other.join().unwrap();
-        // Whoever polls last has seen it, or finds it in the queue.
+        // The last poll has seen it, or the task is in the queue.
         if !here && !over.load(Ordering::Relaxed) {
-            assert_eq!(this.turn(|| this.set.load(Ordering::Relaxed) == 1), Some(true));
+            assert_eq!(this.poll_next(|| this.set.load(Ordering::Relaxed) == 1), Some(true));
         }
         assert!(this.ready.pop().is_none());
     });
@@ -195,7 +195,7 @@ fn loom_two_drivers_one_future() {
 fn loom_a_further_future_is_polled_whatever_wakes_are_left_of_the_first() {
     model(|| {
         let this = Loop::new();
-        assert_eq!(this.turn(|| false), Some(false));
+        assert_eq!(this.poll_next(|| false), Some(false));
         let waker = {
             let this = Arc::clone(&this);
             thread::spawn(move || {
@@ -205,7 +205,7 @@ fn loom_a_further_future_is_polled_whatever_wakes_are_left_of_the_first() {
             })
         };
         drive(&this, 0, || this.set.load(Ordering::Relaxed) == 1);
-        this.word.start();
+        this.state.start();
         this.push();
         let mut polls = 0;
         drive(&this, 0, || {
@@ -224,8 +224,9 @@ fn loom_a_further_future_is_polled_whatever_wakes_are_left_of_the_first() {
 fn loom_no_driver_sleeps_while_something_is_ready() {
     model(|| {
         let this = Loop::new();
-        assert_eq!(this.turn(|| false), Some(false));
-        // Two drivers, one future, one wake: the one that is woken, or that did not sleep yet, has it.
+        assert_eq!(this.poll_next(|| false), Some(false));
+        // Two runners, one future, one wake-up: the runner that is woken, or that was not asleep,
+        // gets it.
         let polls = Arc::new(AtomicU32::new(0));
         let waker = {
             let this = Arc::clone(&this);
@@ -236,14 +237,18 @@ fn loom_no_driver_sleeps_while_something_is_ready() {
             thread::spawn(move || {
                 let sleeper = Arc::new(Sleeper::default());
                 let to_do = || !this.ready.is_empty();
-                let bed = this.beds.lie_down(1, &Waker::from(Arc::clone(&sleeper)), to_do);
+                let bed = this.sleepers.register(1, &Waker::from(Arc::clone(&sleeper)), to_do);
                 if bed == Poll::Ready(()) || *sleeper.woken.lock().unwrap() {
-                    polls.fetch_add(u32::from(this.turn(|| true).is_some()), Ordering::Relaxed);
+                    polls
+                        .fetch_add(u32::from(this.poll_next(|| true).is_some()), Ordering::Relaxed);
                 } else {
-                    this.beds.get_up(1);
-                    // Woken just now: then it is ours to do.
+                    this.sleepers.unregister(1);
+                    // Woken meanwhile, so the task is ours.
                     if *sleeper.woken.lock().unwrap() {
-                        polls.fetch_add(u32::from(this.turn(|| true).is_some()), Ordering::Relaxed);
+                        polls.fetch_add(
+                            u32::from(this.poll_next(|| true).is_some()),
+                            Ordering::Relaxed,
+                        );
                     }
                 }
             })
@@ -251,7 +256,7 @@ fn loom_no_driver_sleeps_while_something_is_ready() {
         waker.join().unwrap();
         other.join().unwrap();
         if polls.load(Ordering::Relaxed) == 0 {
-            assert_eq!(this.turn(|| true), Some(true));
+            assert_eq!(this.poll_next(|| true), Some(true));
         }
     });
 }

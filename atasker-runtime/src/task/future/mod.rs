@@ -1,21 +1,25 @@
-//! Futures in the one allocation of their tasks, and the turns that a loop gives them.
+//! Futures stored in the allocation of their tasks, and how a loop polls them.
 //!
-//! A future stands in its task's cell, in the body that has made it, and never moves: the cell is
-//! behind an `Arc`. Its waker is the cell itself. A wake puts the task into the queue of its loop, once (`word`, `queue`); the loop's
-//! drivers (in `aloop`) sleep while that is empty (`beds`), and give each task that they find there
-//! a *turn*: one poll, or, where it was killed or the loop is at its end, its drop. So a future is
-//! touched by the loop alone, from its first turn to its last.
+//! A future is stored in its task's cell, in the body that has created it, and never moves, because
+//! the cell is behind an `Arc`. The cell is its own waker. A launch or a wake-up pushes the task to
+//! the queue of its loop, once (`poll_state`, `queue`). The runners of the loop (in `aloop`) sleep
+//! while the queue is empty (`sleepers`), and *poll* each task taken from it. A task that was
+//! killed, or whose loop is closing, is dropped instead. So only the loop touches a future, from
+//! its first poll to its last; kills, time limits and the end of the loop request a poll.
+//!
+//! Spawning a tokio task for each task instead costs a second allocation, a list, two locks and a
+//! write to an eventfd each: measured, 0.29 instead of 1.06 times the rate of a plain tokio spawn.
 
-mod beds;
+#[cfg(feature = "async")]
+mod data;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
 #[cfg(feature = "async")]
+mod poll;
+mod poll_state;
+#[cfg(feature = "async")]
 pub(crate) mod queue;
-#[cfg(feature = "async")]
-mod turn;
-#[cfg(feature = "async")]
-mod turns;
-mod word;
+mod sleepers;
 
 #[cfg(feature = "async")]
-pub(crate) use turns::Turns;
+pub(crate) use data::FutureData;

@@ -1,46 +1,49 @@
-//! What a loop has to do: the futures that are ready, those that wait, and who polls them.
+//! The queue of a loop: the futures that are ready, those that wait, and the runners that sleep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 
+use crate::lock::Mutex;
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
 use slab::Slab;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::beds::Beds;
+use super::sleepers::Sleepers;
+use crate::job::Run;
 use crate::spin;
 use crate::sync::Fifo;
-use crate::task::AnyTask;
+use crate::task::{AnyTask, control};
+use crate::unwind;
 
-/// See the module's documentation. The loop and the futures on it share one.
+/// See the module's documentation. Shared by the loop and the futures on it.
 pub(crate) struct Queue {
+    /// Each entry is the run of its task: the poll state ensures that there is only one.
     ready: Fifo<Arc<dyn AnyTask>>,
-    beds: Beds,
-    /// Futures that came, and those that are gone: apart, for one is counted by those who launch,
-    /// the other by the loop.
-    begun: CachePadded<AtomicU64>,
-    ended: CachePadded<AtomicU64>,
-    /// No future is polled any more: what comes to its turn is dropped.
+    sleepers: Sleepers,
+    /// The numbers of futures spawned and finished. Separate cache lines, because launching threads
+    /// write one and the loop writes the other.
+    spawned: CachePadded<AtomicU64>,
+    finished: CachePadded<AtomicU64>,
+    /// Set when the loop closes: futures are dropped instead of polled.
     closing: AtomicBool,
-    /// Futures that have had a turn and go on. The loop holds them, so that none is dropped by
-    /// whoever drops its last waker.
-    kept: Mutex<Kept>,
+    /// Futures that were polled and are pending. The loop owns them, so that no future is dropped
+    /// by the thread that drops its last waker.
+    owned: Mutex<Owned>,
     drained: Notify,
     handle: Handle,
-    /// Whether there is a CPU beside the one that looks for work.
+    /// Whether another CPU can make progress while a runner spins.
     may_spin: bool,
 }
 
 #[derive(Default)]
-struct Kept {
+struct Owned {
     closed: bool,
     futures: Slab<Arc<dyn AnyTask>>,
 }
 
-/// The place of a future in [`Queue::kept`].
+/// The key of a future in [`Queue::owned`].
 #[derive(Clone, Copy)]
 pub(super) struct Key(pub(super) usize);
 
@@ -48,39 +51,42 @@ impl Queue {
     pub(crate) fn new(handle: Handle) -> Self {
         Queue {
             ready: Fifo::new(),
-            beds: Beds::new(),
-            begun: CachePadded::new(AtomicU64::new(0)),
-            ended: CachePadded::new(AtomicU64::new(0)),
+            sleepers: Sleepers::new(),
+            spawned: CachePadded::new(AtomicU64::new(0)),
+            finished: CachePadded::new(AtomicU64::new(0)),
             closing: AtomicBool::new(false),
-            kept: Mutex::default(),
+            owned: Mutex::default(),
             drained: Notify::new(),
             handle,
-            may_spin: spin::pays(),
+            may_spin: spin::has_other_cpus(),
         }
     }
 
-    /// A future has come, and is ready for its first turn.
+    /// Schedules the first poll of a new future.
     pub(super) fn start(&self, task: &Arc<dyn AnyTask>) {
-        // Counted before it is asked: a close that does not see the one is seen by the other.
-        self.begun.fetch_add(1, Ordering::SeqCst);
+        // Counted before `closing` is read: either this sees the close, or the close sees the
+        // count.
+        self.spawned.fetch_add(1, Ordering::SeqCst);
         if self.closing.load(Ordering::SeqCst) {
-            // Perhaps nobody takes turns any more.
-            let _context = self.handle.enter();
-            return task.turn(task, &|| true);
+            // There may be no runner left, so drop the future here. A thread that exits has no
+            // tokio context any more.
+            let _context = unwind::attempt(|| self.handle.enter());
+            return Run::of_begun(Arc::clone(task)).poll(&|| true);
         }
         self.push(Arc::clone(task));
     }
 
-    /// Adds one that was turned to *ready*.
+    /// Pushes a task whose state was changed to *scheduled*.
     pub(super) fn push(&self, task: Arc<dyn AnyTask>) {
         self.ready.push(task);
-        self.beds.wake_one();
+        self.sleepers.notify_one();
     }
 
-    /// Takes a turn: true, unless nothing is ready.
-    pub(crate) fn turn(&self) -> bool {
+    /// Polls the next task. Returns false if nothing is ready.
+    #[inline]
+    pub(crate) fn poll_next(&self) -> bool {
         let Some(task) = self.ready.pop() else { return false };
-        task.turn(&task, &|| self.is_closing());
+        Run::of_begun(task).poll(&|| self.is_closing());
         true
     }
 
@@ -93,55 +99,62 @@ impl Queue {
     }
 
     fn is_closing(&self) -> bool {
+        // Relaxed: a future that is polled because the close was missed is either in `owned` by
+        // then and scheduled again by the close, or is dropped because `own` finds the list closed.
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Lies down as driver number `who`; ready at once if there is something to do.
-    pub(crate) fn sleep(&self, who: usize, waker: &Waker) -> Poll<()> {
-        self.beds.lie_down(who, waker, || !self.is_empty())
+    /// Registers runner number `who` as asleep. Ready immediately if the queue is not empty.
+    pub(crate) fn register_sleeper(&self, who: usize, waker: &Waker) -> Poll<()> {
+        self.sleepers.register(who, waker, || !self.is_empty())
     }
 
-    /// The driver was woken, or dropped.
-    pub(crate) fn get_up(&self, who: usize) {
-        self.beds.get_up(who);
+    /// Called when the runner was woken or dropped.
+    pub(crate) fn unregister_sleeper(&self, who: usize) {
+        self.sleepers.unregister(who);
     }
 
-    /// Holds a future that goes on. `None`: it must go.
-    pub(super) fn keep(&self, task: &Arc<dyn AnyTask>) -> Option<Key> {
-        let mut kept = self.kept.lock();
-        (!kept.closed).then(|| Key(kept.futures.insert(Arc::clone(task))))
+    /// Takes ownership of a pending future. Returns `None` if the loop is closing.
+    pub(super) fn own(&self, task: &Arc<dyn AnyTask>) -> Option<Key> {
+        let mut owned = self.owned.lock();
+        (!owned.closed).then(|| Key(owned.futures.insert(Arc::clone(task))))
     }
 
-    /// A future is gone.
-    pub(super) fn gone(&self, key: Option<Key>) {
+    /// Records that a future was dropped.
+    pub(super) fn release(&self, key: Option<Key>) {
         if let Some(Key(key)) = key {
-            let held = self.kept.lock().futures.try_remove(key);
+            // The lock is released before the task is dropped.
+            let held = self.owned.lock().futures.try_remove(key);
             drop(held);
         }
-        self.ended.fetch_add(1, Ordering::SeqCst);
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        // Either this sees the close, or the close sees the count.
         if self.closing.load(Ordering::SeqCst) && self.live() == 0 {
             self.drained.notify_one();
         }
     }
 
-    /// How many futures there are.
+    /// Returns the number of live futures.
     pub(crate) fn live(&self) -> u64 {
-        let ended = self.ended.load(Ordering::SeqCst);
-        self.begun.load(Ordering::SeqCst) - ended
+        // `finished` first, so that the difference is never negative.
+        let finished = self.finished.load(Ordering::SeqCst);
+        self.spawned.load(Ordering::SeqCst) - finished
     }
 
-    /// Has all futures dropped, and is ready when they are.
+    /// Has all futures dropped, and waits for that.
     pub(crate) async fn close(&self) {
+        // Before the counts are read: see `start` and `release`.
         self.closing.store(true, Ordering::SeqCst);
-        let kept: Vec<_> = {
-            let mut kept = self.kept.lock();
-            kept.closed = true;
-            kept.futures.iter().map(|(_, task)| Arc::clone(task)).collect()
+        let owned: Vec<_> = {
+            let mut owned = self.owned.lock();
+            owned.closed = true;
+            owned.futures.iter().map(|(_, task)| Arc::clone(task)).collect()
         };
-        for task in kept {
-            task.abort(&task);
+        for task in owned {
+            control::abort(&task);
         }
         while self.live() != 0 {
+            // A notification sent before this call is kept, so none is lost.
             self.drained.notified().await;
         }
     }

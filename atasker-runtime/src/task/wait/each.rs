@@ -1,4 +1,5 @@
-//! Tasks one by one, in the order in which they complete; all of them, or a few at a time.
+//! Iterators over tasks in the order of completion: over all of them, or with a bounded number in
+//! flight.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -7,20 +8,23 @@ use super::ready::Arrivals;
 use super::waitable::TaskHandle;
 use super::waitable::sealed::Handle as _;
 use crate::error::TaskError;
-use crate::launcher::TaskBuilder;
+use crate::fork;
+use crate::launch::TaskBuilder;
 use crate::task::handle::Task;
 use crate::task::park;
 
-/// Gives the outcomes of tasks in the order in which they complete, each with the task's place in
-/// the list.
+/// Returns an iterator over the outcomes of `tasks`, in the order in which they complete, each with
+/// the task's position in the list.
 ///
-/// `tasks` is a list of tasks by value (`Vec<Task<R>>`, or any other iterator of them), which gives
-/// `Result<R, TaskError>`, or by reference (`&vec`), which gives `Result<&R, TaskError>`. A step
-/// blocks until the next task has ended, and costs the same however many are left. Dropped early,
-/// the iterator lets tasks given by value go on, detached.
+/// `tasks` is a collection of tasks by value (`Vec<Task<R>>`, or any other iterator of tasks),
+/// which yields `Result<R, TaskError>`, or by reference (`&vec`), which yields `Result<&R,
+/// TaskError>`. `next` blocks until another task has ended. Its cost does not depend on the number
+/// of remaining tasks. Dropping the iterator early detaches the remaining tasks that were passed by
+/// value.
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, as_completed};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, as_completed};
 /// let sup = Supervisor::builder().build();
 /// let tasks: Vec<_> = (0..4_u32).map(|n| sup.spawn(move || 10 / (n % 3))).collect();
 /// let (mut sum, mut failed) = (0, Vec::new());
@@ -35,7 +39,8 @@ use crate::task::park;
 /// ```
 ///
 /// # Panics
-/// A step panics on the thread of an aloop, if it would have to block.
+///
+/// `next` panics on the thread of an aloop if it would have to block.
 pub fn as_completed<L>(tasks: L) -> AsCompleted<L::Item>
 where
     L: IntoIterator<Item: TaskHandle>,
@@ -44,19 +49,24 @@ where
     let mut these = AsCompleted { left: tasks.len(), tasks, arrivals: Arrivals::new() };
     let AsCompleted { tasks, arrivals, .. } = &mut these;
     for (index, task) in tasks.iter().flatten().enumerate() {
-        arrivals.add(index, task.inside().0);
+        arrivals.add(index, task.header_ref().0);
     }
-    arrivals.sort(|index| waited_for(tasks, index).inside().0);
+    arrivals.sort(|index| waited_for(tasks, index).header_ref().0);
     these
 }
 
-/// The tasks of a list as they complete: see [`as_completed`].
+/// An iterator over tasks as they complete. See [`as_completed`].
 #[must_use = "nothing is waited for until the iterator is used; the tasks go on without it"]
 pub struct AsCompleted<T: TaskHandle> {
-    /// `None` where the outcome has been given.
+    /// `None` for a task whose outcome was returned.
     tasks: Vec<Option<T>>,
     left: usize,
     arrivals: Arrivals,
+}
+
+/// Takes the first of those that are left.
+fn take_first<T>(tasks: &mut [Option<T>]) -> Option<(usize, T)> {
+    tasks.iter_mut().enumerate().find_map(|(index, task)| Some((index, task.take()?)))
 }
 
 fn waited_for<T>(tasks: &[Option<T>], index: usize) -> &T {
@@ -72,10 +82,16 @@ impl<T: TaskHandle> Iterator for AsCompleted<T> {
             return None;
         }
         let AsCompleted { tasks, arrivals, .. } = self;
-        let index = park::block_on_or_help(
+        if fork::is_copy() {
+            // None of them will arrive: each has ended already, or yields the error.
+            let (index, task) = take_first(tasks)?;
+            self.left -= 1;
+            return Some((index, task.__settled()));
+        }
+        let index = park::block_on_or_run_inline(
             None,
-            |context| arrivals.poll(context, |index| waited_for(tasks, index).inside().0),
-            || tasks.iter().flatten().any(|task| task.run_here()),
+            |context| arrivals.poll(context, |index| waited_for(tasks, index).header_ref().0),
+            || tasks.iter().flatten().any(|task| task.run_inline()),
         )?;
         let task = self.tasks[index].take()?;
         self.left -= 1;
@@ -92,7 +108,7 @@ impl<T: TaskHandle> FusedIterator for AsCompleted<T> {}
 
 impl<T: TaskHandle> Drop for AsCompleted<T> {
     fn drop(&mut self) {
-        self.tasks.iter().flatten().for_each(|task| self.arrivals.remove(task.inside().0));
+        self.tasks.iter().flatten().for_each(|task| self.arrivals.remove(task.header_ref().0));
     }
 }
 
@@ -102,17 +118,17 @@ impl<T: TaskHandle> fmt::Debug for AsCompleted<T> {
     }
 }
 
-/// Launches tasks from an iterator of builders, at most `n` at a time, and gives their outcomes in
-/// the order in which they complete, each with its number in the iterator.
+/// Launches tasks from an iterator of builders, at most `n` at a time, and returns an iterator over
+/// their outcomes in the order of completion, each with the task's index in `builders`.
 ///
-/// It is lazy: a step takes builders and starts them until `n` tasks are in flight, waits for one of
-/// them to end, and gives its outcome. An outcome not yet given counts as in flight, so that the
-/// source is never ahead of the consumer by more than `n`, and an endless source does no harm. `n =
-/// 0` counts as 1. Dropped early, the iterator starts no more tasks; those in flight go on,
-/// detached.
+/// The iterator is lazy: `next` starts tasks until `n` are in flight, waits until one of them has
+/// ended, and returns its outcome. A task counts as in flight until its outcome is returned, so the
+/// source is never ahead of the consumer by more than `n`, and may be endless. `n = 0` counts as 1.
+/// Dropping the iterator early starts no more tasks and detaches those in flight.
 ///
 /// ```
-/// use atasker_runtime::{TaskBuilder, bounded};
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, bounded};
 /// let squares = (0_u64..).map(|n| TaskBuilder::new(move || n * n));
 /// let (mut seen, mut sum) = (0, 0);
 /// for (i, square) in bounded(4, squares.take(100)) {
@@ -124,7 +140,8 @@ impl<T: TaskHandle> fmt::Debug for AsCompleted<T> {
 /// ```
 ///
 /// # Panics
-/// A step panics on the thread of an aloop, if it would have to block.
+///
+/// `next` panics on the thread of an aloop if it would have to block.
 pub fn bounded<S, R, I, O>(n: usize, builders: S) -> Bounded<S::IntoIter, R, I, O>
 where
     S: IntoIterator<Item = TaskBuilder<R, I, O>>,
@@ -142,11 +159,11 @@ where
     }
 }
 
-/// Tasks launched a few at a time, as they complete: see [`bounded`].
+/// An iterator that launches tasks a few at a time. See [`bounded`].
 #[must_use = "no task is launched until the iterator is used"]
 pub struct Bounded<S, R, I = (), O = ()> {
     limit: usize,
-    /// `None` once it has ended.
+    /// `None` once the source has ended.
     source: Option<S>,
     launched: usize,
     slots: Vec<Option<InFlight<R, I, O>>>,
@@ -209,10 +226,15 @@ where
             return None;
         }
         let Bounded { slots, arrivals, .. } = self;
-        let slot = park::block_on_or_help(
+        if fork::is_copy() {
+            let (slot, InFlight { number, task }) = take_first(slots)?;
+            self.free.push(slot);
+            return Some((number, task.take_outcome()));
+        }
+        let slot = park::block_on_or_run_inline(
             None,
             |context| arrivals.poll(context, |slot| waited_for(slots, slot).task.header()),
-            || slots.iter().flatten().any(|flight| flight.task.run_here()),
+            || slots.iter().flatten().any(|flight| flight.task.run_inline()),
         )?;
         let InFlight { number, task } = self.slots[slot].take()?;
         self.free.push(slot);

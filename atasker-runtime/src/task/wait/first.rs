@@ -1,32 +1,35 @@
-//! The first of several tasks to end.
+//! Waiting for the first of several tasks to end.
 
 use std::time::Instant;
 
 use super::ready::Arrivals;
-use super::waitable::sealed::{self, Handle, Inside, Sealed};
+use super::waitable::sealed::{self, Handle, HeaderRef, Sealed};
 use super::waitable::{TaskHandle, Waitable, at};
 use crate::error::WaitError;
+use crate::fork;
 use crate::task::handle::Task;
 use crate::task::park;
 
-/// What [`wait_any!`](crate::wait_any) takes: a list of tasks (`Vec`, array, `&Vec`, slice, `&` of
-/// an array) or a tuple of up to 12 tasks with one type of result; also one task.
+/// The arguments of [`wait_any!`](crate::wait_any): a list of tasks (`Vec`, array, `&Vec`, slice or
+/// `&` of an array), a tuple of up to 12 tasks with the same result type, or a single task.
+///
+/// This trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a list of tasks nor a tuple of tasks with one type of result",
     label = "no first of these can be waited for",
     note = "`wait_any!` takes a `Vec`, slice or array of tasks, or up to 12 tasks whose results are \
             of one type, all by value or all by reference"
 )]
-pub trait Alternatives: Sealed + sealed::Choice {
-    /// The result of one: owned where the tasks were given by value, else borrowed.
+pub trait Alternatives: Sealed + sealed::Choices {
+    /// The result of one task: owned if the tasks were passed by value, borrowed otherwise.
     type Output;
 
-    /// The result of the one in this place, which has ended.
+    /// Returns the result of the task at `index`, which has ended.
     #[doc(hidden)]
     fn __take(self, index: usize) -> Result<Self::Output, WaitError>;
 }
 
-/// Waits for the first to end, and gives its place and its result.
+/// Waits for the first task to end, and returns its index and result.
 #[track_caller]
 pub(super) fn first<A: Alternatives>(
     tasks: A,
@@ -37,7 +40,7 @@ pub(super) fn first<A: Alternatives>(
     }
     let index = match earliest(&tasks) {
         Some(index) => Some(index),
-        // One may end while the wait is given up: hence the second look.
+        // A task may end while the wait is being given up, so check again.
         None => wait(&tasks, deadline).or_else(|| earliest(&tasks)),
     };
     match index {
@@ -46,51 +49,55 @@ pub(super) fn first<A: Alternatives>(
             Err(error) => Err(at(index)(error)),
         },
         None => {
-            let pending = (0..tasks.len()).map(|index| tasks.inside(index).0.id).collect();
+            let pending = (0..tasks.len()).map(|index| tasks.header_ref(index).0.id).collect();
             Err(WaitError::Timeout { pending })
         }
     }
 }
 
-/// Of those that have ended, the one that did so first.
-fn earliest(tasks: &impl sealed::Choice) -> Option<usize> {
+/// Returns the task that ended first, of those that have ended.
+fn earliest(tasks: &impl sealed::Choices) -> Option<usize> {
     (0..tasks.len())
-        .filter(|index| tasks.inside(*index).0.state.read().is_ended())
-        .min_by_key(|index| tasks.inside(*index).0.ended())
+        .filter(|index| tasks.header_ref(*index).0.state.read().is_ended())
+        .min_by_key(|index| tasks.header_ref(*index).0.ended())
 }
 
 #[track_caller]
 fn wait<A: Alternatives>(tasks: &A, deadline: Option<Instant>) -> Option<usize> {
-    /// Takes the bells down: the tasks live on.
+    /// Removes the wakers, because the tasks live on.
     struct Watched<'a, A: Alternatives>(&'a A, Arrivals);
     impl<A: Alternatives> Drop for Watched<'_, A> {
         fn drop(&mut self) {
-            (0..self.0.len()).for_each(|index| self.1.remove(self.0.inside(index).0));
+            (0..self.0.len()).for_each(|index| self.1.remove(self.0.header_ref(index).0));
         }
     }
 
+    if fork::is_copy() {
+        // None will end in this process: the first one answers with the error.
+        return Some(0);
+    }
     let mut watched = Watched(tasks, Arrivals::new());
     for index in 0..tasks.len() {
-        watched.1.add(index, tasks.inside(index).0);
+        watched.1.add(index, tasks.header_ref(index).0);
     }
-    park::block_on_or_help(
+    park::block_on_or_run_inline(
         deadline,
-        |context| watched.1.poll(context, |index| tasks.inside(index).0),
-        || (0..tasks.len()).any(|index| tasks.run_here(index)),
+        |context| watched.1.poll(context, |index| tasks.header_ref(index).0),
+        || (0..tasks.len()).any(|index| tasks.run_inline(index)),
     )
 }
 
 macro_rules! lists {
     ($([$($generics:tt)*] $list:ty;)+) => {$(
-        impl<T: TaskHandle, $($generics)*> sealed::Choice for $list {
+        impl<T: TaskHandle, $($generics)*> sealed::Choices for $list {
             fn len(&self) -> usize {
                 self.as_slice().len()
             }
-            fn inside(&self, index: usize) -> Inside<'_> {
-                self[index].inside()
+            fn header_ref(&self, index: usize) -> HeaderRef<'_> {
+                self[index].header_ref()
             }
-            fn run_here(&self, index: usize) -> bool {
-                self[index].run_here()
+            fn run_inline(&self, index: usize) -> bool {
+                self[index].run_inline()
             }
         }
 
@@ -103,18 +110,18 @@ macro_rules! lists {
             }
         }
 
-        impl<'a, T: Handle, $($generics)*> sealed::Choice for &'a $list
+        impl<'a, T: Handle, $($generics)*> sealed::Choices for &'a $list
         where
             &'a T: TaskHandle,
         {
             fn len(&self) -> usize {
                 self.as_slice().len()
             }
-            fn inside(&self, index: usize) -> Inside<'_> {
-                self[index].inside()
+            fn header_ref(&self, index: usize) -> HeaderRef<'_> {
+                self[index].header_ref()
             }
-            fn run_here(&self, index: usize) -> bool {
-                self[index].run_here()
+            fn run_inline(&self, index: usize) -> bool {
+                self[index].run_inline()
             }
         }
 
@@ -136,18 +143,18 @@ lists! {
     [const N: usize] [T; N];
 }
 
-impl<'a, T: Handle> sealed::Choice for &'a [T]
+impl<'a, T: Handle> sealed::Choices for &'a [T]
 where
     &'a T: TaskHandle,
 {
     fn len(&self) -> usize {
         <[T]>::len(self)
     }
-    fn inside(&self, index: usize) -> Inside<'_> {
-        self[index].inside()
+    fn header_ref(&self, index: usize) -> HeaderRef<'_> {
+        self[index].header_ref()
     }
-    fn run_here(&self, index: usize) -> bool {
-        self[index].run_here()
+    fn run_inline(&self, index: usize) -> bool {
+        self[index].run_inline()
     }
 }
 
@@ -164,15 +171,15 @@ where
 
 macro_rules! one {
     ($($task:ty),+) => {$(
-        impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> sealed::Choice for $task {
+        impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> sealed::Choices for $task {
             fn len(&self) -> usize {
                 1
             }
-            fn inside(&self, _: usize) -> Inside<'_> {
-                Handle::inside(self)
+            fn header_ref(&self, _: usize) -> HeaderRef<'_> {
+                Handle::header_ref(self)
             }
-            fn run_here(&self, _: usize) -> bool {
-                Handle::run_here(self)
+            fn run_inline(&self, _: usize) -> bool {
+                Handle::run_inline(self)
             }
         }
 
@@ -190,20 +197,20 @@ one!(Task<R, I, O>, &Task<R, I, O>);
 
 macro_rules! tuples {
     ($First:ident 0 $(, $W:ident $i:tt)*) => {
-        impl<$First: TaskHandle, $($W: TaskHandle,)*> sealed::Choice for ($First, $($W,)*) {
+        impl<$First: TaskHandle, $($W: TaskHandle,)*> sealed::Choices for ($First, $($W,)*) {
             fn len(&self) -> usize {
                 [0, $($i,)*].len()
             }
-            fn inside(&self, index: usize) -> Inside<'_> {
+            fn header_ref(&self, index: usize) -> HeaderRef<'_> {
                 match index {
-                    $($i => self.$i.inside(),)*
-                    _ => self.0.inside(),
+                    $($i => self.$i.header_ref(),)*
+                    _ => self.0.header_ref(),
                 }
             }
-            fn run_here(&self, index: usize) -> bool {
+            fn run_inline(&self, index: usize) -> bool {
                 match index {
-                    $($i => self.$i.run_here(),)*
-                    _ => self.0.run_here(),
+                    $($i => self.$i.run_inline(),)*
+                    _ => self.0.run_inline(),
                 }
             }
         }

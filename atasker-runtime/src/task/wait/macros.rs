@@ -1,16 +1,19 @@
-//! What users write. The macros only sort their arguments: tasks into a tuple (one alone stays as
-//! it is), and `timeout` apart; the traits do the rest.
+//! The macros for waiting. They only sort their arguments, collecting tasks into a tuple (unless
+//! there is one) and separating `timeout`. The traits do the rest.
 
-/// Waits for all of these tasks, then gives their results.
+/// Waits for all of the given tasks and returns their results.
 ///
-/// The results have the shape of what was given (see [`Waitable`](crate::Waitable)): a tuple for
-/// several arguments, of whichever types and kinds; `Vec` for `Vec`; one result for one task. Tasks
-/// given by value give owned results; tasks given by reference live on and lend theirs.
+/// The results have the shape of the arguments (see [`Waitable`](crate::Waitable)): a tuple for
+/// several arguments of any types and kinds, a `Vec` for a `Vec`, a single result for a single
+/// task. Tasks passed by value return owned results; tasks passed by reference return borrowed
+/// ones.
 ///
-/// `timeout = d` limits the wait; `d` is a `Duration`, or an `Option<Duration>` (`None`: no limit).
+/// `timeout = d` limits the wait, where `d` is a `Duration` or an `Option<Duration>` (`None` means
+/// no limit).
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, WaitError, wait_completed};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, WaitError, wait_completed};
 /// use std::time::Duration;
 /// # fn main() -> Result<(), WaitError> {
 /// let sup = Supervisor::builder().build();
@@ -24,15 +27,18 @@
 /// # Ok(())
 /// # }
 /// ```
-///
 /// # Errors
-/// After the end of *all* of them: [`WaitError::Task`](crate::WaitError::Task) with the failure that
-/// comes first in the order given; its `index` is the place in the list for one list, the place
-/// among the arguments for several, 0 for one task. When the time is over first:
-/// [`WaitError::Timeout`](crate::WaitError::Timeout) with the ids of those that had not completed.
-/// They go on; those given by value are detached.
+///
+/// After *all* tasks have ended, returns [`WaitError::Task`](crate::WaitError::Task) with the first
+/// failure in argument order. Its `index` is the position in the list for a single list, the
+/// position among the arguments for several, and 0 for a single task.
+///
+/// If the time is over first, returns [`WaitError::Timeout`](crate::WaitError::Timeout) with the
+/// ids of the tasks that had not completed. These run on; those passed by value are detached.
 ///
 /// # Panics
+///
+/// Panics on the thread of an aloop if it would have to block. Use `.await` there.
 /// On the thread of an aloop, if it would have to block: use `.await` there.
 #[macro_export]
 macro_rules! wait_completed {
@@ -41,13 +47,14 @@ macro_rules! wait_completed {
     };
 }
 
-/// Waits for all of these tasks, then gives the outcome of each: never fails itself.
+/// Waits for all of the given tasks and returns the outcome of each. Never fails itself.
 ///
-/// As [`wait_completed!`](crate::wait_completed), but with a `Result<_, TaskError>` in the place of
-/// each result. It has no `timeout`, for it has no error to report it by.
+/// Works as [`wait_completed!`](crate::wait_completed), with a `Result<_, TaskError>` in place of
+/// each result. There is no `timeout`, because there is no error to report it with.
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, TaskError, wait_settled};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, TaskError, wait_settled};
 /// let sup = Supervisor::builder().build();
 /// let divide = |by: u32| sup.spawn(move || 12 / by);
 /// let (good, bad) = wait_settled!(divide(3), divide(0));
@@ -59,7 +66,8 @@ macro_rules! wait_completed {
 /// ```
 ///
 /// # Panics
-/// On the thread of an aloop, if it would have to block: use `.await` there.
+///
+/// Panics on the thread of an aloop if it would have to block. Use `.await` there.
 #[macro_export]
 macro_rules! wait_settled {
     ($($arguments:tt)*) => {
@@ -67,16 +75,18 @@ macro_rules! wait_settled {
     };
 }
 
-/// Waits for the first of these tasks to complete, and gives its place and its result.
+/// Waits for the first of the given tasks to complete and returns its position and result.
 ///
-/// Takes a list of tasks (`Vec`, array, slice, also by reference), or several tasks whose results
-/// are of one type; `timeout = d` as in [`wait_completed!`](crate::wait_completed). If several have
-/// completed before, it is the one that did so first. The other tasks go on; given by value, they
-/// are detached. To go through many tasks as they complete, use
-/// [`as_completed`](crate::as_completed): it does not begin anew each time.
+/// Takes a list of tasks (`Vec`, array or slice, by value or by reference), or several tasks with
+/// the same result type. `timeout = d` works as in [`wait_completed!`](crate::wait_completed). If
+/// several tasks have completed already, the earliest one is returned. The other tasks run on;
+/// those passed by value are detached. To process many tasks as they complete, use
+/// [`as_completed`](crate::as_completed), which does not register with every task again for each
+/// result.
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, TaskBuilder, TaskContext, WaitError, wait_any};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, TaskBuilder, TaskContext, WaitError, wait_any};
 /// # fn main() -> Result<(), WaitError> {
 /// let sup = Supervisor::builder().build();
 /// let patient = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err()).start();
@@ -87,14 +97,16 @@ macro_rules! wait_settled {
 /// # Ok(())
 /// # }
 /// ```
-///
 /// # Errors
-/// [`WaitError::Task`](crate::WaitError::Task) if the first to complete failed: a failure counts as
-/// any other end. [`WaitError::Timeout`](crate::WaitError::Timeout) with the ids of all when the
-/// time is over first. [`WaitError::Empty`](crate::WaitError::Empty) for an empty list.
+///
+/// Returns [`WaitError::Task`](crate::WaitError::Task) if the first task to complete has failed;
+/// failures count as completion. Returns [`WaitError::Timeout`](crate::WaitError::Timeout) with the
+/// ids of all tasks if the time is over first, and [`WaitError::Empty`](crate::WaitError::Empty)
+/// for an empty list.
 ///
 /// # Panics
-/// On the thread of an aloop, if it would have to block.
+///
+/// Panics on the thread of an aloop if it would have to block.
 #[macro_export]
 macro_rules! wait_any {
     ($($arguments:tt)*) => {
@@ -102,11 +114,15 @@ macro_rules! wait_any {
     };
 }
 
-/// `[function] [tasks,] [time] arguments that are still to be sorted`
+/// `[function] [tasks,] [time] arguments still to be sorted`
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __wait_arguments {
-    // Sort.
+    // Sort. These macros find their crate by `$crate`; the key `crate` is accepted because all
+    // other macros have it.
+    ($f:tt $tasks:tt $time:tt crate = $krate:path $(, $($rest:tt)*)?) => {
+        $crate::__wait_arguments!($f $tasks $time $($($rest)*)?)
+    };
     ([settled] $tasks:tt [] timeout = $($rest:tt)*) => {
         ::core::compile_error!(
             "`wait_settled!` never fails, so it takes no `timeout`: use `wait_completed!`"
@@ -127,18 +143,18 @@ macro_rules! __wait_arguments {
         ::core::compile_error!("there is nothing to wait for: give at least one task, or a list of tasks")
     };
     ([settled] [$task:expr,] []) => {
-        $crate::private_wait::settled($task)
+        $crate::__private::wait::settled($task)
     };
     ([settled] [$($task:expr,)+] []) => {
-        $crate::private_wait::settled(($($task,)+))
+        $crate::__private::wait::settled(($($task,)+))
     };
     ($f:tt [$($task:expr,)+] []) => {
-        $crate::__wait_arguments!($f [$($task,)+] [$crate::private_wait::NO_LIMIT])
+        $crate::__wait_arguments!($f [$($task,)+] [$crate::__private::wait::NO_LIMIT])
     };
     ([$f:ident] [$task:expr,] [$time:expr]) => {
-        $crate::private_wait::$f($task, $time)
+        $crate::__private::wait::$f($task, $time)
     };
     ([$f:ident] [$($task:expr,)+] [$time:expr]) => {
-        $crate::private_wait::$f(($($task,)+), $time)
+        $crate::__private::wait::$f(($($task,)+), $time)
     };
 }

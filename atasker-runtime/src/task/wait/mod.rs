@@ -1,17 +1,17 @@
-//! Waiting for tasks: one, all, the first, each as it completes.
+//! Waiting for tasks: for one, for all, for the first, and for each as it completes.
 //!
 //! | question | file |
 //! |---|---|
 //! | the end of one task, blocking or as a future | here |
-//! | what can be waited for, and what comes of it | `waitable` |
+//! | what can be waited for, and what it returns | `waitable` |
 //! | the first of several | `first` |
 //! | each one as it completes, and a bounded number in flight | `each` |
-//! | how a waiter learns which of its many tasks has ended | `ready` |
-//! | what users write | `macros` |
+//! | how a waiter learns which of many tasks has ended | `ready` |
+//! | the macros | `macros` |
 //!
-//! Whoever waits for *all* waits for one after the other, with one deadline for the whole. Whoever
-//! waits for *any* leaves a waker with each task that notes the task's index in one queue: a
-//! completion costs O(1), however many are waited for.
+//! A wait for *all* waits for one task after the other, with one deadline for the whole. A wait for
+//! *any* registers with each task a waker that pushes the task's index to one queue, so that a
+//! completion costs O(1) regardless of the number of tasks.
 
 mod each;
 mod first;
@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::error::WaitError;
+use crate::fork;
 use crate::info::TaskType;
 use crate::spin;
 use crate::task::waiters::WaiterKey;
@@ -38,27 +39,32 @@ pub use first::Alternatives;
 pub(crate) use ready::Arrivals;
 pub use waitable::{TaskHandle, WaitTime, Waitable};
 
-/// Waits for the end of a task; false when the deadline was first.
+/// Waits for the end of a task. Returns false if the deadline passes first.
 #[track_caller]
 pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
     let header = task.header();
+    if fork::is_copy() {
+        // There is nothing to wait for in a forked process. The caller checks whether the task had
+        // ended.
+        return true;
+    }
     let in_time = deadline.is_none_or(|deadline| deadline > Instant::now());
     let soon = match header.tt {
         _ if !in_time => header.state.read().is_ended(),
-        TaskType::Mp => !park::on_aloop_thread() && look(task),
-        _ => park::looks_first() && spin::until(|| header.state.read().is_ended()),
+        TaskType::Mp => !park::on_aloop_thread() && try_complete(task),
+        _ => park::may_spin() && spin::until(|| header.state.read().is_ended()),
     };
     if soon {
         return true;
     }
     let key = WaiterKey::next();
-    let ended = park::block_on_or_help(
+    let ended = park::block_on_or_run_inline(
         deadline,
         |context| match header.state.read().is_ended() || !header.watch(key, context.waker()) {
             true => Poll::Ready(()),
             false => Poll::Pending,
         },
-        || run_here(task),
+        || run_inline(task),
     );
     if ended.is_none() {
         header.unwatch(key);
@@ -66,18 +72,19 @@ pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bo
     ended.is_some()
 }
 
-/// Whether the task has ended, after a look at its place.
-fn look(task: &Arc<dyn AnyTask>) -> bool {
+/// Returns whether the task has ended, after asking its place to complete it.
+fn try_complete(task: &Arc<dyn AnyTask>) -> bool {
     task.header().state.read().is_ended()
-        || task.header().owner().is_some_and(|owner| owner.look(&**task))
+        || task.header().with_place(|place| place.try_complete(&**task)).unwrap_or(false)
 }
 
-/// The last resort of a waiter in whose place no thread can be started: runs the task itself.
-fn run_here(task: &Arc<dyn AnyTask>) -> bool {
-    task.header().owner().is_some_and(|owner| owner.run_here(task))
+/// Runs the task on this thread: the last resort of a waiter if no replacement thread can be
+/// started.
+fn run_inline(task: &Arc<dyn AnyTask>) -> bool {
+    task.header().with_place(|place| place.run_inline(task)).unwrap_or(false)
 }
 
-/// Is ready when the task has ended.
+/// Completes when the task has ended.
 pub(crate) async fn ended(task: Arc<dyn AnyTask>) {
     struct Watch(Arc<dyn AnyTask>, WaiterKey);
     impl Drop for Watch {
@@ -97,23 +104,24 @@ fn deadline(time: impl WaitTime) -> Option<Instant> {
     time.__limit().map(clock::after)
 }
 
-/// What the macros call.
+/// The functions that the macros call.
 pub mod entry {
     use super::*;
 
-    /// Of a wait without `timeout`.
+    /// The time limit of a wait without `timeout`.
     pub const NO_LIMIT: Option<Duration> = None;
 
-    /// `wait_completed!`.
+    /// Implements `wait_completed!`.
     ///
     /// # Errors
-    /// The first task in order that failed, or the end of the time.
+    ///
+    /// Returns the failure of the first failed task in argument order, or a timeout.
     #[track_caller]
     pub fn completed<W: Waitable>(tasks: W, time: impl WaitTime) -> Result<W::Output, WaitError> {
         if !tasks.__wait(deadline(time)) {
             let mut pending = Vec::new();
             tasks.__pending(&mut pending);
-            // The last of them may have ended just now.
+            // The last of them may have ended since the deadline.
             if !pending.is_empty() {
                 return Err(WaitError::Timeout { pending });
             }
@@ -121,17 +129,18 @@ pub mod entry {
         tasks.__completed()
     }
 
-    /// `wait_settled!`.
+    /// Implements `wait_settled!`.
     #[track_caller]
     pub fn settled<W: Waitable>(tasks: W) -> W::Settled {
         tasks.__wait(None);
         tasks.__settled()
     }
 
-    /// `wait_any!`.
+    /// Implements `wait_any!`.
     ///
     /// # Errors
-    /// That of the first to end if it failed, the end of the time, or that there is no task.
+    ///
+    /// Returns the failure of the first task to end, a timeout, or an error if there is no task.
     #[track_caller]
     pub fn any<A: Alternatives>(
         tasks: A,

@@ -1,9 +1,9 @@
 //! How one waiter learns which of its many tasks has ended.
 //!
-//! With each task it leaves a [`Bell`] as a waker. A bell that rings puts its index into the shared
-//! queue and wakes the waiter, who takes all indices at once. Bells ring for requests to stop, too;
-//! a task's list of wakers is empty afterwards, so a waiter hangs its bell up again if the task has
-//! not ended. Hence an index is never in the queue twice.
+//! The waiter registers an [`IndexWaker`] with each task. When woken, it pushes its index to the
+//! shared queue and wakes the waiter, which takes all indices at once. A request to stop also wakes
+//! it and empties the task's list of wakers, so the waiter registers again if the task has not
+//! ended. Hence an index is never in the queue twice.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use crate::sync::Mutex;
 use crate::task::header::Header;
-use crate::task::waiters::WaiterKey;
+use crate::task::waiters::{self, WaiterKey};
 
-/// The tasks of one waiter, as indices: those that rang, in that order.
+/// The tasks of one waiter, as indices in the order in which they were woken.
 pub(crate) struct Arrivals {
-    /// With each task, one waker at most has this key.
+    /// Identifies the waiter's waker, at most one per task.
     key: WaiterKey,
-    /// Taken out of the queue, not looked at.
+    /// Indices taken out of the queue but not yet examined.
     batch: VecDeque<usize>,
     queue: Arc<Mutex<Queue>>,
 }
 
 struct Queue {
-    rung: VecDeque<usize>,
-    /// Who shall be woken when the queue is no longer empty.
+    woken: VecDeque<usize>,
+    /// The waker to notify when the queue is no longer empty.
     waiter: Option<Waker>,
 }
 
-struct Bell {
+struct IndexWaker {
     queue: Arc<Mutex<Queue>>,
     index: usize,
 }
 
-impl Wake for Bell {
+impl Wake for IndexWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -41,7 +41,9 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         let waiter = {
             let mut queue = self.queue.lock();
-            queue.rung.push_back(self.index);
+            queue.woken.push_back(self.index);
+            // Taken out: the waiter is woken without the lock, and once for all indices until it
+            // polls.
             queue.waiter.take()
         };
         if let Some(waiter) = waiter {
@@ -52,7 +54,7 @@ impl Wake for Bell {
 
 impl Arrivals {
     pub(crate) fn new() -> Self {
-        let queue = Queue { rung: VecDeque::new(), waiter: None };
+        let queue = Queue { woken: VecDeque::new(), waiter: None };
         Arrivals {
             key: WaiterKey::next(),
             batch: VecDeque::new(),
@@ -60,30 +62,30 @@ impl Arrivals {
         }
     }
 
-    /// Hangs a bell up; false if the task has ended.
+    /// Registers a waker with the task. Returns false if the task has ended.
     #[must_use]
-    fn hang_up(&self, index: usize, task: &Header) -> bool {
+    fn register(&self, index: usize, task: &Header) -> bool {
         if task.state.read().is_ended() {
             return false;
         }
-        let bell = Arc::new(Bell { queue: Arc::clone(&self.queue), index });
-        task.watch(self.key, &Waker::from(bell))
+        let waker = Arc::new(IndexWaker { queue: Arc::clone(&self.queue), index });
+        task.watch(self.key, &Waker::from(waker))
     }
 
-    /// Watches a task. One that has ended has arrived.
+    /// Adds a task. One that has ended already arrives immediately.
     pub(crate) fn add(&mut self, index: usize, task: &Header) {
-        if !self.hang_up(index, task) {
+        if !self.register(index, task) {
             self.batch.push_back(index);
         }
     }
 
-    /// The arrived ones in the order in which they ended: for those that had ended before they were
+    /// Sorts the arrived tasks by the time of their end. For tasks that had ended before they were
     /// added.
     pub(crate) fn sort<'t>(&mut self, task: impl Fn(usize) -> &'t Header) {
         self.batch.make_contiguous().sort_by_key(|index| task(*index).ended());
     }
 
-    /// The next task that has ended, once for each.
+    /// Returns the next task that has ended, each task once.
     pub(crate) fn poll<'t>(
         &mut self,
         context: &Context<'_>,
@@ -91,20 +93,25 @@ impl Arrivals {
     ) -> Poll<usize> {
         loop {
             while let Some(index) = self.batch.pop_front() {
-                if !self.hang_up(index, task(index)) {
+                if !self.register(index, task(index)) {
                     return Poll::Ready(index);
                 }
             }
+            let waker = context.waker().clone();
             let mut queue = self.queue.lock();
-            if queue.rung.is_empty() {
-                queue.waiter = Some(context.waker().clone());
+            if queue.woken.is_empty() {
+                let old = queue.waiter.replace(waker);
+                drop(queue);
+                waiters::drop_waker(old);
                 return Poll::Pending;
             }
-            std::mem::swap(&mut queue.rung, &mut self.batch);
+            std::mem::swap(&mut queue.woken, &mut self.batch);
+            drop(queue);
+            waiters::drop_waker(Some(waker));
         }
     }
 
-    /// Takes a bell down.
+    /// Removes the waker registered with the task.
     pub(crate) fn remove(&self, task: &Header) {
         task.unwatch(self.key);
     }

@@ -1,7 +1,7 @@
-//! What can be waited for: a task, a list of tasks, a tuple of these; by value or by reference.
+//! What can be waited for: a task, a list of tasks, or a tuple of these, by value or by reference.
 //!
-//! The shape of what comes back follows from the shape of what was given, and a result is moved out
-//! only of a task that was given by value.
+//! The shape of the results follows from the shape of the arguments. A result is moved out only if
+//! its task was passed by value.
 
 use std::time::{Duration, Instant};
 
@@ -9,32 +9,40 @@ use crate::error::{TaskError, WaitError};
 use crate::id::TaskId;
 use crate::task::handle::Task;
 use crate::task::header::Header;
+use crate::unwind::{Guarded, discard};
 
 pub(super) mod sealed {
     use super::Header;
 
     pub trait Sealed {}
 
-    /// A task's header, in a name that may stand in public traits.
-    pub struct Inside<'t>(pub(in super::super) &'t Header);
+    /// A reference to a task's header, wrapped so that public traits can mention it.
+    pub struct HeaderRef<'t>(pub(in super::super) &'t Header);
 
-    /// A handle, seen from inside.
-    pub trait Handle {
-        fn inside(&self) -> Inside<'_>;
-        /// See `run_here` of the module above.
-        fn run_here(&self) -> bool;
+    impl std::fmt::Debug for HeaderRef<'_> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_tuple("HeaderRef").field(&self.0.id).finish()
+        }
     }
 
-    /// Several handles, seen from inside.
-    pub trait Choice {
+    /// Internal access to a handle.
+    pub trait Handle {
+        fn header_ref(&self) -> HeaderRef<'_>;
+        /// See `run_inline` of the parent module.
+        fn run_inline(&self) -> bool;
+    }
+
+    /// Internal access to several handles.
+    pub trait Choices {
         fn len(&self) -> usize;
-        fn inside(&self, index: usize) -> Inside<'_>;
-        fn run_here(&self, index: usize) -> bool;
+        fn header_ref(&self, index: usize) -> HeaderRef<'_>;
+        fn run_inline(&self, index: usize) -> bool;
     }
 }
-use sealed::{Handle, Inside, Sealed};
+use sealed::{Handle, HeaderRef, Sealed};
 
-/// What [`wait_completed!`](crate::wait_completed) and [`wait_settled!`](crate::wait_settled) take.
+/// The arguments of [`wait_completed!`](crate::wait_completed) and
+/// [`wait_settled!`](crate::wait_settled).
 ///
 /// | given | [`Output`](Self::Output) | [`Settled`](Self::Settled) |
 /// |---|---|---|
@@ -45,10 +53,11 @@ use sealed::{Handle, Inside, Sealed};
 /// | `&Vec<W>`, `&[W]`, `&[W; N]` | `Vec` of what `&W` gives | `Vec` of what `&W` gives |
 /// | a tuple of up to 12 of these | tuple of each one's | tuple of each one's |
 ///
-/// It is implemented for these only. Use it where a function of yours passes on what it is given:
+/// This trait is sealed: it is implemented for these types only. Use it in functions that pass tasks on:
 ///
 /// ```
-/// use atasker_runtime::{Supervisor, WaitError, Waitable, wait_completed};
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, WaitError, Waitable, wait_completed};
 /// use std::time::Duration;
 ///
 /// fn patiently<W: Waitable>(tasks: W) -> Result<W::Output, WaitError> {
@@ -66,36 +75,38 @@ use sealed::{Handle, Inside, Sealed};
             to tasks and lists can be waited for; put more than 12 tasks into a `Vec`"
 )]
 pub trait Waitable: Sealed + Sized {
-    /// The results: owned where the tasks were given by value, else borrowed from the tasks.
+    /// The results: owned if the tasks were passed by value, borrowed from the tasks otherwise.
     type Output;
-    /// The same with a `Result<_, TaskError>` for each task.
+    /// The outcomes: as [`Output`](Self::Output), with a `Result<_, TaskError>` for each task.
     type Settled;
 
-    /// Waits for all; false when the deadline was first.
+    /// Waits for all. Returns false if the deadline passes first.
     #[doc(hidden)]
     #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool;
-    /// Adds the ids of those that have not ended.
+    /// Appends the ids of those that have not ended.
     #[doc(hidden)]
     fn __pending(&self, pending: &mut Vec<TaskId>);
-    /// The results of tasks that have all ended, or the first failure in order.
+    /// Returns the results of tasks that have all ended, or the first failure in order.
     #[doc(hidden)]
     fn __completed(self) -> Result<Self::Output, WaitError>;
-    /// The outcomes of tasks that have all ended.
+    /// Returns the outcomes of tasks that have all ended.
     #[doc(hidden)]
     fn __settled(self) -> Self::Settled;
 }
 
-/// A task given by value or by reference: `Task<R, I, O>`, `&Task<R, I, O>`.
+/// A task passed by value or by reference: `Task<R, I, O>` or `&Task<R, I, O>`.
 ///
-/// What [`as_completed`](crate::as_completed) takes as items.
+/// The items of [`as_completed`](crate::as_completed). This trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a task",
     label = "a task, or a reference to one, is expected here"
 )]
 pub trait TaskHandle: Waitable + Handle {}
 
-/// How long a wait may take: a `Duration`, or an `Option<Duration>` (`None`: without limit).
+/// The time limit of a wait: a `Duration`, or an `Option<Duration>` where `None` means no limit.
+///
+/// This trait is sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a time to wait",
     label = "`timeout` takes a `Duration` or an `Option<Duration>`"
@@ -119,7 +130,7 @@ impl WaitTime for Option<Duration> {
     }
 }
 
-/// The failure of the task that stands in this place.
+/// Sets the index of a failure.
 pub(super) fn at(index: usize) -> impl Fn(WaitError) -> WaitError {
     move |error| match error {
         WaitError::Task { id, error, .. } => WaitError::Task { index, id, error },
@@ -136,11 +147,11 @@ fn failed(id: TaskId) -> impl FnOnce(TaskError) -> WaitError {
 impl<R, I, O> Sealed for Task<R, I, O> {}
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Handle for Task<R, I, O> {
-    fn inside(&self) -> Inside<'_> {
-        Inside(self.header())
+    fn header_ref(&self) -> HeaderRef<'_> {
+        HeaderRef(self.header())
     }
-    fn run_here(&self) -> bool {
-        super::run_here(&self.erased())
+    fn run_inline(&self) -> bool {
+        super::run_inline(&self.erased())
     }
 }
 
@@ -173,11 +184,11 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskHandle for Tas
 impl<T: ?Sized> Sealed for &T {}
 
 impl<T: Handle> Handle for &T {
-    fn inside(&self) -> Inside<'_> {
-        (**self).inside()
+    fn header_ref(&self) -> HeaderRef<'_> {
+        (**self).header_ref()
     }
-    fn run_here(&self) -> bool {
-        (**self).run_here()
+    fn run_inline(&self) -> bool {
+        (**self).run_inline()
     }
 }
 
@@ -202,7 +213,7 @@ impl<'a, R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for &
     }
 }
 
-/// What a filtered `iter()` collects: a list of references, given by reference.
+/// References to lists of references, as collected from a filtered `iter()`.
 impl<'b, W: ?Sized> Waitable for &&'b W
 where
     &'b W: Waitable,
@@ -227,8 +238,8 @@ where
 
 // Lists.
 
-/// Waits for each, the last one first: tasks mostly end in about the order in which they were
-/// launched, so this wakes up about once instead of once per task.
+/// Waits for each, the last one first. Tasks mostly end in about the order of their launch, so this
+/// wakes up about once in total instead of once per task.
 #[track_caller]
 fn wait_each<'a, W: Waitable + 'a>(
     tasks: impl DoubleEndedIterator<Item = &'a W>,
@@ -256,7 +267,18 @@ impl<W: Waitable> Waitable for Vec<W> {
         self.iter().for_each(|task| task.__pending(pending));
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
-        self.into_iter().enumerate().map(|(i, task)| task.__completed().map_err(at(i))).collect()
+        let mut outputs = Vec::with_capacity(self.len());
+        for (i, task) in self.into_iter().enumerate() {
+            match task.__completed() {
+                Ok(output) => outputs.push(output),
+                Err(error) => {
+                    // The caller gets the failure, even if a result panics when it is dropped.
+                    outputs.into_iter().for_each(discard);
+                    return Err(at(i)(error));
+                }
+            }
+        }
+        Ok(outputs)
     }
     fn __settled(self) -> Self::Settled {
         self.into_iter().map(Waitable::__settled).collect()
@@ -282,6 +304,7 @@ impl<W: Waitable, const N: usize> Waitable for [W; N] {
         if let Some(i) = failure
             && let Some(Err(error)) = results[i].take()
         {
+            results.into_iter().for_each(discard);
             return Err(at(i)(error));
         }
         Ok(results.map(|result| match result {
@@ -374,7 +397,8 @@ macro_rules! tuples {
                 $(self.$i.__pending(pending);)+
             }
             fn __completed(self) -> Result<Self::Output, WaitError> {
-                Ok(($(self.$i.__completed().map_err(at($i))?,)+))
+                let outputs = ($(Guarded::new(self.$i.__completed().map_err(at($i))?),)+);
+                Ok(($(outputs.$i.into_inner(),)+))
             }
             fn __settled(self) -> Self::Settled {
                 ($(self.$i.__settled(),)+)

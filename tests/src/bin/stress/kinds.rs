@@ -21,7 +21,7 @@ fn echo(bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Works, or sleeps, for so long; ends early when it is asked to.
+/// Works or sleeps for the given time; ends early on a stop request.
 #[background_task(tt = "mp")]
 fn lasts(ctx: &TaskContext, time: Duration, spin: bool) -> u64 {
     last(ctx, time, spin)
@@ -39,7 +39,7 @@ fn last(ctx: &TaskContext, time: Duration, spin: bool) -> u64 {
     7
 }
 
-/// Does not listen.
+/// Ignores stop requests.
 #[background_task(tt = "mp")]
 fn spins_for_ever() {
     loop {
@@ -61,23 +61,23 @@ fn dies(how: usize) {
         0 => std::process::exit(0),
         1 => std::process::exit(3),
         2 => std::process::abort(),
-        // SAFETY: none; the point is that this process ends here.
+        // SAFETY: none; this process is supposed to end here.
         3 => unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) },
-        // SAFETY: a signal to this very process.
+        // SAFETY: sends a signal to this process.
         _ => unsafe {
             libc::kill(libc::getpid(), libc::SIGKILL);
         },
     }
 }
 
-/// Launches inside of a worker process, where the tasks run on threads of that process.
+/// Launches tasks inside a worker process; they run on threads of that process.
 #[background_task(tt = "mp")]
 fn launches_inside(n: u64) -> u64 {
     let tasks: Vec<_> = (0..4).map(|i| sum(n, i)).collect();
     tasks.into_iter().map(|task| task.join().unwrap()).sum()
 }
 
-/// Sends back what it gets, until it is asked to stop.
+/// Sends back each message until a stop is requested.
 #[background_task(tt = "mp")]
 fn answers(ctx: &TaskContext<u64, u64>) -> u64 {
     answer(ctx)
@@ -177,7 +177,8 @@ fn in_process(scene: &Scene, random: &mut Random) -> Box<dyn AnyPending> {
             Box::new(start(scene, "process nested", builder, exactly(4 * n + 6)))
         }
         91..95 => {
-            // A worker's death costs it one run, and it has more than anybody kills.
+            // Each death of a worker process costs one run, and the task has more retries than
+            // there are kills.
             let builder = sum::builder(20, 22).retries(1000).priority(priority);
             Box::new(start(scene, "process retries", builder, exactly(42)))
         }
@@ -193,7 +194,7 @@ fn in_process(scene: &Scene, random: &mut Random) -> Box<dyn AnyPending> {
     }
 }
 
-/// Sends and receives, and asks to stop.
+/// Sends, receives, and requests a stop.
 fn talk(
     scene: &Scene,
     random: &mut Random,
@@ -201,7 +202,7 @@ fn talk(
 ) -> Box<dyn AnyPending> {
     let (rounds, patient) = (random.below(20), random.below(2) == 0);
     for n in 0..rounds {
-        // It may end at any time: its outcome says why.
+        // The task may end at any time; its outcome is checked later.
         if pending.task().send(n).is_err() {
             break;
         }
@@ -211,7 +212,7 @@ fn talk(
             Ok(answer) if answer > n + 1 || patient && answer != n + 1 => {
                 scene.problem(format!("answer {answer} to {n}"));
             }
-            Err(RecvError::Timeout) => scene.problem(format!("no answer to {n}")),
+            Err(RecvError::Timeout) => scene.problem(format!("no reply to {n}")),
             Ok(_) | Err(_) => {}
         }
     }
@@ -247,7 +248,8 @@ fn on_thread(scene: &Arc<Scene>, random: &mut Random) -> Box<dyn AnyPending> {
             talk(scene, random, start(scene, "thread messages", builder, natural))
         }
         84..92 => {
-            // It waits for a call in a process: its worker may be killed, and then it says so.
+            // The task waits for a call in a worker process, which may be killed; the task then
+            // returns that error.
             let sup = scene.supervisor().clone();
             let builder = TaskBuilder::new(move || {
                 let inner = sum::builder(n, 1).priority(priority).supervisor(&sup).start();
@@ -261,7 +263,7 @@ fn on_thread(scene: &Arc<Scene>, random: &mut Random) -> Box<dyn AnyPending> {
             Box::new(start(scene, "thread nested process", builder, natural))
         }
         _ => {
-            // Depth costs slots, and gives them back.
+            // Nested waits occupy and release slots.
             fn deep(sup: &atasker::Supervisor, depth: u64) -> u64 {
                 let inner = sup.clone();
                 match depth {

@@ -1,14 +1,13 @@
-//! Everything at once, for as long as one likes: several submitters launch tasks of all kinds on
-//! threads, aloops and worker processes, worker processes are killed at random, pools are resized.
-//!
+//! Stress test: several submitters launch tasks of all kinds on threads, aloops and worker
+//! processes, while worker processes are killed at random and pools are resized, for a given time.
 //! ```text
 //! cargo run --release -p atasker-tests --bin stress -- \
 //!     --seconds 60 --kill-every 20ms --tasks mixed --seed 7
 //! ```
 //!
-//! At the end a table says what happened, and the program fails unless every task has ended exactly
-//! once with an outcome that fits what was done to it, and descriptors, threads, processes and memory
-//! are where they were.
+//! At the end, a table shows the outcomes. The program fails unless every task has ended exactly
+//! once with an outcome that matches what was done to it, and descriptors, threads, processes and
+//! memory are back at their initial level.
 
 mod kinds;
 mod options;
@@ -31,10 +30,10 @@ use pending::{AnyPending, Scene};
 use random::Random;
 use report::Report;
 
-/// No task takes that long, whatever is done to it.
+/// No task takes this long, whatever is done to it.
 const FAR: Duration = Duration::from_secs(60);
 
-/// So many tasks of one submitter are under way at most.
+/// The maximum number of tasks in flight per submitter.
 const UNDER_WAY: u64 = 200;
 
 fn main() -> ExitCode {
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
     quiet();
     keep_little();
 
-    // What stays for good is made first: the timer, the spawner, the allocator's own.
+    // Creates what persists: the timer, the spawner thread, the allocator's arenas.
     let warm_up = Options {
         length: Duration::from_secs(1),
         tasks: Tasks::Mixed,
@@ -64,7 +63,7 @@ fn main() -> ExitCode {
     problems.extend(report.problems());
     problems.extend(Traces::of_this_process().compare(&before));
     if problems.is_empty() {
-        println!("all of it fits");
+        println!("all outcomes match");
         return ExitCode::SUCCESS;
     }
     for problem in &problems {
@@ -74,15 +73,15 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Panics are meant, and many.
+/// Silences the expected panics.
 fn quiet() {
     std::panic::set_hook(Box::new(|_| {}));
 }
 
-/// Has the allocator give back what is free, for otherwise it keeps some megabytes for each of a
-/// dozen threads: that would hide a leak of ours.
+/// Makes the allocator return free memory. It would otherwise retain some megabytes for each of a
+/// dozen threads, which would hide a leak of the library.
 fn keep_little() {
-    // SAFETY: these change how much is kept, and nothing else.
+    // SAFETY: these only change how much memory is retained.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
@@ -90,7 +89,7 @@ fn keep_little() {
     }
 }
 
-/// A supervisor's life from its start to its end.
+/// One life of a supervisor, from start to end.
 fn run(options: &Options) -> Report {
     let sup = Supervisor::builder()
         .id("stress")
@@ -120,12 +119,12 @@ fn run(options: &Options) -> Report {
             }),
         ];
         for submitter in submitters {
-            submitter.join().expect("a submitter has no reason to panic");
+            submitter.join().expect("the submitter does not panic");
         }
         over.store(true, Ordering::Relaxed);
         for other in others.into_iter().flatten() {
             other.thread().unpark();
-            other.join().expect("no reason to panic");
+            other.join().expect("the thread does not panic");
         }
     });
     let took = started.elapsed();
@@ -136,14 +135,14 @@ fn run(options: &Options) -> Report {
     scene.report(&info, took)
 }
 
-/// Launches tasks until `end`, and settles all of them.
+/// Launches tasks until `end` and checks the outcomes of all of them.
 fn submit(scene: &Arc<Scene>, random: &mut Random, end: Instant) {
     let mut under_way: VecDeque<Box<dyn AnyPending>> = VecDeque::new();
     while Instant::now() < end {
         for _ in 0..random.below(20) {
             under_way.push_back(kinds::launch(scene, random));
         }
-        // Something is done to some of those that are under way, wherever they are by now.
+        // Applies an operation to some tasks in flight, in whichever state they are.
         for _ in 0..random.below(4) {
             if !under_way.is_empty() {
                 let one = random.below(under_way.len() as u64) as usize;
@@ -162,7 +161,7 @@ fn submit(scene: &Arc<Scene>, random: &mut Random, end: Instant) {
     }
 }
 
-/// Ends a worker process now and then.
+/// Kills a worker process from time to time.
 fn kill_workers(scene: &Scene, random: &mut Random, every: Duration, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         std::thread::park_timeout(every.mul_f64(0.5 + random.below(1000) as f64 / 1000.0));
@@ -171,7 +170,7 @@ fn kill_workers(scene: &Scene, random: &mut Random, every: Duration, over: &Atom
             continue;
         }
         let pid = workers[random.below(workers.len() as u64) as usize].pid;
-        // Its number may have been given to another process: that would not be ours.
+        // The id may have been reused by another process, which would not be a worker process.
         if Process::of(pid).is_some_and(|process| process.parent == std::process::id()) {
             scene.kill_worker(pid);
         }
@@ -182,7 +181,7 @@ fn processes_of(workers: usize) -> MpPoolConfig {
     MpPoolConfig::new(workers).critical_extra(1).worker_init(quiet)
 }
 
-/// Gives the pools other sizes now and then.
+/// Resizes the pools from time to time.
 fn resize(scene: &Scene, random: &mut Random, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         std::thread::park_timeout(Duration::from_millis(50 + random.below(300)));
@@ -205,22 +204,22 @@ fn resize(scene: &Scene, random: &mut Random, over: &AtomicBool) {
     }
 }
 
-/// What a process leaves in the system.
+/// The resources of a process.
 struct Traces {
     descriptors: usize,
     threads: Vec<String>,
     children: usize,
     resident: u64,
-    /// Bytes that were allocated and not given back.
+    /// Bytes that are allocated.
     allocated: u64,
 }
 
-/// Fragments, stacks that the C library keeps for the next thread, what the report needs.
+/// The tolerance: fragmentation, stacks cached by the C library, memory of the report.
 const RESIDENT_SLACK: u64 = 32 << 20;
 const ALLOCATED_SLACK: u64 = 2 << 20;
 
 impl Traces {
-    /// Once everything that is about to end has ended.
+    /// The resources after everything that is ending has ended.
     fn of_this_process() -> Traces {
         let look = || {
             let mut threads = processes::thread_names();
@@ -233,7 +232,7 @@ impl Traces {
                 threads,
             }
         };
-        // Threads leave a moment after they have said so.
+        // Threads end slightly after they are counted as ended.
         let deadline = Instant::now() + Duration::from_secs(10);
         let mut traces = look();
         while (traces.children > 0 || traces.threads.iter().any(|name| is_of_a_pool(name)))
@@ -286,7 +285,7 @@ impl Traces {
     }
 }
 
-/// The kernel keeps the first 15 bytes of a thread's name.
+/// The kernel truncates the name of a thread to 15 bytes.
 fn is_of_a_pool(name: &str) -> bool {
-    name.starts_with("supervisor_str") || name.starts_with("atasker link")
+    name.starts_with("supervisor_str") || name.starts_with("atasker reader")
 }

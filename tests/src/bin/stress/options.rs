@@ -10,7 +10,7 @@ pub const USAGE: &str = "stress [--seconds N] [--kill-every DURATION|never] \
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tasks {
     Mixed,
-    /// Short calls in worker processes, and nothing else.
+    /// Only short calls in worker processes.
     Tiny,
     Processes,
     Threads,
@@ -28,7 +28,7 @@ const NAMES: [(&str, Tasks); 5] = [
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub length: Duration,
-    /// `None`: no worker process is killed.
+    /// `None` if no worker processes are killed.
     pub kill_every: Option<Duration>,
     pub tasks: Tasks,
     pub submitters: usize,
@@ -61,7 +61,7 @@ impl Options {
                     options.submitters = usize::try_from(number()?).map_err(|_| wrong())?;
                 }
                 "--seed" => options.seed = number()?,
-                _ => return Err(format!("there is no option {key}")),
+                _ => return Err(format!("unknown option {key}")),
             }
         }
         Ok(options)

@@ -1,4 +1,4 @@
-//! A task under way: what it is, what was done to it, and whether its end fits.
+//! A task in flight: its kind, the operations applied to it, and a check of its outcome.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,15 +12,15 @@ use crate::options::Tasks;
 use crate::random::Random;
 use crate::report::{Counts, Report};
 
-/// What all threads of the program share.
+/// The state shared by all threads of the program.
 pub struct Scene {
     sup: Supervisor,
     pub tasks: Tasks,
     counts: Mutex<Counts>,
     problems: Mutex<Vec<String>>,
-    /// Worker processes that were killed from outside.
+    /// Worker processes that were killed externally.
     killed: Mutex<HashSet<u32>>,
-    /// The task that each worker process's death has cost, and when that was.
+    /// The task that was blamed for each death of a worker process, and when.
     blamed: Mutex<BTreeMap<u32, (SystemTime, String)>>,
     resized: AtomicU64,
 }
@@ -47,9 +47,9 @@ impl Scene {
     }
 
     pub fn kill_worker(&self, pid: u32) {
-        // Noted before it can be seen.
+        // Recorded before the death can be observed.
         self.killed.lock().unwrap().insert(pid);
-        // SAFETY: a signal to a process.
+        // SAFETY: sends a signal to a process.
         unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
     }
 
@@ -65,11 +65,11 @@ impl Scene {
         *self.counts.lock().unwrap().entry((kind, outcome)).or_default() += 1;
     }
 
-    /// All tasks are settled: nobody waits, nobody runs.
+    /// Asserts that no task runs or is queued after all outcomes were checked.
     pub fn check_idle(&self, info: &SupervisorInfo) {
-        let pool = info.mp_pool.as_ref().expect("there is one");
+        let pool = info.mp_pool.as_ref().expect("the pool exists");
         if info.tasks != 0 || pool.waiting.total() + info.thread_pool.waiting.total() != 0 {
-            self.problem(format!("all tasks are settled, and yet: {info:?}"));
+            self.problem(format!("all tasks have ended, but the pool is not idle: {info:?}"));
         }
     }
 
@@ -85,34 +85,34 @@ impl Scene {
     }
 }
 
-/// How a task ends if nothing is done to it.
+/// How a task ends if no operation is applied to it.
 pub enum Natural<R> {
-    /// With a result of which this is true.
+    /// With a result that satisfies this predicate.
     Result(Box<dyn FnOnce(&R) -> bool + Send>),
     Panic,
     /// Its worker process ends, with this cause.
     Death(&'static str),
-    /// Its time is over.
+    /// Its time limit expires.
     Limit,
 }
 
-/// A task, and what is known about it.
+/// A task and what is known about it.
 pub struct Pending<R, I, O> {
     kind: &'static str,
     task: Task<R, I, O>,
     natural: Natural<R>,
-    /// How often it was told to have ended.
+    /// How often its end was reported.
     ended: Arc<AtomicU32>,
     stopped: bool,
     canceled: Option<bool>,
     killed: bool,
 }
 
-/// The same without its types.
+/// The same without the types.
 pub trait AnyPending: Send {
-    /// Does something to it, perhaps.
+    /// Applies an operation to the task, or none.
     fn meddle(&mut self, random: &mut Random);
-    /// Waits for its end, and looks whether that fits.
+    /// Waits for the task and checks its outcome.
     fn settle(self: Box<Self>, scene: &Scene);
 }
 
@@ -187,7 +187,7 @@ where
             scene.problem(format!("{kind}: {why}; {done}; {info:?}"));
         };
         if ended.load(Ordering::Relaxed) != 1 {
-            unfit("it ended not once");
+            unfit("its end was not reported exactly once");
         }
         let (queued, started) = (info.time_queued, info.time_started);
         let completed = info.time_completed.unwrap_or(queued);
@@ -196,28 +196,28 @@ where
         }
         let is_canceled = matches!(result, Err(TaskError::Canceled));
         if is_canceled != (info.status == TaskStatus::Canceled) {
-            unfit("its status does not fit its outcome");
+            unfit("its status does not match its outcome");
         }
         if canceled == Some(true) && !is_canceled {
-            unfit("it was canceled for good, and has another outcome");
+            unfit("it was canceled before it ran, and has another outcome");
         }
         let outcome = match (&result, natural) {
             (Ok(value), Natural::Result(fits)) => {
                 if !fits(value) {
-                    unfit("its result is not its own");
+                    unfit("its result belongs to another task");
                 }
                 "ok"
             }
             (Ok(_), _) => {
-                // One that would spin until its time is over ends early when it is stopped.
+                // A task that would spin until its time limit ends early on a stop request.
                 if !stopped && !killed {
-                    unfit("it has a result, and should not");
+                    unfit("it has a result and should have an error");
                 }
                 "ok"
             }
             (Err(TaskError::Canceled), _) => {
                 if !stopped && !killed {
-                    unfit("nobody has canceled it");
+                    unfit("it was not canceled");
                 }
                 "canceled"
             }
@@ -241,7 +241,7 @@ where
                     unfit(&format!("its worker {death}"));
                 }
                 let this = format!("{kind} {}", info.id);
-                // The system gives a number anew after a while, but not at once.
+                // The system reuses process ids, but not immediately.
                 const FOR_SURE: Duration = Duration::from_secs(1);
                 let other = scene.blamed.lock().unwrap().insert(death.pid(), (completed, this));
                 if let Some((at, other)) = other
@@ -252,7 +252,7 @@ where
                 if own { "worker died" } else { "worker killed" }
             }
             (Err(TaskError::NotStarted { detail, .. }), _) => {
-                // All tries in a row were killed at their start.
+                // All consecutive starts were killed.
                 if tt != TaskType::Mp || !detail.contains("SIGKILL (9)") {
                     unfit(detail);
                 }

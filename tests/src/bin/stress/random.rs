@@ -1,4 +1,4 @@
-//! Numbers that look random, and are the same for the same seed.
+//! Pseudorandom numbers, repeatable by their seed.
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators").
 pub struct Random(u64);
@@ -16,7 +16,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`; 0 for 0.
+    /// A number below `end`; 0 if `end` is 0.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
@@ -25,7 +25,7 @@ impl Random {
         of[self.below(of.len() as u64) as usize]
     }
 
-    /// Another sequence.
+    /// An independent sequence.
     pub fn fork(&mut self) -> Random {
         Random(self.next())
     }

@@ -1,10 +1,10 @@
-//! What happened, as a table.
+//! The outcomes as a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// How often a kind of task had an outcome.
+/// The number of outcomes per kind of task.
 pub type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
 pub struct Report {
@@ -17,7 +17,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The first few of what does not fit.
+    /// The first problems.
     pub fn problems(&self) -> Vec<String> {
         const MOST: usize = 20;
         let mut problems: Vec<String> = self.problems.iter().take(MOST).cloned().collect();

@@ -1,0 +1,41 @@
+//! The aloops of a program without the feature `async`: there are none, and no async task can be
+//! built.
+
+use std::sync::Arc;
+
+use crate::error::{KillError, TaskError};
+use crate::info::AloopInfo;
+use crate::job::Job;
+use crate::place::{Closing, Place, WhenFull};
+use crate::task::AnyTask;
+use crate::task::control::Include;
+use crate::task::scheduler::SchedulerKey;
+
+/// The aloops of a supervisor.
+pub(crate) struct Aloops;
+
+impl Aloops {
+    pub(crate) fn new(_supervisor_id: &str, _scheduler: SchedulerKey) -> Self {
+        Aloops
+    }
+
+    pub(crate) fn info(&self) -> Vec<AloopInfo> {
+        Vec::new()
+    }
+}
+
+impl Place for Aloops {
+    fn start(&self, job: Job, _when_full: WhenFull) {
+        job.end(TaskError::not_started("the feature `async` is disabled"));
+    }
+
+    fn revoke(&self, _task: &dyn AnyTask, _include: Include) -> bool {
+        false
+    }
+
+    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        Err(KillError::Unsupported)
+    }
+
+    fn close(&self, _closing: &Closing<'_>) {}
+}

@@ -1,0 +1,283 @@
+//! The builder of a task: its options, and its launch.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::error::TaskError;
+use crate::fork;
+use crate::info::TaskType;
+use crate::job::end_waiting;
+use crate::place::WhenFull;
+use crate::priority::Priority;
+use crate::supervisor::{Core, Supervisor, supervisor};
+use crate::task::cell::{Body, Cell, UniqueTask};
+use crate::task::channel::Channels;
+use crate::task::handle::Task;
+use crate::task::header::Header;
+use crate::unwind::{Guarded, log};
+
+/// A task under construction. Set its options, then call [`start`](Self::start).
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::{Priority, TaskBuilder};
+/// let task = TaskBuilder::new(|| 6 * 7)
+///     .name("answer")
+///     .priority(Priority::High)
+///     .timeout(Duration::from_secs(5))
+///     .start();
+/// assert_eq!(task.join().unwrap(), 42);
+/// ```
+#[must_use = "a builder does nothing until `start()` is called"]
+pub struct TaskBuilder<R, I = (), O = ()> {
+    cell: UniqueTask<R>,
+    channels: Option<Arc<Channels<I, O>>>,
+    supervisor: Option<Arc<Core>>,
+    /// The error the task ends with as soon as it is started, because its arguments could not be
+    /// encoded.
+    failed: Option<Box<TaskError>>,
+    _result: PhantomData<R>,
+}
+
+impl<R, I, O> fmt::Debug for TaskBuilder<R, I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskBuilder")
+            .field("name", &self.cell.header().name())
+            .field("tt", &self.cell.header().tt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes the one allocation of a task. All constructors end here.
+pub(super) fn build<R, I, O, B>(
+    tt: TaskType,
+    body: B,
+    place_data: B::PlaceData,
+    channels: Option<Arc<Channels<I, O>>>,
+) -> TaskBuilder<R, I, O>
+where
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+    B: Body<R>,
+{
+    let mut header = Header::new(tt);
+    if let Some(channels) = &channels {
+        header.extras_mut().channels = Some(channels.clone());
+    }
+    TaskBuilder {
+        cell: Cell::unique(header, body, place_data),
+        channels,
+        supervisor: None,
+        failed: None,
+        _result: PhantomData,
+    }
+}
+
+/// Makes a task that exchanges messages with its handle. `body` receives the channels for the
+/// context of the task.
+pub(super) fn build_with_channels<R, I, O, B>(
+    tt: TaskType,
+    place_data: B::PlaceData,
+    body: impl FnOnce(Arc<Channels<I, O>>) -> B,
+) -> TaskBuilder<R, I, O>
+where
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+    B: Body<R>,
+{
+    let channels = Channels::local();
+    build(tt, body(Arc::clone(&channels)), place_data, Some(channels))
+}
+
+impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
+    #[inline]
+    fn header_mut(&mut self) -> &mut Header {
+        self.cell.get_mut().header_mut()
+    }
+
+    /// Sets the name of the task, shown in logs and in [`TaskInfo`](crate::TaskInfo).
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.header_mut().set_name(name.into());
+        self
+    }
+
+    /// Sets the priority of the task.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.header_mut().priority = priority;
+        self
+    }
+
+    /// Delays queueing by `delay`. The task occupies no slot while it waits.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.header_mut().extras_mut().delay = Some(delay);
+        self
+    }
+
+    /// Limits how long each run may take, measured from its start.
+    ///
+    /// When the limit is exceeded, the outcome becomes [`TaskError::TimedOut`] immediately. A
+    /// worker process is killed and a future is dropped. A thread can't be stopped from outside:
+    /// its task is asked to stop and occupies its slot until the function returns.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.header_mut().extras_mut().timeout = Some(limit);
+        self
+    }
+
+    /// Reruns the task up to `retries` times if it panics, exceeds its time limit, or its worker
+    /// process dies.
+    ///
+    /// [`retry_if`](Self::retry_if) selects the results that are retried as well. Without it, an
+    /// `Err` is retried if the function carries the attribute and its return type is written as a
+    /// `Result`. Each retry is logged at DEBUG.
+    ///
+    /// A function that can run only once ([`new`](TaskBuilder::new),
+    /// [`with_context`](TaskBuilder::with_context), [`future`](TaskBuilder::future)) is never
+    /// rerun; launching such a task with retries logs a warning.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.header_mut().extras_mut().retries = retries;
+        self
+    }
+
+    /// Sets the delay before each retry.
+    pub fn retry_delay(mut self, delay: Duration) -> Self {
+        self.header_mut().extras_mut().retry_delay = delay;
+        self
+    }
+
+    /// Selects the results that are retried, while [`retries`](Self::retries) remain.
+    ///
+    /// For a function with the attribute whose return type is written as a `Result`, this replaces
+    /// the rule that every `Err` is retried. Panics, exceeded time limits and deaths of worker
+    /// processes are retried in any case.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let mut left = 3;
+    /// let task = TaskBuilder::repeatable(move || {
+    ///     left -= 1;
+    ///     left
+    /// })
+    /// .retries(5)
+    /// .retry_if(|left| *left > 1)
+    /// .start();
+    /// assert_eq!(task.join().unwrap(), 1);
+    /// ```
+    pub fn retry_if(mut self, wanted: impl Fn(&R) -> bool + Send + 'static) -> Self {
+        self.cell.get_mut().hooks_mut().retry_if = Some(Box::new(wanted));
+        self
+    }
+
+    /// Adds a callback that receives the outcome after the last run, on a pool thread, before the
+    /// outcome becomes visible to any handle.
+    ///
+    /// Callbacks run in the order in which they were added. A panic in a callback is logged and has
+    /// no other effect.
+    pub fn on_complete(
+        mut self,
+        callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
+    ) -> Self {
+        self.cell.get_mut().hooks_mut().on_complete.push(Guarded::new(Box::new(callback)));
+        self
+    }
+
+    /// Sets the supervisor that runs the task. The default is
+    /// [`supervisor()`](crate::supervisor()).
+    pub fn supervisor(mut self, supervisor: &Supervisor) -> Self {
+        self.supervisor = Some(Arc::clone(supervisor.core()));
+        self
+    }
+
+    /// Sets the name of the aloop that runs the task, for a future. The default is the supervisor's
+    /// default aloop.
+    pub fn aloop(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.header_mut().extras_mut().aloop = Some(name.into());
+        self
+    }
+
+    /// Makes the task end with `error` as soon as it is started.
+    pub(super) fn failing(mut self, error: TaskError) -> Self {
+        self.failed = Some(Box::new(error));
+        self
+    }
+
+    /// Sets the function that recognizes a returned `Err`.
+    pub(crate) fn returned_err(mut self, is_err: fn(&R) -> bool) -> Self {
+        self.cell.get_mut().hooks_mut().returned_err = Some(is_err);
+        self
+    }
+
+    /// Launches the task.
+    ///
+    /// Launching never fails. If the supervisor is stopped, the queue is full, or the arguments
+    /// can't be encoded, the task ends with the matching [`TaskError`].
+    pub fn start(mut self) -> Task<R, I, O> {
+        match self.supervisor.take() {
+            Some(core) => self.launch(Some(&core), WhenFull::Wait),
+            None => self.launch(Some(supervisor().core()), WhenFull::Wait),
+        }
+    }
+
+    /// Launches the task on this supervisor.
+    pub(super) fn start_at(self, core: &Core) -> Task<R, I, O> {
+        self.launch(Some(core), WhenFull::Wait)
+    }
+
+    /// Launches the task on the supervisor of an aloop, if that supervisor still exists.
+    pub(super) fn start_on(self, core: &Weak<Core>) -> Task<R, I, O> {
+        self.launch(core.upgrade().as_deref(), WhenFull::Wait)
+    }
+
+    /// Launches a run of a background worker, which never waits for room in a queue.
+    pub(crate) fn start_run(self, core: &Weak<Core>) -> Task<R, I, O> {
+        self.launch(core.upgrade().as_deref(), WhenFull::Pass)
+    }
+
+    fn launch(self, core: Option<&Core>, when_full: WhenFull) -> Task<R, I, O> {
+        let TaskBuilder { mut cell, channels, failed, .. } = self;
+        let (core, failed) = match fork::is_copy() {
+            true => (None, Some(Box::new(fork::error()))),
+            false => (core, failed),
+        };
+        let once = !cell.get_mut().is_repeatable();
+        let header = cell.get_mut().header_mut();
+        if once && header.extras().is_some_and(|extras| extras.retries > 0) {
+            log!(
+                warn,
+                name = header.name(),
+                "`retries` has no effect: this function can run only once; \
+                 use `TaskBuilder::repeatable`"
+            );
+            header.extras_mut().retries = 0;
+        }
+        let refused = match (core, failed) {
+            (Some(core), None) => {
+                core.prepare(header);
+                None
+            }
+            (Some(core), failed) => {
+                core.reject(header);
+                failed.map(|error| *error)
+            }
+            (None, failed) => Some(failed.map_or(TaskError::SupervisorStopped, |error| *error)),
+        };
+        let cell = cell.into_shared();
+        let task = cell.clone().erase();
+        match (core, refused) {
+            (Some(core), None) => core.launch(task, when_full),
+            (_, error) => {
+                task.header().record_queued();
+                let held = task.header().state.set_join_interest();
+                debug_assert!(held, "a new task has no handle yet");
+                end_waiting(task, error.unwrap_or(TaskError::SupervisorStopped));
+            }
+        }
+        Task::new(cell, channels)
+    }
+}

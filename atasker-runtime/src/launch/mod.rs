@@ -1,0 +1,27 @@
+//! Launches: the way from a call to a task.
+//!
+//! | file | content |
+//! |---|---|
+//! | `builder` | the options of a task, and its launch |
+//! | `on_thread`, `on_aloop`, `remote` | the constructors, by the place where the task runs |
+//! | `aloop` | the handle to an aloop |
+//!
+//! A builder makes the one allocation of a task, which holds its function, its state and the
+//! storage for its outcome. [`TaskBuilder::start`] hands it to the supervisor as an `Arc<dyn
+//! AnyTask>`, so nothing below this module is generic over the user's types.
+
+mod builder;
+mod on_thread;
+
+#[cfg(feature = "async")]
+mod aloop;
+#[cfg(feature = "async")]
+mod on_aloop;
+#[cfg(feature = "mp")]
+mod remote;
+
+#[cfg(feature = "async")]
+pub use aloop::Aloop;
+pub use builder::TaskBuilder;
+#[cfg(feature = "mp")]
+pub(crate) use remote::remote;

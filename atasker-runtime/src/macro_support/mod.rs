@@ -1,0 +1,242 @@
+//! Support for generated code, re-exported as `atasker::__private`.
+//!
+//! The expansions of the macros use the public interface and this module, and nothing else. It may
+//! change in every release, because the versions of the crates are pinned to each other.
+
+use std::time::Duration;
+
+#[cfg(feature = "mp")]
+pub use crate::__needs_worker_processes as needs_worker_processes;
+#[cfg(feature = "mp")]
+pub use crate::registry::{Call, FUNCTIONS, Function};
+#[cfg(feature = "mp")]
+pub use crate::wire::args::{
+    Input, Output, ReadBlock, ReadOwned, ReadRef, ReadSlice, ResultBlock, ResultOwned, WriteBlock,
+    WriteOwned, WriteRef,
+};
+#[cfg(feature = "mp")]
+pub use crate::wire::codec::{Bincode, Format, Msgpack};
+#[cfg(feature = "mp")]
+pub use crate::wire::payload::Payload;
+#[cfg(feature = "mp")]
+pub use remote::*;
+
+pub use crate::collection::{
+    COLLECTED, CollectedFn, Collection, CollectionPriority, Probe as CollectionProbe, collected,
+};
+use crate::launch::TaskBuilder;
+pub use crate::params::*;
+pub use future::*;
+pub use linkme;
+pub use thread::*;
+pub use worker::*;
+
+#[cfg(feature = "mp")]
+mod platform;
+
+mod future;
+mod thread;
+mod worker;
+
+/// Whether this build recognizes worker processes before `main`.
+pub const PRE_MAIN: bool = cfg!(feature = "pre-main");
+
+/// The guard of `#[atasker::main]`, which lives until `main` returns.
+#[must_use]
+#[derive(Debug)]
+pub struct MainGuard {
+    drain: Option<Duration>,
+}
+
+/// Called first by `#[atasker::main]`, before any runtime is built. In a worker process, it doesn't
+/// return. With `drain`, dropping the guard waits up to that long for unfinished tasks.
+pub fn enter_main(drain: Option<Duration>) -> MainGuard {
+    #[cfg(feature = "mp")]
+    crate::process::enter();
+    MainGuard { drain }
+}
+
+impl Drop for MainGuard {
+    /// Waits for the tasks of the default supervisor, if `drain` is set.
+    fn drop(&mut self) {
+        if let Some(limit) = self.drain {
+            let options = crate::options::StopOptions::new().wait(limit);
+            crate::supervisor::supervisor().stop(options);
+        }
+    }
+}
+
+/// The traits with `__atasker_start` that the enabled features provide.
+pub mod start {
+    #[cfg(feature = "async")]
+    pub use super::future::StartFuture as _;
+    pub use super::future::StartValue as _;
+}
+
+/// Returns the internal state of the worker processes of a supervisor, for tests that report a
+/// hang.
+#[cfg(feature = "mp")]
+pub fn show_mp_pool(supervisor: &crate::Supervisor) -> String {
+    supervisor.core().processes.describe()
+}
+
+/// Replaces a launch that did not compile.
+pub fn never<T>() -> T {
+    unreachable!("this program did not compile")
+}
+
+/// Replaces a launch that did not compile, with the result type of a function.
+pub fn never_of<R, I, O>(_: impl FnOnce() -> R) -> TaskBuilder<R, I, O> {
+    never()
+}
+
+/// Replaces a launch that did not compile, with the result type of an async function.
+pub fn never_of_future<F: Future, I, O>(_: impl FnOnce() -> F) -> TaskBuilder<F::Output, I, O> {
+    never()
+}
+
+// Detects results of type `Result`, because `retries` repeats a task that returns an `Err`.
+
+/// Selects [`IsResult`] or [`IsOther`] for the result type of a builder.
+#[derive(Debug)]
+pub struct Probe<R>(std::marker::PhantomData<fn() -> R>);
+
+impl<R> Probe<R> {
+    /// Creates a probe for the result type of a builder.
+    pub fn of<I, O>(_: &TaskBuilder<R, I, O>) -> Self {
+        Probe(std::marker::PhantomData)
+    }
+}
+
+/// Implemented if the result is a `Result`, by any name. Method lookup finds it before [`IsOther`],
+/// which needs one more reference.
+pub trait IsResult<R> {
+    /// Returns the function that recognizes an `Err`.
+    fn __atasker_is_err(&self) -> Option<fn(&R) -> bool>;
+}
+
+impl<T, E> IsResult<Result<T, E>> for Probe<Result<T, E>> {
+    fn __atasker_is_err(&self) -> Option<fn(&Result<T, E>) -> bool> {
+        Some(Result::is_err)
+    }
+}
+
+/// Implemented for all result types. Used if the result is not a `Result`.
+pub trait IsOther<R> {
+    /// Returns `None`, because the result has no `Err`.
+    fn __atasker_is_err(&self) -> Option<fn(&R) -> bool>;
+}
+
+impl<R> IsOther<R> for &Probe<R> {
+    fn __atasker_is_err(&self) -> Option<fn(&R) -> bool> {
+        None
+    }
+}
+
+/// Passes the function that recognizes an `Err` to the builder.
+pub fn returned_err<R, I, O>(
+    builder: TaskBuilder<R, I, O>,
+    is_err: Option<fn(&R) -> bool>,
+) -> TaskBuilder<R, I, O>
+where
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    match is_err {
+        Some(is_err) => builder.returned_err(is_err),
+        None => builder,
+    }
+}
+
+#[cfg(feature = "mp")]
+mod remote {
+    use std::future::Future;
+
+    use serde::Serialize;
+    use serde::de::DeserializeOwned;
+
+    use crate::error::TaskError;
+    use crate::launch::TaskBuilder;
+    use crate::params::Arg;
+    use crate::registry::{Call, Function};
+    use crate::task::channel::Codec;
+    use crate::task::context::TaskContext;
+    use crate::wire::args::{read_message, write_message};
+    use crate::wire::codec::Format;
+    use crate::wire::payload::Payload;
+
+    /// The codec of messages of one type.
+    pub struct MessageCodec<T>(Codec<T>);
+
+    impl<T> std::fmt::Debug for MessageCodec<T> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("MessageCodec")
+        }
+    }
+
+    /// Returns the codec for messages of type `T`.
+    pub fn codec<F: Format, T: Serialize + DeserializeOwned + Send>() -> MessageCodec<T> {
+        MessageCodec(Codec { encode: write_message::<F, T>, decode: read_message::<F, T> })
+    }
+
+    /// Returns the context of a call, in the process that runs it.
+    pub fn context<I, O>(
+        call: &Call<'_>,
+        incoming: MessageCodec<I>,
+        outgoing: MessageCodec<O>,
+    ) -> TaskContext<I, O>
+    where
+        I: Send + 'static,
+        O: Send + 'static,
+    {
+        call.context((incoming.0, outgoing.0))
+    }
+
+    /// [`TaskBuilder::__remote`] for a function that takes a context.
+    pub fn remote_with_context<R, I, O>(
+        function: &'static Function,
+        args: Result<Payload, TaskError>,
+        decode: crate::wire::args::Reader<R>,
+        incoming: MessageCodec<I>,
+        outgoing: MessageCodec<O>,
+    ) -> TaskBuilder<R, I, O>
+    where
+        R: Send + 'static,
+        I: Send + 'static,
+        O: Send + 'static,
+    {
+        crate::launch::remote(function, args, decode, Some((incoming.0, outgoing.0)))
+    }
+
+    /// [`TaskBuilder::__remote`] with the result type of a function.
+    pub fn remote<R: Send + 'static>(
+        function: &'static Function,
+        args: Result<Payload, TaskError>,
+        _: Arg<R>,
+        decode: crate::wire::args::Reader<R>,
+    ) -> TaskBuilder<R> {
+        TaskBuilder::__remote(function, args, decode)
+    }
+
+    /// Runs a future to completion on the current thread.
+    pub fn block_on<F: Future>(future: F) -> Result<F::Output, TaskError> {
+        run_to_end(future)
+    }
+
+    #[cfg(feature = "async")]
+    fn run_to_end<F: Future>(future: F) -> Result<F::Output, TaskError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| TaskError::not_started(format!("no tokio runtime: {error}")))?;
+        Ok(runtime.block_on(future))
+    }
+
+    #[cfg(not(feature = "async"))]
+    fn run_to_end<F: Future>(future: F) -> Result<F::Output, TaskError> {
+        let mut future = std::pin::pin!(future);
+        let output = crate::task::park::block_on(None, |context| future.as_mut().poll(context));
+        Ok(output.expect("there is no deadline"))
+    }
+}

@@ -1,0 +1,127 @@
+//! Places: the interface between tasks and where they run.
+//!
+//! A supervisor gives each task to a place as a [`Job`]. Whatever happens to the task later (it is
+//! asked to stop, a message is queued, a thread waits for it) goes to the same place, which the
+//! task finds through its scheduler: see [`Header::with_place`](crate::task::header::Header).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::KillError;
+use crate::job::Job;
+use crate::task::control::Include;
+use crate::task::{AnyTask, current, park};
+
+/// A place where tasks run: the thread pool, the pool of worker processes, or the aloops. Code
+/// above a place does not know of threads, sockets or process ids.
+///
+/// The verbs without a default are what every place must do. The others have a default that suits a
+/// place within this process.
+pub(crate) trait Place: Send + Sync {
+    /// Starts a queued job, now or as soon as it is admitted.
+    fn start(&self, job: Job, when_full: WhenFull);
+
+    /// Revokes a task that has not begun. `include` says whether that covers a task that holds a
+    /// slot. Returns false if the task has begun or is not here; true means that it never begins.
+    fn revoke(&self, task: &dyn AnyTask, include: Include) -> bool;
+
+    /// Ends a running task.
+    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
+
+    /// Forwards a request to stop to a running task.
+    fn stop_requested(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Forwards queued messages. Also called when the typed handle was created or dropped, which
+    /// the other side must know.
+    fn flush_messages(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Called when a message was received from a task's channel on this side.
+    fn message_received(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Called when the task has reported progress on this side.
+    fn progress_changed(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Updates the header of a task with what only the place knows.
+    fn refresh(&self, task: &dyn AnyTask) {
+        let _ = task;
+    }
+
+    /// Called before the caller blocks until this task ends. Spins for a moment if the end can be
+    /// observed sooner than the caller could be woken. Returns true if the task has ended.
+    fn try_complete(&self, task: &dyn AnyTask) -> bool {
+        let _ = task;
+        false
+    }
+
+    /// Runs a task that is still queued on the calling thread, and returns true, if that is one of
+    /// the place. The last resort of a waiter if no thread can be started.
+    fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
+        let _ = task;
+        false
+    }
+
+    /// Starts what is to be started eagerly.
+    fn open(&self) {}
+
+    /// Ends the running tasks and the place itself. Running tasks that can't be ended are
+    /// abandoned. Queued tasks were ended before.
+    fn close(&self, closing: &Closing<'_>);
+}
+
+/// How a supervisor closes its places.
+#[derive(Default)]
+pub(crate) struct Closing<'a> {
+    /// Tasks that have requested the stop and still run. An aloop is closed after them, because it
+    /// would drop them.
+    pub(crate) callers: &'a [Arc<dyn AnyTask>],
+    /// When what has not ended by itself is killed. `None` for the default of the place.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// What a launch does when the queue of its place is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WhenFull {
+    /// Follows the overflow rule, which may block the launcher.
+    Wait,
+    /// Follows the overflow rule, except that a launcher that can't block is admitted.
+    NoWait,
+    /// Admits the task: there is at most one such task per background worker.
+    Pass,
+}
+
+impl WhenFull {
+    /// Returns whether the launching thread may be blocked: not within a task, nor on an aloop.
+    pub(crate) fn may_wait(self) -> bool {
+        self == WhenFull::Wait && !park::on_aloop_thread() && current::with(|task| task.is_none())
+    }
+}
+
+/// Warns, once per program, that a launch blocks a thread of a tokio runtime. Call without any
+/// lock.
+pub(crate) fn warn_of_a_blocked_runtime() {
+    #[cfg(feature = "async")]
+    {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static SAID: AtomicBool = AtomicBool::new(false);
+        if SAID.load(Ordering::Relaxed)
+            || crate::task::tokio_thread::may_block()
+            || SAID.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        crate::unwind::log!(
+            warn,
+            "a launch waits for room in a full queue on a thread of a tokio runtime, which blocks \
+             everything else on that thread: launch within `spawn_blocking` or `block_in_place`, or \
+             let the queue reject tasks (`Overflow::Reject`). This warning is logged once"
+        );
+    }
+}

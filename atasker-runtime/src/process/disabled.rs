@@ -1,0 +1,50 @@
+//! The pool of worker processes of a program without the feature `mp`: there is none, and no task
+//! for it can be built.
+
+use std::sync::Arc;
+
+use crate::error::{KillError, TaskError};
+use crate::info::MpPoolInfo;
+use crate::job::Job;
+use crate::place::{Closing, Place, WhenFull};
+use crate::task::AnyTask;
+use crate::task::control::Include;
+use crate::task::scheduler::SchedulerKey;
+
+/// Always false, because there are no worker processes.
+pub(crate) fn in_worker() -> bool {
+    false
+}
+
+/// The configuration of the pool. It has no settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MpPoolConfig {}
+
+/// The pool of a supervisor.
+pub(crate) struct ProcessPool;
+
+impl ProcessPool {
+    pub(crate) fn new(_id: &str, _scheduler: Option<SchedulerKey>, _: MpPoolConfig) -> Arc<Self> {
+        Arc::new(ProcessPool)
+    }
+
+    pub(crate) fn info(&self) -> Option<MpPoolInfo> {
+        None
+    }
+}
+
+impl Place for ProcessPool {
+    fn start(&self, job: Job, _when_full: WhenFull) {
+        job.end(TaskError::not_started("the feature `mp` is disabled"));
+    }
+
+    fn revoke(&self, _task: &dyn AnyTask, _include: Include) -> bool {
+        false
+    }
+
+    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        Err(KillError::Unsupported)
+    }
+
+    fn close(&self, _closing: &Closing<'_>) {}
+}

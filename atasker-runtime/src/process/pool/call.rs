@@ -1,0 +1,113 @@
+//! One call: as it was sent, and as it ends.
+
+use std::time::Duration;
+
+use crate::backlog::Ticket;
+use crate::clock::{self, Stamp};
+use crate::error::TaskError;
+use crate::job::Job;
+use crate::priority::Priority;
+
+/// A call in a lane.
+pub(crate) struct Sent {
+    pub(crate) job: Job,
+    pub(crate) priority: Priority,
+    /// Its position in the backlog, had it not been sent.
+    pub(crate) ticket: Ticket,
+    pub(crate) limit: Option<Limit>,
+}
+
+/// A call that was sent.
+pub(crate) struct SentAt {
+    pub(crate) call: u64,
+    /// The worker has everything it needs to run the call.
+    pub(crate) inline: bool,
+    /// Memory of the region of arguments is in use from now on: see
+    /// [`Lane::decommit_in`](crate::process::pool::lane::Lane::decommit_in).
+    pub(crate) starts_region: bool,
+}
+
+/// A call that can't be sent, and the reason.
+pub(crate) struct Rejected(pub(crate) Job, pub(crate) TaskError);
+
+/// The time limit of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) limit: Duration,
+    /// When to check whether it is over. The call may begin later than it is sent, so this is
+    /// the earliest time.
+    pub(crate) check_at: Stamp,
+}
+
+impl Limit {
+    /// The limit of a call that is sent now.
+    pub(crate) fn new(limit: Duration, now: Stamp) -> Limit {
+        Limit { limit, check_at: clock::add(now, limit) }
+    }
+}
+
+/// What the check of a lane's time limits has found.
+pub(crate) struct CheckedLimits {
+    /// The current call, if it has exceeded its limit.
+    pub(crate) exceeded: Option<(u64, Duration)>,
+    /// When to check the other calls.
+    pub(crate) next: Stamp,
+    /// Whether there is another call to check.
+    pub(crate) waits: bool,
+}
+
+/// Why a worker process is killed while it runs a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum KillReason {
+    /// By `kill()`.
+    Kill,
+    /// The run exceeded its time limit.
+    TimeLimit(Duration),
+    /// The supervisor stops.
+    Shutdown,
+}
+
+/// Which of the calls that have not begun are revoked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pending {
+    All,
+    /// Those that wait behind another call.
+    Behind,
+}
+
+/// Whether all frames of a dead worker were handled.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FramesHandled {
+    All,
+    Some,
+}
+
+/// A call whose reply has arrived, or is in transit.
+pub(crate) struct Finished<R> {
+    pub(crate) call: u64,
+    pub(crate) sent: Sent,
+    pub(crate) reply: R,
+}
+
+/// The state of the first call of a lane.
+pub(crate) enum FirstCall<R> {
+    Done {
+        finished: Finished<R>,
+        nanos: u64,
+    },
+    /// The call was revoked, and the worker has skipped it.
+    Skipped,
+    /// The call is in progress, or there is none.
+    NotDone,
+    /// The page is invalid.
+    Invalid,
+}
+
+/// The worker has written an invalid state to its page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct InvalidPage;
+
+/// The encoded arguments of a job, in bytes.
+pub(crate) fn bytes_of(job: &Job) -> usize {
+    job.task().remote().map_or(0, |remote| remote.args().len())
+}

@@ -1,0 +1,470 @@
+//! The pool of worker processes: the [`Place`] of tasks with `tt = "mp"`.
+//!
+//! The pool holds a lock, a timer and the handles of worker processes. Its scheduler has none of
+//! these: it handles events with the time as a value, and returns actions, which the pool performs
+//! without the lock.
+//!
+//! | concern | file |
+//! |---|---|
+//! | the state of the scheduler; sending calls | `schedule` |
+//! | the choice of a worker process for a call | `choice` |
+//! | one worker process, as the scheduler keeps it; its calls; where a task is | `lane`, `call`, `location` |
+//! | starting worker processes, and back-off | `starts` |
+//! | ending worker processes | `ends` |
+//! | requests: revoke, kill, new settings, open, close | `requests` |
+//! | events: a worker process has started, replied, ended | `events` |
+//! | deadlines | `timeouts` |
+//! | what the scheduler has decided, and performing it | `actions`, `perform` |
+//! | launches that would only have to wait | `injector` |
+//! | reports of the other threads, and completing a call without its reader thread | `complete` |
+//! | the state as text, for diagnosing hangs | `describe` |
+
+pub(crate) mod actions;
+pub(crate) mod call;
+mod choice;
+pub(crate) mod complete;
+mod describe;
+mod ends;
+pub(crate) mod events;
+pub(crate) mod injector;
+pub(crate) mod lane;
+pub(crate) mod location;
+mod perform;
+pub(crate) mod requests;
+pub(crate) mod schedule;
+mod starts;
+pub(crate) mod timeouts;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::lock::{Condvar, Mutex, MutexGuard};
+use crate::task::control::Include;
+
+use crate::clock::{self, Stamp};
+use crate::error::{KillError, TaskError};
+use crate::info::{MpPoolInfo, Waiting, WorkerProcessInfo};
+use crate::job::Job;
+use crate::options::Overflow;
+use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
+use crate::priority::Priority;
+use crate::process::config::MpPoolConfig;
+use crate::process::parent::peer::Peer;
+use crate::process::parent::spawn;
+use crate::process::pool::actions::Actions;
+use crate::process::pool::injector::Injector;
+use crate::process::pool::lane::{Lane, SHUTDOWN_GRACE};
+use crate::process::pool::location::Location;
+use crate::process::pool::requests::Revocation;
+use crate::process::pool::schedule::Scheduler;
+use crate::process::pool::timeouts::NEVER;
+use crate::process::{data, in_worker};
+use crate::spin;
+use crate::task::AnyTask;
+use crate::task::scheduler::SchedulerKey;
+use crate::task::state::Phase;
+use crate::timer::{self, TimerKey};
+use crate::unwind::log;
+
+/// How long worker processes may take to exit gracefully once the deadline of a stop has passed.
+const DEADLINE_GRACE: Duration = Duration::from_millis(100);
+
+/// A pool of worker processes. See the documentation of `process`.
+pub(crate) struct ProcessPool {
+    pub(crate) id: String,
+    /// The scheduler of most of these tasks.
+    pub(crate) scheduler: Option<SchedulerKey>,
+    pub(crate) me: Weak<ProcessPool>,
+    pub(crate) inner: Mutex<Scheduler<Peer>>,
+    injector: Arc<Injector>,
+    /// When the timer is set to report the time to the scheduler. The pool's lock guards it.
+    timer_at: AtomicU64,
+    timer: Mutex<Option<TimerKey>>,
+    /// How long a thread that waits for a call spins for its end, in nanoseconds.
+    pub(crate) spin_window: AtomicU64,
+    /// Notified when there may be room in the queue.
+    pub(crate) room: Condvar,
+    /// Notified when a worker process has ended, or its calls were completed.
+    pub(crate) ended: Condvar,
+}
+
+impl ProcessPool {
+    /// Creates a pool that has started nothing.
+    pub(crate) fn new(
+        supervisor_id: &str,
+        scheduler: Option<SchedulerKey>,
+        config: MpPoolConfig,
+    ) -> Arc<Self> {
+        if let Some(data) = config.worker_data.as_ref() {
+            data::set(Arc::clone(data));
+        }
+        let injector = Arc::new(Injector::default());
+        Arc::new_cyclic(|me| ProcessPool {
+            id: supervisor_id.to_owned(),
+            scheduler,
+            me: Weak::clone(me),
+            inner: Mutex::new(Scheduler::new(config, Arc::clone(&injector))),
+            injector,
+            timer_at: AtomicU64::new(NEVER),
+            timer: Mutex::new(None),
+            spin_window: AtomicU64::new(spin::MAX_WINDOW),
+            room: Condvar::new(),
+            ended: Condvar::new(),
+        })
+    }
+
+    /// Returns the present sizes and rules.
+    pub(crate) fn config(&self) -> MpPoolConfig {
+        let config = Arc::clone(&self.inner.lock().config);
+        MpPoolConfig::clone(&config)
+    }
+
+    /// Applies new sizes and rules. Worker processes that were started with different settings are
+    /// replaced.
+    pub(crate) fn set_config(&self, config: MpPoolConfig) {
+        if let Some(data) = &config.worker_data {
+            data::set(Arc::clone(data));
+        }
+        self.with(|inner, now, actions| inner.on_config(config, now, actions));
+    }
+
+    pub(crate) fn info(&self) -> MpPoolInfo {
+        self.with(|inner, _, _| Self::info_of(inner))
+    }
+
+    fn info_of(inner: &Scheduler<Peer>) -> MpPoolInfo {
+        let mut waiting = [0; 4];
+        for priority in Priority::ALL {
+            waiting[priority.index()] = inner.backlog.waiting_of(priority);
+        }
+        inner.lanes.iter().for_each(|lane| lane.count_pending(&mut waiting));
+        let running = inner.lanes.iter().filter_map(Lane::running).count();
+        let workers = inner.lanes.iter().filter_map(|lane| {
+            let worker = lane.worker()?;
+            Some(WorkerProcessInfo {
+                pid: worker.pid,
+                number: worker.number,
+                task: lane.running().map(|sent| sent.job.header().id),
+                tasks_run: lane.tasks - lane.live() as u64,
+            })
+        });
+        MpPoolInfo {
+            pool_size: inner.config.pool_size,
+            reserve_normal: inner.config.reserve_normal,
+            reserve_high: inner.config.reserve_high,
+            running,
+            waiting: Waiting {
+                low: waiting[0],
+                normal: waiting[1],
+                high: waiting[2],
+                critical: waiting[3],
+            },
+            workers: workers.collect(),
+            tasks_run: inner.tasks_run,
+            restarts: inner.restarts,
+        }
+    }
+
+    /// Calls `f` under the lock, and performs the resulting actions after the lock is released. All
+    /// waiting jobs are in the backlog.
+    pub(crate) fn with<T>(
+        &self,
+        f: impl FnOnce(&mut Scheduler<Peer>, Stamp, &mut Actions<Peer>) -> T,
+    ) -> T {
+        self.with_lanes(|inner, now, actions| {
+            inner.drain_injector(actions);
+            f(inner, now, actions)
+        })
+    }
+
+    /// The same where the jobs that wait are neither to be counted nor to be found: some of them
+    /// may be in the injector.
+    pub(crate) fn with_lanes<T>(
+        &self,
+        f: impl FnOnce(&mut Scheduler<Peer>, Stamp, &mut Actions<Peer>) -> T,
+    ) -> T {
+        let (result, actions) = self.lanes_and_actions(f);
+        actions.perform(self);
+        result
+    }
+
+    /// The same, but the caller performs the actions.
+    pub(crate) fn lanes_and_actions<T>(
+        &self,
+        f: impl FnOnce(&mut Scheduler<Peer>, Stamp, &mut Actions<Peer>) -> T,
+    ) -> (T, Actions<Peer>) {
+        let now = clock::now();
+        let mut actions = Actions::default();
+        let mut inner = self.inner.lock();
+        let result = f(&mut inner, now, &mut actions);
+        self.after_event(&mut inner, now, &mut actions);
+        // The lock is released before the actions are performed: they write to sockets, wake
+        // processes, and run code of the user.
+        (result, actions)
+    }
+
+    /// What has to be done after every event, under the lock.
+    #[inline]
+    fn after_event(&self, inner: &mut Scheduler<Peer>, now: Stamp, actions: &mut Actions<Peer>) {
+        inner.update_injector(now, actions);
+        let at = inner.next_timeout();
+        if at < self.timer_at.load(Ordering::Relaxed) || !inner.has_timer {
+            self.set_timer(at, inner, now, actions);
+        }
+    }
+
+    /// Sets the timer. Under the lock, so that it is set for the latest of several changes.
+    #[cold]
+    fn set_timer(
+        &self,
+        at: Stamp,
+        inner: &mut Scheduler<Peer>,
+        now: Stamp,
+        actions: &mut Actions<Peer>,
+    ) {
+        inner.has_timer = at == NEVER || {
+            self.timer_at.store(at, Ordering::Relaxed);
+            let me = Weak::clone(&self.me);
+            let on_time = move || {
+                if let Some(pool) = me.upgrade() {
+                    pool.on_time(at);
+                }
+            };
+            let mut timer = self.timer.lock();
+            if let Some(earlier) = timer.replace(timer::at(clock::instant(at), on_time)) {
+                timer::cancel(earlier);
+            }
+            timer::is_running()
+        };
+        if !inner.has_timer {
+            // The entry may never fire, so the next event sets the timer again.
+            self.timer_at.store(NEVER, Ordering::Relaxed);
+            inner.on_timer_missing(now, actions);
+            inner.update_injector(now, actions);
+        }
+    }
+
+    /// The timer that was set for this time has fired.
+    fn on_time(&self, at: Stamp) {
+        self.with_lanes(|inner, now, actions| {
+            // The timer may have been set for another time by now.
+            let _ = self.timer_at.compare_exchange(at, NEVER, Ordering::Relaxed, Ordering::Relaxed);
+            inner.on_timeout(now, actions);
+        });
+    }
+
+    /// Blocks a launcher until there is room in the queue, or returns why the job can't wait.
+    /// Returns `Err(None)` if the task has ended, or is about to be ended by the thread that
+    /// revoked it.
+    fn admit(
+        &self,
+        inner: &mut MutexGuard<'_, Scheduler<Peer>>,
+        job: &Job,
+        when_full: WhenFull,
+    ) -> Result<(), Option<TaskError>> {
+        let mut is_warned = false;
+        loop {
+            // The thread that revoked the task ends it.
+            if inner.is_stale(job) {
+                return Err(None);
+            }
+            if !inner.open {
+                return Err(Some(TaskError::SupervisorStopped));
+            }
+            match inner.overflow(job) {
+                None => return Ok(()),
+                Some(_) if when_full == WhenFull::Pass => return Ok(()),
+                Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
+                Some(Overflow::Block) if !when_full.may_wait() => return Ok(()),
+                Some(Overflow::Block) if !is_warned => {
+                    is_warned = true;
+                    MutexGuard::unlocked(inner, warn_of_a_blocked_runtime);
+                }
+                Some(Overflow::Block) => {
+                    // Counted under the lock, so that `notify_room` costs nothing while none waits.
+                    inner.blocked_launchers += 1;
+                    self.room.wait(inner);
+                    inner.blocked_launchers -= 1;
+                }
+            }
+        }
+    }
+
+    /// Reassigns the calls that a worker has not begun, if the system reports that it is stopped.
+    pub(crate) fn check_stopped(&self, worker: &Arc<Peer>) {
+        if !worker.is_stopped() {
+            return;
+        }
+        let taken = self.with_lanes(|inner, now, actions| inner.on_stopped(worker, now, actions));
+        if taken > 0 {
+            log!(
+                warn, supervisor = %self.id, worker = worker.pid, tasks = taken,
+                "a worker process is stopped: the tasks that it has not begun are reassigned"
+            );
+        }
+    }
+}
+
+impl Place for ProcessPool {
+    fn start(&self, job: Job, when_full: WhenFull) {
+        if let Some(what) = spawn::unavailable_reason() {
+            return job.end(TaskError::not_started(what));
+        }
+        let priority = job.priority();
+        // Without the pool's lock: while the injector is open to this priority, the job could only
+        // wait.
+        let Some(job) = self.injector.try_push(priority, job) else {
+            return;
+        };
+        // The launch has read the clock just now. (One that waits for room is a little older.)
+        let now = job.header().queued();
+        let mut actions = Actions::default();
+        let mut inner = self.inner.lock();
+        if let Some(error) = inner.permanent_start_error() {
+            // Ending a task runs code of the user.
+            drop(inner);
+            return job.end(error);
+        }
+        match self.admit(&mut inner, &job, when_full) {
+            Ok(()) => inner.submit(priority, job, now, &mut actions),
+            Err(Some(error)) => actions.reject(job, error),
+            Err(None) => actions.discard(job),
+        }
+        self.after_event(&mut inner, now, &mut actions);
+        drop(inner);
+        actions.perform(self);
+    }
+
+    fn revoke(&self, task: &dyn AnyTask, include: Include) -> bool {
+        let job =
+            match self.with(|inner, now, actions| inner.on_revoke(task, include, now, actions)) {
+                Revocation::Denied => return false,
+                Revocation::NotHere => None,
+                Revocation::Revoked(job) => Some(job),
+            };
+        // The caller ends the task.
+        drop(job.map(Job::into_task));
+        true
+    }
+
+    fn stop_requested(&self, task: &dyn AnyTask) {
+        let inner = self.inner.lock();
+        if let Location::Lane { lane, call } = inner.location(task)
+            && let Some(worker) = inner.worker_of(lane, call)
+        {
+            // Not under the lock, because it writes to a socket.
+            drop(inner);
+            worker.post_stop(call);
+        }
+    }
+
+    fn flush_messages(&self, task: &dyn AnyTask) {
+        let inner = self.inner.lock();
+        if let Location::Lane { lane, call } = inner.location(task)
+            && let Some(worker) = inner.worker_of(lane, call)
+        {
+            // Under the lock, so that messages stay in order, and the call is not revoked
+            // meanwhile.
+            worker.post_messages(call, task);
+            drop(inner);
+            worker.flush_or_wake_reader();
+        }
+    }
+
+    fn message_received(&self, task: &dyn AnyTask) {
+        let outbox = task.header().channels().and_then(|channels| channels.outbox_bytes());
+        let Some(count) = outbox.and_then(|outbox| outbox.take_acks()) else {
+            return;
+        };
+        let inner = self.inner.lock();
+        if let Location::Lane { lane, call } = inner.location(task)
+            && let Some(worker) = inner.worker_of(lane, call)
+        {
+            // Not under the lock, because it writes to a socket.
+            drop(inner);
+            worker.post_ack(call, count as u64);
+        }
+    }
+
+    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        task.header().state.set_kill_requested();
+        self.with(|inner, now, actions| inner.on_kill(&**task, now, actions));
+        Ok(())
+    }
+
+    fn refresh(&self, task: &dyn AnyTask) {
+        let mut inner = self.inner.lock();
+        let Some((lane, call)) = inner.lane_of(task) else {
+            return;
+        };
+        if !inner.lanes[lane].has_begun(call) {
+            return;
+        }
+        let begun = inner.begun(lane, call);
+        let Some(worker) = inner.lanes[lane].worker() else {
+            return;
+        };
+        record_begun(task, begun);
+        let extras = task.header().extras_or_new();
+        extras.worker_pid.store(worker.pid, Ordering::Relaxed);
+        record_progress(task, worker.page.progress(call));
+    }
+
+    fn try_complete(&self, task: &dyn AnyTask) -> bool {
+        spin::has_other_cpus() && self.spin_until_done(task)
+    }
+
+    fn open(&self) {
+        if in_worker() {
+            return;
+        }
+        // The reason may be gone by the next launch, because a static constructor can start the
+        // supervisor before the hook has run.
+        let unavailable = spawn::unavailable_reason();
+        self.with(|inner, now, actions| inner.open(unavailable.is_none(), now, actions));
+    }
+
+    /// Ends all worker processes, and blocks until they have ended. They exit gracefully, as far as
+    /// they do so within [`SHUTDOWN_GRACE`] and until the deadline, and are killed otherwise.
+    fn close(&self, closing: &Closing<'_>) {
+        self.with_lanes(|inner, now, actions| inner.close(now, actions));
+
+        let now = Instant::now();
+        // Idle worker processes are requested to exit only now, so they get a short time even at
+        // the deadline.
+        let last = closing.deadline.map_or(now + SHUTDOWN_GRACE, |at| {
+            at.clamp(now + DEADLINE_GRACE, now + SHUTDOWN_GRACE)
+        });
+        let mut inner = self.inner.lock();
+        while inner.is_busy() {
+            if self.ended.wait_until(&mut inner, last).timed_out() {
+                let left: Vec<_> = inner.lanes.iter().filter_map(Lane::worker).cloned().collect();
+                MutexGuard::unlocked(&mut inner, || left.iter().for_each(|worker| worker.kill()));
+                let last = Instant::now() + SHUTDOWN_GRACE;
+                while inner.lanes.iter().any(|lane| lane.worker().is_some())
+                    && !self.ended.wait_until(&mut inner, last).timed_out()
+                {}
+                return;
+            }
+        }
+    }
+}
+
+/// Records in a task's header that it has begun.
+pub(crate) fn record_begun(task: &dyn AnyTask, begun: u64) {
+    let header = task.header();
+    if header.state.read().phase() == Phase::Queued {
+        // Fails if the task ends at this moment, which is fine.
+        let _ = header.begin_at(begun);
+    }
+}
+
+/// Records the progress that a task has reported.
+pub(crate) fn record_progress(task: &dyn AnyTask, reported: Option<(u64, u64)>) {
+    if let Some((done, total)) = reported {
+        let mut progress = task.header().extras_or_new().progress.lock();
+        let progress = progress.get_or_insert_default();
+        (progress.done, progress.total) = (done, total);
+    }
+}

@@ -1,0 +1,44 @@
+//! Performing what the scheduler has decided.
+
+use crate::process::parent::peer::Peer;
+use crate::process::parent::spawn;
+use crate::process::pool::ProcessPool;
+use crate::process::pool::actions::{Action, Actions, Spawn};
+use crate::process::pool::call::Rejected;
+use crate::unwind::guarded;
+
+impl Actions<Peer> {
+    /// Performs them. The caller holds no lock.
+    pub(crate) fn perform(self, pool: &ProcessPool) {
+        if self.room {
+            pool.room.notify_all();
+        }
+        for action in self.list {
+            match action {
+                Action::Wake { peer, flush } => peer.notify(flush),
+                Action::WakeReader(peer) => peer.wake_reader(),
+                Action::Kill(peer) => peer.kill(),
+                Action::Shutdown(peer) => peer.post_shutdown(),
+                Action::Stop(peer, call) => peer.post_stop(call),
+                Action::CheckStopped(peer) => pool.check_stopped(&peer),
+                Action::Spawn(Spawn { lane, number, first, config }) => {
+                    // Without the pool there are no tasks, and no lanes.
+                    if let Some(pool) = pool.me.upgrade() {
+                        let supervisor = pool.id.clone();
+                        let request =
+                            spawn::Request { pool, lane, number, first, supervisor, config };
+                        spawn::request(request);
+                    }
+                }
+            }
+        }
+        // Last, because callbacks of tasks may take long. The reader threads come here as well, and
+        // must survive a panic in a callback.
+        for Rejected(job, error) in self.rejected {
+            guarded(|| job.end(error));
+        }
+        for job in self.discarded {
+            guarded(|| drop(job.into_task()));
+        }
+    }
+}

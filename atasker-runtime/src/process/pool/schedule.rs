@@ -1,0 +1,473 @@
+//! Which worker process gets which call: the rules of slots, priorities and worker processes.
+//!
+//! The scheduler is a state machine without a clock, threads or system calls. It handles events,
+//! with the time as a value; appends [`Actions`] for the pool to perform; and returns from
+//! [`next_timeout`](Scheduler::next_timeout) when [`on_timeout`](Scheduler::on_timeout) is to be
+//! called. The events of worker processes are in `events`; the choice of a worker process for a
+//! call is in `choice`. The pool's lock guards the scheduler.
+//!
+//! The shape is that of quinn-proto's connection: a protocol that performs no I/O can be tested by
+//! thousands of random histories (see `tests/histories.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::backlog::{Backlog, Ticket};
+use crate::clock::{self, Stamp};
+use crate::job::Job;
+use crate::options::Overflow;
+use crate::priority::Priority;
+use crate::process::config::MpPoolConfig;
+use crate::process::pool::actions::{Action, Actions};
+use crate::process::pool::call::{Limit, Pending, Sent, SentAt, bytes_of};
+use crate::process::pool::choice::{Choice, Round};
+use crate::process::pool::injector::Injector;
+use crate::process::pool::lane::Lane;
+use crate::process::pool::location::Location;
+use crate::process::pool::starts::StartError;
+use crate::process::pool::timeouts::{Deadlines, NEVER, STALL_CHECK_DELAY};
+use crate::process::transport::Transport;
+use crate::sys::cpus::prefetch;
+use crate::task::AnyTask;
+use crate::task::state::Phase;
+
+/// What the pool's lock guards. See the module's documentation.
+pub(crate) struct Scheduler<T> {
+    pub(crate) config: Arc<MpPoolConfig>,
+    pub(crate) backlog: Backlog<Job>,
+    /// Behind the backlog: launches that only have to wait.
+    pub(crate) injector: Arc<Injector>,
+    /// The bytes of encoded arguments in the backlog, if they are limited.
+    pub(crate) bytes: u64,
+    pub(crate) lanes: Vec<Lane<T>>,
+    /// Jobs up to this priority may be pushed to the injector.
+    pub(crate) injector_open_to: Option<Priority>,
+    pub(crate) open: bool,
+    /// The number of worker processes in a row that failed to start.
+    pub(crate) start_failures: u32,
+    /// Why the latest start failed, until one succeeds.
+    pub(crate) start_error: Option<StartError>,
+    /// The number of these failures that were kills by another process.
+    pub(crate) start_kills: u32,
+    /// The number of worker processes in a row that died before they had run anything.
+    pub(crate) early_deaths: u32,
+    pub(crate) deadlines: Deadlines,
+    /// Whether the timer works. If the system can't start a thread for the timer, nothing may
+    /// depend on a deadline.
+    pub(crate) has_timer: bool,
+    /// The number of idle worker processes that were shut down because of new settings, and have no
+    /// successor yet.
+    pub(crate) outdated: usize,
+    /// The number of threads that are completing calls or reaping a worker process.
+    pub(crate) completing: usize,
+    /// The number of launchers that wait for room in the queue.
+    pub(crate) blocked_launchers: usize,
+    pub(crate) started: u64,
+    pub(crate) tasks_run: u64,
+    pub(crate) restarts: u64,
+}
+
+impl<T: Transport> Scheduler<T> {
+    pub(crate) fn new(config: MpPoolConfig, injector: Arc<Injector>) -> Self {
+        Scheduler {
+            injector,
+            backlog: Backlog::new(config.limits()),
+            config: Arc::new(config),
+            bytes: 0,
+            lanes: Vec::new(),
+            injector_open_to: None,
+            open: false,
+            start_failures: 0,
+            start_error: None,
+            start_kills: 0,
+            early_deaths: 0,
+            deadlines: Deadlines::default(),
+            has_timer: true,
+            outdated: 0,
+            completing: 0,
+            blocked_launchers: 0,
+            started: 0,
+            tasks_run: 0,
+            restarts: 0,
+        }
+    }
+
+    pub(crate) fn location(&self, task: &dyn AnyTask) -> Location {
+        // Relaxed, because the pool writes and reads the tag under its lock.
+        Location::of(task.header().place_tag.load(Ordering::Relaxed))
+    }
+
+    /// Whether the task has a slot, although it may not have begun: it is the first call of its
+    /// lane, or a worker process is being started for it.
+    pub(crate) fn has_slot(&self, task: &dyn AnyTask) -> bool {
+        let priority = task.header().priority;
+        match self.location(task) {
+            Location::Lane { lane, call } => {
+                self.lanes.get(lane).is_some_and(|lane| lane.is_first(call))
+            }
+            Location::Waiting(ticket) => {
+                let free = self.backlog.free_for(priority);
+                self.backlog.is_among_first(free, priority, Ticket(ticket))
+            }
+            Location::Nowhere | Location::Withdrawn => false,
+        }
+    }
+
+    /// The lane and the number of the call that the task was sent as, if it is not over.
+    pub(crate) fn lane_of(&mut self, task: &dyn AnyTask) -> Option<(usize, u64)> {
+        match self.location(task) {
+            Location::Lane { lane, call } => {
+                self.lanes.get_mut(lane)?.get(call)?;
+                Some((lane, call))
+            }
+            _ => None,
+        }
+    }
+
+    /// The worker that this call was sent to, if it is still the current one of its lane.
+    pub(crate) fn worker_of(&self, lane: usize, call: u64) -> Option<Arc<T>> {
+        let lane = self.lanes.get(lane)?;
+        (call >= lane.first_call()).then(|| lane.worker().cloned()).flatten()
+    }
+
+    /// The time at which a call began.
+    pub(crate) fn begun(&self, lane: usize, call: u64) -> Stamp {
+        self.lanes[lane].begun(call)
+    }
+
+    /// What to do with a job that would have to wait, if the queue is full.
+    pub(crate) fn overflow(&self, job: &Job) -> Option<Overflow> {
+        let by_count =
+            self.config.queue_limit.filter(|(limit, _)| self.backlog.waiting() >= *limit);
+        let by_bytes = self.config.queue_bytes.filter(|(limit, _)| {
+            self.bytes > 0 && self.bytes.saturating_add(bytes_of(job) as u64) > *limit
+        });
+        // A job that would start at once does not wait. Neither does one for which a worker process
+        // is started, because no more jobs wait for new worker processes than there are free slots.
+        let starts = || {
+            let waiting = self.backlog.waiting();
+            waiting == 0 && self.lanes.iter().any(Lane::is_idle)
+                || self.config.queue_limit.is_some_and(|(limit, _)| limit == 0)
+                    && waiting < self.backlog.free_for(job.priority())
+        };
+        let hit = by_count.map(|(_, o)| o).or(by_bytes.map(|(_, o)| o))?;
+        (!starts()).then_some(hit)
+    }
+
+    /// Whether the task was revoked before its job arrived, or has ended.
+    pub(crate) fn is_stale(&self, job: &Job) -> bool {
+        self.location(&**job.task()) == Location::Withdrawn
+            || job.header().state.read().phase() != Phase::Queued
+    }
+
+    /// Enqueues jobs that were in the injector. Returns the number of those that now wait.
+    fn enqueue_all(&mut self, jobs: Vec<Job>, actions: &mut Actions<T>) -> usize {
+        /// Tasks are prefetched this many jobs ahead, because another thread has created them.
+        const PREFETCH_DISTANCE: usize = 6;
+        let mut count = 0;
+        let prefetched: Vec<_> =
+            jobs.iter().skip(PREFETCH_DISTANCE).map(|job| Arc::as_ptr(job.task())).collect();
+        for (at, job) in jobs.into_iter().enumerate() {
+            if let Some(task) = prefetched.get(at) {
+                prefetch(*task);
+            }
+            if self.is_stale(&job) {
+                actions.discard(job);
+                continue;
+            }
+            count += 1;
+            self.enqueue(job.priority(), job);
+        }
+        count
+    }
+
+    /// Sets up to which priority jobs may be pushed to the injector, and enqueues those above.
+    /// Returns the number of those that now wait.
+    pub(crate) fn set_injector_limit(
+        &mut self,
+        limit: Option<Priority>,
+        actions: &mut Actions<T>,
+    ) -> usize {
+        let mut jobs = Vec::new();
+        self.injector_open_to = limit;
+        self.injector.set_open_to(limit, &mut jobs);
+        self.enqueue_all(jobs, actions)
+    }
+
+    /// Enqueues all jobs of the injector.
+    pub(crate) fn drain_injector(&mut self, actions: &mut Actions<T>) {
+        if self.injector_open_to.is_some() {
+            let mut jobs = Vec::new();
+            self.injector.take_all(&mut jobs);
+            self.enqueue_all(jobs, actions);
+        }
+    }
+
+    /// The priority of the next job in order, including the injector. That job is then in the
+    /// backlog.
+    fn next_priority(&mut self, actions: &mut Actions<T>) -> Option<Priority> {
+        loop {
+            let first = self.backlog.first_priority();
+            let limit = self.injector_open_to;
+            if first >= limit {
+                return first;
+            }
+            if first.is_some() {
+                // The injector may contain more urgent jobs. Closed to them first, so that none can
+                // be added later.
+                self.set_injector_limit(first, actions);
+                continue;
+            }
+            let mut jobs = Vec::new();
+            self.injector.take_batch(&mut jobs);
+            if jobs.is_empty() {
+                self.set_injector_limit(None, actions);
+            }
+            self.enqueue_all(jobs, actions);
+        }
+    }
+
+    /// Up to which priority one more job would only wait: see `injector`.
+    pub(crate) fn injector_limit(&self) -> Option<Priority> {
+        let first = self.backlog.first_priority()?;
+        let limited = self.config.queue_limit.is_some() || self.config.queue_bytes.is_some();
+        if limited || !self.open || self.is_backing_off() {
+            return None;
+        }
+        // More waiting jobs would cause worker processes to be started.
+        if self.backlog.waiting() < self.backlog.free_for(first) {
+            return None;
+        }
+        // Less urgent calls that were sent would have to be revoked.
+        (!self.has_pending_below(first)).then_some(first)
+    }
+
+    pub(crate) fn enqueue(&mut self, priority: Priority, job: Job) {
+        if self.config.queue_bytes.is_some() {
+            self.bytes += bytes_of(&job) as u64;
+        }
+        let waiting = Location::Waiting(self.backlog.next_ticket(priority).0);
+        waiting.record(&**job.task());
+        self.backlog.push(priority, job);
+    }
+
+    /// Returns a revoked call to the backlog, at the position that it would have had if it had
+    /// never been sent.
+    pub(crate) fn requeue(&mut self, sent: Sent) {
+        let Sent { job, priority, ticket, .. } = sent;
+        if let Some(channels) = job.header().channels() {
+            channels.reset_for_retry();
+        }
+        if self.config.queue_bytes.is_some() {
+            self.bytes += bytes_of(&job) as u64;
+        }
+        Location::Waiting(ticket.0).record(&**job.task());
+        self.backlog.requeue(priority, ticket, job);
+    }
+
+    pub(crate) fn on_dequeued(&mut self, job: &Job) {
+        self.bytes = self.bytes.saturating_sub(match self.config.queue_bytes {
+            Some(_) => bytes_of(job) as u64,
+            None => 0,
+        });
+        if self.backlog.waiting() == 0 {
+            self.bytes = 0;
+        }
+    }
+
+    /// Cleans up after a call that was revoked from its lane.
+    pub(crate) fn unassign(&mut self, lane: usize, sent: Sent, now: Stamp) -> Sent {
+        self.release_slot_if_idle(lane, now);
+        sent
+    }
+
+    /// Releases the slot of a lane that has no calls any more.
+    pub(crate) fn release_slot_if_idle(&mut self, lane: usize, now: Stamp) {
+        let lane = &mut self.lanes[lane];
+        if lane.live() == 0
+            && let Some(class) = lane.slot_class.take()
+        {
+            lane.idle_since = now;
+            self.backlog.release(class);
+        }
+    }
+
+    /// Revokes calls of a lane that have not begun, and requeues them. Returns their number.
+    pub(crate) fn revoke_pending(&mut self, lane: usize, which: Pending, now: Stamp) -> usize {
+        let taken = self.lanes[lane].revoke_pending(which);
+        let count = taken.len();
+        for sent in taken {
+            let sent = self.unassign(lane, sent, now);
+            self.requeue(sent);
+        }
+        count
+    }
+
+    /// Revokes calls that wait in lanes but could not start now, because more slots are held than
+    /// their priority allows.
+    pub(crate) fn revoke_over_limits(&mut self, now: Stamp) {
+        let held = self.backlog.held();
+        let limits = *self.backlog.limits();
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            let beyond = |p| p != Priority::Critical && held > limits.of(p);
+            if lane.has_queued_behind() && lane.slot_class.is_some_and(beyond) {
+                self.revoke_pending(index, Pending::Behind, now);
+            }
+        }
+    }
+
+    /// Has launchers that wait for room check again.
+    pub(crate) fn notify_room(&self, actions: &mut Actions<T>) {
+        if self.blocked_launchers > 0 {
+            actions.notify_room();
+        }
+    }
+
+    /// Sends a new job or lets it wait.
+    pub(crate) fn submit(
+        &mut self,
+        priority: Priority,
+        job: Job,
+        now: Stamp,
+        actions: &mut Actions<T>,
+    ) {
+        self.end_backoff_without_timer();
+        if self.backlog.waiting() == 0
+            && let Choice::Send(lane) = self.choose(priority, bytes_of(&job), Round::First)
+        {
+            let ticket = self.backlog.issue_ticket(priority);
+            return self.send(lane, priority, ticket, job, now, actions);
+        }
+        self.enqueue(priority, job);
+        self.schedule(now, actions);
+    }
+
+    /// Says what may be left in the injector from now on: after every other change.
+    pub(crate) fn update_injector(&mut self, now: Stamp, actions: &mut Actions<T>) {
+        while let limit = self.injector_limit()
+            && limit != self.injector_open_to
+        {
+            if self.set_injector_limit(limit, actions) == 0 {
+                return;
+            }
+            self.end_backoff_without_timer();
+            self.schedule(now, actions);
+        }
+    }
+
+    /// A launch ends a back-off whose end will not be reported.
+    fn end_backoff_without_timer(&mut self) {
+        if !self.has_timer {
+            self.deadlines.start = NEVER;
+        }
+    }
+
+    /// Sends waiting jobs to worker processes, and starts worker processes for the rest.
+    ///
+    /// Afterwards, the first waiting job can't be sent, and nothing less urgent can begin before
+    /// it.
+    pub(crate) fn schedule(&mut self, now: Stamp, actions: &mut Actions<T>) {
+        // First come, first served: these calls were launched before the waiting jobs.
+        self.rebalance_to_idle(now);
+        loop {
+            self.dispatch_waiting(now, actions);
+            // Repeated, because jobs for which a worker process is being started may now be sent
+            // elsewhere.
+            if self.start_workers(actions) == 0 {
+                break;
+            }
+        }
+        self.notify_room(actions);
+    }
+
+    fn dispatch_waiting(&mut self, now: Stamp, actions: &mut Actions<T>) {
+        // Once calls were revoked for the first job, all that are left have begun.
+        let mut round = Round::First;
+        while let Some(priority) = self.next_priority(actions) {
+            let bytes = self.backlog.peek().map_or(0, bytes_of);
+            match self.choose(priority, bytes, round) {
+                Choice::Send(lane) => {
+                    let Some((priority, ticket, job)) = self.backlog.pop_first() else {
+                        break;
+                    };
+                    self.on_dequeued(&job);
+                    self.send(lane, priority, ticket, job, now, actions);
+                    round = Round::First;
+                }
+                Choice::Revoke => {
+                    self.revoke_for(priority, now);
+                    round = Round::AfterRevoke;
+                }
+                Choice::Wait => break,
+            }
+        }
+    }
+
+    /// Whether the lane's worker process may run one more task before it is replaced.
+    pub(crate) fn may_take_task(&self, lane: &Lane<T>) -> bool {
+        self.config.max_tasks_per_worker.is_none_or(|most| lane.tasks < most)
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        index: usize,
+        priority: Priority,
+        ticket: Ticket,
+        job: Job,
+        now: Stamp,
+        actions: &mut Actions<T>,
+    ) {
+        let lane = &mut self.lanes[index];
+        let SentAt { call, inline, starts_region } = match lane.send(job, priority, ticket) {
+            Ok(at) => at,
+            Err(rejected) => return actions.reject(rejected.0, rejected.1),
+        };
+        let (worker, sent, live) = lane.last_sent();
+        let task = sent.job.task();
+        let header = task.header();
+        // Under the pool's lock: a thread that cancels, kills or messages the task finds it here.
+        Location::Lane { lane: index, call }.record(&**task);
+        if let Some(limit) = header.timeout() {
+            let limit = Limit::new(limit, now);
+            self.deadlines.limits = self.deadlines.limits.min(limit.check_at);
+            sent.limit = Some(limit);
+        }
+        let task = sent.job.task();
+        if header.channels().is_some() {
+            // Under the lock: in order, and not after the call is revoked.
+            worker.post_messages(call, &**task);
+        }
+        // An earlier request found the task in no lane, so it is forwarded now.
+        actions.wake(worker, !inline || header.channels().is_some());
+        if header.state.read().stopped() {
+            actions.push(Action::Stop(Arc::clone(worker), call));
+        }
+        let watch = live > 1 && lane.watched_since == 0;
+        if watch {
+            lane.watched_since = now;
+        }
+        if watch || starts_region {
+            // From now on its reader thread needs timeouts.
+            actions.wake_reader_of(lane);
+        }
+        if self.deadlines.stall_check == NEVER {
+            self.deadlines.stall_check = clock::add(now, STALL_CHECK_DELAY);
+        }
+        let lane = &mut self.lanes[index];
+        if lane.slot_class.is_none() {
+            lane.slot_class = Some(priority);
+            self.backlog.acquire(priority);
+            self.revoke_over_limits(now);
+        }
+    }
+
+    /// The lane and the number of a call that its worker is executing, or writing the reply of.
+    pub(crate) fn running_call(&mut self, task: &dyn AnyTask) -> Option<(usize, u64)> {
+        let Location::Lane { lane: index, call } = self.location(task) else {
+            return None;
+        };
+        let lane = self.lanes.get_mut(index)?;
+        (lane.replying() == Some(call) || lane.has_begun(call)).then_some((index, call))
+    }
+}

@@ -1,0 +1,96 @@
+//! The feature `mp` on platforms without worker processes. It has the whole public interface, so
+//! that programs compile, and a place that never gets a task, because each use of `tt = "mp"` is a
+//! compile error there (see `needs_worker_processes!`).
+
+use std::sync::Arc;
+
+use crate::lock::Mutex;
+use crate::task::control::Include;
+
+mod config;
+mod data;
+
+pub use config::{MpPoolConfig, WorkerStdio};
+pub use data::worker_data;
+
+use crate::error::{KillError, TaskError};
+use crate::info::{MpPoolInfo, Waiting};
+use crate::job::Job;
+use crate::place::{Closing, Place, WhenFull};
+use crate::task::AnyTask;
+use crate::task::scheduler::SchedulerKey;
+
+/// Always false, because there are no worker processes.
+pub(crate) fn in_worker() -> bool {
+    false
+}
+
+/// Does nothing on this platform, which has no worker processes.
+///
+/// On Linux, serves as a worker process and never returns, if this process was started as one.
+pub fn init() {
+    enter();
+}
+
+/// The entry point for `init` and for `#[atasker::main]`.
+pub(crate) fn enter() {}
+
+/// The configuration of a pool that runs nothing.
+pub(crate) struct ProcessPool(Mutex<MpPoolConfig>);
+
+impl ProcessPool {
+    pub(crate) fn new(_: &str, _: Option<SchedulerKey>, config: MpPoolConfig) -> Arc<Self> {
+        record_data(&config);
+        Arc::new(ProcessPool(Mutex::new(config)))
+    }
+
+    pub(crate) fn config(&self) -> MpPoolConfig {
+        self.0.lock().clone()
+    }
+
+    pub(crate) fn set_config(&self, config: MpPoolConfig) {
+        record_data(&config);
+        *self.0.lock() = config;
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        "no worker processes on this platform\n".into()
+    }
+
+    pub(crate) fn info(&self) -> MpPoolInfo {
+        let config = self.0.lock();
+        MpPoolInfo {
+            pool_size: config.pool_size,
+            reserve_normal: config.reserve_normal,
+            reserve_high: config.reserve_high,
+            running: 0,
+            waiting: Waiting::default(),
+            workers: Vec::new(),
+            tasks_run: 0,
+            restarts: 0,
+        }
+    }
+}
+
+/// Sets what `worker_data` returns in this process.
+fn record_data(config: &MpPoolConfig) {
+    if let Some(data) = &config.worker_data {
+        data::set(Arc::clone(data));
+    }
+}
+
+impl Place for ProcessPool {
+    fn start(&self, job: Job, _: WhenFull) {
+        job.end(TaskError::not_started("worker processes need Linux"));
+    }
+
+    fn revoke(&self, _: &dyn AnyTask, _: Include) -> bool {
+        false
+    }
+
+    fn kill(&self, _: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        Err(KillError::Unsupported)
+    }
+
+    fn close(&self, _: &Closing<'_>) {}
+}

@@ -1,0 +1,136 @@
+//! The numbers of a supervisor's tasks, sharded so that threads that launch and end tasks don't
+//! contend on a counter.
+//!
+//! A launch increments its counter before it reads the phase of the supervisor, and so does an end.
+//! A stop changes the phase before it reads the counters. All of these operations are SeqCst, so at
+//! least one side observes the other (Dekker's algorithm).
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+const SHARDS: usize = 8;
+
+/// The counters of the threads that share a shard.
+#[derive(Default)]
+struct Shard {
+    launched: AtomicU64,
+    /// Tasks of `launched` that have ended.
+    ended: AtomicU64,
+    /// Tasks of `ended` that were canceled.
+    canceled: AtomicU64,
+    /// Tasks of `ended` that the supervisor did not accept.
+    rejected: AtomicU64,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub(super) struct Counters {
+    shards: [CachePadded<Shard>; SHARDS],
+}
+
+/// How a task has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum EndKind {
+    Ended,
+    Canceled,
+}
+
+/// The totals since the supervisor was created.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Totals {
+    pub(super) ended: u64,
+    pub(super) canceled: u64,
+}
+
+fn shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static INDEX: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    let index = INDEX.get();
+    if index != usize::MAX {
+        return index;
+    }
+    // Once per thread, so this shared counter is not contended.
+    let index = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    INDEX.set(index);
+    index
+}
+
+impl Counters {
+    /// Counts a launch.
+    #[inline]
+    pub(super) fn record_launch(&self) {
+        self.shards[shard()].launched.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts the end of a task.
+    #[inline]
+    pub(super) fn record_end(&self, kind: EndKind) {
+        let shard = &self.shards[shard()];
+        // Before the counter that a stop waits for.
+        if kind == EndKind::Canceled {
+            shard.canceled.fetch_add(1, Ordering::Relaxed);
+        }
+        shard.ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts a task as rejected. It was counted as launched, and its end will be counted.
+    #[inline]
+    pub(super) fn record_rejection(&self) {
+        self.shards[shard()].rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of live tasks, never too low: `ended` is read first, so every task
+    /// counted there is also counted as launched.
+    #[inline]
+    pub(super) fn live(&self) -> u64 {
+        let sum = |of: fn(&Shard) -> &AtomicU64| {
+            self.shards.iter().map(|shard| of(shard).load(Ordering::SeqCst)).sum::<u64>()
+        };
+        let ended = sum(|shard| &shard.ended);
+        sum(|shard| &shard.launched).saturating_sub(ended)
+    }
+
+    /// Returns the numbers of ended tasks.
+    #[inline]
+    pub(super) fn totals(&self) -> Totals {
+        let (mut totals, mut rejected) = (Totals::default(), 0);
+        for shard in &self.shards {
+            totals.ended += shard.ended.load(Ordering::SeqCst);
+            rejected += shard.rejected.load(Ordering::Relaxed);
+            totals.canceled += shard.canceled.load(Ordering::Relaxed);
+        }
+        // A rejected task may not have been counted as ended yet.
+        totals.ended = totals.ended.saturating_sub(rejected);
+        totals
+    }
+}
+
+#[cfg(all(test, not(atasker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_of_all_threads() {
+        let counters = Counters::default();
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    for kind in [EndKind::Ended, EndKind::Ended, EndKind::Canceled, EndKind::Ended]
+                    {
+                        counters.record_launch();
+                        counters.record_launch();
+                        counters.record_end(kind);
+                    }
+                    counters.record_rejection();
+                });
+            }
+        });
+        assert_eq!(counters.live(), 80);
+        let Totals { ended, canceled } = counters.totals();
+        assert_eq!((ended, canceled), (60, 20));
+    }
+}

@@ -1,0 +1,47 @@
+//! Stubs for the parts of `sys` that are needed on other platforms than Linux, which have no worker
+//! processes.
+
+pub(crate) mod hooks {
+    /// A function of the program that was passed to a pool of worker processes, and never runs.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct Hook(());
+
+    impl Hook {
+        /// As on Linux: `None` for a value with a size, such as a function pointer.
+        pub(crate) fn of<F: Fn() + Copy + Send + Sync + 'static>(_: F) -> Option<Hook> {
+            (size_of::<F>() == 0).then_some(Hook(()))
+        }
+    }
+}
+
+pub(crate) mod stack {
+    /// Returns an address on the stack of the caller.
+    #[inline(always)]
+    pub(crate) fn address() -> usize {
+        let here = 0_u8;
+        (&raw const here).addr()
+    }
+
+    /// Returns 0, because the remaining stack is unknown. Values are therefore decoded on a thread
+    /// whose stack size is known.
+    pub(crate) fn left() -> usize {
+        0
+    }
+}
+
+pub(crate) mod wall_clock {
+    use std::io;
+
+    /// These platforms do not tell when the wall clock is set.
+    pub(crate) enum Watch {}
+
+    impl Watch {
+        pub(crate) fn new() -> io::Result<Option<Watch>> {
+            Ok(None)
+        }
+
+        pub(crate) fn wait(&self) -> io::Result<()> {
+            match *self {}
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Stop, cancel and kill, by the phase of the task. Handles, references and the shutdown all call
+//! this module.
+//!
+//! | | waiting (delayed, queued, sent but not begun, between attempts) | running | ended |
+//! |---|---|---|---|
+//! | `stop` | canceled | asked to stop | - |
+//! | `cancel` | canceled: `true` | asked to stop: `false` | `false` |
+//! | `kill` | canceled | as the place can | Ok |
+//! A task that was admitted at its launch but has not been picked up is between waiting and
+//! running. For `stop` it counts as running: with `let t = f(); t.stop();`, `f` always gets to do
+//! its cleanup, whether or not a thread has picked it up yet. For `cancel` and `kill` it has not
+//! begun.
+
+use std::sync::Arc;
+
+use crate::error::{KillError, TaskError};
+use crate::fork;
+use crate::task::AnyTask;
+use crate::task::header::refresh;
+use crate::task::state::Phase;
+
+/// The pending tasks that an operation covers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Include {
+    /// Only tasks that still wait for a slot.
+    Queued,
+    /// Also tasks that hold a slot but have not begun.
+    Admitted,
+}
+
+/// Ends a task that has not begun, with `error`. `include` says whether that covers a task that
+/// holds a slot. Returns false if the task has begun or ended.
+pub(crate) fn cancel_pending(task: &Arc<dyn AnyTask>, error: TaskError, include: Include) -> bool {
+    refresh(&**task);
+    let header = task.header();
+    loop {
+        let phase = header.state.read().phase();
+        match phase {
+            Phase::New | Phase::Delayed | Phase::Retrying => {
+                if let Some(claim) = header.state.claim(phase) {
+                    let timer = header.extras().and_then(|e| e.delay_timer.lock().take());
+                    if let Some(key) = timer {
+                        crate::timer::cancel(key);
+                    }
+                    claim.end(task, error);
+                    return true;
+                }
+            }
+            Phase::Queued => {
+                // The lock of the place decides: a revoked task can't begin any more.
+                let revoked = header.with_place(|place| place.revoke(&**task, include));
+                if revoked != Some(true) {
+                    return false;
+                }
+                if let Some(claim) = header.state.claim(Phase::Queued) {
+                    claim.end(task, error);
+                    return true;
+                }
+            }
+            Phase::Started | Phase::Ending | Phase::Ended => return false,
+        }
+    }
+}
+
+/// Asks a task to stop. A task that waits is canceled.
+pub(crate) fn stop(task: &Arc<dyn AnyTask>) {
+    cancel_or_ask(task, Include::Queued);
+}
+
+/// Cancels a task that has not begun and returns true. Otherwise asks it to stop.
+pub(crate) fn cancel(task: &Arc<dyn AnyTask>) -> bool {
+    cancel_or_ask(task, Include::Admitted)
+}
+
+fn cancel_or_ask(task: &Arc<dyn AnyTask>, include: Include) -> bool {
+    if fork::is_copy() {
+        return false;
+    }
+    let cancel = || cancel_pending(task, TaskError::Canceled, include);
+    cancel() || {
+        request_stop(task);
+        // The run may have ended before the flag was set, and the task waits for its next attempt.
+        // Now that the flag is set, no further attempt is prepared.
+        cancel()
+    }
+}
+
+fn request_stop(task: &Arc<dyn AnyTask>) {
+    let header = task.header();
+    if !matches!(header.state.read().phase(), Phase::Ending | Phase::Ended) {
+        header.request_stop();
+        header.with_place(|place| place.stop_requested(&**task));
+    }
+}
+
+/// Has the future of a task dropped at its next await. Does nothing for other bodies.
+pub(crate) fn abort(task: &Arc<dyn AnyTask>) {
+    task.abort(task);
+}
+
+/// Ends a task, as far as its place can.
+pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    if fork::is_copy() {
+        return Err(KillError::Unsupported);
+    }
+    // Twice, because a run may end and another be prepared between the two checks. After the first
+    // round none is prepared any more, and the second round meets the one that was.
+    for _ in 0..2 {
+        if cancel_pending(task, TaskError::Canceled, Include::Admitted)
+            || matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended)
+        {
+            return Ok(());
+        }
+        let killed = task.header().with_place(|place| place.kill(task));
+        killed.unwrap_or(Err(KillError::Unsupported))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+use atasker::{TaskCollection, collection};
+
+collection!(static STARTUP: TaskCollection<i32>, crate = "atasker");
+
+fn main() {}

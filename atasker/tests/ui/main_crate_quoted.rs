@@ -1,0 +1,2 @@
+#[atasker::main(crate = "atasker")]
+fn main() {}

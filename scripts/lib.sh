@@ -1,0 +1,23 @@
+# Sourced by the other scripts: strict mode, the root of the repository as the working directory, and functions.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export CARGO_TERM_COLOR=never
+# Backtraces of expected panics only slow the tests down.
+export RUST_BACKTRACE=0
+
+# Prints a command and runs it.
+step() { printf '\n== %s\n' "$*"; "$@"; }
+
+# Installs a package unless its program exists: needs PROGRAM PACKAGE.
+needs() {
+    command -v "$1" >/dev/null && return
+    local as_root=""
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    step $as_root apt-get update
+    step $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y "$2"
+}
+
+# Installs a component of the toolchain unless it exists: needs_component CARGO_COMMAND COMPONENT.
+needs_component() {
+    cargo "$1" --version >/dev/null 2>&1 || rustup component add "$2"
+}

@@ -1,0 +1,54 @@
+//! Tasks and pools of worker processes that many tests use.
+
+use atasker::{MpPoolConfig, Supervisor, Task, TaskContext, background_task};
+
+use crate::FAR;
+
+/// The id of the worker process that runs this task.
+#[background_task(tt = "mp")]
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
+/// Sends the id of its worker process, and returns it once a stop is requested.
+#[background_task(tt = "mp")]
+pub fn until_stopped(ctx: &TaskContext<(), u32>) -> u32 {
+    ctx.send(std::process::id()).unwrap();
+    while !ctx.wait_stop(FAR) {}
+    std::process::id()
+}
+
+/// Sends the id of its worker process, and then ignores stop requests forever.
+#[background_task(tt = "mp")]
+pub fn spins(ctx: &TaskContext<(), u32>) {
+    ctx.send(std::process::id()).unwrap();
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// A supervisor with this pool of worker processes.
+pub fn supervisor(config: MpPoolConfig) -> Supervisor {
+    Supervisor::builder().id("t").mp_pool(config).build()
+}
+
+/// Runs [`pid()`] and returns its result.
+#[track_caller]
+pub fn run_pid(sup: &Supervisor) -> u32 {
+    pid::builder().supervisor(sup).start().join().unwrap()
+}
+
+/// Occupies a worker process until the task is stopped. Returns the task, which has begun, and the
+/// id of the worker process.
+#[track_caller]
+pub fn occupy(sup: &Supervisor) -> (Task<u32, (), u32>, u32) {
+    let task = until_stopped::builder().supervisor(sup).start();
+    let pid = task.recv().unwrap();
+    (task, pid)
+}
+
+/// The ids of the worker processes.
+#[track_caller]
+pub fn workers(sup: &Supervisor) -> Vec<u32> {
+    sup.info().mp_pool.unwrap().workers.iter().map(|worker| worker.pid).collect()
+}

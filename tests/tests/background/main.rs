@@ -1,0 +1,4 @@
+//! Tests of background workers and jobs.
+
+mod jobs;
+mod workers;

@@ -1,0 +1,4 @@
+//! Tests of collections of functions and tasks.
+
+mod collect_attribute;
+mod execution;

@@ -1,0 +1,10 @@
+//! Tests of the attributes and of `background!`.
+
+mod async_fns;
+mod background;
+mod hygiene;
+mod in_macros;
+pub mod lints;
+mod mp;
+mod thread;
+mod worker;
