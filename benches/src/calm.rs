@@ -1,14 +1,15 @@
-//! Waits until nothing of the last contender is at work any more: threads that look for work before
-//! they sleep, a reply that is still being cleared away, worker processes of either.
+//! Waits until the last contender is idle: no thread that spins, no reply that is still being
+//! processed, no busy worker process.
 
 use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(3);
-/// Of one CPU, over one look: less than a thread that is at work, more than the look itself.
+/// The CPU time of one interval that counts as idle: less than a busy thread uses, more than the
+/// measurement itself.
 const IDLE: f64 = 0.3;
 const PATIENCE: Duration = Duration::from_millis(600);
 
-/// Sleeps until this process and all that it has started are idle. False if they never were.
+/// Sleeps until this process and all its descendants are idle. Returns false if they never were.
 pub fn calm() -> bool {
     let begin = Instant::now();
     loop {
@@ -23,7 +24,7 @@ pub fn calm() -> bool {
     }
 }
 
-/// What this process and its descendants have used so far.
+/// The CPU time that this process and its descendants have used.
 pub fn cpu_time() -> Duration {
     let mut sum = Duration::ZERO;
     let mut processes = vec![std::process::id()];

@@ -7,12 +7,12 @@
 //! | file | what |
 //! |---|---|
 //! | `rows` | what is measured |
-//! | `pools` | what rows ask of those who are measured, and this project |
-//! | `peers` | the others |
+//! | `pools` | the interface that rows use, and its implementation for this project |
+//! | `peers` | the peers |
 //! | `measure`, `probe`, `calm`, `memory` | how |
 //! | `report`, `plot` | the table and the JSON; figures |
 //!
-//! Without the feature `peers` it measures this project alone, and is built in less time.
+//! Without the feature `peers` only this project is measured, and the build takes less time.
 
 mod calm;
 mod measure;
@@ -52,7 +52,7 @@ Measures atasker beside its peers.
     --list         names the rows
     --no-probe     leaves the probes out, which take very long under valgrind";
 
-/// Beside the folder of the profile that this program was built with.
+/// A file next to the directory of the profile that this program was built with.
 fn in_target(name: &str) -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     program.ancestors().nth(2).map_or_else(|| name.into(), |target| target.join(name))
@@ -101,8 +101,8 @@ fn options() -> Result<Options, lexopt::Error> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Copies of this program that peers start as their worker processes stay in here. Ours never
-    // get to `main`.
+    // Copies of this program that peers start as their worker processes stay in here. Worker
+    // processes of this project never reach `main`.
     #[cfg(feature = "peers")]
     peers::serve();
 
@@ -146,7 +146,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         plots(folder, &wanted, &options, &mut report)?;
     }
     if report.rows.is_empty() {
-        return Err("no such row, or nobody of that name in it: --list names the rows".into());
+        return Err("no such row, or no such contender in it: --list shows the rows".into());
     }
     report.load[1] = report::load();
     report.seconds = began.elapsed().as_secs_f64();
@@ -164,7 +164,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Measures what the plots show, and draws them.
+/// Measures the rows of the plots and draws them.
 fn plots(
     folder: &std::path::Path,
     wanted: &dyn Fn(&str) -> bool,

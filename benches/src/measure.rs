@@ -4,7 +4,7 @@ use crate::calm::calm;
 use crate::probe::Probe;
 use crate::report::{Cell, RowReport};
 
-/// Which way is better.
+/// Which direction is better.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Better {
     /// Rates.
@@ -13,41 +13,41 @@ pub enum Better {
     Less,
 }
 
-/// One figure that a repetition of a row gives.
+/// One figure of a repetition of a row.
 pub struct Metric {
-    /// Beside the row's name, where a row gives several figures.
+    /// Shown beside the name of the row, if a row has several figures.
     pub name: &'static str,
-    /// What the figures count.
+    /// The unit of the figures.
     pub unit: &'static str,
-    /// Which way is better.
+    /// Which direction is better.
     pub better: Better,
 }
 
 impl Metric {
-    /// A rate, the one figure of its row.
+    /// A rate, as the only figure of its row.
     pub const fn rate(unit: &'static str) -> Metric {
         Metric { name: "", unit, better: Better::More }
     }
 
-    /// A time or a size, the one figure of its row.
+    /// A time or a size, as the only figure of its row.
     pub const fn cost(unit: &'static str) -> Metric {
         Metric { name: "", unit, better: Better::Less }
     }
 }
 
-/// One repetition: a figure per metric of the row.
+/// One repetition: one figure per metric of the row.
 pub type Run = Box<dyn FnMut() -> Vec<f64>>;
 
-/// Who it is.
+/// The name of a contender.
 #[derive(Clone, Copy)]
 pub struct Name {
-    /// As in the table.
+    /// The name in the table.
     pub name: &'static str,
     /// Whether it is this project.
     pub ours: bool,
 }
 
-/// Somebody who can do what a row asks for.
+/// A contender: performs the work of a row.
 pub struct Contender {
     name: Name,
     make: Box<dyn FnOnce() -> Run>,
@@ -62,12 +62,12 @@ impl Contender {
         Contender { name: Name { name, ours: false }, make: Box::new(|| Box::new(make())) }
     }
 
-    /// As in the table.
+    /// The name in the table.
     pub fn name(&self) -> &'static str {
         self.name.name
     }
 
-    /// This project; the first of a row is the one that peers are compared with.
+    /// This project. Peers are compared with the first one of a row.
     pub fn ours<F>(name: &'static str, make: impl FnOnce() -> F + 'static) -> Contender
     where
         F: FnMut() -> Vec<f64> + 'static,
@@ -79,31 +79,31 @@ impl Contender {
 /// How a row is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
-    /// A line for each figure of each contender.
+    /// One line per figure and contender.
     AsRows,
-    /// One line; there is a plot of it.
+    /// One line; the row has a plot.
     AsPlot,
-    /// One line of a table of this project alone, which rows of the same beginning share.
+    /// One line in a table of this project only, shared by rows with the same prefix.
     AtSizes,
 }
 
 /// A row of the table, not yet measured.
 pub struct Row {
-    /// Its short name, for `--only`.
+    /// The short name for `--only`.
     pub id: String,
-    /// What is done.
+    /// A description of the work.
     pub title: String,
-    /// What a repetition gives.
+    /// The figures of a repetition.
     pub metrics: &'static [Metric],
     contenders: Box<dyn FnOnce() -> Vec<Contender>>,
     warm_up: bool,
     most_reps: usize,
-    /// How it is printed.
+    /// How the row is printed.
     pub shown: Shown,
 }
 
 impl Row {
-    /// `contenders`: who takes part. Their pools live as long as the row is measured.
+    /// `contenders` returns the participants. Their pools live as long as the row is measured.
     pub fn new(
         id: impl Into<String>,
         title: impl Into<String>,
@@ -121,31 +121,31 @@ impl Row {
         }
     }
 
-    /// No unmeasured round, and no more repetitions than this: for what takes long, and begins
-    /// with a pool of its own each time.
+    /// Skips the warm-up round and limits the repetitions: for rows that take long and start with a
+    /// new pool each time.
     pub fn at_most(self, reps: usize) -> Row {
         Row { warm_up: false, most_reps: reps, ..self }
     }
 
-    /// Other than as a row for each figure.
+    /// Sets another presentation than one line per figure.
     pub fn shown(self, shown: Shown) -> Row {
         Row { shown, ..self }
     }
 }
 
-/// One repetition of one contender, and how far apart the CPUs were just before.
+/// One repetition of one contender, and the distance of the CPUs just before.
 #[derive(Clone)]
 pub struct Sample {
-    /// A figure per metric.
+    /// One figure per metric.
     pub figures: Vec<f64>,
-    /// `None` where there is one CPU only.
+    /// `None` if there is only one CPU.
     pub probe: Option<Probe>,
 }
 
-/// Measures a row: one unmeasured round, then `reps` rounds. In each round every contender has its
-/// turn, beginning with another one each time, so that a slow moment of the machine hits all alike.
-/// A turn begins when all others are idle. Only those whose name contains one of `who`. `None` if
-/// there is nobody.
+/// Measures a row: one warm-up round, then `reps` rounds. In each round every contender is
+/// measured, beginning with another one each time, so that a slow phase of the machine affects all
+/// of them. A measurement begins when all other contenders are idle. Only contenders whose name
+/// contains one of `who` take part. Returns `None` if there is none.
 pub fn measure(row: Row, who: &[String], reps: usize, probe: bool) -> Option<RowReport> {
     let wanted = |name: &str| who.is_empty() || who.iter().any(|part| name.contains(part.as_str()));
     let all = (row.contenders)();
@@ -160,15 +160,15 @@ pub fn measure(row: Row, who: &[String], reps: usize, probe: bool) -> Option<Row
     let name = |who: usize| contenders[who].name;
     let first = if row.warm_up { 0 } else { 1 };
     for round in first..=reps.min(row.most_reps) {
-        for turn in 0..contenders.len() {
-            let who = (round + turn) % contenders.len();
+        for position in 0..contenders.len() {
+            let who = (round + position) % contenders.len();
             if let (false, Some(last)) = (calm(), last) {
-                eprintln!("{}: {} does not come to rest after its turn", row.id, name(last));
+                eprintln!("{}: {} does not become idle after its measurement", row.id, name(last));
             }
             last = Some(who);
             let probe = if probe { Probe::take() } else { None };
             let figures = runs[who]();
-            assert_eq!(figures.len(), row.metrics.len(), "a figure per metric");
+            assert_eq!(figures.len(), row.metrics.len(), "one figure per metric");
             if round > 0 {
                 samples[who].push(Sample { figures, probe });
             }
@@ -188,8 +188,8 @@ pub fn measure(row: Row, who: &[String], reps: usize, probe: bool) -> Option<Row
     Some(RowReport::new(row.id, row.title, row.shown, probes, cells))
 }
 
-/// The median of the ratios of what was taken in the same round, with the CPUs as far apart from
-/// each other both times; of all rounds, if there is none of that kind.
+/// The median of the ratios within one round, over the rounds with the same distance of the CPUs
+/// for both; over all rounds if there is none.
 fn ratio(ours: &[Sample], theirs: &[Sample], metric: usize) -> f64 {
     let ratios = |alike: bool| -> Vec<f64> {
         let word = |sample: &Sample| sample.probe.map(Probe::word);
@@ -202,7 +202,7 @@ fn ratio(ours: &[Sample], theirs: &[Sample], metric: usize) -> f64 {
     }
 }
 
-/// The middle one; of an even number, the mean of the two in the middle.
+/// The median; of an even number of values, the mean of the middle two.
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let half = figures.len() / 2;
@@ -213,7 +213,7 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
     }
 }
 
-/// The figure that `share` of all figures do not exceed.
+/// The value that `share` of all values do not exceed.
 pub fn percentile(figures: &mut [f64], share: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
     let at = (share * figures.len() as f64).ceil() as usize;

@@ -1,23 +1,24 @@
-//! What is in use of the memory.
+//! Memory in use.
 
-/// Bytes of the heap, with the allocator's own words beside each block.
+/// Bytes of the heap, including the allocator's per-block overhead.
 pub fn heap() -> f64 {
     // SAFETY: no preconditions.
     let info = unsafe { libc::mallinfo2() };
     (info.uordblks + info.hblkhd) as f64
 }
 
-/// Bytes of this process that are in memory.
+/// The resident memory of this process in bytes.
 pub fn resident() -> f64 {
     field(std::process::id(), "Rss:")
 }
 
-/// A process's proportional set size: its pages, each divided by those who share it.
+/// The proportional set size of a process: each page is divided by the number of processes that
+/// share it.
 pub fn proportional(pid: u32) -> f64 {
     field(pid, "Pss:")
 }
 
-/// Gives free memory back to the system.
+/// Returns free memory to the system.
 pub fn trim() {
     // SAFETY: no preconditions.
     unsafe { libc::malloc_trim(0) };

@@ -9,7 +9,7 @@ use crate::report::RowReport;
 use crate::rows::latency::SHARES;
 use crate::rows::plotted::{Across, Plot};
 
-/// A line: who, and where it goes.
+/// A line: its contender and its points.
 struct Series {
     name: &'static str,
     ours: bool,
@@ -30,7 +30,7 @@ const PEERS: [RGBColor; 8] = [
     RGBColor(0x70, 0x70, 0x70),
 ];
 
-/// Draws a plot from its rows (and the place of each), into a folder.
+/// Draws a plot from its rows (and the position of each) into a directory.
 pub fn draw(
     folder: &Path,
     plot: &Plot,
@@ -41,7 +41,7 @@ pub fn draw(
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MIN, f64::max);
     let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MAX, f64::min);
     let across = least(&mut points().map(|p| p.0))..most(&mut points().map(|p| p.0));
-    // A little air above and below.
+    // A margin above and below.
     let up = least(&mut points().map(|p| p.1)) * 0.8..most(&mut points().map(|p| p.1)) * 1.25;
 
     std::fs::create_dir_all(folder)?;
@@ -95,7 +95,7 @@ fn series(across: Across, rows: &[(f64, RowReport)]) -> Vec<Series> {
     all
 }
 
-/// 0 for none, 1 for 90 %, 2 for 99 %, and so on: the slow calls are what one wants to see.
+/// 0 for none, 1 for 90 %, 2 for 99 %, and so on, to magnify the slow calls.
 fn nines(share: f64) -> f64 {
     -(1.0 - share).log10()
 }
@@ -135,7 +135,7 @@ where
         .bold_line_style(BLACK.mix(0.15))
         .light_line_style(BLACK.mix(0.04))
         .draw()?;
-    // Ours last, above the others.
+    // This project last, above the others.
     let mut all: Vec<_> = coloured(series).collect();
     all.sort_by_key(|(one, _)| one.ours);
     for (one, colour) in all {
@@ -151,7 +151,7 @@ fn coloured(series: &[Series]) -> impl Iterator<Item = (&Series, RGBColor)> {
     let mut peers = PEERS.iter().copied().cycle();
     let colour = move |one: &Series| match one.ours {
         true => OURS,
-        false => peers.next().expect("they go round"),
+        false => peers.next().expect("the colors repeat"),
     };
     series.iter().map({
         let mut colour = colour;

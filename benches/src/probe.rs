@@ -1,47 +1,47 @@
-//! How far apart two CPUs are at the moment, and how long a sleeping thread needs to get up.
+//! Measures the current distance of two CPUs, and the wake-up time of a sleeping thread.
 //!
-//! Virtual CPUs may be two threads of one core, or sit on different cores, and move between the
-//! two while measurements run; every hand-over between threads costs twice to five times as much
-//! then. And a CPU that has nothing to do is taken away by the host, or not, depending on what else
-//! that has to do: waking a thread on it costs 2 us or 40. So each row says how both were.
+//! Virtual CPUs may be two threads of one core or belong to different cores, and may move between
+//! the two while measurements run. A handover between threads then costs two to five times as much.
+//! In addition, the host may deschedule an idle CPU, depending on its load: waking a thread on it
+//! costs 2 us or 40 us. Therefore each row reports both.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::measure::median;
 
-/// What two CPUs do to a hand-over between threads, in microseconds.
+/// The cost of a handover between threads on two CPUs, in microseconds.
 #[derive(Clone, Copy)]
 pub struct Probe {
-    /// There and back between two spinning threads.
+    /// A round trip between two spinning threads.
     pub distance: f64,
-    /// From the wake-up of a thread that sleeps on a futex to its first step.
+    /// From the wake-up of a thread that sleeps on a futex until it runs.
     pub wake: f64,
 }
 
 const TRIPS: u32 = 300;
 const CHUNKS: usize = 9;
-/// Below, the CPUs are near each other.
+/// Below this value, the CPUs are near each other.
 const FAR: f64 = 0.25;
 
 const WAKES: u32 = 31;
-/// So long a thread has slept when it is woken.
+/// How long a thread has slept when it is woken.
 const ASLEEP: Duration = Duration::from_micros(60);
 
 impl Probe {
-    /// Takes a few milliseconds. `None` where there is one CPU only.
+    /// Takes a few milliseconds. Returns `None` if there is only one CPU.
     pub fn take() -> Option<Probe> {
         let cpus = two_cpus()?;
         Some(Probe { distance: distance(cpus), wake: wake(cpus) })
     }
 
-    /// The distance in a word.
+    /// The distance as a word.
     pub fn word(self) -> &'static str {
         word(self.distance)
     }
 }
 
-/// A distance in a word.
+/// A distance as a word.
 pub fn word(distance: f64) -> &'static str {
     if distance < FAR { "near" } else { "far" }
 }
@@ -49,7 +49,7 @@ pub fn word(distance: f64) -> &'static str {
 fn distance((here, there): (usize, usize)) -> f64 {
     let ball = AtomicU32::new(0);
     let last = 2 * TRIPS * CHUNKS as u32;
-    // On threads of their own: pinning ends with them.
+    // On dedicated threads: their CPU affinity ends with them.
     let chunks = std::thread::scope(|scope| {
         scope.spawn(|| {
             pin(there);
@@ -78,7 +78,7 @@ fn distance((here, there): (usize, usize)) -> f64 {
     median(chunks)
 }
 
-/// The median over some wake-ups, each of a thread that has slept for a moment.
+/// The median over several wake-ups of a thread that has slept for a short time.
 fn wake((here, there): (usize, usize)) -> f64 {
     let bell = AtomicU32::new(0);
     let (asleep, up) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -86,29 +86,29 @@ fn wake((here, there): (usize, usize)) -> f64 {
         let sleeper = scope.spawn(|| {
             pin(there);
             let mut times = Vec::new();
-            for turn in 1..=WAKES {
-                asleep.store(turn, Ordering::Release);
-                while bell.load(Ordering::Acquire) < turn {
-                    futex_wait(&bell, turn - 1);
+            for round in 1..=WAKES {
+                asleep.store(round, Ordering::Release);
+                while bell.load(Ordering::Acquire) < round {
+                    futex_wait(&bell, round - 1);
                 }
                 times.push(Instant::now());
-                up.store(turn, Ordering::Release);
+                up.store(round, Ordering::Release);
             }
             times
         });
         let waker = scope.spawn(|| {
             pin(here);
             let mut times = Vec::new();
-            for turn in 1..=WAKES {
-                await_ball(&asleep, turn);
+            for round in 1..=WAKES {
+                await_ball(&asleep, round);
                 let now = Instant::now();
                 while now.elapsed() < ASLEEP {
                     std::hint::spin_loop();
                 }
                 times.push(Instant::now());
-                bell.store(turn, Ordering::Release);
+                bell.store(round, Ordering::Release);
                 futex_wake(&bell);
-                await_ball(&up, turn);
+                await_ball(&up, round);
             }
             times
         });
@@ -121,7 +121,7 @@ fn wake((here, there): (usize, usize)) -> f64 {
 }
 
 fn futex_wait(word: &AtomicU32, value: u32) {
-    // SAFETY: the word outlives the call; no time limit.
+    // SAFETY: the word outlives the call; there is no timeout.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -150,7 +150,7 @@ fn await_ball(ball: &AtomicU32, number: u32) {
     while ball.load(Ordering::Acquire) != number {
         std::hint::spin_loop();
         looks += 1;
-        // The other one may have lost its CPU to another program.
+        // The other thread may have lost its CPU to another program.
         if looks.is_multiple_of(1 << 16) {
             std::thread::yield_now();
         }
@@ -163,16 +163,16 @@ fn two_cpus() -> Option<(usize, usize)> {
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer and the size are those of `set`.
     let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) };
-    // SAFETY: below CPU_SETSIZE.
+    // SAFETY: the index is below CPU_SETSIZE.
     let mut cpus =
         (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) });
     let pair = (cpus.next()?, cpus.next()?);
     (result == 0).then_some(pair)
 }
 
-/// The calling thread stays on this CPU.
+/// Pins the calling thread to this CPU.
 fn pin(cpu: usize) {
-    // SAFETY: plain data, valid when zeroed; `cpu` came out of such a set.
+    // SAFETY: plain data, valid when zeroed; `cpu` comes from such a set.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(cpu, &mut set);

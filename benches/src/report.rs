@@ -1,4 +1,4 @@
-//! The table, and the same as JSON.
+//! The table, and its JSON form.
 
 use std::path::Path;
 
@@ -7,66 +7,66 @@ use serde::Serialize;
 use crate::measure::{Better, Metric, Name, Sample, Shown, median};
 use crate::probe::{Probe, word};
 
-/// Everything that a run of the program says.
+/// The results of a run of the program.
 #[derive(Serialize)]
 pub struct Report {
-    /// What it was measured with.
+    /// The conditions of the measurement.
     pub command: String,
     /// Repetitions of each figure.
     pub reps: usize,
-    /// CPUs at hand.
+    /// The number of available CPUs.
     pub cpus: usize,
-    /// The CPU's name, where the system tells it.
+    /// The name of the CPU, if the system reports it.
     pub cpu: String,
-    /// Others at work on this machine, at the begin and at the end: the load average of one minute.
+    /// The load average over one minute at the beginning and at the end.
     pub load: [f64; 2],
-    /// How long it took.
+    /// The duration.
     pub seconds: f64,
     /// The rows, in order.
     pub rows: Vec<RowReport>,
 }
 
-/// A row that was measured.
+/// A measured row.
 #[derive(Serialize)]
 pub struct RowReport {
-    /// As in `--only`.
+    /// The name for `--only`.
     pub id: String,
     title: String,
     #[serde(skip)]
     shown: Shown,
-    /// There and back between the CPUs, in microseconds, before each figure.
+    /// The round trip between the CPUs in microseconds, before each figure.
     probe: Vec<f64>,
-    /// To wake a sleeping thread, in microseconds, before each figure.
+    /// The wake-up of a sleeping thread in microseconds, before each figure.
     wake: Vec<f64>,
-    /// A figure of a contender each.
+    /// One figure per contender.
     pub cells: Vec<Cell>,
 }
 
 /// One figure of one contender.
 #[derive(Serialize)]
 pub struct Cell {
-    /// Who it is of.
+    /// The contender.
     pub contender: &'static str,
-    /// Whether that is this project.
+    /// Whether it is this project.
     pub ours: bool,
     metric: &'static str,
     unit: &'static str,
     more_is_better: bool,
-    /// Of all repetitions.
+    /// The values of all repetitions.
     pub median: f64,
     least: f64,
     most: f64,
     all: Vec<f64>,
-    /// There and back between the CPUs before each of them, in microseconds.
+    /// The round trip between the CPUs in microseconds, before each value.
     probes: Vec<Option<f64>>,
-    /// To wake a sleeping thread before each of them, in microseconds.
+    /// The wake-up of a sleeping thread in microseconds, before each value.
     wakes: Vec<Option<f64>>,
-    /// Ours over this one: the median of the ratios of the rounds.
+    /// This project relative to the contender: the median of the ratios of the rounds.
     ours_to_this: Option<f64>,
 }
 
 impl Cell {
-    /// Sums the repetitions up: the figure `at` of each sample.
+    /// Summarizes the repetitions: the figure `at` of each sample.
     pub fn new(
         metric: &Metric,
         who: Name,
@@ -91,14 +91,14 @@ impl Cell {
         }
     }
 
-    /// Whether ours is ahead of this one.
+    /// Whether this project is ahead of the contender.
     fn behind_ours(&self) -> Option<bool> {
         self.ours_to_this.map(|ratio| (ratio > 1.0) == self.more_is_better)
     }
 }
 
 impl RowReport {
-    /// Puts a row together.
+    /// Assembles a row.
     pub fn new(
         id: String,
         title: String,
@@ -144,7 +144,7 @@ impl RowReport {
         }
     }
 
-    /// One line of the table of its kind; the first prints the head.
+    /// Prints one line of the table of its kind; the first one prints the head.
     fn print_size(&self) {
         let (kind, size) = self.id.split_once('-').unwrap_or((&self.id, ""));
         let first = LAST_KIND.with(|last| last.replace(kind.to_owned())) != kind;
@@ -220,7 +220,7 @@ pub fn print_head() {
     );
 }
 
-/// Three digits that count.
+/// Three significant digits.
 fn figure(value: f64) -> String {
     match value.abs() {
         v if v > 0.0 && v < 0.001 => "<0.001".to_owned(),
@@ -232,7 +232,7 @@ fn figure(value: f64) -> String {
 }
 
 impl Report {
-    /// Writes it as JSON.
+    /// Writes the JSON file.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;

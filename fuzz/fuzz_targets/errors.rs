@@ -1,4 +1,4 @@
-//! Any bytes as a task's error.
+//! Arbitrary bytes as the error of a task.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

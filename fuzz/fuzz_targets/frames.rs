@@ -1,4 +1,4 @@
-//! Any bytes on the socket between a program and its worker, in any pieces.
+//! Arbitrary bytes, in arbitrary pieces, on the socket between a program and its worker process.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Any bytes as the output of a worker process, in any pieces.
+//! Arbitrary bytes, in arbitrary pieces, as the output of a worker process.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

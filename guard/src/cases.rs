@@ -1,6 +1,6 @@
-//! What is counted. In each case one thread, loop or worker process is held busy while tasks pile
-//! up behind it, runs them all, and then they are joined: so nobody waits or looks for work within
-//! a part, and its count is the same each time.
+//! The measured cases. In each case one thread, loop or worker process is blocked while tasks are
+//! queued behind it; then all tasks run, and then they are joined. No thread waits or spins within
+//! a part, so the counts are reproducible.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -12,26 +12,27 @@ use atasker::{MpPoolConfig, PoolConfig, Supervisor, Task, background_task};
 use crate::steps::{mark, wait_for_counter};
 use crate::valgrind::dump;
 
-/// Those that run under valgrind.
+/// The cases that run under valgrind.
 pub const BY_VALGRIND: [&str; 2] = ["thread", "async"];
-/// The one that is counted step by step; its parts, and what lies between the rounds.
+/// The case that is counted step by step; its parts, and the name of the code between the rounds.
 pub const BY_STEPS: (&str, [&str; 4]) = ("mp", ["launch", "replies", "join", BETWEEN]);
 
 const BETWEEN: &str = "";
 
-/// Tasks of a part.
+/// The number of tasks of a part.
 pub const TASKS: u32 = 5_000;
-/// Of a part that is counted step by step.
+/// The same for a part that is counted step by step.
 pub const CALLS: u32 = 16;
-/// Each part is counted so often, and the least counts: what disturbs it can only add.
+/// The number of rounds. The least count of a part is used, because disturbances only add
+/// instructions.
 pub const ROUNDS: usize = 6;
 
-/// The name of what is not counted: all that is no part.
+/// The name of instructions outside of all parts.
 pub const BEGIN: &CStr = c"begin";
 
-/// Runs one.
+/// Runs a case.
 pub fn run(case: &str) {
-    // A case that hangs ends by this.
+    // Ends a case that hangs.
     // SAFETY: no preconditions.
     unsafe { libc::alarm(240) };
     one_cpu();
@@ -46,7 +47,7 @@ pub fn run(case: &str) {
     }
 }
 
-/// Where there is one CPU, nothing spins.
+/// Restricts the process to one CPU, where no thread spins.
 pub fn one_cpu() {
     // SAFETY: plain data, valid when zeroed; the pointers and sizes are those of `set` and `one`.
     unsafe {
@@ -60,8 +61,8 @@ pub fn one_cpu() {
     }
 }
 
-/// Where there is another CPU, the worker process is through with all its calls before its parent
-/// has looked at the first reply.
+/// Permits all CPUs: with a second CPU, the worker process completes all calls before its parent
+/// receives the first reply.
 fn all_cpus() {
     // SAFETY: plain data, valid when zeroed; all CPUs are below CPU_SETSIZE.
     unsafe {
@@ -88,7 +89,7 @@ fn meet(barrier: &Barrier) {
     barrier.wait();
 }
 
-/// `spawn` a task, or one that waits at a barrier: they run in this order, one after the other.
+/// Runs `spawn` tasks and tasks that wait at a barrier, in this order, one after the other.
 fn in_order(spawn: impl Fn(u32) -> Task<u32>, spawn_wait: impl Fn(Arc<Barrier>) -> Task<()>) {
     let launch = || (0..TASKS).map(&spawn).collect();
     let join = |tasks: Vec<Task<u32>>| {
@@ -97,7 +98,7 @@ fn in_order(spawn: impl Fn(u32) -> Task<u32>, spawn_wait: impl Fn(Arc<Barrier>) 
         }
     };
     let barrier = || Arc::new(Barrier::new(2));
-    // Everything has its size after the first time.
+    // All buffers have their final size after the first round.
     let first = [BEGIN; 4];
     let counted = [BEGIN, c"launch", c"run", c"join"];
     for [begin, launched, ran, joined] in [first].into_iter().chain([counted; ROUNDS]) {
@@ -125,7 +126,7 @@ fn add(a: u64, b: u64) -> u64 {
     a + b
 }
 
-/// Busy until a file is there.
+/// Busy until a file exists.
 #[background_task(tt = "mp")]
 fn hold(file: PathBuf) {
     while !file.exists() {
@@ -133,8 +134,8 @@ fn hold(file: PathBuf) {
     }
 }
 
-/// The parent's side. The worker process does its work meanwhile, much faster than its parent
-/// can follow.
+/// The parent's side. Meanwhile the worker process runs the calls, much faster than its parent can
+/// follow.
 fn mp() {
     let pool = MpPoolConfig::new(1).worker_init(all_cpus);
     let sup = Supervisor::builder().id("guard").mp_pool(pool).build();
@@ -156,12 +157,12 @@ fn mp() {
         held.join().unwrap();
         std::fs::remove_file(&gate).unwrap();
     };
-    // Everything has its size after the first time.
+    // All buffers have their final size after the first round.
     round(200 * CALLS, || ());
     (0..ROUNDS).for_each(|_| round(CALLS, mark));
 }
 
-/// Looks now and then, so seldom that it costs nothing.
+/// Polls so rarely that the cost is negligible.
 fn until(done: impl Fn() -> bool) {
     while !done() {
         std::thread::sleep(Duration::from_millis(100));

@@ -1,4 +1,4 @@
-//! Counts, and the file that keeps them.
+//! Counts, and the file that stores them.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cases;
 
-/// What counts depend on, beside the program.
+/// The versions that the counts depend on, in addition to the program.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub struct Under {
     rustc: String,
@@ -17,9 +17,9 @@ pub struct Under {
 }
 
 impl Under {
-    /// Of this very program.
+    /// The versions of this program.
     pub fn here() -> Under {
-        // SAFETY: it gives a string that stays.
+        // SAFETY: returns a static string.
         let glibc = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
         let glibc = glibc.to_string_lossy().into_owned();
         Under { rustc: env!("GUARD_RUSTC").to_owned(), glibc }
@@ -35,34 +35,34 @@ impl fmt::Display for Under {
 /// Instructions per task.
 #[derive(Serialize, Deserialize)]
 pub struct Counts {
-    /// With which they were taken.
+    /// The versions with which the counts were taken.
     pub under: Under,
     /// By `case: part`.
     pub parts: BTreeMap<String, f64>,
 }
 
 impl Counts {
-    /// Adds a count, if it is the least of its part so far.
+    /// Adds a count if it is the least of its part so far.
     pub fn add(&mut self, part: String, count: f64) {
         let least = self.parts.entry(part).or_insert(count);
         *least = least.min(count);
     }
 
-    /// The recorded ones.
+    /// Reads the recorded counts.
     pub fn read(path: &Path) -> Result<Counts, Box<dyn std::error::Error>> {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("{}: {error}; --update makes it", path.display()))?;
+            .map_err(|error| format!("{}: {error}; --update creates it", path.display()))?;
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Records these.
+    /// Records these counts.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
         let rounded = self.parts.iter().map(|(part, count)| (part.clone(), count.round()));
         let rounded = Counts { under: Under::here(), parts: rounded.collect() };
         std::fs::write(path, serde_json::to_string_pretty(&rounded)? + "\n")
     }
 
-    /// One a line.
+    /// Prints one count per line.
     pub fn print(&self) {
         for (part, count) in &self.parts {
             println!("{part:<28} {count:>10.0}");
@@ -70,8 +70,8 @@ impl Counts {
     }
 }
 
-/// What a dump of callgrind's says, if the program asked for it by name: the name, and the
-/// instructions of all threads since the dump before.
+/// Parses a dump of callgrind that the program requested by name: the name, and the instructions of
+/// all threads since the previous dump.
 pub fn dumped(text: &str) -> Option<(String, f64)> {
     let after = |head: &str| text.lines().find_map(|line| line.strip_prefix(head));
     let part = after("desc: Trigger: Client Request: ")?.trim().to_owned();

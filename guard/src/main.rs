@@ -1,17 +1,17 @@
-//! Guards against getting slower, where no clock can be trusted: counts the instructions that a
-//! task costs, and compares them with those in `counts.json`.
+//! Guards against slowdowns without relying on clocks: counts the instructions per task and
+//! compares them with those in `counts.json`.
 //!
 //! ```text
 //! cargo run --release -p atasker-guard              # fails if a count has grown by more than 8 %
-//! cargo run --release -p atasker-guard -- --update  # writes the counts of today
+//! cargo run --release -p atasker-guard -- --update  # records the current counts
 //! ```
 //!
 //! | file | what |
 //! |---|---|
-//! | `cases` | what is counted: runs of this program |
-//! | `valgrind` | how it says there where a part ends |
-//! | `steps` | counts step by step, what can't run under valgrind |
-//! | `counts` | what was counted, and the file that keeps it |
+//! | `cases` | the measured cases: runs of this program |
+//! | `valgrind` | how a program reports the end of a part to callgrind |
+//! | `steps` | single-stepping, for what cannot run under valgrind |
+//! | `counts` | the counts, and the file that stores them |
 
 mod cases;
 mod counts;
@@ -23,12 +23,15 @@ use std::process::{Command, ExitCode};
 
 use counts::{Counts, Under};
 
-/// A count may grow by so much.
+/// A count may grow by this fraction.
 const MARGIN: f64 = 0.08;
-/// And by so many instructions, where it is small.
+/// A small count may grow by this number of instructions.
 const SLACK: f64 = 20.0;
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err("instructions are counted on x86-64 only".into());
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
@@ -114,7 +117,7 @@ fn count_by_steps(counts: &mut Counts) -> Result<(), Box<dyn std::error::Error>>
     // On the same CPU, stops cost less.
     cases::one_cpu();
     let mut program = Command::new(std::env::current_exe()?);
-    // Behind the last round nothing is counted.
+    // After the last round nothing is counted.
     let all = cases::ROUNDS * parts.len() - 1;
     let counted = match steps::count(program.args(["case", case]), all) {
         Ok(counted) => counted,
@@ -132,7 +135,7 @@ fn count_by_steps(counts: &mut Counts) -> Result<(), Box<dyn std::error::Error>>
     Ok(())
 }
 
-/// Beside the folder of the profile that this program was built with.
+/// Next to the directory of the profile that this program was built with.
 fn output_folder() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     program.ancestors().nth(2).unwrap_or(Path::new(".")).join("guard")
@@ -154,12 +157,12 @@ fn count_by_valgrind(case: &str, counts: &mut Counts) -> Result<(), Box<dyn std:
         .arg(std::env::current_exe()?)
         .args(["case", case])
         .output()
-        .map_err(|error| format!("valgrind can't be started ({error}); it is needed here"))?;
+        .map_err(|error| format!("valgrind cannot be started ({error}), but is required"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("`{case}` under valgrind: {}\n{said}", output.status).into());
     }
-    // A file each time the program said so.
+    // One file per request of the program.
     for number in 1.. {
         let Ok(text) = std::fs::read_to_string(folder.join(format!("{case}.{number}"))) else {
             break;
@@ -170,6 +173,6 @@ fn count_by_valgrind(case: &str, counts: &mut Counts) -> Result<(), Box<dyn std:
     }
     match counts.parts.keys().any(|part| part.starts_with(case)) {
         true => Ok(()),
-        false => Err(format!("`{case}` has counted nothing").into()),
+        false => Err(format!("`{case}` produced no counts").into()),
     }
 }

@@ -1,6 +1,6 @@
-//! Counts instructions by having the kernel stop every thread of a program after each one of them:
-//! for worker processes, which can't be started from under valgrind. Theirs are not counted; they
-//! run freely.
+//! Counts instructions by letting the kernel stop every thread of a program after each instruction,
+//! for programs whose worker processes cannot be started under valgrind. The worker processes run
+//! freely and are not counted.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,19 +11,19 @@ use libc::{c_int, c_void, pid_t};
 
 const MARK: c_int = libc::SIGUSR2;
 
-/// To be called by the program before it does anything else.
+/// Must be called by the program before anything else.
 pub fn wait_for_counter() {
     // SAFETY: no preconditions.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
-/// A part ends here, and the next one begins.
+/// Ends a part and begins the next one.
 pub fn mark() {
-    // SAFETY: no preconditions. The one who counts takes the signal.
+    // SAFETY: no preconditions. The counting process intercepts the signal.
     unsafe { libc::raise(MARK) };
 }
 
-/// Runs a program: the instructions of all its threads in each part, up to so many parts.
+/// Runs a program and counts the instructions of all its threads in each part, up to `parts` parts.
 pub fn count(program: &mut Command, parts: usize) -> io::Result<Vec<u64>> {
     let mut child = program.spawn()?;
     let pid = child.id() as pid_t;
@@ -48,14 +48,14 @@ pub fn count(program: &mut Command, parts: usize) -> io::Result<Vec<u64>> {
     if steps.counts.len() != parts + 1 {
         return Err(io::Error::other(format!("it made {} marks", steps.counts.len())));
     }
-    // What came after the last mark.
+    // Instructions after the last mark.
     steps.counts.pop();
     Ok(steps.counts)
 }
 
 struct Steps {
     threads: HashSet<pid_t>,
-    /// One more for each mark.
+    /// One entry per mark.
     counts: Vec<u64>,
     parts: usize,
 }
@@ -65,7 +65,7 @@ impl Steps {
         (1..=self.parts).contains(&self.counts.len())
     }
 
-    /// Follows the program until it ends: how it did.
+    /// Follows the program until it ends, and returns its status.
     fn follow(&mut self, pid: pid_t) -> io::Result<c_int> {
         loop {
             let mut status = 0;
@@ -83,7 +83,7 @@ impl Steps {
                     self.counts.push(0);
                     if self.counts.len() == 1 {
                         self.threads.iter().filter(|one| **one != thread).for_each(|one| {
-                            // Whoever waits is let wait on, step by step.
+                            // A waiting thread continues to wait, step by step.
                             ptrace(libc::PTRACE_INTERRUPT, *one, 0);
                         });
                     }
@@ -91,12 +91,12 @@ impl Steps {
                 }
                 (0, libc::SIGTRAP) => {
                     if self.counting() {
-                        *self.counts.last_mut().expect("there has been a mark") += 1;
+                        *self.counts.last_mut().expect("a mark was set") += 1;
                     }
                     0
                 }
                 (0, signal) => signal,
-                // Also the first stop of a thread that has just been started.
+                // Also the first stop of a new thread.
                 _ => {
                     self.threads.insert(thread);
                     0
@@ -106,19 +106,19 @@ impl Steps {
                 true => libc::PTRACE_SINGLESTEP,
                 false => libc::PTRACE_CONT,
             };
-            // A thread may have been killed meanwhile; then its end comes next.
+            // The thread may have been killed meanwhile; its end is reported next.
             ptrace(request, thread, deliver as usize);
         }
     }
 }
 
 fn ptrace(request: libc::c_uint, thread: pid_t, data: usize) -> i64 {
-    // SAFETY: `data` is a number, or points to what the request fills in.
+    // SAFETY: `data` is a number, or points to memory that the request fills.
     unsafe { libc::ptrace(request, thread, null_mut::<c_void>(), data as *mut c_void) }
 }
 
 fn wait_for(pid: pid_t, status: &mut c_int, options: c_int) -> pid_t {
-    // SAFETY: `status` is there for the call.
+    // SAFETY: `status` is valid during the call.
     unsafe { libc::waitpid(pid, status, options) }
 }
 

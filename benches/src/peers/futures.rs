@@ -1,8 +1,8 @@
-//! Loops that run futures on one thread of their own.
+//! Loops that run futures on one dedicated thread.
 
 use crate::pools::threads::Pool;
 
-/// tokio's current-thread runtime, driven by a thread of its own.
+/// tokio's current-thread runtime, driven by a dedicated thread.
 pub struct CurrentThread {
     handle: tokio::runtime::Handle,
     _end: tokio::sync::oneshot::Sender<()>,

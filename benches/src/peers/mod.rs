@@ -1,11 +1,11 @@
-//! Who is measured beside this project. Built with the feature `peers`.
+//! The peers of this project. Built with the feature `peers`.
 //!
 //! | file | what |
 //! |---|---|
 //! | `threads` | pools that run closures on threads |
 //! | `futures` | loops that run futures |
 //! | `processes` | procspawn |
-//! | `socketpair` | a pool of worker processes by hand: the least that can be done |
+//! | `socketpair` | a hand-written pool of worker processes: the minimum over sockets |
 //! | `python` | the pools of Python's standard library |
 
 pub mod futures;
@@ -14,10 +14,10 @@ pub mod python;
 pub mod socketpair;
 pub mod threads;
 
-/// Stays here, if this process is the worker process of a peer.
+/// Does not return if this process is the worker process of a peer.
 pub fn serve() {
     socketpair::serve();
-    // SAFETY: all functions that are spawned stand in this executable.
+    // SAFETY: all spawned functions are part of this executable.
     unsafe { procspawn::assert_spawn_is_safe() };
     procspawn::init();
 }

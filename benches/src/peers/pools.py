@@ -1,4 +1,4 @@
-# The pools of Python's standard library. Reads commands, a line each, and answers with a figure, or several.
+# The pools of Python's standard library. Reads one command per line and replies with one or several figures.
 import concurrent.futures
 import multiprocessing
 import os

@@ -5,8 +5,7 @@ use crate::pools::processes::{Processes, check_echo, two_under_way};
 /// procspawn's pool.
 pub struct Procspawn(procspawn::Pool);
 
-/// Bytes that serde sees as bytes: what a user of procspawn would write to have them travel as one
-/// block.
+/// Bytes that serde encodes as one block: what a user of procspawn would write.
 struct Bytes(Vec<u8>);
 
 impl serde::Serialize for Bytes {
@@ -34,7 +33,7 @@ impl<'de> serde::Deserialize<'de> for Bytes {
     }
 }
 
-/// Each call that is submitted holds descriptors of its own, so that not all can be at once.
+/// Each submitted call holds descriptors, so not all calls can be in flight at once.
 const PROCSPAWN_AT_ONCE: u64 = 1000;
 
 impl Processes for Procspawn {
@@ -56,12 +55,12 @@ impl Processes for Procspawn {
         self.0.spawn((a, b), |(a, b)| a + b).join().unwrap()
     }
     fn echo(&mut self, payload: &[u8], calls: usize) {
-        // It wants to own what it sends: two copies go round and round.
+        // procspawn needs an owned value: two copies circulate.
         let spare = std::cell::RefCell::new(vec![payload.to_vec(), payload.to_vec()]);
         two_under_way(
             calls,
             || {
-                let bytes = Bytes(spare.borrow_mut().pop().expect("two are under way at most"));
+                let bytes = Bytes(spare.borrow_mut().pop().expect("at most two are in flight"));
                 self.0.spawn(bytes, |bytes| bytes)
             },
             |handle| {

@@ -1,5 +1,5 @@
-//! Python's `multiprocessing.Pool` and `concurrent.futures.ProcessPoolExecutor`: the script beside
-//! this file does the work and takes the times.
+//! Python's `multiprocessing.Pool` and `concurrent.futures.ProcessPoolExecutor`: the script in this
+//! directory does the work and measures the times.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use crate::measure::Contender;
 use crate::rows::latency;
 
-/// One of the pools (`kind`: `pool` or `executor`), if there is a Python. It does a command each
-/// time; what it says of each call is made a curve.
+/// One of the pools (`kind`: `pool` or `executor`), if Python is installed. Each repetition runs a
+/// command; per-call times become a curve.
 pub fn contender(name: &'static str, kind: &'static str, command: &str) -> Option<Contender> {
     let command = command.to_owned();
     Python::is_there().then(|| {
@@ -23,7 +23,7 @@ pub fn contender(name: &'static str, kind: &'static str, command: &str) -> Optio
     })
 }
 
-/// A Python that waits for commands.
+/// A Python process that waits for commands.
 struct Python {
     process: Child,
     commands: Option<ChildStdin>,
@@ -31,7 +31,7 @@ struct Python {
 }
 
 impl Python {
-    /// Whether there is one.
+    /// Whether Python is installed.
     fn is_there() -> bool {
         static THERE: OnceLock<bool> = OnceLock::new();
         let runs = || Command::new("python3").args(["-c", ""]).status().is_ok_and(|s| s.success());
@@ -46,11 +46,11 @@ impl Python {
             .spawn()
             .unwrap();
         let commands = process.stdin.take();
-        let figures = BufReader::new(process.stdout.take().expect("it is piped"));
+        let figures = BufReader::new(process.stdout.take().expect("stdout is piped"));
         Python { process, commands, figures }
     }
 
-    /// Has a command done; its figures.
+    /// Runs a command and returns its figures.
     fn figures(&mut self, command: &str) -> Vec<f64> {
         let commands = self.commands.as_mut().expect("open until the end");
         writeln!(commands, "{command}").unwrap();

@@ -1,7 +1,6 @@
-//! A pool of worker processes written by hand for the rows of the table: a socket to each, calls in
-//! the order in which they were sent, many under way, written and read in batches. It knows
-//! nothing of priorities, crashes, limits or cancellation: what is left is about the least that a
-//! pool over sockets can cost.
+//! A hand-written pool of worker processes: one socket per process, calls in the order of
+//! submission, many in flight, written and read in batches. It has no priorities, crash handling,
+//! limits or cancellation: it shows about the minimum cost of a pool over sockets.
 //!
 //! A message is a length (8 bytes), a kind (8 bytes), and the payload.
 
@@ -14,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::pools::processes::{Processes, check_echo};
 
-/// Says to a copy of this program that it is one of the workers.
+/// Marks a copy of this program as one of the worker processes.
 const MARK: &str = "ATASKER_BENCHES_SOCKETPAIR";
 
 const HEAD: usize = 16;
@@ -22,12 +21,12 @@ const ADD: u64 = 0;
 const ECHO: u64 = 1;
 const PID: u64 = 2;
 
-/// Stays here, if this process is a worker.
+/// Does not return if this process is a worker process.
 pub fn serve() {
     if std::env::var_os(MARK).is_none() {
         return;
     }
-    // SAFETY: the parent gave the socket as our standard input, and nothing else here uses that.
+    // SAFETY: the parent passed the socket as standard input, and no other code here uses it.
     let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     let mut incoming = Incoming::default();
     let mut out = Vec::new();
@@ -59,7 +58,7 @@ fn message(out: &mut Vec<u8>, kind: u64, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Bytes that came, and have not been looked at.
+/// Bytes that were received and not yet parsed.
 #[derive(Default)]
 struct Incoming {
     buffer: Vec<u8>,
@@ -68,7 +67,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    /// Waits for more. False at the end.
+    /// Waits for more bytes. Returns false at the end.
     fn read(&mut self, socket: &mut UnixStream) -> bool {
         const ROOM: usize = 1 << 16;
         self.buffer.copy_within(self.begin..self.end, 0);
@@ -87,14 +86,14 @@ impl Incoming {
                 Ok(0) | Err(_) => return false,
                 Ok(count) => self.end += count,
             }
-            // A large message: no more moving about until all of it is here.
+            // A large message: its bytes are not moved again until all have arrived.
             if self.end >= wanted {
                 return true;
             }
         }
     }
 
-    /// The next message that is here in full.
+    /// The next complete message.
     fn next(&mut self) -> Option<(u64, &[u8])> {
         let here = &self.buffer[self.begin..self.end];
         if here.len() < HEAD || here.len() - HEAD < number(here) as usize {
@@ -118,13 +117,13 @@ struct Worker {
     waiting: Arc<Mutex<VecDeque<Waiting>>>,
 }
 
-/// See the module's documentation.
+/// See the documentation of the module.
 pub struct Socketpair {
     workers: Vec<Worker>,
     next: usize,
 }
 
-/// Calls are written once there is so much of them.
+/// Calls are written once this number of bytes is buffered.
 const BATCH: usize = 1 << 14;
 
 impl Worker {
@@ -143,7 +142,7 @@ impl Worker {
             while incoming.read(&mut from) {
                 while let Some((_, payload)) = incoming.next() {
                     let next = answers.lock().unwrap().pop_front();
-                    match next.expect("an answer to a call") {
+                    match next.expect("a reply to a call") {
                         Waiting::Number(to) => drop(to.send(number(payload))),
                         Waiting::Bytes(to) => drop(to.send(payload.to_vec())),
                     }

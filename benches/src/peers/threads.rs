@@ -54,8 +54,8 @@ impl Pool for Threadpool {
 
 type Boxed = Box<dyn FnOnce() + Send>;
 
-/// Threads that take boxed closures out of one channel, with a oneshot channel for the result:
-/// the least that a pool can be.
+/// Threads that take boxed closures from one channel, with a oneshot channel for the result: the
+/// minimal pool.
 pub struct Channel(crossbeam_channel::Sender<Boxed>);
 
 impl Channel {
@@ -163,7 +163,7 @@ impl Smol {
         Self::on(THREADS)
     }
 
-    /// Run by so many threads.
+    /// Runs tasks on this number of threads.
     pub fn on(threads: usize) -> Self {
         let executor = Arc::new(async_executor::Executor::new());
         for _ in 0..threads {

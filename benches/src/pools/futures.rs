@@ -1,11 +1,11 @@
-//! Loops that run futures on one thread of their own. They have the interface of pools: the closure
-//! runs inside a future.
+//! Loops that run futures on one dedicated thread, with the interface of pools: the closure runs
+//! inside a future.
 
 use atasker::{Aloop, Supervisor, Task};
 
 use super::threads::Pool;
 
-/// An aloop, by way of tasks.
+/// An aloop, by tasks.
 pub struct Ours {
     supervisor: Supervisor,
 }

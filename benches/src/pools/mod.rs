@@ -1,4 +1,4 @@
-//! What the rows ask of those who are measured, and this project's own way of doing it.
+//! The interface that rows use, and its implementation for this project.
 //!
 //! | file | what |
 //! |---|---|

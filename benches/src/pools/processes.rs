@@ -1,46 +1,47 @@
 //! Pools that run functions in worker processes.
 //!
-//! Each has the same four things to do: add two numbers (all submitted at once, or one after the
-//! other), send bytes there and back with two calls under way, start, and tell a worker's id.
+//! Each pool adds two numbers (all calls submitted at once, or one after the other), echoes bytes
+//! with two calls in flight, starts, and reports the id of a worker process.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use atasker::{MpPoolConfig, StopOptions, Supervisor, background_task};
+use atasker::{MpPoolConfig, Priority, StopOptions, Supervisor, background_task};
 
 use crate::memory::proportional;
 
-/// What a row wants of a pool of worker processes.
+/// The interface of a pool of worker processes.
 pub trait Processes: 'static {
-    /// Whether it takes much longer than others for a call, and is given fewer.
+    /// Whether a call takes much longer than with other pools, so that it gets fewer calls.
     const SLOW: bool = false;
-    /// With so many worker processes.
+    /// Creates a pool with this number of worker processes.
     fn new(workers: usize) -> Self;
-    /// Adds `i` and `i + 1`, for each `i` below `calls`: all submitted, then all results looked at.
+    /// Adds `i` and `i + 1` for each `i` below `calls`: submits all calls, then checks all results.
     fn add_all(&mut self, calls: u64);
-    /// One call, waited for.
+    /// One call, with a wait for its result.
     fn add(&mut self, a: u64, b: u64) -> u64;
-    /// Sends `payload` there and back `calls` times, two of them under way at a time.
+    /// Echoes `payload` `calls` times, with two calls in flight at a time.
     fn echo(&mut self, payload: &[u8], calls: usize);
-    /// The process id of a worker that is there.
+    /// The id of a running worker process.
     fn worker_pid(&mut self) -> u32;
-    /// Ends it.
+    /// Ends the pool.
     fn close(self);
 }
 
-/// Two calls under way, at least `calls` in all: `submit` starts one, `collect` ends the oldest.
+/// Keeps two calls in flight, at least `calls` in total: `submit` starts one, `collect` ends the
+/// oldest.
 pub fn two_under_way<H>(calls: usize, mut submit: impl FnMut() -> H, mut collect: impl FnMut(H)) {
     let mut under_way = VecDeque::new();
     for _ in 0..calls {
         under_way.push_back(submit());
         if under_way.len() == 2 {
-            collect(under_way.pop_front().expect("two are under way"));
+            collect(under_way.pop_front().expect("two are in flight"));
         }
     }
     under_way.into_iter().for_each(collect);
 }
 
-/// Whether an answer is the payload: all of it where that is cheap, else samples.
+/// Whether a reply is the payload: completely where that is cheap, otherwise by samples.
 pub fn check_echo(payload: &[u8], answer: &[u8]) {
     assert_eq!(payload.len(), answer.len());
     let step = (payload.len() / 64).max(1);
@@ -49,7 +50,7 @@ pub fn check_echo(payload: &[u8], answer: &[u8]) {
     }
 }
 
-/// This project's.
+/// This project.
 pub struct Ours(Supervisor);
 
 #[background_task(tt = "mp")]
@@ -96,8 +97,66 @@ impl Processes for Ours {
     }
 }
 
-/// Calls per second, in thousands, of `calls` that are all submitted and then collected; of
-/// `of_slow`, where the pool is slow.
+#[background_task(tt = "mp")]
+fn pause(micros: u64) {
+    std::thread::sleep(Duration::from_micros(micros));
+}
+
+#[background_task(tt = "mp")]
+fn begun_at() -> u64 {
+    monotonic()
+}
+
+/// Nanoseconds of the clock that all processes of a machine share.
+fn monotonic() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a `timespec`, which the call initializes.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The microseconds between the launch of an urgent call and its start, while the pool is busy with
+/// calls of lower priority that sleep for 50 us to 1 ms.
+pub fn urgent_delays(config: MpPoolConfig, urgent: Priority) -> Vec<f64> {
+    const BEHIND: u64 = 2400;
+    const URGENT: usize = 200;
+    const APART: Duration = Duration::from_micros(700);
+    let sup = Supervisor::builder().id("urgent").mp_pool(config).build();
+    // Short calls first, so that the pool classifies its calls as short when the longer ones come.
+    let short: Vec<_> = (0..500).map(|_| pause::builder(0).supervisor(&sup).start()).collect();
+    short.into_iter().for_each(|task| task.join().unwrap());
+    let launch = || begun_at::builder().priority(urgent).supervisor(&sup).start();
+    // Reserved worker processes start before the measurement.
+    while sup.info().mp_pool.is_some_and(|pool| pool.workers.len() < 3 && pool.reserve_high > 0) {
+        let together: Vec<_> = (0..3)
+            .map(|_| pause::builder(2_000).priority(urgent).supervisor(&sup).start())
+            .collect();
+        together.into_iter().for_each(|task| task.join().unwrap());
+    }
+    launch().join().unwrap();
+    let slow: Vec<_> = (0..BEHIND)
+        .map(|i| {
+            let micros = 50 + i * 7919 % 951;
+            pause::builder(micros).priority(Priority::Low).supervisor(&sup).start()
+        })
+        .collect();
+    let handles: Vec<_> = (0..URGENT)
+        .map(|_| {
+            std::thread::sleep(APART);
+            (monotonic(), launch())
+        })
+        .collect();
+    let delay = |(launched, task): (u64, atasker::Task<u64>)| {
+        (task.join().unwrap() - launched) as f64 / 1e3
+    };
+    let delays = handles.into_iter().map(delay).collect();
+    slow.into_iter().for_each(|task| task.join().unwrap());
+    sup.stop(StopOptions::new());
+    delays
+}
+
+/// Thousands of calls per second, for `calls` calls that are all submitted and then collected;
+/// `of_slow` calls if the pool is slow.
 pub fn burst<P: Processes>(pool: &mut P, calls: u64, of_slow: u64) -> f64 {
     let calls = if P::SLOW { of_slow } else { calls };
     let begin = Instant::now();
@@ -114,7 +173,7 @@ pub fn round_trips(pool: &mut impl Processes, calls: u64) -> f64 {
     begin.elapsed().as_secs_f64() * 1e6 / calls as f64
 }
 
-/// The microseconds of each.
+/// The microseconds of each call.
 pub fn timed_round_trips(pool: &mut impl Processes, calls: u64) -> Vec<f64> {
     let timed = |i| {
         let begin = Instant::now();
@@ -124,7 +183,7 @@ pub fn timed_round_trips(pool: &mut impl Processes, calls: u64) -> Vec<f64> {
     (1..=calls).map(timed).collect()
 }
 
-/// Megabytes per second, both ways counted.
+/// Megabytes per second, counting both directions.
 pub fn echo_rate(pool: &mut impl Processes, size: usize, calls: usize) -> f64 {
     let payload: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
     let begin = Instant::now();
@@ -132,7 +191,7 @@ pub fn echo_rate(pool: &mut impl Processes, size: usize, calls: usize) -> f64 {
     (2 * payload.len() * calls) as f64 / begin.elapsed().as_secs_f64() / 1e6
 }
 
-/// Milliseconds from making a pool to its first result; its end is not counted.
+/// Milliseconds from creating a pool to its first result; its end is not counted.
 pub fn first_result<P: Processes>() -> f64 {
     let begin = Instant::now();
     let mut pool = P::new(1);
@@ -142,7 +201,7 @@ pub fn first_result<P: Processes>() -> f64 {
     time
 }
 
-/// Mebibytes of an idle worker: its proportional set size.
+/// The proportional set size of an idle worker process in mebibytes.
 pub fn idle_memory<P: Processes>() -> f64 {
     let mut pool = P::new(1);
     assert_eq!(pool.add(20, 22), 42);

@@ -1,10 +1,10 @@
-//! Pools that run closures on threads and give a handle of each.
+//! Pools that run closures on threads and return a handle of each.
 
 use atasker::{PoolConfig, Priority, Supervisor, Task, TaskBuilder};
 
 /// A pool with two threads.
 pub trait Pool: Send + Sync + 'static {
-    /// What one waits for a result with.
+    /// The handle of a result.
     type Handle<R: Send + 'static>: Send;
 
     /// Runs a closure on the pool.
@@ -25,15 +25,15 @@ pub trait Pool: Send + Sync + 'static {
     }
 }
 
-/// The threads of a pool.
+/// The number of threads of a pool.
 pub const THREADS: usize = 2;
 
-/// This project's, without the attribute.
+/// This project, without the attribute.
 #[derive(Clone)]
 pub struct Ours(pub Supervisor);
 
 impl Ours {
-    /// With two slots, and nothing in reserve.
+    /// With two slots and no reserves.
     pub fn new() -> Self {
         Self::with(PoolConfig::new(THREADS))
     }
@@ -54,7 +54,7 @@ impl Pool for Ours {
     }
 }
 
-/// The same, with a priority.
+/// The same with a priority.
 pub struct Urgent(pub Ours, pub Priority);
 
 impl Pool for Urgent {

@@ -1,4 +1,4 @@
-//! Rows of what recurs: jobs.
+//! Rows of jobs.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub fn rows() -> Vec<Row> {
                 Contender::peer("tokio interval, current-thread", || tokio_interval),
             ]
         }),
-        Row::new("J2", "100k jobs in an hour: each made, each canceled", CREATION, || {
+        Row::new("J2", "100k jobs within an hour: create and cancel each", CREATION, || {
             vec![
                 Contender::ours("atasker", || || many_jobs(100_000)),
                 Contender::peer("tokio interval, a task each", || || many_intervals(100_000)),
@@ -37,14 +37,14 @@ pub fn rows() -> Vec<Row> {
 }
 
 const PERIOD: Duration = Duration::from_millis(5);
-const TURNS: u32 = 200;
+const RUNS: u32 = 200;
 
-/// Median and 99th percentile of the microseconds from the plan to the run.
+/// Median and 99th percentile of the microseconds from the planned time to the run.
 fn ours(on_loop: bool) -> Vec<f64> {
     let sup = Supervisor::builder().id("jobs").thread_pool(PoolConfig::new(2)).build();
     let (tx, rx) = mpsc::channel();
     let created = Instant::now();
-    let job = Job::every(PERIOD).after(PERIOD).times(TURNS.into());
+    let job = Job::every(PERIOD).after(PERIOD).times(RUNS.into());
     let _job = if on_loop {
         sup.create_job(job, move || {
             let _ = tx.send(Instant::now());
@@ -55,14 +55,14 @@ fn ours(on_loop: bool) -> Vec<f64> {
             let _ = tx.send(Instant::now());
         })
     };
-    let turns: Vec<Instant> = rx.iter().collect();
-    // The plan is known: the moment of the creation, and whole periods from there.
-    let mut late: Vec<f64> = turns
+    let runs: Vec<Instant> = rx.iter().collect();
+    // The planned times are the creation plus multiples of the period.
+    let mut late: Vec<f64> = runs
         .iter()
         .enumerate()
-        .map(|(n, turn)| (*turn - created - PERIOD * (n as u32 + 1)).as_secs_f64() * 1e6)
+        .map(|(n, run)| (*run - created - PERIOD * (n as u32 + 1)).as_secs_f64() * 1e6)
         .collect();
-    assert_eq!(late.len(), TURNS as usize);
+    assert_eq!(late.len(), RUNS as usize);
     vec![percentile(&mut late, 0.5), percentile(&mut late, 0.99)]
 }
 
@@ -72,7 +72,7 @@ fn tokio_interval() -> Vec<f64> {
         let mut interval = tokio::time::interval(PERIOD);
         let created = interval.tick().await;
         let mut late = Vec::new();
-        for n in 1..=TURNS {
+        for n in 1..=RUNS {
             interval.tick().await;
             late.push((Instant::now() - created.into_std() - PERIOD * n).as_secs_f64() * 1e6);
         }
@@ -112,7 +112,7 @@ fn many_intervals(count: u32) -> Vec<f64> {
                 })
             })
             .collect();
-        // Each has come to its sleep.
+        // Every task has reached its sleep.
         tokio::task::yield_now().await;
         let created = begin.elapsed();
         let begin = Instant::now();

@@ -1,13 +1,13 @@
-//! How long single calls take, as a curve: the share of the calls that are done within a time.
+//! Latencies of single calls as a curve: the share of the calls that complete within a time.
 
 use crate::measure::{Better, Metric, percentile};
 
 macro_rules! shares {
     ($($name:literal: $share:literal),* $(,)?) => {
-        /// A figure per share.
+        /// One figure per share.
         pub const METRICS: &[Metric] =
             &[$(Metric { name: $name, unit: "us", better: Better::Less }),*];
-        /// Of all calls.
+        /// The share of all calls.
         pub const SHARES: &[f64] = &[$($share),*];
     };
 }
@@ -18,7 +18,7 @@ shares! {
     "p99.95": 0.9995, "p99.99": 0.9999,
 }
 
-/// The figures of calls that took so long each.
+/// The figures from the times of the calls.
 pub fn figures(mut calls: Vec<f64>) -> Vec<f64> {
     SHARES.iter().map(|share| percentile(&mut calls, *share)).collect()
 }

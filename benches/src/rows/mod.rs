@@ -1,12 +1,12 @@
-//! What is measured.
+//! The rows: what is measured.
 //!
 //! | file | rows |
 //! |---|---|
 //! | `threads` | T1 to T5, A1, A2 |
-//! | `processes` | P1 to P4, PSS |
+//! | `processes` | P1 to P4, T4p, PSS |
 //! | `jobs` | J1, J2 |
-//! | `scale` | S1 to S6: this project alone, at growing sizes |
-//! | `latency` | how long single calls take, as a curve |
+//! | `scale` | S1 to S6: this project only, at growing sizes |
+//! | `latency` | latencies of single calls, as a curve |
 
 pub mod jobs;
 pub mod latency;

@@ -1,36 +1,36 @@
-//! What the plots show: the same work as in the table, at many sizes, or with each call timed.
+//! The rows of the plots: the same work as in the table, at many sizes, or with each call timed.
 
 use crate::measure::{Contender, Metric, Row, Shown};
 use crate::rows::{latency, processes, threads};
 
-/// What stands on the axis to the right.
+/// The horizontal axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Across {
-    /// Tasks at once.
+    /// The number of concurrent tasks.
     Tasks,
     /// Bytes of a payload.
     Bytes,
-    /// The share of the calls that took no longer.
+    /// The share of the calls that took at most this time.
     Share,
 }
 
 /// A plot, not yet measured.
 pub struct Plot {
-    /// For `--only`, and the beginning of the names of its rows.
+    /// For `--only`, and the prefix of the names of its rows.
     pub id: &'static str,
     /// The name of the file.
     pub file: &'static str,
-    /// What it shows.
+    /// The title.
     pub title: &'static str,
-    /// What stands on the axis upwards, and its unit.
+    /// The vertical axis with its unit.
     pub up: &'static str,
-    /// What stands on the axis to the right.
+    /// The horizontal axis.
     pub across: Across,
-    /// A row for each place on it; one for all, if it is shares.
+    /// One row per position on it; one row for all if it shows shares.
     pub rows: Vec<(f64, Row)>,
 }
 
-/// All of them.
+/// All plots.
 pub fn all() -> Vec<Plot> {
     vec![
         Plot {

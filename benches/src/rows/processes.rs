@@ -1,10 +1,13 @@
-//! Worker processes: two of them, unless the row says otherwise.
+//! Worker processes: two of them, unless the row states otherwise.
 
-use crate::measure::{Contender, Metric, Row};
+use atasker::{MpPoolConfig, Priority};
+
+use crate::measure::{Better, Contender, Metric, Row, percentile};
 #[cfg(feature = "peers")]
 use crate::peers::{processes::Procspawn, python, socketpair::Socketpair};
 use crate::pools::processes::{
     Ours, Processes, burst, echo_rate, first_result, idle_memory, round_trips, timed_round_trips,
+    urgent_delays,
 };
 use crate::rows::latency;
 
@@ -13,8 +16,12 @@ const TRIP: &[Metric] = &[Metric::cost("us")];
 pub const BYTES: &[Metric] = &[Metric::rate("MB/s")];
 const START: &[Metric] = &[Metric::cost("ms")];
 const MEMORY: &[Metric] = &[Metric::cost("MiB")];
+const DELAYS: &[Metric] = &[
+    Metric { name: "median", unit: "us", better: Better::Less },
+    Metric { name: "p99", unit: "us", better: Better::Less },
+];
 
-/// A contender per pool, ours at the head: `$work` with a pool of two worker processes that is
+/// One contender per pool, this project first: `$work` with a pool of two worker processes that is
 /// closed at the end of the row; the pools of Python by a command of their script.
 #[cfg(feature = "peers")]
 macro_rules! on_processes {
@@ -60,7 +67,7 @@ macro_rules! each_by_itself {
     };
 }
 
-/// All rows of this part.
+/// All rows of this module.
 pub fn rows() -> Vec<Row> {
     let mut rows = vec![
         Row::new("P1", "add(u64, u64): 200k submitted, then collected", RATE, || {
@@ -78,6 +85,12 @@ pub fn rows() -> Vec<Row> {
         rows.push(echo_row(id, size));
     }
     rows.push(echo_row("64M", 1 << 26));
+    rows.push(Row::new(
+        "T4p",
+        "an urgent call behind 2400 sleeps of 50 us to 1 ms: submit to start",
+        DELAYS,
+        urgent_behind_many,
+    ));
     rows.push(Row::new("P4", "one worker: pool made to first result", START, || {
         each_by_itself!(first_result, "first")
     }));
@@ -89,6 +102,22 @@ pub fn rows() -> Vec<Row> {
 
 const TRIPS: u64 = 5_000;
 
+fn urgent_behind_many() -> Vec<Contender> {
+    fn ours(name: &'static str, reserve: usize, priority: Priority) -> Contender {
+        Contender::ours(name, move || {
+            move || {
+                let pool = MpPoolConfig::new(WORKERS).reserve_high(reserve);
+                let mut delays = urgent_delays(pool, priority);
+                vec![percentile(&mut delays, 0.5), percentile(&mut delays, 0.99)]
+            }
+        })
+    }
+    vec![
+        ours("atasker, high, one slot in reserve", 1, Priority::High),
+        ours("atasker, high, no reserve", 0, Priority::High),
+    ]
+}
+
 fn echo_row(id: &str, size: usize) -> Row {
     let (number, unit) = id.split_at(id.len() - 1);
     let shown = format!("{number} {unit}iB");
@@ -96,7 +125,7 @@ fn echo_row(id: &str, size: usize) -> Row {
     Row::new(format!("P3-{id}"), title, BYTES, move || echoes(size))
 }
 
-/// P1 with so many calls; the slow ones, which take a hundred times as long, with so many.
+/// P1 with `calls` calls, and with fewer for contenders that take a hundred times as long.
 #[cfg_attr(not(feature = "peers"), allow(unused_variables))]
 pub fn bursts(calls: u64, of_slow: u64) -> Vec<Contender> {
     on_processes!(
@@ -107,7 +136,7 @@ pub fn bursts(calls: u64, of_slow: u64) -> Vec<Contender> {
     )
 }
 
-/// P1 with so many calls, without the slow ones.
+/// P1 with this number of calls, without the slow contenders.
 pub fn large_bursts(calls: u64) -> Vec<Contender> {
     let slow = ["procspawn Pool", "multiprocessing.Pool", "ProcessPoolExecutor"];
     let mut all = bursts(calls, calls);
@@ -115,7 +144,7 @@ pub fn large_bursts(calls: u64) -> Vec<Contender> {
     all
 }
 
-/// P2, each round trip timed.
+/// P2, with each round trip timed.
 pub fn latencies() -> Vec<Contender> {
     on_processes!(
         |pool| latency::figures(timed_round_trips(pool, TRIPS)),
@@ -124,9 +153,9 @@ pub fn latencies() -> Vec<Contender> {
     )
 }
 
-/// P3 with payloads of this size. Python, slower by far, gets a quarter of the calls.
+/// P3 with payloads of this size. Python, which is much slower, makes a quarter of the calls.
 pub fn echoes(size: usize) -> Vec<Contender> {
-    // About as many bytes at each size, but not too many calls, nor too few.
+    // About the same number of bytes at each size, within limits for the number of calls.
     let calls = ((400 << 20) / size).clamp(6, 8_000);
     on_processes!(
         |pool| vec![echo_rate(pool, size, calls)],

@@ -1,5 +1,5 @@
-//! What it costs to have many: each row at growing sizes, so that a cost per task which is not
-//! flat stands out. Every repetition makes a supervisor of its own.
+//! Costs at growing sizes, so that a cost per task that is not constant becomes visible. Every
+//! repetition creates a new supervisor.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,17 +22,17 @@ const fn less(name: &'static str, unit: &'static str) -> Metric {
 const QUEUED: &[Metric] =
     &[less("submit", "ns each"), less("run and join", "ns each"), less("memory", "B each")];
 const NESTED: &[Metric] =
-    &[less("there and back", "us each"), less("memory", "KiB each"), less("stop", "us each")];
-const WAITING: &[Metric] = &[less("there and back", "us each"), less("stop", "us each")];
+    &[less("round trip", "us each"), less("memory", "KiB each"), less("stop", "us each")];
+const WAITING: &[Metric] = &[less("round trip", "us each"), less("stop", "us each")];
 const WORKERS: &[Metric] = &[
-    less("make and start", "us each"),
+    less("create and start", "us each"),
     less("a run, CPU", "us"),
     less("stop", "us each"),
     less("memory", "B each"),
 ];
-const ITEMS: &[Metric] = &[less("an item", "us"), less("make, start, stop", "us each")];
+const ITEMS: &[Metric] = &[less("an item", "us"), less("create, start, stop", "us each")];
 const JOBS: &[Metric] = &[
-    less("make", "us each"),
+    less("create", "us each"),
     less("a run, CPU", "us"),
     less("cancel", "us each"),
     less("memory", "B each"),
@@ -44,7 +44,7 @@ const PROCESSES: &[Metric] = &[
     less("stop", "ms each"),
 ];
 
-/// All rows of this part.
+/// All rows of this module.
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |id: &str, size: u64, what: &str, metrics, reps, work: fn(u64) -> Vec<f64>| {
@@ -56,10 +56,10 @@ pub fn rows() -> Vec<Row> {
         add("S1", size, "queued thread tasks", QUEUED, reps, queued);
     }
     for size in [100, 1_000, 10_000] {
-        add("S2", size, "nested tasks, each waits for the next one", NESTED, 2, chain);
+        add("S2", size, "nested tasks, each waiting for the next one", NESTED, 2, chain);
     }
     for size in [100, 1_000, 10_000] {
-        add("S2W", size, "tasks that wait for one and the same", WAITING, 2, fan);
+        add("S2W", size, "tasks that all wait for the same task", WAITING, 2, fan);
     }
     for size in [10, 100, 1_000] {
         add("S3", size, "interval workers, 2,000 runs/s together", WORKERS, 1, interval_workers);
@@ -106,7 +106,7 @@ fn stop(sup: &Supervisor) -> Duration {
     timed(|| sup.stop(StopOptions::new())).1
 }
 
-/// S1: tasks that pile up behind a busy pool.
+/// S1: tasks queued behind a busy pool.
 fn queued(tasks: u64) -> Vec<f64> {
     let sup = Supervisor::builder().id("scale").thread_pool(PoolConfig::new(2)).build();
     let gate = Arc::new(RwLock::new(()));
@@ -128,22 +128,22 @@ fn queued(tasks: u64) -> Vec<f64> {
     vec![each(submit, NS, tasks), each(join, NS, tasks), used / tasks as f64]
 }
 
-/// Each task that waits holds a thread.
+/// Each waiting task occupies a thread.
 fn small_stacks() -> Supervisor {
     let pool = PoolConfig::new(2).stack_size(64 << 10);
     Supervisor::builder().id("scale").thread_pool(pool).build()
 }
 
-/// S2: a task launches a task and waits for it, and so on.
+/// S2: a chain of tasks that each launch the next and wait for it.
 fn chain(depth: u64) -> Vec<f64> {
-    fn link(sup: Supervisor, left: u64, deepest: mpsc::Sender<f64>) -> u64 {
+    fn chain_link(sup: Supervisor, left: u64, deepest: mpsc::Sender<f64>) -> u64 {
         if left == 0 {
             deepest.send(resident()).unwrap();
             return 0;
         }
         let next = {
             let sup = sup.clone();
-            sup.clone().spawn(move || link(sup, left - 1, deepest))
+            sup.clone().spawn(move || chain_link(sup, left - 1, deepest))
         };
         1 + next.join().unwrap()
     }
@@ -152,7 +152,7 @@ fn chain(depth: u64) -> Vec<f64> {
     let before = resident();
     let (length, time) = timed(|| {
         let sup = sup.clone();
-        sup.clone().spawn(move || link(sup, depth, tx)).join().unwrap()
+        sup.clone().spawn(move || chain_link(sup, depth, tx)).join().unwrap()
     });
     assert_eq!(length, depth);
     let used = (rx.recv().unwrap() - before) / 1024.0;
@@ -160,11 +160,12 @@ fn chain(depth: u64) -> Vec<f64> {
     vec![each(time, US, depth), used / depth as f64, each(stop, US, depth)]
 }
 
-/// S2W: tasks that wait for one and the same, and all get up when it is done.
+/// S2W: tasks that wait for the same task, and all wake when it ends.
 fn fan(waiters: u64) -> Vec<f64> {
     let sup = small_stacks();
     let (begin, (open, gate)) = (Instant::now(), mpsc::channel::<()>());
-    // Of a pool of its own, or it would have to take its turn behind those who wait for it.
+    // The awaited task runs in a separate pool, because it would otherwise queue behind the tasks
+    // that wait for it.
     let other = Supervisor::builder().id("gate").thread_pool(PoolConfig::new(1)).build();
     let awaited = Arc::new(other.spawn(move || gate.recv().unwrap()));
     let waiting = Arc::new(AtomicU64::new(0));
@@ -189,7 +190,7 @@ fn fan(waiters: u64) -> Vec<f64> {
 
 const WATCHED: Duration = Duration::from_millis(1500);
 
-/// The CPU time of one run, of those that are counted while nothing else is done.
+/// The CPU time of one run, over the runs that are counted while nothing else is done.
 fn cpu_per_run(runs: &AtomicU64) -> f64 {
     let (before, ran) = (calm::cpu_time(), runs.load(Ordering::Relaxed));
     std::thread::sleep(WATCHED);
@@ -197,7 +198,7 @@ fn cpu_per_run(runs: &AtomicU64) -> f64 {
     each(after.saturating_sub(before), US, ran.max(1))
 }
 
-/// S3: the same number of runs a second at every size.
+/// S3: the same number of runs per second at every size.
 fn interval_workers(count: u64) -> Vec<f64> {
     let sup = Supervisor::builder().id("scale").thread_pool(PoolConfig::new(2)).build();
     let runs = Arc::new(AtomicU64::new(0));
@@ -222,7 +223,7 @@ fn interval_workers(count: u64) -> Vec<f64> {
     vec![each(start, US, count), cpu, each(stopping, US, count), used / count as f64]
 }
 
-/// S3Q: items for queue workers, by turns.
+/// S3Q: items distributed round-robin to queue workers.
 fn queue_workers(count: u64) -> Vec<f64> {
     const ITEMS: u64 = 200_000;
     let sup = Supervisor::builder().id("scale").thread_pool(PoolConfig::new(2)).build();
@@ -257,7 +258,7 @@ fn queue_workers(count: u64) -> Vec<f64> {
     vec![each(time, US, ITEMS), each(start + stopping, US, count)]
 }
 
-/// S4: the same number of runs a second at every size.
+/// S4: the same number of runs per second at every size.
 fn jobs(count: u64) -> Vec<f64> {
     let sup = Supervisor::builder().id("scale").thread_pool(PoolConfig::new(2)).build();
     let runs = Arc::new(AtomicU64::new(0));
@@ -285,7 +286,7 @@ fn add(a: u64, b: u64) -> u64 {
     a + b
 }
 
-/// Busy until a file is there.
+/// Busy until a file exists.
 #[background_task(tt = "mp")]
 fn hold(file: PathBuf) {
     while !file.exists() {
@@ -293,7 +294,7 @@ fn hold(file: PathBuf) {
     }
 }
 
-/// A file that is not there yet.
+/// A file that does not exist yet.
 struct Gate(PathBuf);
 
 impl Gate {
@@ -315,7 +316,7 @@ impl Drop for Gate {
     }
 }
 
-/// All worker processes of a pool, each in a call that lasts until the gate is open.
+/// Occupies all worker processes of a pool, each with a call that lasts until the gate is open.
 fn hold_all(sup: &Supervisor, workers: u64, gate: &Gate) -> Vec<atasker::Task<()>> {
     let hold = |_| hold::builder(gate.0.clone()).supervisor(sup).start();
     let held: Vec<_> = (0..workers).map(hold).collect();
@@ -325,7 +326,7 @@ fn hold_all(sup: &Supervisor, workers: u64, gate: &Gate) -> Vec<atasker::Task<()
     held
 }
 
-/// S5: more and more worker processes on the CPUs that there are.
+/// S5: a growing number of worker processes on the existing CPUs.
 fn processes(workers: u64) -> Vec<f64> {
     const CALLS: u64 = 100_000;
     let sup =
@@ -335,7 +336,7 @@ fn processes(workers: u64) -> Vec<f64> {
     gate.open();
     held.into_iter().for_each(|task| task.join().unwrap());
     let mut calls = Duration::ZERO;
-    // The first time warms up.
+    // The first run is a warm-up.
     for _ in 0..2 {
         calls = timed(|| {
             let add = |i| add::builder(i, i + 1).supervisor(&sup).start();
@@ -358,7 +359,7 @@ fn processes(workers: u64) -> Vec<f64> {
     ]
 }
 
-/// S6: calls that pile up behind busy worker processes.
+/// S6: calls queued behind busy worker processes.
 fn queued_calls(calls: u64) -> Vec<f64> {
     let sup = Supervisor::builder().id("scale").mp_pool(MpPoolConfig::new(2)).build();
     let gate = Gate::shut();

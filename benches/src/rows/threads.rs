@@ -1,4 +1,5 @@
-//! Threads: a pool of two, and one that submits, unless the row says otherwise. Async tasks: one loop.
+//! Threads: a pool of two and one submitter, unless the row states otherwise. Async tasks: one
+//! loop.
 
 use std::sync::{Arc, LazyLock, RwLock};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const DELAYS: &[Metric] = &[
     Metric { name: "p99", unit: "us", better: Better::Less },
 ];
 
-/// A contender per pool of the peers, each of which does `$work(&pool, ..)`.
+/// One contender per pool of the peers, each of which runs `$work(&pool, ..)`.
 #[cfg(feature = "peers")]
 macro_rules! peers {
     ([$($pool:expr => $name:literal),* $(,)?] $work:ident($count:expr)) => {
@@ -39,7 +40,7 @@ macro_rules! peers {
     };
 }
 
-/// All pools on two threads, ours at the head.
+/// All pools on two threads, this project first.
 macro_rules! on_threads {
     ($work:ident($count:expr)) => {{
         let mut all = vec![Contender::ours("atasker", move || {
@@ -70,7 +71,7 @@ macro_rules! peers_on_a_loop {
     };
 }
 
-/// All rows of this part.
+/// All rows of this module.
 pub fn rows() -> Vec<Row> {
     vec![
         Row::new("T1", "200k empty tasks: submitted, then all waited for", RATE, || {
@@ -114,12 +115,12 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-/// T1 with so many tasks.
+/// T1 with this number of tasks.
 pub fn bursts(tasks: u64) -> Vec<Contender> {
     on_threads!(burst(tasks))
 }
 
-/// T2, each round trip timed.
+/// T2, with each round trip timed.
 pub fn latencies() -> Vec<Contender> {
     on_threads!(timed_round_trips(TRIPS))
 }
@@ -147,7 +148,7 @@ fn same(i: u64) -> u64 {
     i
 }
 
-/// The same as users write it.
+/// The same with the attribute.
 fn attribute(tasks: u64) -> Vec<f64> {
     let begin = Instant::now();
     let all: Vec<_> = (0..tasks).map(same).collect();
@@ -166,7 +167,7 @@ fn round_trips(pool: &impl Pool, trips: u64) -> Vec<f64> {
     vec![begin.elapsed().as_secs_f64() * 1e6 / trips as f64]
 }
 
-/// The microseconds of each, as percentiles.
+/// The microseconds of each round trip, as percentiles.
 fn timed_round_trips(pool: &impl Pool, trips: u64) -> Vec<f64> {
     let timed = |i| {
         let begin = Instant::now();
@@ -176,7 +177,7 @@ fn timed_round_trips(pool: &impl Pool, trips: u64) -> Vec<f64> {
     latency::figures((0..trips).map(timed).collect())
 }
 
-/// The same as [`round_trips`] with coroutines that are no tasks.
+/// The same as [`round_trips`] with coroutines that are not tasks.
 fn runs(loops: &futures::Ours, trips: u64) -> Vec<f64> {
     let aloop = loops.aloop();
     let begin = Instant::now();
@@ -186,7 +187,7 @@ fn runs(loops: &futures::Ours, trips: u64) -> Vec<f64> {
     vec![begin.elapsed().as_secs_f64() * 1e6 / trips as f64]
 }
 
-/// As [`burst`], from four threads at once.
+/// Like [`burst`], from four threads at once.
 fn four_submitters(pool: &impl Pool, each: u64) -> Vec<f64> {
     let begin = Instant::now();
     std::thread::scope(|scope| {
@@ -197,7 +198,7 @@ fn four_submitters(pool: &impl Pool, each: u64) -> Vec<f64> {
     vec![4.0 * each as f64 / begin.elapsed().as_secs_f64() / 1e6]
 }
 
-/// Bytes of the heap per task that waits behind a busy pool, with its handle.
+/// Heap bytes per task that is queued behind a busy pool, with its handle.
 fn memory(pool: &impl Pool, tasks: u64) -> Vec<f64> {
     let gate = Arc::new(RwLock::new(()));
     let shut = gate.write().unwrap();
@@ -273,7 +274,7 @@ fn delays(pool: &impl Pool, urgent: &impl Pool) -> Vec<f64> {
         .collect();
     let handles: Vec<_> = (0..URGENT)
         .map(|_| {
-            // One that spun in between would keep a CPU from whoever is woken there.
+            // A submitter that spins in between would occupy the CPU of the woken thread.
             std::thread::sleep(APART);
             let submitted = Instant::now();
             urgent.spawn(move || submitted.elapsed())
