@@ -16,13 +16,13 @@
 
 use std::sync::Arc;
 
-use crate::clock::Stamp;
 use crate::error::TaskError;
 use crate::fork;
 use crate::priority::Priority;
 use crate::task::limit::{Overdue, TimeLimit};
 use crate::task::state::{Claim, Phase};
 use crate::task::{AnyTask, current, header::Header};
+use crate::time::clock::Stamp;
 use crate::unwind;
 
 /// The right to begin a task. Ends the task with an error if it is dropped unused, so that a place
@@ -224,10 +224,10 @@ impl Claim {
 #[cfg(all(test, not(atasker_loom)))]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::info::TaskType;
     use crate::task::body::Once;
     use crate::task::cell::Cell;
+    use crate::time::clock;
     use std::time::Duration;
 
     /// A queued task with a time limit.

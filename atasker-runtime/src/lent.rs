@@ -1,6 +1,6 @@
 //! A user value that is used by one caller at a time.
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::unwind::discard;
 
 /// A user value, for example a function, whose exclusive use is ensured elsewhere. It is taken out

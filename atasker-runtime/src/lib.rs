@@ -10,35 +10,32 @@
 #![cfg_attr(not(all(has_processes, feature = "async", feature = "pre-main")), allow(dead_code))]
 
 // 0: vocabulary
-mod clock;
 mod error;
 mod fork;
 mod id;
 mod info;
 mod lent;
-mod lock;
 mod options;
 mod panic_hook;
 mod params;
 mod priority;
-mod spin;
 mod sync;
+mod sys;
+mod thread_start;
+mod time;
 mod unwind;
 
 // 1: the task, and what it requests from its place
 mod job;
 mod place;
 #[cfg(feature = "mp")]
-mod registry;
-mod sys;
+mod remote;
 mod task;
 #[cfg(feature = "mp")]
 mod wire;
 
-// 2: order and time
+// 2: order
 mod backlog;
-mod thread_start;
-mod timer;
 
 // 3: places
 #[cfg(feature = "async")]

@@ -31,7 +31,7 @@ use std::time::Duration;
 use parking_lot::ReentrantMutex;
 
 use crate::fork;
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 thread_local! {
     /// The number of [`Watch`]es of this thread.

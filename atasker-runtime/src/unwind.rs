@@ -21,8 +21,8 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::TaskError;
-use crate::lock::assert_none_held;
 use crate::panic_hook::{PanicLocation, Watch};
+use crate::sync::lock::assert_none_held;
 
 /// Emits a tracing event of the library: `log!(warn, fields.., "text")`. A panic of a subscriber is
 /// contained.

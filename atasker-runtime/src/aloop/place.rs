@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::task::control::{self, Include};
 
 use super::Loop;
-use crate::clock;
 use crate::error::{KillError, TaskError, with_advice};
 use crate::info::{AloopInfo, TaskType};
 use crate::job::Job;
 use crate::place::{Closing, Place, WhenFull};
 use crate::task::AnyTask;
 use crate::task::scheduler::SchedulerKey;
+use crate::time::clock;
 
 /// The name of the default aloop, unless another one is set.
 const DEFAULT: &str = "default";

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::background::engine::{Engine, WorkerRun};
-use crate::clock;
 use crate::task::context::TaskContext;
 use crate::task::park;
 use crate::task::waiters::WaiterKey;
+use crate::time::clock;
 
 /// The context of a background worker, which its function may take as its first parameter.
 ///

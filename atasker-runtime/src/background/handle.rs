@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::background::engine::Engine;
-use crate::clock;
 use crate::info::WorkerKind;
 use crate::supervisor::Supervisor;
+use crate::time::clock;
 
 /// A handle to a background worker of any kind, with the methods that all kinds have.
 ///

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::fork;
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::unwind::discard;
 

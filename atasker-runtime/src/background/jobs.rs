@@ -10,10 +10,10 @@ use crate::background::engine::Engine;
 use crate::background::executor::{self, MakeExecutor};
 use crate::background::outcome::WorkerOutput;
 use crate::background::schedule::{Overrun, Schedule, Trigger};
-use crate::clock;
 use crate::info::WorkerKind;
 use crate::priority::Priority;
 use crate::supervisor::Supervisor;
+use crate::time::clock;
 
 /// The schedule and the options of a job. See [`Supervisor::create_job`].
 ///

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::background::cron::Cron;
 use crate::background::now::Now;
-use crate::clock;
+use crate::time::clock;
 
 /// What an interval worker does about missed runs, which a long run or a suspended machine causes.
 ///

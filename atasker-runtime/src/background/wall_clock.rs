@@ -8,7 +8,7 @@
 
 use std::sync::Weak;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::sys::wall_clock::Watch;
 use crate::unwind::log;
 

@@ -9,7 +9,7 @@ use super::table::{self, Probe};
 use crate::error::TaskError;
 use crate::fork;
 use crate::lent::Lent;
-use crate::lock::{Mutex, MutexGuard};
+use crate::sync::lock::{Mutex, MutexGuard};
 use crate::unwind::{self, Guarded, log};
 
 /// The state shared by both kinds of collections.

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use crate::fork;
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use crate::task::park;
 use crate::task::waiters::{self, WaiterKey, Waiters};

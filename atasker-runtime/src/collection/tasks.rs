@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use super::collected::Collection;
 use super::functions::{Entry, Functions};

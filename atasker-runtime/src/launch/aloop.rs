@@ -11,7 +11,6 @@ use std::task::Poll;
 use tokio::runtime::Handle;
 
 use crate::aloop::{FutureBody, Loop, not_started};
-use crate::clock;
 use crate::error::TaskError;
 use crate::fork;
 use crate::info::TaskType;
@@ -24,6 +23,7 @@ use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::task::park;
 use crate::task::state::Phase;
+use crate::time::clock;
 
 /// A handle to an aloop, which runs async tasks: a tokio runtime with a dedicated thread.
 ///

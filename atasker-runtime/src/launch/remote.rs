@@ -3,9 +3,9 @@
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::launch::builder::{TaskBuilder, build};
-use crate::registry::Function;
+use crate::remote::body::{Remote, RemoteBody};
+use crate::remote::functions::Function;
 use crate::task::channel::{Channel, Channels, Codec};
-use crate::task::remote::{Remote, RemoteBody};
 use crate::wire::args::Reader;
 use crate::wire::payload::Payload;
 

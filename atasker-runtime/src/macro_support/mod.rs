@@ -8,7 +8,7 @@ use std::time::Duration;
 #[cfg(feature = "mp")]
 pub use crate::__needs_worker_processes as needs_worker_processes;
 #[cfg(feature = "mp")]
-pub use crate::registry::{Call, FUNCTIONS, Function};
+pub use crate::remote::functions::{Call, FUNCTIONS, Function};
 #[cfg(feature = "mp")]
 pub use crate::wire::args::{
     Input, Output, ReadBlock, ReadOwned, ReadRef, ReadSlice, ResultBlock, ResultOwned, WriteBlock,
@@ -159,7 +159,7 @@ mod remote {
     use crate::error::TaskError;
     use crate::launch::TaskBuilder;
     use crate::params::Arg;
-    use crate::registry::{Call, Function};
+    use crate::remote::functions::{Call, Function};
     use crate::task::channel::Codec;
     use crate::task::context::TaskContext;
     use crate::wire::args::{read_message, write_message};

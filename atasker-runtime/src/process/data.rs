@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fork;
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::unwind::{discard, log};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

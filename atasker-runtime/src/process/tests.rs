@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{CodecStage, DeathCause, TaskError};
-use crate::registry::{Call, FUNCTIONS, Function};
+use crate::remote::functions::{Call, FUNCTIONS, Function};
 use crate::task::channel::Codec;
 use crate::wire::payload::finish;
 use crate::{

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use tracing_core::callsite::{Callsite, Identifier};
 use tracing_core::field::{Field, FieldSet, Value, Visit, display};
 use tracing_core::metadata::{Kind, LevelFilter};

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::task::control::Include;
 
 mod config;

@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::lock::{Mutex, RwLock};
+use crate::sync::lock::{Mutex, RwLock};
 
 use super::core::Core;
-use crate::clock;
 use crate::id::TaskId;
 use crate::info::TaskInfo;
 use crate::task::AnyTask;
 use crate::task::header::refresh;
 use crate::task::state::Phase;
-use crate::timer;
+use crate::time::clock;
+use crate::time::timer;
 use crate::unwind::Guarded;
 
 type Action = Arc<Guarded<Box<dyn Fn(&TaskInfo) + Send + Sync>>>;

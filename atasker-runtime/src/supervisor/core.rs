@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use super::alarm::Alarms;
 use super::counters::{Counters, EndKind};

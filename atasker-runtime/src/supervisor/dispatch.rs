@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::core::{AfterStop, Core, Phase};
 use super::counters::EndKind;
-use crate::clock;
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::job::{Job, end_waiting};
@@ -17,7 +16,8 @@ use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::state::{Ending, Phase as TaskPhase};
 use crate::task::{AnyTask, Schedule, current, table};
-use crate::timer;
+use crate::time::clock;
+use crate::time::timer;
 
 impl Core {
     /// Prepares a launch while the launcher has exclusive access to the task: sets the place, the
@@ -131,7 +131,7 @@ impl Core {
         }
         if !self.threads.is_open() {
             // After the shutdown: on a dedicated thread or, if none can be started, on this one.
-            let run = Arc::new(crate::lock::Mutex::new(Some(run)));
+            let run = Arc::new(crate::sync::lock::Mutex::new(Some(run)));
             let taken = Arc::clone(&run);
             let go = move || {
                 let run = taken.lock().take();

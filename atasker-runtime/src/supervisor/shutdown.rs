@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::core::{Core, Phase};
 use super::counters::Totals;
-use crate::clock;
 use crate::error::TaskError;
 use crate::fork;
 use crate::info::TaskType;
@@ -17,7 +16,8 @@ use crate::task::header::refresh;
 use crate::task::state::Phase as TaskPhase;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, control, current, park};
-use crate::timer;
+use crate::time::clock;
+use crate::time::timer;
 use crate::unwind::log;
 
 /// A stop in progress. Several can run at once. Each waits according to its own options, and the

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use super::core::Core;
 use crate::info::SupervisorInfo;

@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::clock::Stamp;
 use crate::error::TaskError;
 use crate::fork;
 use crate::info::Outcome;
@@ -36,6 +35,7 @@ use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase, Take};
 use crate::task::waiters::Waiters;
 use crate::task::{AnyTask, current, scheduler};
+use crate::time::clock::Stamp;
 use crate::unwind::{self, Guarded, discard, log};
 
 /// The work of a task. The kinds of bodies are in `task::body`, `aloop` and `process`.
@@ -84,7 +84,7 @@ pub(crate) trait Body<R>: Send + 'static {
 
     /// Returns what is sent to a worker process.
     #[cfg(feature = "mp")]
-    fn remote(place_data: &Self::PlaceData) -> Option<&crate::task::remote::Remote<R>> {
+    fn remote(place_data: &Self::PlaceData) -> Option<&crate::remote::body::Remote<R>> {
         let _ = place_data;
         None
     }
@@ -594,8 +594,8 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "mp")]
-    fn remote(&self) -> Option<&dyn crate::task::remote::AnyRemote> {
-        B::remote(&self.place_data).map(|remote| remote as &dyn crate::task::remote::AnyRemote)
+    fn remote(&self) -> Option<&dyn crate::remote::body::AnyRemote> {
+        B::remote(&self.place_data).map(|remote| remote as &dyn crate::remote::body::AnyRemote)
     }
 
     #[cfg(feature = "mp")]

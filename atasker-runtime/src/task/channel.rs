@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::lock::{Mutex, MutexGuard};
+use crate::sync::lock::{Mutex, MutexGuard};
 
 use crate::error::{RecvError, SendError, TaskError, TrySendError};
 use crate::task::park;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::clock;
 use crate::error::{RecvError, SendError, TaskError, TrySendError};
 use crate::fork;
 use crate::id::TaskId;
@@ -19,6 +18,7 @@ use crate::task::header::Header;
 use crate::task::state::Phase;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
+use crate::time::clock;
 
 /// The first parameter of a task that can be stopped and exchange messages while it runs.
 ///

@@ -40,7 +40,7 @@ pub(crate) fn cancel_pending(task: &Arc<dyn AnyTask>, error: TaskError, include:
                 if let Some(claim) = header.state.claim(phase) {
                     let timer = header.extras().and_then(|e| e.delay_timer.lock().take());
                     if let Some(key) = timer {
-                        crate::timer::cancel(key);
+                        crate::time::timer::cancel(key);
                     }
                     claim.end(task, error);
                     return true;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::clock;
 use crate::error::{KillError, RecvError, SendError, TaskError, TrySendError, WaitError};
 use crate::fork;
 use crate::id::TaskId;
@@ -20,6 +19,7 @@ use crate::task::reference::TaskRef;
 use crate::task::wait::wait_end;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, cloning, control, park};
+use crate::time::clock;
 
 /// A launched task, and the owner of its result.
 ///

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::clock::{self, Stamp};
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
@@ -19,6 +18,7 @@ use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::task::{AnyTask, Schedule, table};
+use crate::time::clock::{self, Stamp};
 
 /// See the module's documentation. The plain fields are set while the builder has exclusive access,
 /// and never change after the launch.
@@ -55,13 +55,13 @@ pub(crate) struct Extras {
     pub(crate) retry_delay: Duration,
     pub(crate) aloop: Option<Cow<'static, str>>,
     pub(crate) channels: Option<Arc<dyn AnyChannels>>,
-    pub(crate) progress: crate::lock::Mutex<Option<Progress>>,
+    pub(crate) progress: crate::sync::lock::Mutex<Option<Progress>>,
     /// The process id of the worker process that runs the task; 0 for none.
     pub(crate) worker_pid: AtomicU32,
     /// The timer entry of the delay.
-    pub(crate) delay_timer: crate::lock::Mutex<Option<crate::timer::TimerKey>>,
+    pub(crate) delay_timer: crate::sync::lock::Mutex<Option<crate::time::timer::TimerKey>>,
     /// The armed time limit of the current run.
-    pub(crate) limit: crate::lock::Mutex<Option<TimeLimit>>,
+    pub(crate) limit: crate::sync::lock::Mutex<Option<TimeLimit>>,
 }
 
 impl Header {

@@ -11,12 +11,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock;
 use crate::fork;
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
 use crate::task::header::Header;
-use crate::timer::{self, TimerKey};
+use crate::time::clock;
+use crate::time::timer::{self, TimerKey};
 
 /// What a place does about runs that exceed their limits.
 pub(crate) trait Overdue: Send + Sync {

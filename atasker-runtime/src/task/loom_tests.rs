@@ -9,7 +9,6 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
-use crate::clock;
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::job::{Job, Run, end_waiting};
@@ -21,6 +20,7 @@ use crate::task::header::Header;
 use crate::task::reference::TaskRef;
 use crate::task::state::Phase;
 use crate::task::waiters::WaiterKey;
+use crate::time::clock;
 
 /// Explores all schedules with a limited number of preemptions per thread. With three threads and a
 /// lock, exploring all schedules would take hours.

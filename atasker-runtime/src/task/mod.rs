@@ -33,8 +33,6 @@ pub(crate) mod limit;
 mod loom_tests;
 pub(crate) mod park;
 pub(crate) mod reference;
-#[cfg(feature = "mp")]
-pub(crate) mod remote;
 pub(crate) mod scheduler;
 pub(crate) mod state;
 pub(crate) mod table;
@@ -46,10 +44,10 @@ pub(crate) mod waiters;
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 
-use crate::clock::Stamp;
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::place::Place;
+use crate::time::clock::Stamp;
 use header::Header;
 use state::{Claim, Ending};
 
@@ -120,7 +118,7 @@ pub(crate) trait AnyTask: Send + Sync {
 
     /// Returns what is sent to a worker process, or `None` for tasks that run in this process.
     #[cfg(feature = "mp")]
-    fn remote(&self) -> Option<&dyn remote::AnyRemote>;
+    fn remote(&self) -> Option<&dyn crate::remote::body::AnyRemote>;
 
     /// Decodes the result that a worker process has returned, and completes the attempt.
     #[cfg(feature = "mp")]

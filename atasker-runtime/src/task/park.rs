@@ -16,7 +16,7 @@ use std::time::Instant;
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use crate::fork;
-use crate::spin;
+use crate::sync::spin;
 
 /// Whether a thread can use a slot that was released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

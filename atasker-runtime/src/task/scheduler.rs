@@ -12,7 +12,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Weak};
 
 use crate::fork;
-use crate::lock::RwLock;
+use crate::sync::lock::RwLock;
 
 use crate::task::Schedule;
 

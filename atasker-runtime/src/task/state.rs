@@ -378,7 +378,7 @@ impl State {
             }
             let Some(next) = now.checked_add(READER) else {
                 // The counter is at its maximum: wait until one of the readers is done.
-                crate::sync::spin(0);
+                crate::sync::back_off(0);
                 now = self.0.load(Ordering::Acquire);
                 continue;
             };

@@ -28,7 +28,7 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::fork;
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use crate::id::TaskId;
 use crate::sync::{AtomicU64, Ordering, UnsafeCell};
@@ -116,7 +116,7 @@ impl<T> Entry<T> {
                         // The borrowing thread does not exist in a forked process.
                         return false;
                     }
-                    crate::sync::spin(attempts);
+                    crate::sync::back_off(attempts);
                 }
                 Err(_) => return false,
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::lock::{Mutex, MutexGuard};
+use crate::sync::lock::{Mutex, MutexGuard};
 use crate::task::control::Include;
 use crossbeam_utils::CachePadded;
 
@@ -14,7 +14,6 @@ use super::injector::{self, AfterPush, Injector};
 use super::parker::Parker;
 use super::run::{self, Spawned};
 use crate::backlog::{Backlog, Limits, Ticket};
-use crate::clock::{self, Stamp};
 use crate::error::{KillError, TaskError, with_advice};
 use crate::id::TaskId;
 use crate::info::{ThreadPoolInfo, Waiting};
@@ -22,12 +21,13 @@ use crate::job::Job;
 use crate::options::{Overflow, PoolConfig};
 use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
 use crate::priority::Priority;
-use crate::spin;
+use crate::sync::spin;
 use crate::task::scheduler::SchedulerKey;
 use crate::task::state::Phase;
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::task::{AnyTask, park};
-use crate::timer;
+use crate::time::clock::{self, Stamp};
+use crate::time::timer;
 use crate::unwind::{guarded, log};
 
 /// The signal that unparks an idle thread.

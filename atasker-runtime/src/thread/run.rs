@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::parker::Parker;
 use super::pool::{After, NOT_IN_POOL, Shared};
-use crate::clock;
 use crate::fork;
 use crate::job::Job;
 use crate::priority::Priority;
@@ -15,6 +14,7 @@ use crate::task::header::Header;
 use crate::task::limit::Overdue;
 use crate::task::{park, scheduler};
 use crate::thread_start;
+use crate::time::clock;
 use crate::unwind::{self, log};
 
 thread_local! {

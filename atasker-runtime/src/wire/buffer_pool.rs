@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::fork;
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 #[cfg(has_processes)]
 use crate::sys::mapping::advise_huge_pages;

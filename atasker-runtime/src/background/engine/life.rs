@@ -11,11 +11,11 @@ use crate::background::wall_clock;
 use crate::error::TaskError;
 use crate::fork;
 use crate::info::WorkerKind;
-use crate::lock::MutexGuard;
 use crate::supervisor::ActiveWorker;
+use crate::sync::lock::MutexGuard;
 use crate::task::waiters::WaiterKey;
 use crate::task::{control, current, park};
-use crate::timer;
+use crate::time::timer;
 use crate::unwind::{self, log};
 
 impl Engine {

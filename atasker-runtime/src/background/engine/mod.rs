@@ -37,14 +37,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::background::schedule::Schedule;
-use crate::clock::{self, Stamp};
 use crate::fork;
 use crate::info::{BackgroundWorkerInfo, JobInfo, SupervisorInfo, WorkerKind};
-use crate::lock::Mutex;
 use crate::supervisor::{ActiveWorker, Core};
+use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
 use crate::task::waiters::{self, WaiterKey, Waiters};
-use crate::timer::TimerKey;
+use crate::time::clock::{self, Stamp};
+use crate::time::timer::TimerKey;
 
 pub(in crate::background) use run::{NextRun, WorkerRun};
 pub(in crate::background) use spec::{Hook, Hooks, OnError, WorkerSpec};

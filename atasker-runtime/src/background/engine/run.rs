@@ -11,13 +11,13 @@ use crate::background::now::Now;
 use crate::background::outcome::{RunEnd, WorkerError};
 use crate::background::schedule::{Due, QueueState};
 use crate::background::wall_clock::OnClockSet;
-use crate::clock;
 use crate::error::TaskError;
 use crate::fork;
-use crate::lock::MutexGuard;
+use crate::sync::lock::MutexGuard;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, control};
-use crate::timer;
+use crate::time::clock;
+use crate::time::timer;
 use crate::unwind::log;
 
 /// The delay before a run that could not be launched is tried again.

@@ -1,6 +1,5 @@
 //! How the scheduler reaches the calls of a worker process.
 
-use crate::clock::{self, Stamp};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
@@ -11,9 +10,10 @@ use crate::process::transport::page::{
 use crate::process::transport::region::COPY_UNDER_LOCK_MAX;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};
-use crate::registry;
+use crate::remote::functions;
 use crate::task::AnyTask;
 use crate::task::header::Header;
+use crate::time::clock::{self, Stamp};
 use crate::wire::frame::ChannelSetup;
 use crate::wire::payload::Payload;
 
@@ -52,7 +52,7 @@ impl Transport for Peer {
             return Err(TaskError::not_started("its encoded arguments are gone"));
         };
         let function = remote.function();
-        let Some(index) = registry::index_of(function) else {
+        let Some(index) = functions::index_of(function) else {
             return Err(TaskError::not_started(
                 "the function is not in the program's table: it belongs to a library that was \
                  loaded at run time",

@@ -4,7 +4,6 @@ use crate::process::parent::peer::Peer;
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
-use crate::clock;
 use crate::error::{DeathCause, TaskError, WorkerDeath, with_advice};
 use crate::job::Run;
 use crate::process::errors;
@@ -12,6 +11,7 @@ use crate::process::parent::calls::Reply;
 use crate::process::pool::call::{Finished, Sent};
 use crate::process::pool::{ProcessPool, record_begun, record_progress};
 use crate::process::transport::page::ReplyLocation;
+use crate::time::clock;
 use crate::unwind::guarded;
 
 /// Completes a task whose reply has arrived: `reply`, or the one in shared memory.

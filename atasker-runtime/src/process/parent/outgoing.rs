@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crate::sys::ipc;
 use crate::sys::mapping::Region;
 use crate::wire::buffer_pool::PooledBuf;

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::DeathCause;
 use crate::fork;
-use crate::lock::{Mutex, MutexGuard};
 use crate::process::parent::outgoing::{Outgoing, Piece};
 use crate::process::transport::page::{ArgsLocation, CallHeader, Page};
 use crate::process::transport::region::{self, Side};
 use crate::process::transport::ring::Ring;
 use crate::process::transport::sockets;
+use crate::remote::body::ArgBytes;
+use crate::sync::lock::{Mutex, MutexGuard};
 use crate::sys::ipc::{self, Interest, ReadMode};
 use crate::sys::mapping::{Mapping, Region};
 use crate::sys::reap::{CrashHint, Process};
 use crate::task::AnyTask;
-use crate::task::remote::ArgBytes;
 use crate::wire::buffer_pool::{self, PooledBuf};
 use crate::wire::frame::{Message, ToWorker};
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::clock::Stamp;
 use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::fork;
 use crate::process::parent::calls::Reply;
@@ -21,6 +20,7 @@ use crate::process::transport::page::{CallState, Page, ReplyLocation};
 use crate::process::transport::sockets::PageMirror;
 use crate::sys::ipc::{self, ReadMode, ReadOutcome};
 use crate::task::{AnyTask, scheduler};
+use crate::time::clock::Stamp;
 use crate::unwind::{self, guarded, log};
 use crate::wire::buffer_pool;
 use crate::wire::frame::{Frames, ToParent};

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use crate::error::with_advice;
 use crate::process::config::{MpPoolConfig, WorkerStdio};
@@ -15,7 +15,7 @@ use crate::process::pool::ProcessPool;
 use crate::process::stdio::StdioPipes;
 use crate::process::tracing_events;
 use crate::process::transport::sockets;
-use crate::registry::fingerprint;
+use crate::remote::functions::fingerprint;
 use crate::sys::mapping::is_resource_shortage;
 use crate::sys::reap::{self, Output};
 use crate::sys::worker::{self, Creator, Greeting};

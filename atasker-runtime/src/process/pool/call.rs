@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::backlog::Ticket;
-use crate::clock::{self, Stamp};
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
+use crate::time::clock::{self, Stamp};
 
 /// A call in a lane.
 pub(crate) struct Sent {

@@ -18,12 +18,12 @@
 //! another order than they were launched in, if one of these takes longer than assumed. Calls that
 //! wait behind it are revoked as soon as a worker process becomes idle, or after a millisecond.
 
-use crate::clock::Stamp;
 use crate::priority::Priority;
 use crate::process::pool::call::Pending;
 use crate::process::pool::lane::Lane;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::transport::Transport;
+use crate::time::clock::Stamp;
 
 /// A call that has been running for this long, in nanoseconds, keeps the calls behind it from an
 /// idle worker process. About as long as it takes to wake that process.

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::clock::{self, Stamp};
 use crate::process::parent::calls::Reply;
 use crate::process::parent::completion::{CompletionGuard, complete};
 use crate::process::parent::peer::Peer;
@@ -16,9 +15,10 @@ use crate::process::pool::call::{Finished, FramesHandled, InvalidPage};
 use crate::process::pool::events::{EarlyExit, MIN_IDLE_FOR_DIRECT, Rest, Unfinished, Wanted};
 use crate::process::pool::location::Location;
 use crate::process::transport::page::{CallState, ReplyLocation};
-use crate::spin::{next_window, spin_for};
+use crate::sync::spin::{next_window, spin_for};
 use crate::sys::stack;
 use crate::task::AnyTask;
+use crate::time::clock::{self, Stamp};
 use crate::unwind::log;
 use crate::wire::nesting;
 

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::clock::Stamp;
 use crate::error::TaskError;
 use crate::process::pool::actions::Actions;
 use crate::process::pool::call::{KillReason, Pending};
 use crate::process::pool::lane::{Lane, Stage};
 use crate::process::pool::schedule::Scheduler;
 use crate::process::transport::Transport;
+use crate::time::clock::Stamp;
 
 impl<T: Transport> Scheduler<T> {
     /// Kills the worker process of a lane because of a call that has begun. Does nothing if the

@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Stamp;
 use crate::process::parent::spawn::StartFailure;
 use crate::process::pool::actions::Actions;
 use crate::process::pool::call::{Finished, FramesHandled, InvalidPage, KillReason, Pending, Sent};
@@ -19,6 +18,7 @@ use crate::process::pool::lane::{Lane, Stage};
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::starts::StartError;
 use crate::process::transport::Transport;
+use crate::time::clock::Stamp;
 
 /// What a dead worker process leaves unfinished.
 pub(crate) struct Unfinished {

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use crate::job::Job;
 use crate::priority::Priority;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backlog::Ticket;
-use crate::clock::{self, Stamp};
 use crate::job::Job;
 use crate::priority::Priority;
 use crate::process::pool::actions::Actions;
@@ -19,6 +18,7 @@ use crate::process::transport::region::DECOMMIT_DELAY;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};
 use crate::sys::cpus::prefetch;
+use crate::time::clock::{self, Stamp};
 
 /// The amount of work, in nanoseconds, that is sent to a worker in advance.
 const PIPELINE_NANOS: u64 = 200_000;

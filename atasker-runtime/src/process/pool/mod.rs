@@ -39,10 +39,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::lock::{Condvar, Mutex, MutexGuard};
+use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use crate::task::control::Include;
 
-use crate::clock::{self, Stamp};
 use crate::error::{KillError, TaskError};
 use crate::info::{MpPoolInfo, Waiting, WorkerProcessInfo};
 use crate::job::Job;
@@ -60,11 +59,12 @@ use crate::process::pool::requests::Revocation;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::timeouts::NEVER;
 use crate::process::{data, in_worker};
-use crate::spin;
+use crate::sync::spin;
 use crate::task::AnyTask;
 use crate::task::scheduler::SchedulerKey;
 use crate::task::state::Phase;
-use crate::timer::{self, TimerKey};
+use crate::time::clock::{self, Stamp};
+use crate::time::timer::{self, TimerKey};
 use crate::unwind::log;
 
 /// How long worker processes may take to exit gracefully once the deadline of a stop has passed.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::backlog::Ticket;
-use crate::clock::Stamp;
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::process::config::MpPoolConfig;
@@ -14,6 +13,7 @@ use crate::process::pool::schedule::Scheduler;
 use crate::process::transport::Transport;
 use crate::task::AnyTask;
 use crate::task::control::Include;
+use crate::time::clock::Stamp;
 
 /// The outcome of a request to revoke a task.
 pub(crate) enum Revocation {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::backlog::{Backlog, Ticket};
-use crate::clock::{self, Stamp};
 use crate::job::Job;
 use crate::options::Overflow;
 use crate::priority::Priority;
@@ -30,6 +29,7 @@ use crate::process::transport::Transport;
 use crate::sys::cpus::prefetch;
 use crate::task::AnyTask;
 use crate::task::state::Phase;
+use crate::time::clock::{self, Stamp};
 
 /// What the pool's lock guards. See the module's documentation.
 pub(crate) struct Scheduler<T> {

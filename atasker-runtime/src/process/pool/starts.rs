@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{self, Stamp};
 use crate::error::TaskError;
 use crate::process::pool::actions::{Action, Actions, Spawn};
 use crate::process::pool::events::StartFailureKind;
@@ -12,6 +11,7 @@ use crate::process::pool::location::MAX_LANES;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::timeouts::NEVER;
 use crate::process::transport::Transport;
+use crate::time::clock::{self, Stamp};
 
 /// Why a worker process could not be started.
 pub(crate) struct StartError {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{self, Stamp};
 use crate::process::pool::actions::{Action, Actions};
 use crate::process::pool::call::KillReason;
 use crate::process::pool::lane::Lane;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::transport::Transport;
+use crate::time::clock::{self, Stamp};
 
 /// The deadlines of the scheduler.
 #[derive(Debug)]

@@ -10,11 +10,11 @@ use crate::process::pool::ProcessPool;
 use crate::process::pool::actions::Actions;
 use crate::process::pool::call::KillReason;
 use crate::process::transport::page::CallState;
+use crate::remote::body::{Remote, RemoteBody};
 use crate::task::AnyTask;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
-use crate::task::remote::{Remote, RemoteBody};
 use crate::task::state::Phase;
 use crate::wire::frame::{Message, ToParent};
 use crate::wire::payload::finish;
@@ -365,7 +365,7 @@ fn late_kill_affects_no_later_call() {
         for task in [&short, &long] {
             let ticket = inner.backlog.issue_ticket(Priority::Normal);
             let job = Job::new(Arc::clone(task));
-            inner.send(0, Priority::Normal, ticket, job, crate::clock::now(), &mut actions);
+            inner.send(0, Priority::Normal, ticket, job, crate::time::clock::now(), &mut actions);
         }
         actions.perform(&pool);
         let worker = Arc::clone(inner.lanes[0].worker().unwrap());
@@ -374,7 +374,7 @@ fn late_kill_affects_no_later_call() {
         });
         // The kill was requested while the first call was running.
         let mut actions = Actions::default();
-        inner.kill_for(0, first, KillReason::Kill, crate::clock::now(), &mut actions);
+        inner.kill_for(0, first, KillReason::Kill, crate::time::clock::now(), &mut actions);
         assert!(!actions.kills());
     }
     TaskRef::new(short).wait().unwrap();

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::TaskId;
-use crate::clock::Stamp;
 use crate::error::TaskError;
 use crate::job::Job;
-use crate::lock::Mutex;
 use crate::priority::Priority;
 use crate::process::transport::page::CallState;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};
+use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
+use crate::time::clock::Stamp;
 
 /// See the module documentation.
 pub(super) struct FakePeer {

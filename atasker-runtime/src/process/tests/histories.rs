@@ -15,7 +15,6 @@ use super::abuse::bare;
 use super::fake::FakePeer;
 use super::*;
 use crate::TaskId;
-use crate::clock::Stamp;
 use crate::job::Job;
 use crate::process::parent::spawn::StartFailure;
 use crate::process::pool::actions::{Action, Actions, Spawn};
@@ -30,6 +29,7 @@ use crate::process::pool::timeouts::NEVER;
 use crate::process::transport::page::CallState;
 use crate::task::AnyTask;
 use crate::task::control::Include;
+use crate::time::clock::Stamp;
 
 /// What happens next. An index picks one of those to which it can happen.
 #[derive(Clone, Debug)]

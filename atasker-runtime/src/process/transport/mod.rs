@@ -13,13 +13,13 @@ pub(crate) mod region;
 pub(crate) mod ring;
 pub(crate) mod sockets;
 
-use crate::clock::Stamp;
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
 use crate::process::transport::page::CallState;
 use crate::process::transport::ring::Ring;
 use crate::task::AnyTask;
+use crate::time::clock::Stamp;
 
 /// See the module documentation.
 pub(crate) trait Transport {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use std::os::fd::AsFd;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use crate::process::transport::page::{Page, ReplyLocation};
 use crate::process::transport::ring::Ring;

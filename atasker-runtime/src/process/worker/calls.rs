@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::TaskError;
+use crate::fork;
 use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
@@ -16,8 +17,8 @@ use crate::process::transport::sockets;
 use crate::process::worker::control::deliver;
 use crate::process::worker::upstream::WorkerScheduler;
 use crate::process::worker::{Outgoing, WorkerProcess};
-use crate::registry::{Call, FUNCTIONS, Function};
-use crate::spin::{self, SpinWindow};
+use crate::remote::functions::{Call, FUNCTIONS, Function};
+use crate::sync::spin::{self, SpinWindow};
 use crate::sys::ipc::{self, ReadMode, WakeReason};
 use crate::sys::worker;
 use crate::task::body::Once;
@@ -26,10 +27,10 @@ use crate::task::channel::{Bytes, Channel, Channels, Codec};
 use crate::task::header::Header;
 use crate::task::scheduler;
 use crate::task::{AnyTask, Schedule, current};
+use crate::time::clock;
 use crate::unwind;
 use crate::wire::frame::{ChannelSetup, Frames, Message, ToParent, ToWorker, reply_header};
 use crate::wire::reply::Reply;
-use crate::{clock, fork};
 
 /// Added to the nice value for tasks of low priority, if niceness follows the priority.
 const LOW_PRIORITY_NICE: i32 = 10;

@@ -35,10 +35,10 @@ use std::sync::{Arc, OnceLock};
 
 use crate::fork;
 use crate::info::TaskType;
-use crate::lock::Mutex;
 use crate::process::stdio;
 use crate::process::transport::page::Page;
 use crate::process::transport::region::ShmPayloads;
+use crate::sync::lock::Mutex;
 use crate::sys::mapping::Mapping;
 use crate::sys::{ipc, worker};
 use crate::task::channel::Bytes;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 
 use crate::error::with_advice;
-use crate::lock::Mutex;
 use crate::process::transport::page::Page;
 use crate::process::transport::region::ShmPayloads;
 use crate::process::worker::{WORKER, WorkerProcess};
 use crate::process::{data, stdio, tracing_events};
-use crate::registry::fingerprint;
+use crate::remote::functions::fingerprint;
+use crate::sync::lock::Mutex;
 use crate::sys::hooks::Hook;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::mapping::Mapping;

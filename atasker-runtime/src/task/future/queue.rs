@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 use crossbeam_utils::CachePadded;
 use slab::Slab;
 use tokio::runtime::Handle;
@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::sleepers::Sleepers;
 use crate::job::Run;
-use crate::spin;
 use crate::sync::Fifo;
+use crate::sync::spin;
 use crate::task::{AnyTask, control};
 use crate::unwind;
 

@@ -25,13 +25,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::clock;
 use crate::error::WaitError;
 use crate::fork;
 use crate::info::TaskType;
-use crate::spin;
+use crate::sync::spin;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
+use crate::time::clock;
 
 pub use each::{AsCompleted, Bounded, as_completed, bounded};
 pub use first::Alternatives;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::as_completed;
-use crate::clock;
 use crate::error::{KillError, WaitError};
 use crate::info::TaskType;
 use crate::job::Job;
@@ -20,6 +19,7 @@ use crate::task::header::Header;
 use crate::task::park::{self, BlockingSlot, Replacement};
 use crate::task::state::{Ending, Phase};
 use crate::task::{AnyTask, Schedule, scheduler};
+use crate::time::clock;
 use crate::{wait_any, wait_completed};
 
 /// Runs a queued task only if a waiter asks for it.

@@ -1,18 +1,21 @@
 //! The locks and atomics of the lock-free code: the real ones, or those of loom for a model (`--cfg
 //! atasker_loom`). Only this module makes that choice.
 
+pub(crate) mod lock;
+pub(crate) mod spin;
+
 #[cfg(not(atasker_loom))]
 pub(crate) use real::*;
 
 #[cfg(not(atasker_loom))]
 mod real {
-    pub(crate) use crate::lock::{Condvar, Mutex, MutexGuard};
+    pub(crate) use crate::sync::lock::{Condvar, Mutex, MutexGuard};
     #[cfg(feature = "async")]
     pub(crate) use crossbeam_queue::SegQueue as Fifo;
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     /// Backs off for a moment. `attempts` is the number of unsuccessful checks.
-    pub(crate) fn spin(attempts: u32) {
+    pub(crate) fn back_off(attempts: u32) {
         if attempts.is_multiple_of(64) {
             std::thread::yield_now();
         } else {
@@ -63,7 +66,7 @@ mod model {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
     /// Lets the other threads of the model run.
-    pub(crate) fn spin(_attempts: u32) {
+    pub(crate) fn back_off(_attempts: u32) {
         loom::thread::yield_now();
     }
     pub(crate) use loom::sync::{Condvar, MutexGuard};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::fork;
-use crate::lock::{Condvar, Mutex, MutexGuard};
+use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use crate::unwind::{self, log};
 
 /// What to do at the deadline.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::lock::Mutex;
+use crate::sync::lock::Mutex;
 
 use crate::error::TaskError;
-use crate::registry::{Call, Function};
+use crate::remote::functions::{Call, Function};
 use crate::task::AnyTask;
 use crate::task::cell::Body;
 use crate::wire::args::Reader;

@@ -1,0 +1,4 @@
+//! Time: what a task records, and what happens later.
+
+pub(crate) mod clock;
+pub(crate) mod timer;
