@@ -1,7 +1,7 @@
 //! Entry points for the fuzzer in `fuzz/`: the parsers of what a worker process writes. Compiled
 //! with `--cfg fuzzing` only.
 
-use crate::wire::frame::properties;
+use crate::wire::framing::properties;
 
 /// Parses bytes of a socket, in both directions, read in pieces of these sizes.
 pub fn frames(bytes: &[u8], pieces: &[u8]) {

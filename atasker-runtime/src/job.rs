@@ -108,8 +108,8 @@ pub(crate) fn end_waiting(task: Arc<dyn AnyTask>, error: TaskError) {
 pub(crate) struct Run(Option<Arc<dyn AnyTask>>);
 
 impl Run {
-    /// Returns the run of a task that has begun. A future that is scheduled is in its queue as a run, too: the poll state of the
-    /// future ensures that there is only one.
+    /// Returns the run of a task that has begun. A scheduled future is in its queue as a run too,
+    /// and its poll state ensures that there is only one.
     #[inline]
     pub(crate) fn of_begun(task: Arc<dyn AnyTask>) -> Self {
         Run(Some(task))
@@ -129,7 +129,7 @@ impl Run {
         self.task().header()
     }
 
-    /// Arms the time limit if the task has one. `place` is told if the run exceeds it.
+    /// Arms the time limit if the task has one. A run that exceeds it is reported to `place`.
     ///
     /// The limit is kept in the task, because the run of a future rests there between two polls.
     #[inline]

@@ -14,7 +14,7 @@ use crate::place::WhenFull;
 use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
 use crate::task::cell::{Body, Cell, UniqueTask};
-use crate::task::channel::Channels;
+use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::unwind::{Guarded, log};

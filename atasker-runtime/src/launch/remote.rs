@@ -5,7 +5,8 @@ use crate::info::TaskType;
 use crate::launch::builder::{TaskBuilder, build};
 use crate::remote::body::{Remote, RemoteBody};
 use crate::remote::functions::Function;
-use crate::task::channel::{Channel, Channels, Codec};
+use crate::task::channel::Channel;
+use crate::task::endpoint::{Channels, Codec};
 use crate::wire::args::Reader;
 use crate::wire::payload::Payload;
 

@@ -160,8 +160,8 @@ mod remote {
     use crate::launch::TaskBuilder;
     use crate::params::Arg;
     use crate::remote::functions::{Call, Function};
-    use crate::task::channel::Codec;
     use crate::task::context::TaskContext;
+    use crate::task::endpoint::Codec;
     use crate::wire::args::{read_message, write_message};
     use crate::wire::codec::Format;
     use crate::wire::payload::Payload;

@@ -1,7 +1,7 @@
 //! Encoding and decoding of a task's error, which a worker process sends to its parent.
 
 use crate::error::{CodecStage, TaskError};
-use crate::wire::frame::{FieldReader, Malformed, write_text};
+use crate::wire::field::{FieldReader, Malformed, write_text};
 
 const STAGES: [CodecStage; 6] = [
     CodecStage::EncodeArguments,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{CodecStage, DeathCause, TaskError};
 use crate::remote::functions::{Call, FUNCTIONS, Function};
-use crate::task::channel::Codec;
+use crate::task::endpoint::Codec;
 use crate::wire::payload::finish;
 use crate::{
     MpPoolConfig, Overflow, Priority, StopOptions, Supervisor, Task, TaskBuilder, TaskContext,

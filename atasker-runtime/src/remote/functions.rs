@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use crate::error::TaskError;
 use crate::task::AnyTask;
-use crate::task::channel::{Channels, Codec};
 use crate::task::context::TaskContext;
+use crate::task::endpoint::{Channels, Codec};
 use crate::wire::reply::Reply;
 
 /// A function that was registered by the attribute or by `background!`.

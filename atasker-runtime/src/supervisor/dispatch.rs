@@ -23,7 +23,6 @@ impl Core {
     /// Prepares a launch while the launcher has exclusive access to the task: sets the place, the
     /// id and the time, and changes the phase to queued.
     pub(crate) fn prepare(&self, header: &mut Header) {
-        #[cfg(feature = "mp")]
         if header.tt == TaskType::Mp && crate::process::in_worker() {
             // Inside a worker process tasks run on its own threads, because worker processes start
             // no worker processes.

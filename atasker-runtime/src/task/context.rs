@@ -13,7 +13,7 @@ use crate::info::{Progress, TaskType};
 use crate::priority::Priority;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
-use crate::task::channel::{Channels, Endpoint};
+use crate::task::endpoint::{Channels, Endpoint};
 use crate::task::header::Header;
 use crate::task::state::Phase;
 use crate::task::waiters::WaiterKey;

@@ -13,7 +13,7 @@ use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::priority::Priority;
 use crate::task::cell::{Taken, Typed};
-use crate::task::channel::{Channels, Endpoint};
+use crate::task::endpoint::{Channels, Endpoint};
 use crate::task::header::{Header, refresh};
 use crate::task::reference::TaskRef;
 use crate::task::wait::wait_end;

@@ -12,7 +12,7 @@ use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
-use crate::task::channel::AnyChannels;
+use crate::task::endpoint::AnyChannels;
 use crate::task::limit::TimeLimit;
 use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::{Phase, Snapshot, State};

@@ -10,7 +10,7 @@
 //! | the time limit of a run | `limit` |
 //! | the link to the supervisor, and lookup by id | `scheduler`, `table` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
-//! | the task's own view | `context`, `channel`, `current` |
+//! | the task's own view | `context`, `channel`, `endpoint`, `current` |
 //! | blocking and waiting | `park`, `wait`, `waiters` |
 //!
 //! **Only the owner of a [`Claim`] ends a task**, and there is one claim per task. Places hold a
@@ -24,6 +24,7 @@ mod cloning;
 pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod current;
+pub(crate) mod endpoint;
 #[cfg(any(feature = "async", all(test, atasker_loom)))]
 pub(crate) mod future;
 pub(crate) mod handle;

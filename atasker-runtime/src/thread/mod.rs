@@ -3,7 +3,9 @@
 //! | file | content |
 //! |---|---|
 //! | `injector` | launches that need no lock |
-//! | `pool` | the state, the rules, and the implementation of `Place` |
+//! | `place` | what a supervisor requests: the implementation of `Place` |
+//! | `pool` | how threads are spawned, woken, blocked and resized |
+//! | `state` | the state under the lock, and the rules for it |
 //! | `parker` | how an idle thread sleeps and is woken |
 //! | `run` | the main loop of a thread, and the run of one job |
 //!
@@ -49,7 +51,9 @@ mod injector;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
 mod parker;
+mod place;
 mod pool;
 mod run;
+mod state;
 
 pub(crate) use pool::ThreadPool;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::parker::Parker;
-use super::pool::{After, NOT_IN_POOL, Shared};
+use super::pool::{After, Shared};
+use super::state::NOT_IN_POOL;
 use crate::fork;
 use crate::job::Job;
 use crate::priority::Priority;

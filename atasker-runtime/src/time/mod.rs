@@ -1,4 +1,5 @@
 //! Time: what a task records, and what happens later.
 
+pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod timer;

@@ -9,13 +9,15 @@
 //! | which arguments are borrowed, owned, or one block of bytes | `args` |
 //! | a reply under construction | `reply` |
 //! | large buffers that are reused | `buffer_pool` |
-//! | messages and their framing | `frame` |
+//! | messages, their fields, and frames out of a stream of bytes | `frame`, `field`, `framing` |
 
 pub(crate) mod args;
 mod bounded;
 pub(crate) mod buffer_pool;
 pub(crate) mod codec;
+pub(crate) mod field;
 pub(crate) mod frame;
+pub(crate) mod framing;
 mod msgpack;
 pub(crate) mod nesting;
 pub(crate) mod payload;

@@ -4,9 +4,8 @@ use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
 use crate::process::parent::peer::Peer;
-use crate::process::transport::page::{
-    ArgsLocation, CallHeader, CallState, INLINE, ReplyLocation, Times,
-};
+use crate::process::transport::entry::{ArgsLocation, CallHeader, CallState, ReplyLocation, Times};
+use crate::process::transport::page::INLINE;
 use crate::process::transport::region::COPY_UNDER_LOCK_MAX;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};

@@ -10,7 +10,7 @@ use crate::process::errors;
 use crate::process::parent::calls::Reply;
 use crate::process::pool::call::{Finished, Sent};
 use crate::process::pool::{ProcessPool, record_begun, record_progress};
-use crate::process::transport::page::ReplyLocation;
+use crate::process::transport::entry::ReplyLocation;
 use crate::time::clock;
 use crate::unwind::guarded;
 

@@ -113,7 +113,7 @@ impl SendQueue {
 #[cfg(test)]
 mod unit {
     use super::*;
-    use crate::wire::frame::Frames;
+    use crate::wire::framing::Frames;
 
     fn frames(queue: &SendQueue) -> Vec<String> {
         let mut frames = Frames::new();

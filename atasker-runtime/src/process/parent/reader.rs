@@ -16,14 +16,16 @@ use crate::process::pool::complete::NextTimeout;
 use crate::process::pool::events::{EarlyExit, StartFailureKind, Wanted};
 use crate::process::stdio::StdioPipes;
 use crate::process::tracing_events;
-use crate::process::transport::page::{CallState, Page, ReplyLocation};
+use crate::process::transport::entry::{CallState, ReplyLocation};
+use crate::process::transport::page::Page;
 use crate::process::transport::sockets::PageMirror;
 use crate::sys::ipc::{self, ReadMode, ReadOutcome};
 use crate::task::{AnyTask, scheduler};
 use crate::time::clock::Stamp;
 use crate::unwind::{self, guarded, log};
 use crate::wire::buffer_pool;
-use crate::wire::frame::{Frames, ToParent};
+use crate::wire::frame::ToParent;
+use crate::wire::framing::Frames;
 
 const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
 

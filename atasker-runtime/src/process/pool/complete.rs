@@ -14,7 +14,7 @@ use crate::process::pool::ProcessPool;
 use crate::process::pool::call::{Finished, FramesHandled, InvalidPage};
 use crate::process::pool::events::{EarlyExit, MIN_IDLE_FOR_DIRECT, Rest, Unfinished, Wanted};
 use crate::process::pool::location::Location;
-use crate::process::transport::page::{CallState, ReplyLocation};
+use crate::process::transport::entry::{CallState, ReplyLocation};
 use crate::sync::spin::{next_window, spin_for};
 use crate::sys::stack;
 use crate::task::AnyTask;

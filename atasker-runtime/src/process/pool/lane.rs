@@ -13,7 +13,8 @@ use crate::process::pool::call::{
     Rejected, Sent, SentAt,
 };
 use crate::process::pool::timeouts::NEVER;
-use crate::process::transport::page::{CAPACITY, CallState};
+use crate::process::transport::entry::CallState;
+use crate::process::transport::page::CAPACITY;
 use crate::process::transport::region::DECOMMIT_DELAY;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};

@@ -11,6 +11,7 @@ use crate::process::pool::location::MAX_LANES;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::timeouts::NEVER;
 use crate::process::transport::Transport;
+use crate::time::backoff::backoff;
 use crate::time::clock::{self, Stamp};
 
 /// Why a worker process could not be started.
@@ -27,10 +28,8 @@ const MAX_START_FAILURES: u32 = 5;
 /// lack of memory) seems to kill every worker process.
 const MAX_START_KILLS: u32 = 12;
 
-/// Returns the delay before the next start after this many failures.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_millis(20) * 2u32.pow(failures.saturating_sub(1).min(8))
-}
+/// The longest delay before the next start after failures.
+const MAX_BACKOFF: Duration = Duration::from_millis(5120);
 
 /// The error of a task for which no worker process could be started.
 fn no_worker_error(failures: u32, why: &str) -> TaskError {
@@ -122,7 +121,7 @@ impl<T: Transport> Scheduler<T> {
         }
         self.early_deaths += 1;
         if self.has_timer {
-            self.deadlines.eager_start = clock::add(now, backoff(self.early_deaths));
+            self.deadlines.eager_start = clock::add(now, backoff(self.early_deaths, MAX_BACKOFF));
         }
     }
 
@@ -152,7 +151,7 @@ impl<T: Transport> Scheduler<T> {
             } else {
                 self.start_failures
             };
-            self.deadlines.start = clock::add(now, backoff(failures));
+            self.deadlines.start = clock::add(now, backoff(failures, MAX_BACKOFF));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::place::{Closing, Place, WhenFull};
 use crate::process::pool::ProcessPool;
 use crate::process::pool::actions::Actions;
 use crate::process::pool::call::KillReason;
-use crate::process::transport::page::CallState;
+use crate::process::transport::entry::CallState;
 use crate::remote::body::{Remote, RemoteBody};
 use crate::task::AnyTask;
 use crate::task::cell::Cell;

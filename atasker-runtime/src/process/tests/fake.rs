@@ -6,7 +6,7 @@ use crate::TaskId;
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
-use crate::process::transport::page::CallState;
+use crate::process::transport::entry::CallState;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};
 use crate::sync::lock::Mutex;

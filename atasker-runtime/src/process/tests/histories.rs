@@ -26,7 +26,7 @@ use crate::process::pool::location::Location;
 use crate::process::pool::requests::Revocation;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::timeouts::NEVER;
-use crate::process::transport::page::CallState;
+use crate::process::transport::entry::CallState;
 use crate::task::AnyTask;
 use crate::task::control::Include;
 use crate::time::clock::Stamp;

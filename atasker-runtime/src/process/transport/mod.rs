@@ -8,6 +8,7 @@
 //! The methods are called under the pool's lock, and none of them blocks. They are generic, not
 //! virtual: a launch and a reply call several of them.
 
+pub(crate) mod entry;
 pub(crate) mod page;
 pub(crate) mod region;
 pub(crate) mod ring;
@@ -16,7 +17,7 @@ pub(crate) mod sockets;
 use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
-use crate::process::transport::page::CallState;
+use crate::process::transport::entry::CallState;
 use crate::process::transport::ring::Ring;
 use crate::task::AnyTask;
 use crate::time::clock::Stamp;

@@ -24,7 +24,8 @@ use std::os::fd::AsFd;
 
 use crate::sync::lock::Mutex;
 
-use crate::process::transport::page::{Page, ReplyLocation};
+use crate::process::transport::entry::ReplyLocation;
+use crate::process::transport::page::Page;
 use crate::process::transport::ring::Ring;
 use crate::sys::mapping::{self, Access, Mapping, Region};
 use crate::wire::reply::Reply;

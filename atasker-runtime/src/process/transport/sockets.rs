@@ -28,9 +28,8 @@
 use std::sync::OnceLock;
 
 use crate::process::config::MpPoolConfig;
-use crate::process::transport::page::{
-    ArgsLocation, CallHeader, CallState, Next, Page, ReplyLocation,
-};
+use crate::process::transport::entry::{ArgsLocation, CallHeader, CallState, Next, ReplyLocation};
+use crate::process::transport::page::Page;
 use crate::sys::mapping::{self, Mapping};
 use crate::unwind::log;
 use crate::wire::frame::{CallMessage, ToWorker};

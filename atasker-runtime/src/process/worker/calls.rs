@@ -11,7 +11,8 @@ use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::errors;
-use crate::process::transport::page::{ArgsLocation, CallHeader, INLINE, Next, ReplyLocation};
+use crate::process::transport::entry::{ArgsLocation, CallHeader, Next, ReplyLocation};
+use crate::process::transport::page::INLINE;
 use crate::process::transport::region;
 use crate::process::transport::sockets;
 use crate::process::worker::control::deliver;
@@ -23,13 +24,15 @@ use crate::sys::ipc::{self, ReadMode, WakeReason};
 use crate::sys::worker;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
-use crate::task::channel::{Bytes, Channel, Channels, Codec};
+use crate::task::channel::{Bytes, Channel};
+use crate::task::endpoint::{Channels, Codec};
 use crate::task::header::Header;
 use crate::task::scheduler;
 use crate::task::{AnyTask, Schedule, current};
 use crate::time::clock;
 use crate::unwind;
-use crate::wire::frame::{ChannelSetup, Frames, Message, ToParent, ToWorker, reply_header};
+use crate::wire::frame::{ChannelSetup, Message, ToParent, ToWorker, reply_header};
+use crate::wire::framing::Frames;
 use crate::wire::reply::Reply;
 
 /// Added to the nice value for tasks of low priority, if niceness follows the priority.

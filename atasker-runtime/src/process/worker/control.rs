@@ -9,7 +9,8 @@ use crate::sys::ipc::{self, ReadMode};
 use crate::sys::worker;
 use crate::task::AnyTask;
 use crate::task::channel::{Bytes, Channel};
-use crate::wire::frame::{Frames, ToWorker};
+use crate::wire::frame::ToWorker;
+use crate::wire::framing::Frames;
 
 impl WorkerProcess {
     pub(super) fn listen(&self, mut frames: Frames) -> ! {

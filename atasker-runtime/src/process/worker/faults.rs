@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use crate::process::transport::page::ReplyLocation;
+use crate::process::transport::entry::ReplyLocation;
 use crate::process::worker::{WORKER, current_call};
 use crate::sys::{ipc, worker};
 use crate::wire::frame::{ToParent, reply_header};

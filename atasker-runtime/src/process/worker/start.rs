@@ -19,7 +19,8 @@ use crate::sys::reap::CrashHint;
 use crate::sys::worker::{self, Greeting};
 use crate::sys::{entry, ipc, overflow, tree};
 use crate::unwind::{self, log};
-use crate::wire::frame::{Frames, Message, Setup, ToParent, ToWorker};
+use crate::wire::frame::{Message, Setup, ToParent, ToWorker};
+use crate::wire::framing::Frames;
 use crate::{fork, thread_start};
 
 /// Serves as a worker process of this parent.

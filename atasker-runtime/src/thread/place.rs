@@ -1,0 +1,164 @@
+//! What a supervisor requests from the thread pool: the implementation of `Place`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use super::injector::AfterPush;
+use super::pool::{After, Shared, Signal, ThreadPool};
+use super::run::{self, Spawned};
+use super::state::{NOT_IN_POOL, ticket_of};
+use crate::error::{KillError, TaskError};
+use crate::job::Job;
+use crate::options::Overflow;
+use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
+use crate::sync::lock::MutexGuard;
+use crate::task::control::Include;
+use crate::task::state::Phase;
+use crate::task::waiters::{self, WaiterKey};
+use crate::task::{AnyTask, park};
+use crate::unwind::log;
+
+impl Place for ThreadPool {
+    fn start(&self, job: Job, when_full: WhenFull) {
+        let shared = &self.shared;
+        if shared.injector.must_lock() {
+            return shared.start_locked(job, when_full);
+        }
+        match shared.injector.push(job) {
+            AfterPush::Return => {}
+            AfterPush::Dispatch => {
+                shared.dispatch(shared.state.lock());
+            }
+        }
+    }
+
+    fn revoke(&self, task: &dyn AnyTask, include: Include) -> bool {
+        let (shared, header) = (&self.shared, task.header());
+        let mut state = shared.state.lock();
+        if header.place_tag.load(Ordering::Relaxed) == NOT_IN_POOL {
+            // The job may be in the injector, from which it can't be removed: move it to the
+            // backlog.
+            state.drain_injector(&shared.injector, header.priority, usize::MAX);
+        }
+        let Some(ticket) = ticket_of(header.place_tag.load(Ordering::Relaxed)) else {
+            // The launch waits for space, or has not pushed the job yet, so there is nothing to
+            // remove. If the task begins after all, the caller sees that in its state.
+            return true;
+        };
+        let mut job = state.backlog.remove(header.priority, ticket);
+        if job.is_none() && include == Include::Admitted {
+            job = state.remove_admitted(task);
+        }
+        let Some(job) = job else { return false };
+        let waiters = std::mem::take(&mut state.space_waiters);
+        // Another job may take the slot, if the job had one.
+        shared.dispatch(state);
+        waiters.wake();
+        // Not dropped as a job, which would end the task: the caller does that.
+        drop(job.into_task());
+        true
+    }
+
+    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+        Err(KillError::Unsupported)
+    }
+
+    fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
+        let queued = task.header().state.read().phase() == Phase::Queued;
+        let removed = queued && self.is_own_thread() && self.revoke(&**task, Include::Admitted);
+        if removed {
+            run::execute(Job::new(Arc::clone(task)), &self.shared, After::Other);
+        }
+        removed
+    }
+
+    fn open(&self) {
+        let mut state = self.shared.state.lock();
+        state.open = true;
+        while state.threads < state.config.min_size {
+            let thread = state.new_thread();
+            // Without the lock, because a system call for each thread would block launches.
+            let spawned = MutexGuard::unlocked(&mut state, || {
+                let shared = Arc::clone(&self.shared);
+                self.shared.spawn(&thread, move || run::thread(&shared, Spawned::Eagerly))
+            });
+            if let Err(error) = spawned {
+                state.threads -= 1;
+                drop(state);
+                log!(error, %error, "failed to spawn an idle pool thread");
+                return;
+            }
+        }
+    }
+
+    fn close(&self, _closing: &Closing<'_>) {
+        let mut state = self.shared.state.lock();
+        state.open = false;
+        let waiters = std::mem::take(&mut state.space_waiters);
+        let idle = std::mem::take(&mut state.idle);
+        state.threads -= idle.len();
+        self.shared.dispatch(state);
+        waiters.wake();
+        for parker in idle {
+            parker.unpark(Signal::Exit);
+        }
+    }
+}
+
+impl Shared {
+    /// Launches a job when the queue has a limit or the pool is closed.
+    fn start_locked(self: &Arc<Self>, job: Job, when_full: WhenFull) {
+        let priority = job.priority();
+        let mut state = self.state.lock();
+        while state.open && state.is_full(&self.injector, priority) {
+            match state.config.queue_limit {
+                Some((_, Overflow::Reject)) if when_full != WhenFull::Pass => {
+                    drop(state);
+                    return job.end(TaskError::QueueFull);
+                }
+                Some((_, Overflow::Block)) if when_full.may_wait() => {
+                    drop(state);
+                    warn_of_a_blocked_runtime();
+                    self.wait_for_space(&job);
+                    if job.header().state.read().phase() != Phase::Queued {
+                        // The task was canceled while the launch waited.
+                        return drop(job.into_task());
+                    }
+                    // All waiters are woken, and only one of them may find space: check again.
+                    state = self.state.lock();
+                }
+                _ => break,
+            }
+        }
+        if !state.open {
+            drop(state);
+            return job.end(TaskError::SupervisorStopped);
+        }
+        // Under the lock, so that the limit is exact. Through the injector, to keep the order of
+        // launches.
+        let _ = self.injector.push(job);
+        self.dispatch(state);
+    }
+
+    /// Blocks the launch until the queue may have space, or its task has ended.
+    fn wait_for_space(&self, job: &Job) {
+        let (key, task) = (WaiterKey::next(), job.header());
+        park::block_on(None, |context| {
+            // The task first: its end must wake this thread as well.
+            let ended = !task.watch(key, context.waker());
+            let waker = context.waker().clone();
+            let mut state = self.state.lock();
+            let ready = ended || !state.open || !state.is_full(&self.injector, job.priority());
+            let (old, spare) = match ready {
+                true => (state.space_waiters.remove(key), Some(waker)),
+                false => (state.space_waiters.add(key, waker), None),
+            };
+            drop(state);
+            waiters::drop_waker(old);
+            waiters::drop_waker(spare);
+            if ready { Poll::Ready(()) } else { Poll::Pending }
+        });
+        task.unwatch(key);
+    }
+}

@@ -1,0 +1,280 @@
+//! The state of the pool under its lock, and the rules for it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::injector::{self, Injector};
+use super::parker::Parker;
+use super::pool::Signal;
+use crate::backlog::{Backlog, Limits, Ticket};
+use crate::id::TaskId;
+use crate::job::Job;
+use crate::options::PoolConfig;
+use crate::priority::Priority;
+use crate::task::AnyTask;
+use crate::task::waiters::Waiters;
+
+/// The state under the lock. `repr(C)` keeps the fields that every run uses next to the lock,
+/// because their cache lines move from thread to thread.
+#[repr(C)]
+pub(super) struct PoolState {
+    pub(super) open: bool,
+    /// A thread was unparked or spawned, and has not reached the backlog yet.
+    pub(super) waking: bool,
+    /// The current gate of the injector.
+    pub(super) gate: u8,
+    /// The number of jobs in `admitted`.
+    pub(super) admitted_count: usize,
+    pub(super) tasks_run: u64,
+    /// Launches that wait for space in the queue.
+    pub(super) space_waiters: Waiters,
+    pub(super) backlog: Backlog<Job>,
+    /// Jobs that have a slot and no thread yet, by priority.
+    pub(super) admitted: [VecDeque<Job>; 4],
+    /// A stack: the thread that became idle last is woken first, because its caches are warm, and
+    /// because unneeded threads can then reach their idle timeout.
+    pub(super) idle: Vec<Arc<Parker<Signal>>>,
+    pub(super) threads: usize,
+    pub(super) blocked: usize,
+    pub(super) config: PoolConfig,
+    pub(super) thread_number: u64,
+    /// Tasks that have exceeded their time limits and still run.
+    pub(super) overdue: Vec<TaskId>,
+    /// Set after a thread could not be spawned, until the timer allows the next attempt.
+    pub(super) backing_off: bool,
+    /// Failures to spawn a thread, in a row.
+    pub(super) spawn_failures: u32,
+}
+
+/// The thread to wake after the lock is released.
+#[must_use]
+pub(super) enum Wake {
+    /// No thread: no job may start, or a thread is waking already.
+    None,
+    Unpark(Arc<Parker<Signal>>),
+    Spawn(NewThread),
+}
+
+/// A thread to spawn.
+pub(super) struct NewThread {
+    pub(super) number: u64,
+    pub(super) stack: Option<usize>,
+}
+
+pub(super) fn limits(config: &PoolConfig) -> Limits {
+    Limits {
+        pool_size: config.pool_size,
+        reserve_normal: config.reserve_normal,
+        reserve_high: config.reserve_high,
+        max_size: config.max_size,
+        critical_extra: None,
+    }
+}
+
+impl PoolState {
+    pub(super) fn new(config: PoolConfig) -> Self {
+        PoolState {
+            backlog: Backlog::new(limits(&config)),
+            admitted: Default::default(),
+            admitted_count: 0,
+            config,
+            idle: Vec::new(),
+            threads: 0,
+            waking: false,
+            blocked: 0,
+            open: true,
+            thread_number: 0,
+            tasks_run: 0,
+            overdue: Vec::new(),
+            space_waiters: Waiters::NONE,
+            backing_off: false,
+            spawn_failures: 0,
+            gate: u8::MAX,
+        }
+    }
+
+    /// Gives a slot to every job that may have one. From here on, `stop` treats the task as one
+    /// that runs.
+    pub(super) fn admit(&mut self, injector: &Injector) {
+        loop {
+            self.admit_once(injector);
+            let opens = self.set_gate(injector);
+            if !opens {
+                return;
+            }
+            // A launch may have pushed a job and seen the gate still closed, so check the injector
+            // once more.
+        }
+    }
+
+    /// Updates the gate. Returns true if that opens it for any priority.
+    pub(super) fn set_gate(&mut self, injector: &Injector) -> bool {
+        let gate = self.compute_gate();
+        let opens = gate & !self.gate != 0;
+        if gate != self.gate {
+            self.gate = gate;
+            injector.set_gate(gate);
+        }
+        opens
+    }
+
+    pub(super) fn admit_once(&mut self, injector: &Injector) {
+        loop {
+            self.refill(injector);
+            match self.backlog.next() {
+                Some((priority, job)) => {
+                    self.admitted[priority.index()].push_back(job);
+                    self.admitted_count += 1;
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Ensures that the backlog contains the job that is next in order. The injector is the tail of
+    /// the backlog: within a priority, its jobs come later.
+    pub(super) fn refill(&mut self, injector: &Injector) {
+        /// A few jobs at a time, so that a long queue doesn't keep the lock for long.
+        const BATCH: usize = 32;
+        let first = self.backlog.first_priority();
+        let urgent = Priority::ALL.into_iter().take_while(|p| first.is_none_or(|first| *p > first));
+        for priority in urgent {
+            if self.drain_injector(injector, priority, BATCH) > 0 {
+                return;
+            }
+        }
+    }
+
+    /// Moves up to `max` jobs of one priority from the injector to the backlog. Returns their
+    /// number.
+    pub(super) fn drain_injector(
+        &mut self,
+        injector: &Injector,
+        priority: Priority,
+        max: usize,
+    ) -> usize {
+        if injector.is_empty(priority) {
+            return 0;
+        }
+        let mut count = 0;
+        while count < max
+            && let Some(job) = injector.pop(priority)
+        {
+            let tag = tag_of(self.backlog.next_ticket(priority));
+            // Relaxed: the pool reads and writes tags of waiting jobs under its lock only.
+            job.header().place_tag.store(tag, Ordering::Relaxed);
+            self.backlog.push(priority, job);
+            count += 1;
+        }
+        count
+    }
+
+    /// Returns the gate for the current state: the priorities whose launches must dispatch.
+    pub(super) fn compute_gate(&self) -> u8 {
+        let mut gate = 0;
+        if !self.open || self.config.queue_limit.is_some() {
+            gate |= injector::LOCK_FIRST;
+        }
+        for priority in Priority::ALL {
+            if self.backlog.may_start(priority) {
+                gate |= injector::bit(priority);
+            }
+        }
+        gate
+    }
+
+    /// Returns the job that takes over the slot that was just released. This is the fast path for
+    /// the usual case, in which no job waits for a thread and no launch waits for space. The number
+    /// of taken slots stays the same, so the gate needs no update.
+    pub(super) fn hand_off_slot(&mut self, injector: &Injector) -> Option<Job> {
+        if self.admitted_count > 0 || !self.space_waiters.is_empty() {
+            return None;
+        }
+        self.refill(injector);
+        Some(self.backlog.next()?.1)
+    }
+
+    /// Removes the most urgent job that has a slot and no thread.
+    pub(super) fn pop_admitted(&mut self) -> Option<Job> {
+        if self.admitted_count == 0 {
+            return None;
+        }
+        self.admitted_count -= 1;
+        self.admitted.iter_mut().rev().find_map(VecDeque::pop_front)
+    }
+
+    /// Removes the job of a task that has a slot and no thread, and releases the slot.
+    pub(super) fn remove_admitted(&mut self, task: &dyn AnyTask) -> Option<Job> {
+        let header = task.header();
+        let jobs = &mut self.admitted[header.priority.index()];
+        let at = jobs.iter().position(|job| job.header().id == header.id)?;
+        let job = jobs.remove(at)?;
+        self.admitted_count -= 1;
+        self.backlog.release(header.priority);
+        Some(job)
+    }
+
+    /// Selects a thread to wake, if a job has a slot and no thread is waking. One at a time is
+    /// enough: the woken thread wakes the next one, and threads that complete a job check for more
+    /// by themselves. A burst of short tasks therefore costs few wake-ups.
+    pub(super) fn plan_wake(&mut self, injector: &Injector) -> Wake {
+        self.admit(injector);
+        if self.waking || self.admitted_count == 0 {
+            return Wake::None;
+        }
+        if let Some(parker) = self.idle.pop() {
+            self.waking = true;
+            return Wake::Unpark(parker);
+        }
+        if self.backing_off {
+            return Wake::None;
+        }
+        self.waking = true;
+        Wake::Spawn(self.new_thread())
+    }
+
+    /// Removes all jobs that no thread has taken.
+    pub(super) fn drain_all(&mut self, injector: &Injector) -> Vec<Job> {
+        let mut all = Vec::new();
+        for priority in Priority::ALL {
+            self.drain_injector(injector, priority, usize::MAX);
+        }
+        while let Some(job) = self.pop_admitted() {
+            self.backlog.release(job.priority());
+            all.push(job);
+        }
+        all.extend(self.backlog.drain());
+        all
+    }
+
+    pub(super) fn new_thread(&mut self) -> NewThread {
+        self.threads += 1;
+        self.thread_number += 1;
+        NewThread { number: self.thread_number, stack: self.config.stack_size }
+    }
+
+    /// Returns whether the queue is full for one more job of this priority. A job that may start
+    /// needs no space in the queue, and it can't overtake another one, because no job waits that
+    /// could have a slot.
+    pub(super) fn is_full(&self, injector: &Injector, priority: Priority) -> bool {
+        let waiting = || {
+            let injected = Priority::ALL.into_iter().map(|priority| injector.len(priority));
+            self.backlog.waiting() + injected.sum::<usize>()
+        };
+        self.config.queue_limit.is_some_and(|(limit, _)| waiting() >= limit)
+            && !self.backlog.may_start(priority)
+    }
+}
+
+/// The tag of a task that is not in the pool.
+pub(super) const NOT_IN_POOL: u64 = 0;
+
+/// Returns the tag for a ticket. Tickets are small numbers, so no tag is equal to [`NOT_IN_POOL`].
+pub(super) fn tag_of(Ticket(ticket): Ticket) -> u64 {
+    (ticket ^ i64::MIN) as u64
+}
+
+pub(super) fn ticket_of(tag: u64) -> Option<Ticket> {
+    (tag != NOT_IN_POOL).then_some(Ticket(tag as i64 ^ i64::MIN))
+}
