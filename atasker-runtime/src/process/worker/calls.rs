@@ -225,7 +225,7 @@ impl WorkerProcess {
     }
 
     /// Completes a call. Returns the time of its end.
-    fn send_reply(&self, call: u64, ok: bool, reply: &Reply) -> u64 {
+    pub(super) fn send_reply(&self, call: u64, ok: bool, reply: &Reply) -> u64 {
         let len = reply.len();
         if self.over_sockets {
             return self.send_reply_over_sockets(call, ok, reply);

@@ -5,11 +5,11 @@ use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 
-use crate::error::with_advice;
+use crate::error::{TaskError, with_advice};
 use crate::process::transport::page::Page;
 use crate::process::transport::region::ShmPayloads;
-use crate::process::worker::{WORKER, WorkerProcess};
-use crate::process::{data, stdio, tracing_events};
+use crate::process::worker::{WORKER, WorkerProcess, current_call};
+use crate::process::{data, errors, stdio, tracing_events};
 use crate::remote::functions::fingerprint;
 use crate::sync::lock::Mutex;
 use crate::sys::hooks::Hook;
@@ -21,6 +21,7 @@ use crate::sys::{entry, ipc, overflow, tree};
 use crate::unwind::{self, log};
 use crate::wire::frame::{Message, Setup, ToParent, ToWorker};
 use crate::wire::framing::Frames;
+use crate::wire::reply::Reply;
 use crate::{fork, thread_start};
 
 /// Serves as a worker process of this parent.
@@ -251,13 +252,11 @@ impl WorkerProcess {
 }
 
 /// With `panic = "abort"`, reports a panic to the parent before the process aborts.
-#[cfg(panic = "abort")]
 fn report_aborting_panics(process: &'static WorkerProcess) {
-    use crate::error::TaskError;
-    use crate::process::errors;
-    use crate::process::worker::current_call;
-    use crate::wire::reply::Reply;
-
+    // Not conditional compilation, so that every build checks the code below.
+    if !cfg!(panic = "abort") {
+        return;
+    }
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         previous(info);
@@ -278,6 +277,3 @@ fn report_aborting_panics(process: &'static WorkerProcess) {
         process.send_reply(call, false, &Reply::with_buffer(errors::encode(&error)));
     }));
 }
-
-#[cfg(not(panic = "abort"))]
-fn report_aborting_panics(_process: &'static WorkerProcess) {}
