@@ -265,12 +265,11 @@ fn report_aborting_panics(process: &'static WorkerProcess) {
         if call == 0 || fork::is_copy() {
             return;
         }
-        let message =
-            info.payload_as_str().unwrap_or("a panic with a payload that is not a string");
+        let message = unwind::message(info.payload());
         let backtrace = std::backtrace::Backtrace::capture();
         let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
         let error = TaskError::Panicked {
-            message: message.to_owned(),
+            message,
             location: info.location().map(ToString::to_string),
             backtrace: captured.then(|| backtrace.to_string()),
         };
