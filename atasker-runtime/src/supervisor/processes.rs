@@ -6,7 +6,7 @@ use crate::process::MpPoolConfig;
 
 impl SupervisorBuilder {
     /// Configures the pool of worker processes (default: the `Default` of
-    /// [`MpPoolConfig`](crate::MpPoolConfig)).
+    /// [`MpPoolConfig`]).
     ///
     /// # Panics
     ///
