@@ -310,12 +310,14 @@ fn signal_name(signal: i32) -> &'static str {
 #[non_exhaustive]
 pub enum WaitError {
     /// A task failed: the first one in argument order.
-    #[error("task {index} ({id}) failed: {error}")]
+    #[error("task {index}, `{name}` ({id}), failed: {error}")]
     Task {
         /// The position of the task in the list or tuple; 0 for a single task.
         index: usize,
         /// The id of the task.
         id: TaskId,
+        /// The name of the task.
+        name: String,
         /// The error with which the task ended.
         #[source]
         error: TaskError,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::id::TaskId;
+use crate::info_serde;
 use crate::priority::Priority;
 
 /// The kind of place where a task runs.
@@ -106,12 +107,16 @@ pub struct TaskInfo {
     /// The status of the task.
     pub status: TaskStatus,
     /// When the task was launched.
+    #[serde(serialize_with = "info_serde::time")]
     pub time_queued: SystemTime,
     /// When the latest attempt began.
+    #[serde(serialize_with = "info_serde::optional_time")]
     pub time_started: Option<SystemTime>,
     /// When the task ended.
+    #[serde(serialize_with = "info_serde::optional_time")]
     pub time_completed: Option<SystemTime>,
     /// The delay with which the task was launched.
+    #[serde(serialize_with = "info_serde::optional_seconds")]
     pub delay: Option<Duration>,
     /// The process id of the worker process that is running the task.
     pub worker_pid: Option<u32>,
@@ -170,6 +175,14 @@ pub struct ThreadPoolInfo {
     pub overstayed: Vec<TaskId>,
     /// The number of tasks run since the pool was created.
     pub tasks_run: u64,
+    /// The number of tasks that ended with a result, which may be an `Err`.
+    pub completed: u64,
+    /// The number of tasks that ended with an error other than those below.
+    pub failed: u64,
+    /// The number of tasks that exceeded their time limit.
+    pub timed_out: u64,
+    /// The number of tasks that were canceled or killed.
+    pub canceled: u64,
 }
 
 /// A snapshot of a worker process.
@@ -206,6 +219,14 @@ pub struct MpPoolInfo {
     pub tasks_run: u64,
     /// The number of worker processes started to replace one that died.
     pub restarts: u64,
+    /// The number of tasks that ended with a result, which may be an `Err`.
+    pub completed: u64,
+    /// The number of tasks that ended with an error other than those below.
+    pub failed: u64,
+    /// The number of tasks that exceeded their time limit.
+    pub timed_out: u64,
+    /// The number of tasks that were canceled or killed.
+    pub canceled: u64,
 }
 
 /// A snapshot of an aloop.
@@ -218,6 +239,14 @@ pub struct AloopInfo {
     pub threads: usize,
     /// The number of tasks running on the aloop.
     pub running: usize,
+    /// The number of tasks that ended with a result, which may be an `Err`.
+    pub completed: u64,
+    /// The number of tasks that ended with an error other than those below.
+    pub failed: u64,
+    /// The number of tasks that exceeded their time limit.
+    pub timed_out: u64,
+    /// The number of tasks that were canceled or killed.
+    pub canceled: u64,
 }
 
 /// A snapshot of a supervisor.
@@ -290,10 +319,13 @@ pub struct BackgroundWorkerInfo {
     /// The number of runs that panicked or returned an `Err`.
     pub errors: u64,
     /// When the latest run began.
+    #[serde(serialize_with = "info_serde::optional_time")]
     pub last_executed: Option<SystemTime>,
     /// The delay of the latest run against its schedule.
+    #[serde(serialize_with = "info_serde::optional_seconds")]
     pub lateness: Option<Duration>,
     /// When the next run is scheduled.
+    #[serde(serialize_with = "info_serde::optional_time")]
     pub next: Option<SystemTime>,
     /// The number of items waiting in the worker's queue.
     pub waiting: Option<usize>,
@@ -312,9 +344,12 @@ pub struct JobInfo {
     /// The number of runs that panicked or returned an `Err`.
     pub errors: u64,
     /// When the latest run began.
+    #[serde(serialize_with = "info_serde::optional_time")]
     pub last_executed: Option<SystemTime>,
     /// The delay of the latest run against its schedule.
+    #[serde(serialize_with = "info_serde::optional_seconds")]
     pub lateness: Option<Duration>,
     /// When the next run is scheduled.
+    #[serde(serialize_with = "info_serde::optional_time")]
     pub next: Option<SystemTime>,
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::error::TaskError;
 use crate::fork;
+use crate::observe::{self, spans};
 use crate::priority::Priority;
 use crate::task::limit::{Overdue, TimeLimit};
 use crate::task::state::{Claim, Phase};
@@ -53,9 +54,12 @@ impl Job {
         task.header().begin_at(when).then(|| Run::of_begun(task))
     }
 
-    /// Returns the run of a task that another process has begun.
-    pub(crate) fn into_run(self) -> Run {
-        Run::of_begun(self.into_task())
+    /// Returns the run of a task that this worker process has begun.
+    #[cfg(feature = "mp")]
+    pub(crate) fn into_run(self, worker: u32) -> Run {
+        let task = self.into_task();
+        observe::started(&task, Some(worker));
+        Run::of_begun(task)
     }
 
     /// Takes the task out, which ends the obligation: the caller has begun it, ends it, or knows
@@ -150,7 +154,10 @@ impl Run {
     #[inline]
     pub(crate) fn execute(mut self) -> Option<Stamp> {
         let task = self.task();
+        observe::started(task, None);
+        let entered = spans::enter(task);
         let ended = current::scope(task, || task.run(task));
+        drop(entered);
         // Not before, so that a panic which gets here fails the task.
         drop(self.take());
         ended
@@ -182,6 +189,7 @@ impl Run {
     #[inline]
     pub(crate) fn spawn(mut self, on: &Arc<crate::task::future::queue::Queue>) {
         let task = self.take();
+        observe::started(&task, None);
         task.spawn(&task, on);
     }
 

@@ -14,6 +14,7 @@ mod error;
 mod fork;
 mod id;
 mod info;
+mod info_serde;
 mod lent;
 mod options;
 mod panic_hook;
@@ -27,6 +28,7 @@ mod unwind;
 
 // 1: the task, and what it requests from its place
 mod job;
+mod observe;
 mod place;
 #[cfg(feature = "mp")]
 mod remote;
@@ -82,6 +84,9 @@ pub use info::{
 #[cfg(feature = "async")]
 pub use launch::Aloop;
 pub use launch::TaskBuilder;
+pub use observe::observer::{BackgroundRun, Observer, ProcessEvent, TaskEvent};
+pub use observe::registry::ObserverGuard;
+pub use observe::spans::Spans;
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
 #[cfg(feature = "mp")]

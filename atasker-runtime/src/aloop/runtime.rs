@@ -101,10 +101,15 @@ impl Loop {
     pub(super) fn info(&self) -> AloopInfo {
         // tokio tasks that were spawned through `Aloop::handle`.
         let others = self.handle.metrics().num_alive_tasks().saturating_sub(self.runners.count());
+        let ends = self.queue.ends.counts();
         AloopInfo {
             name: self.name.clone(),
             threads: self.threads,
             running: self.queue.live() as usize + others,
+            completed: ends.completed,
+            failed: ends.failed,
+            timed_out: ends.timed_out,
+            canceled: ends.canceled,
         }
     }
 }

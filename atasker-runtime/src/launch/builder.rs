@@ -10,6 +10,8 @@ use crate::error::TaskError;
 use crate::fork;
 use crate::info::TaskType;
 use crate::job::end_waiting;
+use crate::observe;
+use crate::observe::spans::TaskSpans;
 use crate::place::WhenFull;
 use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
@@ -201,6 +203,36 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         self
     }
 
+    /// Sets the span that takes the place of the one that is current at the launch: the task runs
+    /// inside it, or inside a child of it, as the supervisor's
+    /// [`spans`](crate::SupervisorBuilder::spans) say. [`Span::none`](tracing::Span::none) makes it a
+    /// root. The span stays open until the task has ended.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let span = tracing::info_span!("request", path = "/");
+    /// let task = TaskBuilder::new(|| 6 * 7).in_span(span).start();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
+    pub fn in_span(mut self, span: tracing::Span) -> Self {
+        self.header_mut().extras_mut().spans = TaskSpans::In(span);
+        self
+    }
+
+    /// Sets whether the task runs inside a span, as the supervisor's
+    /// [`spans`](crate::SupervisorBuilder::spans) say (default: true). The last call of this and
+    /// of [`in_span`](Self::in_span) applies.
+    pub fn span(mut self, span: bool) -> Self {
+        let extras = self.header_mut().extras_mut();
+        match (span, &extras.spans) {
+            (false, _) => extras.spans = TaskSpans::Off,
+            (true, TaskSpans::Off) => extras.spans = TaskSpans::Default,
+            (true, _) => {}
+        }
+        self
+    }
+
     /// Makes the task end with `error` as soon as it is started.
     pub(super) fn failing(mut self, error: TaskError) -> Self {
         self.failed = Some(Box::new(error));
@@ -269,6 +301,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         };
         let cell = cell.into_shared();
         let task = cell.clone().erase();
+        observe::launched(&task);
         match (core, refused) {
             (Some(core), None) => core.launch(task, when_full),
             (_, error) => {

@@ -33,6 +33,10 @@ impl ProcessPool {
     }
 }
 
+impl ProcessPool {
+    pub(crate) fn set_prompt(&self, _prompt: bool) {}
+}
+
 impl Place for ProcessPool {
     fn start(&self, job: Job, _when_full: WhenFull) {
         job.end(TaskError::not_started("the feature `mp` is disabled"));

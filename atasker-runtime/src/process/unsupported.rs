@@ -68,6 +68,10 @@ impl ProcessPool {
             workers: Vec::new(),
             tasks_run: 0,
             restarts: 0,
+            completed: 0,
+            failed: 0,
+            timed_out: 0,
+            canceled: 0,
         }
     }
 }
@@ -77,6 +81,10 @@ fn record_data(config: &MpPoolConfig) {
     if let Some(data) = &config.worker_data {
         data::set(Arc::clone(data));
     }
+}
+
+impl ProcessPool {
+    pub(crate) fn set_prompt(&self, _prompt: bool) {}
 }
 
 impl Place for ProcessPool {

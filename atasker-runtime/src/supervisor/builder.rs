@@ -1,6 +1,7 @@
 //! The configuration of a supervisor before it is created.
 
 use super::{Core, Supervisor};
+use crate::observe::spans::Spans;
 use crate::options::PoolConfig;
 use crate::process::MpPoolConfig;
 
@@ -11,6 +12,7 @@ pub struct SupervisorBuilder {
     id: String,
     thread_pool: PoolConfig,
     pub(super) mp_pool: MpPoolConfig,
+    spans: Spans,
 }
 
 impl SupervisorBuilder {
@@ -19,6 +21,7 @@ impl SupervisorBuilder {
             id: "default".to_owned(),
             thread_pool: PoolConfig::default(),
             mp_pool: MpPoolConfig::default(),
+            spans: Spans::default(),
         }
     }
 
@@ -40,8 +43,30 @@ impl SupervisorBuilder {
         self
     }
 
+    /// Sets which tracing spans the tasks have (default: [`Spans::Inherit`]).
+    ///
+    /// With [`Spans::PerTask`], each attempt runs inside a span `task` with the target `atasker`
+    /// at INFO. Its fields are `id`, `name`, `tt`, `priority`, `attempt`, `otel.name` (the name of
+    /// the task) and, at its end, `outcome`, `otel.status_code` and `worker`, the process id of the
+    /// worker process. Its parent is the span that was current at the launch, also after a delay,
+    /// for further attempts, on aloops and for worker processes.
+    ///
+    /// That span stays open until the task has ended. Without a subscriber that wants INFO of the
+    /// target `atasker`, no span is created and a launch keeps none.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Spans, Supervisor};
+    /// let sup = Supervisor::builder().spans(Spans::PerTask).build();
+    /// assert_eq!(sup.spawn(|| 6 * 7).join().unwrap(), 42);
+    /// ```
+    pub fn spans(mut self, spans: Spans) -> Self {
+        self.spans = spans;
+        self
+    }
+
     /// Creates the supervisor. Threads and processes are started when they are first needed.
     pub fn build(self) -> Supervisor {
-        Supervisor::from_core(Core::new(self.id, self.thread_pool, self.mp_pool))
+        Supervisor::from_core(Core::new(self.id, self.thread_pool, self.mp_pool, self.spans))
     }
 }

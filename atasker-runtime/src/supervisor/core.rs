@@ -7,18 +7,21 @@ use std::task::Context;
 use crate::sync::lock::Mutex;
 
 use super::alarm::Alarms;
-use super::counters::{Counters, EndKind};
+use super::counters::Counters;
 use super::workers::ActiveWorkers;
 use crate::aloop::Aloops;
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo, TaskType};
+use crate::observe::registry::Observers;
+use crate::observe::spans::Spans;
 use crate::options::PoolConfig;
 use crate::panic_hook::{self, Install};
 use crate::place::{Closing, Place};
 use crate::process::{MpPoolConfig, ProcessPool};
 use crate::task::header::{Header, refresh};
 use crate::task::scheduler::{self, SchedulerKey};
+use crate::task::state::Ending;
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::task::{AnyTask, Schedule, park, table};
 use crate::thread::ThreadPool;
@@ -39,6 +42,7 @@ pub(crate) struct Core {
     pub(crate) processes: Arc<ProcessPool>,
     pub(crate) aloops: Aloops,
     pub(super) alarms: Alarms,
+    pub(super) observers: Arc<Observers>,
     pub(super) workers: ActiveWorkers,
 }
 
@@ -86,26 +90,40 @@ impl Drop for Core {
 }
 
 impl Core {
-    pub(super) fn new(id: String, threads: PoolConfig, processes: MpPoolConfig) -> Arc<Core> {
+    pub(super) fn new(
+        id: String,
+        threads: PoolConfig,
+        processes: MpPoolConfig,
+        spans: Spans,
+    ) -> Arc<Core> {
         panic_hook::prepare(Install::ByHelperThread);
         fork::watch();
-        let core = |weak_self: &Weak<Core>, key: SchedulerKey| Core {
-            weak_self: weak_self.clone(),
-            key,
-            counters: Counters::default(),
-            phase: AtomicU8::new(Phase::Idle as u8),
-            lifecycle: Mutex::new(Lifecycle::default()),
-            threads: ThreadPool::new(&id, key, threads),
-            processes: ProcessPool::new(&id, Some(key), processes),
-            aloops: Aloops::new(&id, key),
-            alarms: Alarms::new(weak_self.clone()),
-            workers: ActiveWorkers::default(),
-            id,
+        let core = |weak_self: &Weak<Core>, key: SchedulerKey| {
+            let processes = ProcessPool::new(&id, Some(key), processes);
+            let prompt = Arc::clone(&processes);
+            Core {
+                weak_self: weak_self.clone(),
+                key,
+                counters: Counters::default(),
+                phase: AtomicU8::new(Phase::Idle as u8),
+                lifecycle: Mutex::new(Lifecycle::default()),
+                threads: ThreadPool::new(&id, key, threads),
+                processes,
+                aloops: Aloops::new(&id, key),
+                alarms: Alarms::new(weak_self.clone()),
+                observers: Observers::new(&id, spans, move |at_once| prompt.set_prompt(at_once)),
+                workers: ActiveWorkers::default(),
+                id,
+            }
         };
         Arc::new_cyclic(|weak_self: &Weak<Core>| {
             let scheduler: Weak<dyn Schedule> = weak_self.clone();
             core(weak_self, scheduler::register(scheduler))
         })
+    }
+
+    pub(crate) fn observers(&self) -> &Arc<Observers> {
+        &self.observers
     }
 
     pub(super) fn id(&self) -> &str {
@@ -263,8 +281,13 @@ impl Core {
         if fork::is_copy() {
             // Report an unused supervisor, because the locks of this one may be held by threads
             // that don't exist here.
-            return Core::new(self.id.clone(), PoolConfig::default(), MpPoolConfig::default())
-                .snapshot();
+            return Core::new(
+                self.id.clone(),
+                PoolConfig::default(),
+                MpPoolConfig::default(),
+                Spans::Off,
+            )
+            .snapshot();
         }
         self.snapshot()
     }
@@ -282,6 +305,14 @@ impl Core {
             workers: Vec::new(),
             jobs: Vec::new(),
         };
+        let (pool, ends) = (&mut info.thread_pool, self.counters.ends_of(TaskType::Thread));
+        (pool.completed, pool.failed) = (ends.completed, ends.failed);
+        (pool.timed_out, pool.canceled) = (ends.timed_out, ends.canceled);
+        if let Some(pool) = &mut info.mp_pool {
+            let ends = self.counters.ends_of(TaskType::Mp);
+            (pool.completed, pool.failed) = (ends.completed, ends.failed);
+            (pool.timed_out, pool.canceled) = (ends.timed_out, ends.canceled);
+        }
         self.workers.show(&mut info);
         info
     }
@@ -291,8 +322,8 @@ impl Core {
     }
 
     /// Counts a task that has ended, and wakes a stop that waits for it.
-    pub(super) fn task_ended(&self, kind: EndKind) {
-        self.counters.record_end(kind);
+    pub(super) fn task_ended(&self, tt: TaskType, ending: Ending) {
+        self.counters.record_end(tt, ending);
         if self.phase() == Phase::Draining {
             // Only while draining, so that ends take no lock otherwise. SeqCst reads of the phase
             // and the counters ensure that no stop is missed: see `counters`.

@@ -10,17 +10,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use crate::info::TaskType;
+use crate::task::end_counts::{EndCounters, EndCounts};
+use crate::task::state::Ending;
+
 const SHARDS: usize = 8;
 
 /// The counters of the threads that share a shard.
 #[derive(Default)]
 struct Shard {
     launched: AtomicU64,
-    /// Tasks of `launched` that have ended.
-    ended: AtomicU64,
-    /// Tasks of `ended` that were canceled.
-    canceled: AtomicU64,
-    /// Tasks of `ended` that the supervisor did not accept.
+    /// Tasks of `launched` that have ended, by place.
+    ends: [EndCounters; 3],
+    /// Ended tasks that the supervisor did not accept.
     rejected: AtomicU64,
 }
 
@@ -28,13 +30,6 @@ struct Shard {
 #[derive(Default)]
 pub(super) struct Counters {
     shards: [CachePadded<Shard>; SHARDS],
-}
-
-/// How a task has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum EndKind {
-    Ended,
-    Canceled,
 }
 
 /// The totals since the supervisor was created.
@@ -68,13 +63,8 @@ impl Counters {
 
     /// Counts the end of a task.
     #[inline]
-    pub(super) fn record_end(&self, kind: EndKind) {
-        let shard = &self.shards[shard()];
-        // Before the counter that a stop waits for.
-        if kind == EndKind::Canceled {
-            shard.canceled.fetch_add(1, Ordering::Relaxed);
-        }
-        shard.ended.fetch_add(1, Ordering::SeqCst);
+    pub(super) fn record_end(&self, tt: TaskType, ending: Ending) {
+        self.shards[shard()].ends[tt as usize].record(ending);
     }
 
     /// Counts a task as rejected. It was counted as launched, and its end will be counted.
@@ -87,11 +77,17 @@ impl Counters {
     /// counted there is also counted as launched.
     #[inline]
     pub(super) fn live(&self) -> u64 {
-        let sum = |of: fn(&Shard) -> &AtomicU64| {
-            self.shards.iter().map(|shard| of(shard).load(Ordering::SeqCst)).sum::<u64>()
-        };
-        let ended = sum(|shard| &shard.ended);
-        sum(|shard| &shard.launched).saturating_sub(ended)
+        let ended: u64 =
+            self.shards.iter().flat_map(|shard| &shard.ends).map(EndCounters::ended).sum();
+        let launched = |shard: &CachePadded<Shard>| shard.launched.load(Ordering::SeqCst);
+        self.shards.iter().map(launched).sum::<u64>().saturating_sub(ended)
+    }
+
+    /// Returns how the tasks of a place have ended.
+    pub(super) fn ends_of(&self, tt: TaskType) -> EndCounts {
+        let mut counts = EndCounts::default();
+        self.shards.iter().for_each(|shard| counts += shard.ends[tt as usize].counts());
+        counts
     }
 
     /// Returns the numbers of ended tasks.
@@ -99,9 +95,9 @@ impl Counters {
     pub(super) fn totals(&self) -> Totals {
         let (mut totals, mut rejected) = (Totals::default(), 0);
         for shard in &self.shards {
-            totals.ended += shard.ended.load(Ordering::SeqCst);
+            totals.ended += shard.ends.iter().map(EndCounters::ended).sum::<u64>();
             rejected += shard.rejected.load(Ordering::Relaxed);
-            totals.canceled += shard.canceled.load(Ordering::Relaxed);
+            totals.canceled += shard.ends.iter().map(|ends| ends.counts().canceled).sum::<u64>();
         }
         // A rejected task may not have been counted as ended yet.
         totals.ended = totals.ended.saturating_sub(rejected);
@@ -119,11 +115,12 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..20 {
                 scope.spawn(|| {
-                    for kind in [EndKind::Ended, EndKind::Ended, EndKind::Canceled, EndKind::Ended]
+                    for ending in
+                        [Ending::Ok, Ending::ReturnedErr, Ending::Canceled, Ending::Failed]
                     {
                         counters.record_launch();
                         counters.record_launch();
-                        counters.record_end(kind);
+                        counters.record_end(TaskType::Mp, ending);
                     }
                     counters.record_rejection();
                 });
@@ -132,5 +129,8 @@ mod tests {
         assert_eq!(counters.live(), 80);
         let Totals { ended, canceled } = counters.totals();
         assert_eq!((ended, canceled), (60, 20));
+        let ends = EndCounts { completed: 40, failed: 20, timed_out: 0, canceled: 20 };
+        assert_eq!(counters.ends_of(TaskType::Mp), ends);
+        assert_eq!(counters.ends_of(TaskType::Thread), EndCounts::default());
     }
 }

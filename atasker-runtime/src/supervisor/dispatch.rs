@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::core::{AfterStop, Core, Phase};
-use super::counters::EndKind;
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::job::{Job, end_waiting};
+use crate::observe;
+use crate::observe::registry::Observers;
 use crate::place::{Place, WhenFull};
 use crate::priority::Priority;
 use crate::task::body::Once;
@@ -119,6 +120,7 @@ impl Core {
 
     /// Gives a queued task to its place.
     fn enqueue(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+        observe::queued(&task);
         self.alarms.watch(&task);
         self.place(task.header().tt).start(Job::new(task), when_full);
     }
@@ -161,24 +163,23 @@ fn delay_of(header: &Header) -> Option<Duration> {
 }
 
 impl Schedule for Core {
-    fn ended(&self, ending: Ending) {
-        self.task_ended(if ending.canceled { EndKind::Canceled } else { EndKind::Ended });
+    fn ended(&self, task: &Header, ending: Ending) {
+        self.task_ended(task.tt, ending);
+    }
+
+    fn observers(&self) -> Option<&Arc<Observers>> {
+        Some(&self.observers)
     }
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         self.run_on_pool("callback", run);
     }
 
-    fn retry(&self, task: Arc<dyn AnyTask>, error: Option<&TaskError>) {
+    fn retry(&self, task: Arc<dyn AnyTask>) {
         let header = task.header();
         let pause = header.extras().map(|extras| extras.retry_delay).unwrap_or_default();
         // The place has dropped the task, and does not know it until it is started there again.
         header.place_tag.store(0, Ordering::Relaxed);
-        // The task is rerun even if a subscriber panics.
-        crate::unwind::log!(debug, task = %header.id, name = header.name(), tt = header.tt.as_str(),
-            supervisor = %self.id(), attempt = header.attempt(), ?pause,
-            error = error.map(tracing::field::display), "task retries"
-        );
         // Always through the timer, because the caller may hold locks of the place.
         self.enqueue_after(task, pause);
     }

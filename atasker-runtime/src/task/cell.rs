@@ -30,6 +30,8 @@ use std::time::Duration;
 use crate::error::TaskError;
 use crate::fork;
 use crate::info::Outcome;
+use crate::observe::events::{self, Handle};
+use crate::observe::{self};
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase, Take};
@@ -188,9 +190,6 @@ pub(crate) trait Typed<R>: AnyTask {
     fn complete_attempt(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>);
     /// Passes the stored outcome to the callbacks.
     fn call_back(&self, callbacks: Vec<OnComplete<R>>);
-    /// Publishes the outcome, which is stored and was passed to the callbacks. Returns the time of
-    /// the end.
-    fn publish(&self, claim: Claim, ending: Ending) -> Stamp;
     /// Returns this task without its type.
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask>;
 }
@@ -313,14 +312,10 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
                 channels.reset_for_retry();
             }
             if let Some(scheduler) = self.header.scheduler() {
-                match result {
-                    // The result of this attempt is dropped before the next one begins.
-                    Ok(value) => {
-                        discard(value);
-                        scheduler.retry(Arc::clone(this), None);
-                    }
-                    Err(error) => scheduler.retry(Arc::clone(this), Some(&error)),
-                }
+                observe::retrying(this, result.as_ref().err(), self.is_returned_err(&result));
+                // The result of this attempt is dropped before the next one begins.
+                discard(result);
+                scheduler.retry(Arc::clone(this));
                 return None;
             }
             // The supervisor is gone, so the task can't be rerun.
@@ -382,15 +377,12 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         if retry_if.is_some() {
             discard(retry_if);
         }
-        let ending = Ending {
-            outcome: match &result {
-                Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => {
-                    Outcome::ReturnedErr
-                }
-                Ok(_) => Outcome::Ok,
-                Err(_) => Outcome::Failed,
-            },
-            canceled: matches!(result, Err(TaskError::Canceled)),
+        let ending = match &result {
+            Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => Ending::ReturnedErr,
+            Ok(_) => Ending::Ok,
+            Err(TaskError::Canceled) => Ending::Canceled,
+            Err(TaskError::TimedOut { .. }) => Ending::TimedOut,
+            Err(_) => Ending::Failed,
         };
         self.outcome.with_mut(|slot| {
             // SAFETY: we own the claim, so no other thread writes; the state is not published yet,
@@ -398,7 +390,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             unsafe { *slot = result.into() }
         });
         if callbacks.is_empty() {
-            return Some(self.publish(claim, ending));
+            return observe::publish(this, claim, ending, |claim| self.publish(claim, ending));
         }
         let typed = Arc::clone(this).typed_any().downcast::<Arc<dyn Typed<R>>>();
         let Ok(task) = typed else { unreachable!("`this` is this very task") };
@@ -434,7 +426,8 @@ impl<R: Send + 'static> Publish<R> {
 impl<R: Send + 'static> Drop for Publish<R> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
-            self.task.publish(claim, self.ending);
+            let task = Arc::clone(&self.task).erase();
+            observe::publish(&task, claim, self.ending, |claim| task.publish(claim, self.ending));
         }
     }
 }
@@ -523,6 +516,54 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         self.finish(this, claim, Err(error));
     }
 
+    fn publish(&self, claim: Claim, ending: Ending) -> Stamp {
+        let header = &self.header;
+        let ended = header.record_ended();
+        #[cfg(feature = "async")]
+        if let Some(data) = B::future_data(&self.place_data) {
+            data.record_end(ending);
+        }
+        let before = header.state.publish(claim, ending);
+        #[cfg(feature = "mp")]
+        if let Some(remote) = self.remote() {
+            remote.args().drop_them();
+        }
+        // Counted as ended only now: a stop that counts no live task reports that all tasks have
+        // ended.
+        if let Some(key) = header.scheduler {
+            scheduler::with(key, |scheduler| scheduler.ended(header, ending));
+        }
+        if before.has_waiters() {
+            header.wake();
+        }
+        if let Some(channels) = header.channels() {
+            channels.close();
+        }
+        let handle = match before.has_join_interest() {
+            true => Handle::Held,
+            false => Handle::Gone,
+        };
+        let loud = handle == Handle::Gone && ending != Ending::Ok;
+        if loud || observe::is_on() {
+            self.report_end(ending, handle);
+        }
+        if handle == Handle::Gone && !before.is_referenced() {
+            self.drop_output();
+        }
+        ended
+    }
+
+    fn stored_error(&self, _claim: &Claim) -> Option<&TaskError> {
+        self.outcome.with(|slot| {
+            // SAFETY: the caller owns the claim and does not publish while the reference lives, and
+            // the callbacks have returned, so no thread writes. The error is never moved.
+            match unsafe { &*slot } {
+                Stored::Error(error) => Some(&**error),
+                _ => None,
+            }
+        })
+    }
+
     fn record_overrun(&self) -> Option<Overrun> {
         let limit = self.header.timeout()?;
         let will_retry = self.header.attempts_left();
@@ -609,6 +650,22 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
+    /// Returns whether a result is a returned `Err`.
+    #[cold]
+    fn is_returned_err(&self, result: &Result<R, TaskError>) -> bool {
+        let Ok(value) = result else { return false };
+        let is_err = self.hooks.as_ref().and_then(|hooks| hooks.lock().returned_err);
+        is_err.is_some_and(|is_err| is_err(value))
+    }
+
+    /// Emits the event of the end.
+    #[cold]
+    fn report_end(&self, ending: Ending, handle: Handle) {
+        let Some(scheduler) = self.header.scheduler() else { return };
+        let supervisor = scheduler.observers().map_or("", |observers| &observers.supervisor);
+        events::task_ended(&self.header, supervisor, ending.outcome(), self.error(), handle);
+    }
+
     /// Turns the result of a run that has exceeded its time limit into a timeout.
     fn apply_time_limit(&self, result: Result<R, TaskError>) -> Result<R, TaskError> {
         match self.header.timeout() {
@@ -706,48 +763,6 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             }
         }
         replace(result.into());
-    }
-
-    fn publish(&self, claim: Claim, ending: Ending) -> Stamp {
-        let header = &self.header;
-        let ended = header.record_ended();
-        let before = header.state.publish(claim, ending);
-        #[cfg(feature = "mp")]
-        if let Some(remote) = self.remote() {
-            remote.args().drop_them();
-        }
-        // Counted as ended only now: a stop that counts no live task reports that all tasks have
-        // ended.
-        if let Some(key) = header.scheduler {
-            scheduler::with(key, |scheduler| scheduler.ended(ending));
-        }
-        if before.has_waiters() {
-            header.wake();
-        }
-        if let Some(channels) = header.channels() {
-            channels.close();
-        }
-        if before.has_join_interest() {
-            return ended;
-        }
-        if !before.is_referenced() {
-            self.drop_output();
-        }
-        let failed = ending.outcome == Outcome::Failed && !ending.canceled;
-        if failed && let Some(error) = self.error() {
-            log!(
-                error, task = %header.id, name = header.name(), %error,
-                "a task failed, and no handle is left to observe the error"
-            );
-        }
-        if ending.outcome == Outcome::ReturnedErr {
-            log!(
-                warn, task = %header.id, name = header.name(), outcome = "returned_err",
-                error = "the function returned an `Err`, and no handle is left to read it",
-                "task ended"
-            );
-        }
-        ended
     }
 
     fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {

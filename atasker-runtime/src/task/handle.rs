@@ -268,7 +268,12 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         if !self.wait_until(Some(clock::after(timeout))) {
             return Err(WaitError::Timeout { pending: vec![self.id()] });
         }
-        self.outcome_ref().map_err(|error| WaitError::Task { index: 0, id: self.id(), error })
+        self.outcome_ref().map_err(|error| WaitError::Task {
+            index: 0,
+            id: self.id(),
+            name: self.name().to_owned(),
+            error,
+        })
     }
 
     /// Waits for the result and moves it out.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
+use crate::observe::spans::TaskSpans;
+use crate::observe::watch::Watch;
 use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
@@ -62,6 +64,10 @@ pub(crate) struct Extras {
     pub(crate) delay_timer: crate::sync::lock::Mutex<Option<crate::time::timer::TimerKey>>,
     /// The armed time limit of the current run.
     pub(crate) limit: crate::sync::lock::Mutex<Option<TimeLimit>>,
+    /// The spans of the task, as its builder has set them.
+    pub(crate) spans: TaskSpans,
+    /// What was reported about the task, if anything observes it.
+    pub(crate) watch: OnceLock<Box<Watch>>,
 }
 
 impl Header {
@@ -88,6 +94,15 @@ impl Header {
     #[inline]
     pub(crate) fn name(&self) -> &str {
         self.extras().and_then(|extras| extras.name.as_deref()).unwrap_or(self.name)
+    }
+
+    /// Returns the name if it was not created at run time.
+    #[cfg(any(feature = "metrics", feature = "dashboard"))]
+    pub(crate) fn static_name(&self) -> Option<&'static str> {
+        match self.extras().and_then(|extras| extras.name.as_ref()) {
+            Some(_) => None,
+            None => Some(self.name),
+        }
     }
 
     pub(crate) fn set_name(&mut self, name: Cow<'static, str>) {

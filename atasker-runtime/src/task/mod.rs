@@ -24,6 +24,7 @@ mod cloning;
 pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod current;
+pub(crate) mod end_counts;
 pub(crate) mod endpoint;
 #[cfg(any(feature = "async", all(test, atasker_loom)))]
 pub(crate) mod future;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 
 use crate::error::TaskError;
 use crate::info::TaskType;
+use crate::observe::registry::Observers;
 use crate::place::Place;
 use crate::time::clock::Stamp;
 use header::Header;
@@ -93,6 +95,14 @@ pub(crate) trait AnyTask: Send + Sync {
     /// Ends the task with this error, regardless of the remaining attempts.
     fn end(&self, this: &Arc<dyn AnyTask>, claim: Claim, error: TaskError);
 
+    /// Publishes the outcome of the task, which is stored and was passed to the callbacks and the
+    /// observers. Returns the time of the end.
+    fn publish(&self, claim: Claim, ending: Ending) -> Stamp;
+
+    /// Returns the stored error of a task that is about to be published. The reference to the claim
+    /// shows that the caller owns it.
+    fn stored_error(&self, claim: &Claim) -> Option<&TaskError>;
+
     /// Records that the current run has exceeded its time limit, and claims the task unless another
     /// attempt follows. Returns `None` if nothing is running.
     ///
@@ -130,14 +140,16 @@ pub(crate) trait AnyTask: Send + Sync {
 /// affair of its [`Place`].
 pub(crate) trait Schedule: Send + Sync {
     /// Called after a task was published as ended.
-    fn ended(&self, ending: Ending);
+    fn ended(&self, task: &Header, ending: Ending);
+
+    /// Returns what observes the tasks. `None` in a worker process, where the tasks are copies.
+    fn observers(&self) -> Option<&Arc<Observers>>;
 
     /// Runs callbacks on a pool thread.
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>);
 
-    /// Reruns a `Retrying` task after its retry delay. `error` is the error that ended the attempt,
-    /// if it did not end by returning.
-    fn retry(&self, task: Arc<dyn AnyTask>, error: Option<&TaskError>);
+    /// Reruns a `Retrying` task after its retry delay.
+    fn retry(&self, task: Arc<dyn AnyTask>);
 
     /// Returns the place of tasks of this type.
     fn place(&self, tt: TaskType) -> &dyn Place;

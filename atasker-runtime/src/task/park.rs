@@ -16,6 +16,7 @@ use std::time::Instant;
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use crate::fork;
+use crate::observe::observer;
 use crate::sync::spin;
 
 /// Whether a thread can use a slot that was released.
@@ -166,12 +167,14 @@ const BLOCKED_ALOOP: &str = "a blocking wait on the thread of an aloop would blo
     `.await` instead (tasks are futures; contexts and channels have `stop_requested`, `recv_async` \
     and `send_async`), or `tokio::task::block_in_place` on an aloop with several threads";
 
+const BLOCKED_OBSERVER: &str = "a blocking wait in an observer would delay the task that it observes, or wait     for itself: wait on another thread";
+
 /// Polls until ready, blocking the thread in between. Returns `None` if the deadline passes first.
 /// In a forked process nothing blocks, and whatever is not ready immediately yields `None`.
 ///
 /// # Panics
 ///
-/// Panics on the thread of an aloop if it would have to block. The panic names the user's line,
+/// Panics on the thread of an aloop, and in an observer, if it would have to block. The panic names the user's line,
 /// because every function in between is `track_caller`.
 #[track_caller]
 pub(crate) fn block_on<T>(
@@ -197,6 +200,7 @@ pub(crate) fn block_on_or_run_inline<T>(
         return None;
     }
     assert!(!would_block_aloop(), "{BLOCKED_ALOOP}");
+    assert!(!observer::is_inside(), "{BLOCKED_OBSERVER}");
     if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         return None;
     }

@@ -199,11 +199,25 @@ impl Snapshot {
     }
 }
 
-/// How a task ended.
+/// How a task ended. Finer than [`Outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    pub outcome: Outcome,
-    pub canceled: bool,
+pub(crate) enum Ending {
+    Ok,
+    ReturnedErr,
+    Failed,
+    TimedOut,
+    Canceled,
+}
+
+impl Ending {
+    #[inline]
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Ending::Ok => Outcome::Ok,
+            Ending::ReturnedErr => Outcome::ReturnedErr,
+            Ending::Failed | Ending::TimedOut | Ending::Canceled => Outcome::Failed,
+        }
+    }
 }
 
 impl State {
@@ -298,12 +312,12 @@ impl State {
     #[inline]
     pub(crate) fn publish(&self, claim: Claim, ending: Ending) -> Snapshot {
         let Claim { .. } = claim;
-        let outcome = match ending.outcome {
+        let outcome = match ending.outcome() {
             Outcome::Ok => 1,
             Outcome::ReturnedErr => 2,
             Outcome::Failed => 3,
         };
-        let canceled = if ending.canceled { CANCELED } else { 0 };
+        let canceled = if ending == Ending::Canceled { CANCELED } else { 0 };
         let add = (Phase::Ended as u32 - Phase::Ending as u32) + (outcome << OUTCOME_SHIFT);
         // The phase is `Ending`, only the owner of the claim changes it, and the bits of OUTCOME
         // and CANCELED are 0. A single addition therefore replaces a compare-and-swap loop. Release
@@ -454,7 +468,7 @@ mod tests {
         assert!(state.claim(Phase::Started).is_none());
         assert!(!state.retry());
         assert_eq!(state.read().status(), TaskStatus::Started);
-        let ending = Ending { outcome: Outcome::Failed, canceled: true };
+        let ending = Ending::Canceled;
         assert!(!state.publish(claim, ending).has_waiters());
         assert_eq!(state.read().status(), TaskStatus::Canceled);
         assert_eq!(state.read().outcome(), Some(Outcome::Failed));
@@ -466,7 +480,7 @@ mod tests {
         state.set_launched(Phase::Queued);
         assert!(state.begin() && !state.borrow_result());
         let claim = state.claim(Phase::Started).unwrap();
-        let _ = state.publish(claim, Ending { outcome: Outcome::Ok, canceled: false });
+        let _ = state.publish(claim, Ending::Ok);
         assert!(state.borrow_result() && state.borrow_result());
         assert_eq!(state.take_result(), Take::Borrowed);
         assert!(!state.set_waiter().is_taken());

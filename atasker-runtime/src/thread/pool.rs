@@ -117,6 +117,11 @@ impl ThreadPool {
             blocked: state.blocked,
             overstayed: state.overdue.clone(),
             tasks_run: state.tasks_run,
+            // The supervisor counts how tasks end.
+            completed: 0,
+            failed: 0,
+            timed_out: 0,
+            canceled: 0,
         }
     }
 

@@ -13,10 +13,11 @@ use crate::background::schedule::{Due, QueueState};
 use crate::background::wall_clock::OnClockSet;
 use crate::error::TaskError;
 use crate::fork;
+use crate::observe::observer::BackgroundRun;
 use crate::sync::lock::MutexGuard;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, control};
-use crate::time::clock;
+use crate::time::clock::{self, Stamp};
 use crate::time::timer;
 use crate::unwind::log;
 
@@ -30,6 +31,9 @@ pub(in crate::background) struct WorkerRun {
     number: u64,
     planned: Option<Instant>,
     begun: bool,
+    /// When it has begun, and its delay against the schedule.
+    began: Stamp,
+    lateness: Option<Duration>,
     /// The run was released.
     completed: bool,
 }
@@ -144,6 +148,8 @@ impl Engine {
                     number: state.run,
                     planned,
                     begun: false,
+                    began: 0,
+                    lateness: None,
                     completed: false,
                 })
             }
@@ -197,18 +203,22 @@ impl Engine {
     /// same task.
     fn complete_run(&self, run: &WorkerRun, result: RunResult, next: NextRun) -> Option<WorkerRun> {
         let number = self.runs() + u64::from(run.begun);
-        let end = match result {
+        let (end, error) = match result {
             RunResult::Returned(RunEnd::Err(text)) => {
-                self.report_error(&WorkerError::returned(&self.spec.name, number, text))
+                (RunEnd::Continue, Some(WorkerError::returned(&self.spec.name, number, text)))
             }
-            RunResult::Returned(end) => end,
+            RunResult::Returned(end) => (end, None),
             // A run that was ended from outside is not an error of the worker.
             RunResult::Failed(TaskError::Canceled | TaskError::SupervisorStopped)
-            | RunResult::Lost => RunEnd::Continue,
+            | RunResult::Lost => (RunEnd::Continue, None),
             RunResult::Failed(error) => {
-                self.report_error(&WorkerError::task(&self.spec.name, number, error))
+                (RunEnd::Continue, Some(WorkerError::task(&self.spec.name, number, error)))
             }
         };
+        if run.begun {
+            self.tell_observers(run, error.as_ref());
+        }
+        let end = error.map_or(end, |error| self.report_error(&error));
         let supervised = self.core.upgrade().is_some_and(|core| core.is_active());
         let stop = matches!(end, RunEnd::Stop) || !supervised;
         let mut state = self.state.lock();
@@ -249,6 +259,22 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Tells the observers of the supervisor about a run that is over.
+    fn tell_observers(&self, run: &WorkerRun, error: Option<&WorkerError>) {
+        let Some(core) = self.core.upgrade().filter(|core| !core.observers().is_empty()) else {
+            return;
+        };
+        let run = BackgroundRun {
+            name: &self.spec.name,
+            kind: self.spec.kind,
+            supervisor: &core.observers().supervisor,
+            lateness: run.lateness,
+            ran_for: Duration::from_nanos(clock::now().saturating_sub(run.began)),
+            error,
+        };
+        core.observers().each(|observer| observer.background_run(&run));
     }
 
     /// Passes an error to `on_error`, or logs it.
@@ -293,8 +319,10 @@ impl WorkerRun {
         if let Some(task) = task {
             state.task = Some(Arc::clone(task));
         }
-        state.last = Some(clock::now());
-        state.lateness = self.planned.map(|planned| planned.elapsed());
+        self.began = clock::now();
+        self.lateness = self.planned.map(|planned| planned.elapsed());
+        state.last = Some(self.began);
+        state.lateness = self.lateness;
         if let Some(lateness) = state.lateness {
             drop(state);
             log!(trace, worker = self.engine.spec.name, ?lateness, "run");

@@ -144,6 +144,10 @@ impl Transport for Peer {
         let _ = self.page.try_begin(call, || clock::to_monotonic(now));
     }
 
+    fn set_prompt(&self, prompt: bool) {
+        self.page.set_prompt(prompt);
+    }
+
     fn take_reply(&self, call: u64, by: TakenBy) -> Taken<Reply> {
         let page = &self.page;
         // Before the reply, which says how many frames come before it.

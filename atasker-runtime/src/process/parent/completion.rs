@@ -18,7 +18,7 @@ use crate::unwind::guarded;
 pub(crate) fn complete(worker: &Peer, done: Finished<Reply>, ok: bool, reply: Option<&[u8]>) {
     let Finished { call, sent, reply: taken } = done;
     let Reply { times, progress, inline, location, .. } = taken;
-    let run = release_run(sent, times.begun, progress);
+    let run = release_run(worker, sent, times.begun, progress);
     let died = |why: String| {
         TaskError::WorkerDied(WorkerDeath::new(worker.pid, DeathCause::Other(why.into())))
     };
@@ -52,12 +52,17 @@ impl Drop for CompletionGuard<'_> {
 }
 
 /// Takes a task out of the pool: the worker process has begun it, and its run is over.
-pub(crate) fn release_run(sent: Sent, begun: u64, progress: Option<(u64, u64)>) -> Run {
+pub(crate) fn release_run(
+    worker: &Peer,
+    sent: Sent,
+    begun: u64,
+    progress: Option<(u64, u64)>,
+) -> Run {
     let task = &**sent.job.task();
     record_begun(task, clock::from_monotonic(begun));
     record_progress(task, progress);
     if let Some(extras) = task.header().extras() {
         extras.worker_pid.store(0, Ordering::Relaxed);
     }
-    sent.job.into_run()
+    sent.job.into_run(worker.pid)
 }

@@ -22,7 +22,7 @@ use crate::process::transport::sockets::PageMirror;
 use crate::sys::ipc::{self, ReadMode, ReadOutcome};
 use crate::task::{AnyTask, scheduler};
 use crate::time::clock::Stamp;
-use crate::unwind::{self, guarded, log};
+use crate::unwind::{self, guarded};
 use crate::wire::buffer_pool;
 use crate::wire::frame::ToParent;
 use crate::wire::framing::Frames;
@@ -259,6 +259,7 @@ impl<'p> Reader<'p, '_> {
             ToParent::Ready { .. } => {
                 self.ready = true;
                 self.pool.on_ready(self.lane);
+                self.pool.tell_process_started(self.worker);
                 self.worker.release_calls();
             }
             ToParent::StartFailed { reason } => self.start_failure = Some(reason.to_owned()),
@@ -442,24 +443,18 @@ impl<'p> Reader<'p, '_> {
         // Makes a stop wait until these tasks have ended.
         let guard = CompletionGuard(self.pool);
         let in_order = cause == DeathCause::Exit(0) && unfinished.was_closing;
-        if self.finished.is_empty()
-            && unfinished.begun.is_empty()
-            && unfinished.killed_for.is_none()
-            && early_exit.is_none()
-            && !in_order
-        {
-            log!(
-                warn, worker = self.worker.pid, %cause,
-                "an idle worker process died"
-            );
-        }
         let death = WorkerDeath::new(self.worker.pid, cause);
+        if early_exit.is_none() {
+            let is_ours = in_order || unfinished.killed_for.is_some();
+            let tasks_run = unfinished.tasks_run;
+            self.pool.tell_process_ended(self.worker, tasks_run, (!is_ours).then_some(&death));
+        }
         let page = &self.worker.page;
         let partly_replied =
             self.finished.into_iter().map(|done| (done.call, done.reply.times.begun, done.sent));
         let begun = unfinished.begun.into_iter().map(|(call, sent)| (call, page.begun(call), sent));
         for (call, begun, sent) in partly_replied.chain(begun) {
-            let run = release_run(sent, begun, page.progress(call));
+            let run = release_run(self.worker, sent, begun, page.progress(call));
             let why = unfinished
                 .killed_for
                 .filter(|(killed_for, _)| *killed_for == call)

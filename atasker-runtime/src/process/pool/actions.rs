@@ -19,6 +19,7 @@ use crate::process::config::MpPoolConfig;
 use crate::process::pool::call::Rejected;
 use crate::process::pool::lane::Lane;
 use crate::process::transport::Transport;
+use crate::task::AnyTask;
 
 /// What has to be done once the pool's lock is released.
 #[must_use = "workers wait to be woken"]
@@ -47,6 +48,8 @@ pub(crate) enum Action<T> {
     WakeReader(Arc<T>),
     /// Request the task of this call to stop.
     Stop(Arc<T>, u64),
+    /// Tell the observers that a task has begun in this worker process.
+    TellBegin { peer: Arc<T>, task: Arc<dyn AnyTask> },
     /// Report to [`Scheduler::on_stopped`](crate::process::pool::schedule::Scheduler::on_stopped)
     /// if the system says that this worker process is stopped.
     CheckStopped(Arc<T>),

@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::error::WorkerDeath;
+use crate::observe::events;
+use crate::observe::observer::{Observer, ProcessEvent};
 use crate::process::parent::calls::Reply;
 use crate::process::parent::completion::{CompletionGuard, complete};
 use crate::process::parent::peer::Peer;
@@ -17,7 +20,7 @@ use crate::process::pool::location::Location;
 use crate::process::transport::entry::{CallState, ReplyLocation};
 use crate::sync::spin::{next_window, spin_for};
 use crate::sys::stack;
-use crate::task::AnyTask;
+use crate::task::{AnyTask, scheduler};
 use crate::time::clock::{self, Stamp};
 use crate::unwind::log;
 use crate::wire::nesting;
@@ -184,7 +187,10 @@ impl ProcessPool {
         let Rest { nanos, until } = inner.next_lane_timeout(index, now);
         // Under the lock, because a thread that completes a call moves this on.
         match until {
-            Some((wanted, first)) if !worker.page.may_sleep_until(wanted, first) => {
+            Some((wanted, first))
+                if !worker.page.may_sleep_until(wanted, first)
+                    || inner.prompt && inner.lanes[index].has_untold_begin() =>
+            {
                 NextTimeout::Ready
             }
             _ => NextTimeout::Nanos(nanos),
@@ -239,6 +245,45 @@ impl ProcessPool {
     /// The worker process of this lane is dead, or must die: it gets nothing more.
     pub(crate) fn mark_dead(&self, index: usize) {
         self.inner.lock().mark_dead(index);
+    }
+
+    /// Tells the observers of the call that a worker executes, unless they know of it.
+    pub(crate) fn tell_begin(&self, index: usize) {
+        self.with_lanes(|scheduler, _, actions| scheduler.tell_begin(index, actions));
+    }
+
+    /// A worker process is ready.
+    pub(crate) fn tell_process_started(&self, worker: &Peer) {
+        self.tell_process(worker, 0, |observer, event| observer.process_started(event));
+        events::process_started(worker.pid, worker.number, &self.id);
+    }
+
+    /// A worker process has ended: in order, unless there is a `death`.
+    pub(crate) fn tell_process_ended(
+        &self,
+        worker: &Peer,
+        tasks_run: u64,
+        death: Option<&WorkerDeath>,
+    ) {
+        self.tell_process(worker, tasks_run, |observer, event| {
+            observer.process_ended(event, death);
+        });
+        events::process_ended(worker.pid, worker.number, &self.id, death);
+    }
+
+    fn tell_process(
+        &self,
+        worker: &Peer,
+        tasks_run: u64,
+        tell: impl Fn(&dyn Observer, &ProcessEvent<'_>),
+    ) {
+        let scheduler = self.scheduler.and_then(scheduler::get);
+        let Some(observers) = scheduler.as_ref().and_then(|scheduler| scheduler.observers()) else {
+            return;
+        };
+        let (pid, number) = (worker.pid, worker.number);
+        let event = ProcessEvent { pid, number, supervisor: &observers.supervisor, tasks_run };
+        observers.each(|observer| tell(observer, &event));
     }
 
     /// The task of a call that is in progress.

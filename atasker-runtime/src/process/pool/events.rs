@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::process::parent::spawn::StartFailure;
-use crate::process::pool::actions::Actions;
+use crate::process::pool::actions::{Action, Actions};
 use crate::process::pool::call::{Finished, FramesHandled, InvalidPage, KillReason, Pending, Sent};
 use crate::process::pool::lane::{Lane, Stage};
+use crate::process::pool::record_begun;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::starts::StartError;
 use crate::process::transport::Transport;
@@ -28,6 +29,8 @@ pub(crate) struct Unfinished {
     pub(crate) killed_for: Option<(u64, KillReason)>,
     /// It had been requested to exit.
     pub(crate) was_closing: bool,
+    /// The number of tasks that it has run.
+    pub(crate) tasks_run: u64,
 }
 
 /// How the start of a worker process failed.
@@ -97,6 +100,7 @@ impl<T: Transport> Scheduler<T> {
         }
         let lane = &mut self.lanes[lane];
         lane.attach(worker, now);
+        worker.set_prompt(self.prompt);
         if lane.is_closing() {
             // The settings of the pool have changed since the start was requested.
             lane.shut_down(now, actions);
@@ -148,7 +152,34 @@ impl<T: Transport> Scheduler<T> {
         if done > 0 || stalled && !self.lanes[index].stalled {
             self.schedule(now, actions);
         }
+        if self.prompt {
+            self.tell_begin(index, actions);
+        }
         result
+    }
+
+    /// Reports the begin of the call that a worker executes, unless it was reported.
+    pub(crate) fn tell_begin(&mut self, index: usize, actions: &mut Actions<T>) {
+        let lane = &mut self.lanes[index];
+        if let Some((call, task)) = lane.tell_begin()
+            && let Some(peer) = lane.worker().cloned()
+        {
+            // Under the lock, so that the call is not taken out meanwhile.
+            record_begun(&*task, peer.begun(call));
+            actions.push(Action::TellBegin { peer, task });
+        }
+    }
+
+    /// Sets whether worker processes report the begin and the end of every call at once.
+    pub(crate) fn on_prompt(&mut self, prompt: bool, actions: &mut Actions<T>) {
+        self.prompt = prompt;
+        for lane in &self.lanes {
+            if let Some(worker) = lane.worker() {
+                worker.set_prompt(prompt);
+                // Its reader thread has to wait for other calls now.
+                actions.wake_reader_of(lane);
+            }
+        }
     }
 
     /// A thread that waits for this call has found it done. Takes it out, unless only the reader
@@ -171,6 +202,9 @@ impl<T: Transport> Scheduler<T> {
     pub(crate) fn wanted_calls(&self, index: usize) -> (u64, u64) {
         let lane = &self.lanes[index];
         let first = lane.first_call();
+        if self.prompt {
+            return (first, first);
+        }
         // The reader thread takes several calls at once if there are several, because a wake-up
         // costs more than a call.
         (first + lane.live() as u64 / 2, first)
@@ -288,6 +322,7 @@ impl<T: Transport> Scheduler<T> {
             self.restarts += 1;
         }
         let (begun, pending): (Vec<_>, Vec<_>) = left.into_iter().partition(|(_, _, begun)| *begun);
+        let tasks_run = tasks.saturating_sub(pending.len() as u64);
         let died_idle = early_exit.is_none() && killed_for.is_none() && !was_closing;
         if died_idle && tasks == pending.len() as u64 {
             self.record_early_death(now);
@@ -298,7 +333,7 @@ impl<T: Transport> Scheduler<T> {
         self.reject_if_given_up(actions);
         self.schedule(now, actions);
         let begun = begun.into_iter().map(|(call, sent, _)| (call, sent)).collect();
-        Unfinished { begun, killed_for, was_closing }
+        Unfinished { begun, killed_for, was_closing, tasks_run }
     }
 
     /// The unfinished calls of a worker process, or a call that a waiting thread took out, were

@@ -19,6 +19,7 @@ use crate::process::transport::region::DECOMMIT_DELAY;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};
 use crate::sys::cpus::prefetch;
+use crate::task::AnyTask;
 use crate::time::clock::{self, Stamp};
 
 /// The amount of work, in nanoseconds, that is sent to a worker in advance.
@@ -68,6 +69,8 @@ pub(crate) struct Lane<T> {
     stall_candidate: Option<u64>,
     /// The last call that was seen to have begun. A worker that sets it back is faulty.
     begun_seen: Option<u64>,
+    /// The last call whose begin was reported to observers.
+    begin_told: Option<u64>,
     /// Its worker process is stopped (by SIGSTOP or a debugger) and does not begin its calls. It
     /// gets no more calls until it has skipped those that were revoked.
     pub(crate) stalled: bool,
@@ -104,6 +107,7 @@ impl<T> Default for Lane<T> {
             watched_since: 0,
             stall_candidate: None,
             begun_seen: None,
+            begin_told: None,
             stalled: false,
             args_ring: Ring::default(),
             decommitting: false,
@@ -356,6 +360,27 @@ impl<T: Transport> Lane<T> {
         };
         let begun = |state| matches!(state, Some(CallState::Begun | CallState::Done));
         !later.into_iter().any(|later| begun(worker.state(later))) && self.is_in_progress(call)
+    }
+
+    /// Whether the first call has begun and that was not reported to observers.
+    pub(crate) fn has_untold_begin(&self) -> bool {
+        self.untold_begin().is_some()
+    }
+
+    fn untold_begin(&self) -> Option<u64> {
+        let index = self.calls.iter().position(Option::is_some)?;
+        let call = self.first + index as u64;
+        let begun = self.worker()?.state(call) == Some(CallState::Begun);
+        (begun && self.begin_told != Some(call)).then_some(call)
+    }
+
+    /// Returns the first call if it has begun and that was not reported to observers. The caller
+    /// reports it.
+    pub(crate) fn tell_begin(&mut self) -> Option<(u64, Arc<dyn AnyTask>)> {
+        let call = self.untold_begin()?;
+        self.begin_told = Some(call);
+        let sent = self.get(call)?;
+        Some((call, Arc::clone(sent.job.task())))
     }
 
     /// Whether this call has begun and its reply has not arrived. A call whose page entry is

@@ -129,6 +129,11 @@ impl ProcessPool {
         self.with(|inner, now, actions| inner.on_config(config, now, actions));
     }
 
+    /// Sets whether worker processes report the begin and the end of every call at once.
+    pub(crate) fn set_prompt(&self, prompt: bool) {
+        self.with_lanes(|inner, _, actions| inner.on_prompt(prompt, actions));
+    }
+
     pub(crate) fn info(&self) -> MpPoolInfo {
         self.with(|inner, _, _| Self::info_of(inner))
     }
@@ -163,6 +168,11 @@ impl ProcessPool {
             workers: workers.collect(),
             tasks_run: inner.tasks_run,
             restarts: inner.restarts,
+            // The supervisor counts how tasks end.
+            completed: 0,
+            failed: 0,
+            timed_out: 0,
+            canceled: 0,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Performing what the scheduler has decided.
 
+use crate::observe;
 use crate::process::parent::peer::Peer;
 use crate::process::parent::spawn;
 use crate::process::pool::ProcessPool;
@@ -20,6 +21,10 @@ impl Actions<Peer> {
                 Action::Kill(peer) => peer.kill(),
                 Action::Shutdown(peer) => peer.post_shutdown(),
                 Action::Stop(peer, call) => peer.post_stop(call),
+                Action::TellBegin { peer, task } => {
+                    observe::started(&task, Some(peer.pid));
+                    guarded(|| drop(task));
+                }
                 Action::CheckStopped(peer) => pool.check_stopped(&peer),
                 Action::Spawn(Spawn { lane, number, first, config }) => {
                     // Without the pool there are no tasks, and no lanes.

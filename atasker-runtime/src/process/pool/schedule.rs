@@ -65,6 +65,8 @@ pub(crate) struct Scheduler<T> {
     pub(crate) started: u64,
     pub(crate) tasks_run: u64,
     pub(crate) restarts: u64,
+    /// Worker processes report the begin and the end of every call at once.
+    pub(crate) prompt: bool,
 }
 
 impl<T: Transport> Scheduler<T> {
@@ -89,6 +91,7 @@ impl<T: Transport> Scheduler<T> {
             started: 0,
             tasks_run: 0,
             restarts: 0,
+            prompt: false,
         }
     }
 

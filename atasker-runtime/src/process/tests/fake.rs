@@ -127,6 +127,8 @@ impl Transport for FakePeer {
         }
     }
 
+    fn set_prompt(&self, _prompt: bool) {}
+
     fn take_reply(&self, call: u64, by: TakenBy) -> Taken<()> {
         let calls = self.calls.lock();
         let Some(call) = calls.get(&call) else { return Taken::Invalid };

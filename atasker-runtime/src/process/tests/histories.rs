@@ -293,6 +293,7 @@ impl World {
                     assert!(self.now >= self.backs_off_until, "no back-off after a failed start");
                     self.starts.push(spawn);
                 }
+                Action::TellBegin { .. } => unreachable!("nothing observes these tasks"),
                 Action::Kill(peer) => peer.told.lock().killed = true,
                 Action::Shutdown(peer) => {
                     assert!(!peer.has_work(), "a worker with calls is requested to exit");

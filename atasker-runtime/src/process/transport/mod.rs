@@ -70,6 +70,9 @@ pub(crate) trait Transport {
     /// counts as begun.
     fn assume_begun(&self, call: u64, now: Stamp);
 
+    /// Sets whether the worker reports the begin of every call at once.
+    fn set_prompt(&self, prompt: bool);
+
     /// Takes the reply of a call that is done.
     fn take_reply(&self, call: u64, by: TakenBy) -> Taken<Self::Reply>;
 }

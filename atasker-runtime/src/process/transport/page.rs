@@ -55,7 +55,8 @@ pub(crate) struct Page {
     asleep: AtomicU32,
     /// Why the worker ends, as recorded by itself: see `CrashHint`.
     pub(crate) crash_hint: AtomicU32,
-    _reserved: AtomicU32,
+    /// 1 if the parent is to be woken at the begin of every call.
+    prompt: AtomicU32,
     /// The parent asks to be woken when this call is done; `AWAKE` if it is awake.
     wake_at: AtomicU64,
     /// The number of replies that the parent has copied out of their region.
@@ -263,6 +264,12 @@ impl Page {
         self.wake_at.store(AWAKE, Ordering::Relaxed);
     }
 
+    /// Sets whether the worker wakes the parent at the begin of every call.
+    pub(crate) fn set_prompt(&self, prompt: bool) {
+        // Relaxed: calls that begin about now may be reported late.
+        self.prompt.store(prompt.into(), Ordering::Relaxed);
+    }
+
     /// Returns the page-wide fields as text.
     pub(crate) fn describe(&self) -> String {
         format!(
@@ -390,6 +397,19 @@ impl Page {
     pub(crate) fn parent_waits_for(&self, call: u64) -> bool {
         self.wake_at.load(Ordering::SeqCst) <= call
             && self.watched_call.load(Ordering::SeqCst) != call
+    }
+
+    /// Returns whether the parent, which sleeps, is to be woken for a call that has just begun. The
+    /// caller wakes it then.
+    #[must_use]
+    pub(crate) fn claim_wakeup_at_begin(&self) -> bool {
+        if self.prompt.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        // Pairs with the fence in `may_sleep_until`: either this thread sees `wake_at`, or the
+        // parent sees that the call has begun before it sleeps.
+        fence(Ordering::SeqCst);
+        self.claim_wakeup()
     }
 
     /// Claims the right to wake the parent. Returns `false` if another thread does it.

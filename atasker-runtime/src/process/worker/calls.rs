@@ -54,7 +54,12 @@ impl WorkerProcess {
                 self.page.prefetch(call + 1);
             }
             match next {
-                Some(Next::Run) => self.run(call, &mut scratch),
+                Some(Next::Run) => {
+                    if self.page.claim_wakeup_at_begin() {
+                        self.ring_parent();
+                    }
+                    self.run(call, &mut scratch);
+                }
                 Some(Next::Skip { with_args }) => {
                     self.skip_call(call, with_args, &mut scratch);
                 }
@@ -146,7 +151,13 @@ impl WorkerProcess {
 
     /// Wakes the parent's reader thread, unless another thread does.
     fn wake_reader(&self) {
-        if self.page.claim_wakeup() && !ipc::ring(&self.doorbell) {
+        if self.page.claim_wakeup() {
+            self.ring_parent();
+        }
+    }
+
+    fn ring_parent(&self) {
+        if !ipc::ring(&self.doorbell) {
             // A task has closed the descriptor, so the parent would never be notified again.
             worker::exit_with_group();
         }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::error::{KillError, TaskError};
+use crate::error::KillError;
 use crate::info::TaskType;
 use crate::job::Job;
+use crate::observe::registry::Observers;
 use crate::place::{Closing, Place, WhenFull};
 use crate::process::worker::WorkerProcess;
 use crate::process::worker::control::outbox;
 use crate::task::control::Include;
+use crate::task::header::Header;
 use crate::task::state::Ending;
 use crate::task::{AnyTask, Schedule};
 use crate::wire::frame::ToParent;
@@ -24,13 +26,17 @@ impl WorkerScheduler {
 }
 
 impl Schedule for WorkerScheduler {
-    fn ended(&self, _ending: Ending) {}
+    fn ended(&self, _task: &Header, _ending: Ending) {}
+
+    fn observers(&self) -> Option<&Arc<Observers>> {
+        None
+    }
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();
     }
 
-    fn retry(&self, task: Arc<dyn AnyTask>, _error: Option<&TaskError>) {
+    fn retry(&self, task: Arc<dyn AnyTask>) {
         // The parent decides about retries; the local task has none.
         drop(task);
     }

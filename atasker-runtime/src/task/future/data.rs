@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::poll_state::PollState;
 use super::queue::{Key, Queue};
 use crate::task::AnyTask;
+use crate::task::state::Ending;
 
 /// See the module's documentation.
 pub(crate) struct FutureData {
@@ -40,6 +41,13 @@ impl FutureData {
     /// scheduled already.
     pub(super) fn wake(&self) -> Option<&Queue> {
         if self.state.wake() { self.queue.get().map(|queue| &**queue) } else { None }
+    }
+
+    /// Counts the end of the task at the loop that ran it.
+    pub(in crate::task) fn record_end(&self, ending: Ending) {
+        if let Some(queue) = self.queue.get() {
+            queue.ends.record(ending);
+        }
     }
 
     /// Returns whether there is a future.

@@ -9,6 +9,7 @@ use super::FutureData;
 use super::queue::Queue;
 use crate::error::TaskError;
 use crate::fork;
+use crate::observe::spans;
 use crate::task::cell::{Body, Cell, Typed};
 use crate::task::{AnyTask, current};
 use crate::unwind;
@@ -75,7 +76,10 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             !is_closing() && now.is_running() && !now.kill_requested() && !now.limit_exceeded();
         let poll = || self.poll_or_drop(data, this, go);
         let ended = match self.header().scheduler {
-            Some(_) => current::scope(this, poll),
+            Some(_) => {
+                let _entered = spans::enter(this);
+                current::scope(this, poll)
+            }
             // The future of `Aloop::run` is no task.
             None => poll(),
         };

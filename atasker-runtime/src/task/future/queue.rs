@@ -14,6 +14,7 @@ use super::sleepers::Sleepers;
 use crate::job::Run;
 use crate::sync::Fifo;
 use crate::sync::spin;
+use crate::task::end_counts::EndCounters;
 use crate::task::{AnyTask, control};
 use crate::unwind;
 
@@ -26,6 +27,8 @@ pub(crate) struct Queue {
     /// write one and the loop writes the other.
     spawned: CachePadded<AtomicU64>,
     finished: CachePadded<AtomicU64>,
+    /// How the tasks have ended that began here.
+    pub(crate) ends: EndCounters,
     /// Set when the loop closes: futures are dropped instead of polled.
     closing: AtomicBool,
     /// Futures that were polled and are pending. The loop owns them, so that no future is dropped
@@ -54,6 +57,7 @@ impl Queue {
             sleepers: Sleepers::new(),
             spawned: CachePadded::new(AtomicU64::new(0)),
             finished: CachePadded::new(AtomicU64::new(0)),
+            ends: EndCounters::default(),
             closing: AtomicBool::new(false),
             owned: Mutex::default(),
             drained: Notify::new(),

@@ -46,11 +46,14 @@ impl Place for InlineScheduler {
 }
 
 impl Schedule for InlineScheduler {
-    fn ended(&self, _: Ending) {}
+    fn ended(&self, _: &Header, _: Ending) {}
+    fn observers(&self) -> Option<&Arc<crate::observe::registry::Observers>> {
+        None
+    }
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();
     }
-    fn retry(&self, _: Arc<dyn AnyTask>, _: Option<&crate::error::TaskError>) {}
+    fn retry(&self, _: Arc<dyn AnyTask>) {}
     fn place(&self, _: TaskType) -> &dyn Place {
         self
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{TaskError, WaitError};
 use crate::id::TaskId;
+use crate::info::Outcome;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::unwind::{Guarded, discard};
@@ -133,13 +134,9 @@ impl WaitTime for Option<Duration> {
 /// Sets the index of a failure.
 pub(super) fn at(index: usize) -> impl Fn(WaitError) -> WaitError {
     move |error| match error {
-        WaitError::Task { id, error, .. } => WaitError::Task { index, id, error },
+        WaitError::Task { id, name, error, .. } => WaitError::Task { index, id, name, error },
         other => other,
     }
-}
-
-fn failed(id: TaskId) -> impl FnOnce(TaskError) -> WaitError {
-    move |error| WaitError::Task { index: 0, id, error }
 }
 
 // One task.
@@ -169,8 +166,14 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for Task<
         }
     }
     fn __completed(self) -> Result<R, WaitError> {
-        let id = self.id();
-        self.take_outcome().map_err(failed(id))
+        let header = self.header();
+        let id = header.id;
+        // An owned copy, because the task is consumed, and only for a task that has failed.
+        let name = match header.state.read().outcome() {
+            Some(Outcome::Failed) => header.name().to_owned(),
+            _ => String::new(),
+        };
+        self.take_outcome().map_err(|error| WaitError::Task { index: 0, id, name, error })
     }
     fn __settled(self) -> Result<R, TaskError> {
         self.take_outcome()
@@ -206,7 +209,12 @@ impl<'a, R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for &
         Waitable::__pending(*self, pending);
     }
     fn __completed(self) -> Result<&'a R, WaitError> {
-        self.outcome_ref().map_err(failed(self.id()))
+        self.outcome_ref().map_err(|error| WaitError::Task {
+            index: 0,
+            id: self.id(),
+            name: self.name().to_owned(),
+            error,
+        })
     }
     fn __settled(self) -> Result<&'a R, TaskError> {
         self.outcome_ref()

@@ -1,0 +1,108 @@
+//! The tracing events of tasks and worker processes, with the target `atasker`.
+
+use std::time::Duration;
+
+use tracing_core::LevelFilter;
+
+use crate::error::{TaskError, WorkerDeath};
+use crate::info::Outcome;
+use crate::task::AnyTask;
+use crate::task::header::Header;
+use crate::task::state::{Claim, Ending};
+use crate::unwind::log;
+
+/// Returns whether a subscriber may want events at DEBUG.
+pub(super) fn wants_debug() -> bool {
+    LevelFilter::current() >= LevelFilter::DEBUG
+}
+
+/// Returns the word for the outcome of an attempt, as in metrics and spans.
+pub(crate) fn word(error: Option<&TaskError>, returned_err: bool) -> &'static str {
+    match error {
+        None if returned_err => "returned_err",
+        None => "ok",
+        Some(TaskError::Panicked { .. }) => "panicked",
+        Some(TaskError::Canceled) => "canceled",
+        Some(TaskError::TimedOut { .. }) => "timed_out",
+        Some(TaskError::WorkerDied(_)) => "worker_died",
+        Some(TaskError::QueueFull | TaskError::SupervisorStopped) => "rejected",
+        Some(TaskError::Codec { .. } | TaskError::NotStarted { .. }) => "other",
+    }
+}
+
+/// Returns the word for the outcome of a task that is about to be published.
+pub(super) fn word_of(task: &dyn AnyTask, claim: &Claim, ending: Ending) -> &'static str {
+    word(task.stored_error(claim), ending == Ending::ReturnedErr)
+}
+
+pub(super) fn task_queued(header: &Header, supervisor: &str) {
+    log!(trace, task = %header.id, name = header.name(), tt = header.tt.as_str(), supervisor, "task queued");
+}
+
+pub(super) fn task_started(header: &Header, supervisor: &str) {
+    log!(
+        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), supervisor,
+        attempt = header.attempt(), "task started"
+    );
+}
+
+pub(super) fn task_retries(
+    header: &Header,
+    supervisor: &str,
+    pause: Duration,
+    error: Option<&TaskError>,
+) {
+    log!(
+        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), supervisor,
+        attempt = header.attempt(), ?pause, error = error.map(tracing::field::display),
+        "task retries"
+    );
+}
+
+/// Whether a handle can still observe the outcome of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Handle {
+    Held,
+    Gone,
+}
+
+/// A task has ended. A failure that no handle can observe is louder.
+#[cold]
+pub(crate) fn task_ended(
+    header: &Header,
+    supervisor: &str,
+    outcome: Outcome,
+    error: Option<&TaskError>,
+    handle: Handle,
+) {
+    let word = word(error, outcome == Outcome::ReturnedErr);
+    macro_rules! ended {
+        ($level:ident, $error:expr) => {
+            log!(
+                $level, task = %header.id, name = header.name(), tt = header.tt.as_str(),
+                supervisor, outcome = word, error = $error, "task ended"
+            )
+        };
+    }
+    let shown = error.map(tracing::field::display);
+    match (handle, error) {
+        (Handle::Gone, Some(error)) if !error.is_canceled() => ended!(error, shown),
+        (Handle::Gone, None) if outcome == Outcome::ReturnedErr => {
+            ended!(warn, "the function returned an `Err`, and no handle is left to read it");
+        }
+        _ => ended!(debug, shown),
+    }
+}
+
+pub(crate) fn process_started(pid: u32, number: u64, supervisor: &str) {
+    log!(debug, pid, number, supervisor, "worker process started");
+}
+
+pub(crate) fn process_ended(pid: u32, number: u64, supervisor: &str, death: Option<&WorkerDeath>) {
+    match death {
+        None => log!(debug, pid, number, supervisor, "worker process ended"),
+        Some(death) => {
+            log!(warn, pid, number, supervisor, cause = %death.cause(), "worker process died");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Observation: what the library reports about tasks, worker processes and background workers.
+//!
+//! The life of a task has four stages, and each has one function here: [`launched`], [`started`],
+//! [`retrying`], [`publish`]. From them come the tracing events (`events`), the spans (`spans`) and
+//! the calls of observers (`observer`). Metrics and the dashboard are observers.
+//!
+//! | concern | file |
+//! |---|---|
+//! | the public trait, and what its methods receive | `observer` |
+//! | the observers of one supervisor | `registry` |
+//! | the order of the calls about one task | `watch` |
+//! | tracing events | `events` |
+//! | spans of tasks | `spans` |
+//!
+//! Every stage begins with [`is_on`]: two loads when nothing observes. Behind it, nothing is fast.
+
+pub(crate) mod events;
+pub(crate) mod observer;
+pub(crate) mod registry;
+pub(crate) mod spans;
+pub(crate) mod watch;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tracing_core::LevelFilter;
+
+use crate::error::TaskError;
+use crate::task::header::Header;
+use crate::task::state::{Claim, Ending};
+use crate::task::{AnyTask, scheduler};
+use crate::time::clock::Stamp;
+use observer::TaskEvent;
+use registry::Observers;
+use watch::Watch;
+
+/// The number of observers of all supervisors.
+static OBSERVERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns whether anything may observe tasks: an observer, or a subscriber that wants INFO or
+/// more.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    // Relaxed: an observer sees what happens after its registration has returned, and a thread that
+    // learns of that by any means also sees the count.
+    OBSERVERS.load(Ordering::Relaxed) != 0 || LevelFilter::current() >= LevelFilter::INFO
+}
+
+/// Returns the observers of the task's supervisor. `None` for what is no task of one.
+fn observers_of(header: &Header) -> Option<Arc<Observers>> {
+    scheduler::get(header.scheduler?)?.observers().cloned()
+}
+
+/// Returns the watch of the task, created if necessary.
+fn watch_of(header: &Header) -> &Watch {
+    header.extras_or_new().watch.get_or_init(Box::default)
+}
+
+/// Returns the watch of a task that has one.
+pub(crate) fn existing_watch(header: &Header) -> Option<&Watch> {
+    header.extras()?.watch.get().map(|watch| &**watch)
+}
+
+/// A task was launched. Called on the launching thread before its place gets the task.
+#[inline]
+pub(crate) fn launched(task: &Arc<dyn AnyTask>) {
+    if is_on() {
+        launched_cold(task);
+    }
+}
+
+#[cold]
+fn launched_cold(task: &Arc<dyn AnyTask>) {
+    let Some(observers) = observers_of(task.header()) else { return };
+    spans::capture(task.header(), &observers);
+    if !observers.is_empty() {
+        let task = Arc::clone(task);
+        let watch = watch_of(task.header());
+        watch.record_launch();
+        let told = Arc::clone(&task);
+        watch.in_order(move || {
+            observers.each(|observer| {
+                observer.launched(&TaskEvent::new(&told, &observers.supervisor));
+            });
+        });
+    }
+}
+
+/// A task was queued: after its delay, or for another attempt.
+#[inline]
+pub(crate) fn queued(task: &Arc<dyn AnyTask>) {
+    if is_on() {
+        queued_cold(task);
+    }
+}
+
+#[cold]
+fn queued_cold(task: &Arc<dyn AnyTask>) {
+    let Some(observers) = observers_of(task.header()) else { return };
+    if let Some(watch) = existing_watch(task.header()) {
+        watch.record_queued();
+    }
+    events::task_queued(task.header(), &observers.supervisor);
+}
+
+/// An attempt has begun. For a worker process this is called when the program learns of it, by
+/// several threads, and the first call counts.
+#[inline]
+pub(crate) fn started(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
+    if is_on() {
+        started_cold(task, worker);
+    }
+}
+
+#[cold]
+fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
+    let header = task.header();
+    let Some(observers) = observers_of(header) else { return };
+    let spans = spans::wants_span(header);
+    if observers.is_empty() && !spans && !events::wants_debug() {
+        return;
+    }
+    let watch = watch_of(header);
+    if !watch.begin_attempt(header.attempt(), worker) {
+        return;
+    }
+    if spans {
+        watch.set_span(spans::open(header, watch));
+    }
+    events::task_started(header, &observers.supervisor);
+    if !observers.is_empty() {
+        let told = Arc::clone(task);
+        watch.in_order(move || {
+            observers.each(|observer| {
+                observer.started(&TaskEvent::new(&told, &observers.supervisor));
+            });
+        });
+    }
+}
+
+/// An attempt is over, with this error or with a value, and another one follows.
+#[inline]
+pub(crate) fn retrying(task: &Arc<dyn AnyTask>, error: Option<&TaskError>, returned_err: bool) {
+    if is_on() {
+        retrying_cold(task, error, returned_err);
+    }
+}
+
+#[cold]
+fn retrying_cold(task: &Arc<dyn AnyTask>, error: Option<&TaskError>, returned_err: bool) {
+    let header = task.header();
+    let Some(observers) = observers_of(header) else { return };
+    let pause = header.extras().map(|extras| extras.retry_delay).unwrap_or_default();
+    events::task_retries(header, &observers.supervisor, pause, error);
+    let Some(watch) = existing_watch(header) else { return };
+    let ran_for = watch.end_attempt(header);
+    if let Some(span) = watch.take_span() {
+        spans::close(span, events::word(error, returned_err), watch.worker());
+    }
+    if !observers.is_empty() {
+        let (told, error) = (Arc::clone(task), error.cloned());
+        watch.in_order(move || {
+            observers.each(|observer| {
+                let event = TaskEvent::new(&told, &observers.supervisor).with_run(ran_for);
+                observer.retrying(&event, error.as_ref(), pause);
+            });
+        });
+    }
+}
+
+/// Publishes the outcome of a task, which is stored, after the observers were told of it. Returns
+/// the time of the end, unless another thread publishes: one that tells observers of something
+/// earlier in the life of the task.
+#[inline]
+pub(crate) fn publish(
+    task: &Arc<dyn AnyTask>,
+    claim: Claim,
+    ending: Ending,
+    publish: impl FnOnce(Claim) -> Stamp,
+) -> Option<Stamp> {
+    if is_on() {
+        return publish_cold(task, claim, ending);
+    }
+    Some(publish(claim))
+}
+
+#[cold]
+fn publish_cold(task: &Arc<dyn AnyTask>, claim: Claim, ending: Ending) -> Option<Stamp> {
+    let header = task.header();
+    let observers = observers_of(header);
+    let told = observers.filter(|observers| !observers.is_empty());
+    let watch = match &told {
+        Some(_) => watch_of(header),
+        None => match existing_watch(header) {
+            Some(watch) => watch,
+            None => return Some(task.publish(claim, ending)),
+        },
+    };
+    let ran_for = watch.end_task(header);
+    let span = watch.take_span();
+    let worker = watch.worker();
+    let owner = Arc::clone(task);
+    watch.in_order_with(move || {
+        if let Some(observers) = told {
+            observers.each(|observer| {
+                let event = TaskEvent::new(&owner, &observers.supervisor)
+                    .with_run(ran_for)
+                    .with_outcome(ending.outcome());
+                let error = owner.stored_error(&claim);
+                observer.ended(&event, error.map_or(Ok(()), Err));
+            });
+        }
+        if let Some(span) = span {
+            let word = events::word_of(&*owner, &claim, ending);
+            spans::close(span, word, worker);
+        }
+        let ended = owner.publish(claim, ending);
+        // The span that was current at the launch stays open until here.
+        if let Some(watch) = existing_watch(owner.header()) {
+            watch.drop_parent();
+        }
+        ended
+    })
+}

@@ -1,0 +1,192 @@
+//! The observers of one supervisor.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::OBSERVERS;
+use super::observer::Observer;
+use super::spans::Spans;
+use crate::sync::lock::{Mutex, RwLock};
+use crate::unwind::{Guarded, guarded};
+
+/// When an observer learns of the begin and the end of a call in a worker process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Promptness {
+    /// At once, which costs a wake-up per call.
+    AtOnce,
+    /// When the program learns of it anyway.
+    #[cfg_attr(not(any(feature = "metrics", feature = "dashboard")), allow(dead_code))]
+    InTime,
+}
+
+type Entry = Arc<Guarded<Box<dyn Observer>>>;
+
+/// See the module documentation.
+pub(crate) struct Observers {
+    /// The id of the supervisor.
+    pub(crate) supervisor: Arc<str>,
+    /// Which spans the tasks have.
+    pub(crate) spans: Spans,
+    /// Replaced as a whole, so that calls need no lock.
+    list: RwLock<Arc<[(u64, Entry)]>>,
+    /// The number of entries of `list`.
+    count: AtomicUsize,
+    /// The number of observers, and other reasons, for which worker processes tell the begin and
+    /// the end of calls at once.
+    prompt: Mutex<usize>,
+    /// A task had a span, so worker processes tell at once for good.
+    prompt_for_spans: std::sync::Once,
+    /// Called, under the lock of `prompt`, when that becomes 0 or more than 0.
+    set_prompt: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+impl Observers {
+    pub(crate) fn new(
+        supervisor: &str,
+        spans: Spans,
+        set_prompt: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Observers {
+            supervisor: supervisor.into(),
+            spans,
+            list: RwLock::new(Arc::new([])),
+            count: AtomicUsize::new(0),
+            prompt: Mutex::new(0),
+            prompt_for_spans: std::sync::Once::new(),
+            set_prompt: Box::new(set_prompt),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Calls `f` with each observer. A panic of one is contained.
+    pub(crate) fn each(&self, mut f: impl FnMut(&dyn Observer)) {
+        let list = Arc::clone(&self.list.read());
+        for (_, observer) in list.iter() {
+            let _inside = super::observer::enter();
+            if !crate::unwind::contained(|| f(&***observer)) {
+                crate::unwind::log!(
+                    error,
+                    supervisor = &*self.supervisor,
+                    "an observer of a supervisor panicked"
+                );
+            }
+        }
+        // The last reference to an observer may be this one.
+        guarded(|| drop(list));
+    }
+
+    /// Adds an observer until the returned guard is dropped.
+    pub(crate) fn add(
+        self: &Arc<Self>,
+        observer: Box<dyn Observer>,
+        promptness: Promptness,
+    ) -> ObserverGuard {
+        static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let key = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        if promptness == Promptness::AtOnce {
+            self.need_promptness();
+        }
+        let entry = (key, Arc::new(Guarded::new(observer)));
+        let mut list = self.list.write();
+        let longer: Arc<[_]> = list.iter().cloned().chain([entry]).collect();
+        self.count.store(longer.len(), Ordering::Relaxed);
+        let before = std::mem::replace(&mut *list, longer);
+        drop(list);
+        guarded(|| drop(before));
+        OBSERVERS.fetch_add(1, Ordering::SeqCst);
+        ObserverGuard { observers: Arc::downgrade(self), key, promptness, active: true }
+    }
+
+    fn remove(&self, key: u64, promptness: Promptness) {
+        let mut list = self.list.write();
+        let shorter: Arc<[_]> = list.iter().filter(|(of, _)| *of != key).cloned().collect();
+        if shorter.len() == list.len() {
+            return;
+        }
+        self.count.store(shorter.len(), Ordering::Relaxed);
+        let before = std::mem::replace(&mut *list, shorter);
+        drop(list);
+        OBSERVERS.fetch_sub(1, Ordering::SeqCst);
+        guarded(|| drop(before));
+        if promptness == Promptness::AtOnce {
+            let mut prompt = self.prompt.lock();
+            *prompt -= 1;
+            if *prompt == 0 {
+                (self.set_prompt)(false);
+            }
+        }
+    }
+
+    /// Makes worker processes tell the begin and the end of calls at once.
+    fn need_promptness(&self) {
+        let mut prompt = self.prompt.lock();
+        *prompt += 1;
+        if *prompt == 1 {
+            (self.set_prompt)(true);
+        }
+    }
+}
+
+impl Observers {
+    /// The same, for the spans of tasks in worker processes.
+    pub(super) fn need_promptness_for_spans(&self) {
+        self.prompt_for_spans.call_once(|| self.need_promptness());
+    }
+}
+
+impl Drop for Observers {
+    fn drop(&mut self) {
+        let left = *self.count.get_mut();
+        OBSERVERS.fetch_sub(left, Ordering::SeqCst);
+    }
+}
+
+/// Ends an observation when it is dropped. Returned by
+/// [`Supervisor::observe`](crate::Supervisor::observe).
+///
+/// Calls of the observer that are under way on other threads may finish a moment later.
+#[must_use = "dropping the guard ends the observation: call `keep()` to observe for the life of the supervisor"]
+pub struct ObserverGuard {
+    observers: Weak<Observers>,
+    key: u64,
+    promptness: Promptness,
+    active: bool,
+}
+
+impl ObserverGuard {
+    /// Leaves the observer in place for the life of the supervisor.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Observer, Supervisor};
+    /// struct Nothing;
+    /// impl Observer for Nothing {}
+    /// let sup = Supervisor::builder().build();
+    /// sup.observe(Nothing).keep();
+    /// ```
+    pub fn keep(mut self) {
+        self.active = false;
+    }
+}
+
+impl fmt::Debug for ObserverGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObserverGuard").finish_non_exhaustive()
+    }
+}
+
+impl Drop for ObserverGuard {
+    fn drop(&mut self) {
+        if self.active
+            && !crate::fork::is_copy()
+            && let Some(observers) = self.observers.upgrade()
+        {
+            observers.remove(self.key, self.promptness);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The spans of tasks.
+//!
+//! A launch keeps the span that is current there, the *parent*, if a subscriber wants INFO of the
+//! target `atasker`. Each attempt runs inside the parent, or inside a span of the attempt that is a
+//! child of it. In a worker process nothing is entered: what a task opens there is made again in
+//! this program, as a child of [`span_of`] the task.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tracing::{Dispatch, Level, Span, field};
+
+use super::registry::Observers;
+use super::watch::Watch;
+use super::{existing_watch, is_on, watch_of};
+use crate::info::TaskType;
+use crate::task::AnyTask;
+use crate::task::header::Header;
+use crate::unwind::{attempt, discard, guarded};
+
+/// The tracing spans of the tasks of a supervisor. See
+/// [`SupervisorBuilder::spans`](crate::SupervisorBuilder::spans).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Spans {
+    /// Each attempt runs inside a span `task` of its own target `atasker`, a child of the span that
+    /// was current at the launch.
+    PerTask,
+    /// Each attempt runs inside the span that was current at the launch.
+    #[default]
+    Inherit,
+    /// No span is entered.
+    Off,
+}
+
+/// The spans of one task, as its builder sets them.
+#[derive(Clone, Default)]
+pub(crate) enum TaskSpans {
+    /// As the supervisor's tasks have them.
+    #[default]
+    Default,
+    Off,
+    /// This span takes the place of the one that is current at the launch.
+    In(Span),
+}
+
+/// What the spans of a task are children of, and the subscriber that has seen it.
+#[derive(Clone)]
+pub(crate) struct Parent {
+    span: Span,
+    dispatch: Dispatch,
+    mode: Spans,
+}
+
+/// Keeps what the spans of a task that is being launched refer to.
+pub(super) fn capture(header: &Header, observers: &Observers) {
+    let choice = header.extras().map(|extras| &extras.spans);
+    let mode = match choice {
+        Some(TaskSpans::Off) => Spans::Off,
+        _ => observers.spans,
+    };
+    if mode == Spans::Off {
+        return;
+    }
+    let parent = attempt(|| {
+        if !tracing::span_enabled!(target: "atasker", Level::INFO, "task") {
+            return None;
+        }
+        let span = match choice {
+            Some(TaskSpans::In(span)) => span.clone(),
+            _ => Span::current(),
+        };
+        let dispatch = tracing::dispatcher::get_default(Dispatch::clone);
+        (mode == Spans::PerTask || !span.is_disabled()).then_some(Parent { span, dispatch, mode })
+    });
+    if let Some(Some(parent)) = parent {
+        if mode == Spans::PerTask && header.tt == TaskType::Mp {
+            observers.need_promptness_for_spans();
+        }
+        watch_of(header).set_parent(parent);
+    }
+}
+
+/// Returns whether each attempt of this task has a span.
+pub(super) fn wants_span(header: &Header) -> bool {
+    let parent = existing_watch(header).and_then(Watch::parent);
+    let wanted = parent.as_ref().is_some_and(|parent| parent.mode == Spans::PerTask);
+    discard(parent);
+    wanted
+}
+
+/// Opens the span of an attempt.
+pub(super) fn open(header: &Header, watch: &Watch) -> Option<Span> {
+    let Parent { span: parent, dispatch, .. } = watch.parent()?;
+    let span = attempt(|| {
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::info_span!(
+                target: "atasker",
+                parent: parent.id(),
+                "task",
+                id = %header.id,
+                name = header.name(),
+                tt = header.tt.as_str(),
+                priority = header.priority.as_str(),
+                attempt = header.attempt(),
+                otel.name = header.name(),
+                outcome = field::Empty,
+                otel.status_code = field::Empty,
+                worker = field::Empty,
+            )
+        })
+    });
+    discard((parent, dispatch));
+    span
+}
+
+/// Records how an attempt has ended, and closes its span.
+pub(super) fn close(span: Span, outcome: &'static str, worker: Option<u32>) {
+    guarded(|| {
+        span.record("outcome", outcome);
+        span.record("otel.status_code", if outcome == "ok" { "OK" } else { "ERROR" });
+        if let Some(worker) = worker {
+            span.record("worker", worker);
+        }
+        drop(span);
+    });
+}
+
+/// Returns the span that what the task does belongs to.
+pub(crate) fn span_of(task: &dyn AnyTask) -> Option<Span> {
+    let watch = existing_watch(task.header())?;
+    if let Some(span) = watch.span() {
+        return Some(span);
+    }
+    let Parent { span, dispatch, mode } = watch.parent()?;
+    discard(dispatch);
+    if mode == Spans::Inherit && !span.is_disabled() {
+        return Some(span);
+    }
+    discard(span);
+    None
+}
+
+/// The span of a task, entered on this thread until this is dropped.
+pub(crate) struct Entered(Option<Span>);
+
+/// Enters the span of a task.
+#[inline]
+pub(crate) fn enter(task: &Arc<dyn AnyTask>) -> Entered {
+    if is_on() { enter_cold(task) } else { Entered(None) }
+}
+
+#[cold]
+fn enter_cold(task: &Arc<dyn AnyTask>) -> Entered {
+    let span = span_of(&**task);
+    if let Some(span) = &span {
+        guarded(|| _ = span.with_subscriber(|(id, dispatch)| dispatch.enter(id)));
+    }
+    Entered(span)
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        #[cold]
+        fn exit(span: Span) {
+            guarded(|| {
+                span.with_subscriber(|(id, dispatch)| dispatch.exit(id));
+                drop(span);
+            });
+        }
+        if let Some(span) = self.0.take() {
+            exit(span);
+        }
+    }
+}

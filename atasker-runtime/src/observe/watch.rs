@@ -1,0 +1,181 @@
+//! The watch of a task: what its observers were told, in which order, and its spans.
+//!
+//! Several threads can end a task: the one that runs it, the timer, a caller of `kill`. Observers
+//! are called under no lock, and yet the calls about one task never overlap. So the first thread
+//! that has something to tell becomes the *teller*. What others have to tell meanwhile is queued,
+//! and the teller does it after its own call, including the publication of the outcome, which
+//! follows the calls of `ended`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tracing::Span;
+
+use super::spans::Parent;
+use crate::sync::lock::Mutex;
+use crate::task::header::Header;
+use crate::time::clock::{self, Stamp};
+use crate::unwind::discard;
+
+type Call = Box<dyn FnOnce() + Send>;
+
+/// See the module documentation.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// When the current attempt was queued; 0 if that is the launch and its delay.
+    queued: AtomicU64,
+    /// The process id of the worker process of the latest attempt; 0 for none.
+    worker: AtomicU32,
+    order: Mutex<Order>,
+    /// What the spans of the task refer to.
+    spans: Mutex<Spans>,
+}
+
+#[derive(Default)]
+struct Order {
+    /// A thread is telling observers.
+    telling: bool,
+    /// What that thread tells next.
+    later: VecDeque<Call>,
+    /// The latest attempt whose begin was told.
+    attempt: u32,
+    /// An attempt was begun and is not over.
+    running: bool,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Spans {
+    parent: Option<Parent>,
+    /// The span of the current attempt.
+    attempt: Option<Span>,
+}
+
+impl Watch {
+    pub(super) fn record_launch(&self) {
+        self.queued.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_queued(&self) {
+        self.queued.store(clock::now(), Ordering::Relaxed);
+    }
+
+    /// Returns when the latest attempt was queued.
+    pub(super) fn queued(&self) -> Option<Stamp> {
+        Some(self.queued.load(Ordering::Relaxed)).filter(|queued| *queued != 0)
+    }
+
+    pub(super) fn worker(&self) -> Option<u32> {
+        Some(self.worker.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// Records the begin of an attempt. Returns false if it was told already, or must not be told
+    /// any more.
+    pub(super) fn begin_attempt(&self, attempt: u32, worker: Option<u32>) -> bool {
+        let mut order = self.order.lock();
+        if order.ended || order.attempt >= attempt {
+            return false;
+        }
+        order.attempt = attempt;
+        order.running = true;
+        self.worker.store(worker.unwrap_or(0), Ordering::Relaxed);
+        true
+    }
+
+    /// Records that the current attempt is over. Returns how long it ran.
+    pub(super) fn end_attempt(&self, header: &Header) -> Option<Duration> {
+        let was_running = std::mem::take(&mut self.order.lock().running);
+        was_running.then(|| elapsed(header))
+    }
+
+    /// Records that the task ends. Returns how long the current attempt ran, if there is one.
+    pub(super) fn end_task(&self, header: &Header) -> Option<Duration> {
+        let mut order = self.order.lock();
+        order.ended = true;
+        // An attempt that had begun before there was an observer runs as well.
+        let unseen = order.attempt == 0 && header.attempt() > 0;
+        let was_running = std::mem::take(&mut order.running) || unseen;
+        drop(order);
+        was_running.then(|| elapsed(header))
+    }
+
+    /// Calls `call`, or leaves it to the thread that is telling something earlier.
+    pub(super) fn in_order(&self, call: impl FnOnce() + Send + 'static) {
+        self.in_order_with(call);
+    }
+
+    /// The same. Returns what `call` returned, unless it was left to another thread.
+    pub(super) fn in_order_with<T>(&self, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        {
+            let mut order = self.order.lock();
+            if order.telling {
+                order.later.push_back(Box::new(|| drop(call())));
+                return None;
+            }
+            order.telling = true;
+        }
+        // The calls of observers are guarded one by one. If something else panics, the rest is
+        // still told.
+        let rest = TellRest(self);
+        let told = call();
+        drop(rest);
+        Some(told)
+    }
+
+    /// Sets what the spans of the task are children of.
+    pub(super) fn set_parent(&self, parent: Parent) {
+        let before = self.spans.lock().parent.replace(parent);
+        discard(before);
+    }
+
+    pub(super) fn parent(&self) -> Option<Parent> {
+        self.spans.lock().parent.clone()
+    }
+
+    pub(super) fn drop_parent(&self) {
+        let parent = self.spans.lock().parent.take();
+        discard(parent);
+    }
+
+    pub(super) fn set_span(&self, span: Option<Span>) {
+        let before = std::mem::replace(&mut self.spans.lock().attempt, span);
+        discard(before);
+    }
+
+    pub(super) fn span(&self) -> Option<Span> {
+        self.spans.lock().attempt.clone()
+    }
+
+    pub(super) fn take_span(&self) -> Option<Span> {
+        self.spans.lock().attempt.take()
+    }
+}
+
+/// Tells what other threads have queued.
+struct TellRest<'a>(&'a Watch);
+
+impl Drop for TellRest<'_> {
+    fn drop(&mut self) {
+        loop {
+            let mut order = self.0.order.lock();
+            let Some(call) = order.later.pop_front() else {
+                order.telling = false;
+                return;
+            };
+            drop(order);
+            crate::unwind::guarded(call);
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        discard(std::mem::take(self.spans.get_mut()));
+    }
+}
+
+/// Returns how long the latest attempt has been running.
+fn elapsed(header: &Header) -> Duration {
+    Duration::from_nanos(clock::now().saturating_sub(header.started()))
+}
