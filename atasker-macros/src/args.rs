@@ -86,6 +86,7 @@ const TASK_KEYS: KeySet = KeySet {
         "callback",
         "supervisor",
         "aloop",
+        "span",
         "companion",
         "codec",
         "crate",
@@ -287,6 +288,10 @@ impl Options {
                 )?;
                 self.aloop = Some((key.clone(), value));
             }
+            "span" => {
+                let value = span(value)?;
+                self.setter(key, name, value);
+            }
             "companion" => {
                 if syntax == Syntax::Call {
                     return Err(syn::Error::new(
@@ -368,7 +373,7 @@ fn example(key: &str) -> String {
         "callback" => "|result| println!(\"{result:?}\")",
         "supervisor" => "&MINE",
         "aloop" => "\"io\"",
-        "companion" => "false",
+        "span" | "companion" => "false",
         "codec" => "\"msgpack\"",
         "crate" => "my_name_for_atasker",
         _ => "...",
@@ -586,6 +591,21 @@ pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
             if nanos < u64::MAX as f64 { Ok(nanos.round() as u64) } else { Err(too_long()) }
         }
     }
+}
+
+/// Checks that a value may be a `bool`.
+fn span(value: Expr) -> syn::Result<TokenStream> {
+    match &value {
+        Expr::Lit(ExprLit { lit: Lit::Bool(_), .. }) => {}
+        Expr::Lit(_) => {
+            return Err(syn::Error::new(
+                value.span(),
+                "`span` is `true` or `false`: write `span = false` for a task without a tracing span",
+            ));
+        }
+        _ => {}
+    }
+    Ok(quote!(#value))
 }
 
 /// Parses the number of retries. Returns `None` for zero, the default.

@@ -67,6 +67,7 @@ use proc_macro::TokenStream;
 /// | `callback` | the path of a `fn(&Result<R, TaskError>)`, or a closure | none |
 /// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
 /// | `aloop` | the name of an aloop, for an `async fn` | the default aloop |
+/// | `span` | `false`: the task runs inside no tracing span | `true`: as the supervisor's `spans` say |
 /// | `companion` | another name for the companion type, or `false` for none | the name of the function |
 /// | `codec` | `"bincode"` or `"msgpack"`, for `tt = "mp"`; see the limits below | bincode |
 /// | `crate` | the path of the atasker crate, if it is renamed or re-exported | `::atasker` |
