@@ -153,12 +153,22 @@ impl Run {
     /// the clock again.
     #[inline]
     pub(crate) fn execute(mut self) -> Option<Stamp> {
+        if observe::is_on() {
+            // As the last call, so that it takes no registers from the usual case.
+            return self.execute_observed();
+        }
+        let task = self.task();
+        let ended = current::scope(task, || task.run(task));
+        // Not before, so that a panic which gets here fails the task.
+        drop(self.take());
+        ended
+    }
+
+    #[cold]
+    fn execute_observed(mut self) -> Option<Stamp> {
         let task = self.task();
         observe::started(task, None);
-        let entered = spans::enter(task);
-        let ended = current::scope(task, || task.run(task));
-        drop(entered);
-        // Not before, so that a panic which gets here fails the task.
+        let ended = spans::inside(task, || current::scope(task, || task.run(task)));
         drop(self.take());
         ended
     }
@@ -188,6 +198,16 @@ impl Run {
     #[cfg(feature = "async")]
     #[inline]
     pub(crate) fn spawn(mut self, on: &Arc<crate::task::future::queue::Queue>) {
+        if observe::is_on() {
+            return self.spawn_observed(on);
+        }
+        let task = self.take();
+        task.spawn(&task, on);
+    }
+
+    #[cfg(feature = "async")]
+    #[cold]
+    fn spawn_observed(mut self, on: &Arc<crate::task::future::queue::Queue>) {
         let task = self.take();
         observe::started(&task, None);
         task.spawn(&task, on);

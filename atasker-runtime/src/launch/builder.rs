@@ -301,10 +301,10 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         };
         let cell = cell.into_shared();
         let task = cell.clone().erase();
-        observe::launched(&task);
         match (core, refused) {
             (Some(core), None) => core.launch(task, when_full),
             (_, error) => {
+                observe::launched(&task);
                 task.header().record_queued();
                 let held = task.header().state.set_join_interest();
                 debug_assert!(held, "a new task has no handle yet");

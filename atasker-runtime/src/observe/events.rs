@@ -2,19 +2,12 @@
 
 use std::time::Duration;
 
-use tracing_core::LevelFilter;
-
 use crate::error::{TaskError, WorkerDeath};
 use crate::info::Outcome;
 use crate::task::AnyTask;
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending};
 use crate::unwind::log;
-
-/// Returns whether a subscriber may want events at DEBUG.
-pub(super) fn wants_debug() -> bool {
-    LevelFilter::current() >= LevelFilter::DEBUG
-}
 
 /// Returns the word for the outcome of an attempt, as in metrics and spans.
 pub(crate) fn word(error: Option<&TaskError>, returned_err: bool) -> &'static str {

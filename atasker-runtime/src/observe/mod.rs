@@ -9,42 +9,30 @@
 //! | the public trait, and what its methods receive | `observer` |
 //! | the observers of one supervisor | `registry` |
 //! | the order of the calls about one task | `watch` |
+//! | whether anything observes at all | `interest` |
 //! | tracing events | `events` |
 //! | spans of tasks | `spans` |
 //!
-//! Every stage begins with [`is_on`]: two loads when nothing observes. Behind it, nothing is fast.
+//! Every stage begins with [`is_on`]: one load when nothing observes. Behind it, nothing is fast.
 
 pub(crate) mod events;
+pub(crate) mod interest;
 pub(crate) mod observer;
 pub(crate) mod registry;
 pub(crate) mod spans;
 pub(crate) mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use tracing_core::LevelFilter;
 
 use crate::error::TaskError;
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending};
 use crate::task::{AnyTask, scheduler};
 use crate::time::clock::Stamp;
+pub(crate) use interest::is_on;
 use observer::TaskEvent;
 use registry::Observers;
 use watch::Watch;
-
-/// The number of observers of all supervisors.
-static OBSERVERS: AtomicUsize = AtomicUsize::new(0);
-
-/// Returns whether anything may observe tasks: an observer, or a subscriber that wants INFO or
-/// more.
-#[inline]
-pub(crate) fn is_on() -> bool {
-    // Relaxed: an observer sees what happens after its registration has returned, and a thread that
-    // learns of that by any means also sees the count.
-    OBSERVERS.load(Ordering::Relaxed) != 0 || LevelFilter::current() >= LevelFilter::INFO
-}
 
 /// Returns the observers of the task's supervisor. `None` for what is no task of one.
 fn observers_of(header: &Header) -> Option<Arc<Observers>> {
@@ -117,7 +105,7 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     let header = task.header();
     let Some(observers) = observers_of(header) else { return };
     let spans = spans::wants_span(header);
-    if observers.is_empty() && !spans && !events::wants_debug() {
+    if observers.is_empty() && !spans && !interest::wants_events() {
         return;
     }
     let watch = watch_of(header);

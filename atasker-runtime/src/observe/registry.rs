@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::OBSERVERS;
+use super::interest;
 use super::observer::Observer;
 use super::spans::Spans;
 use crate::sync::lock::{Mutex, RwLock};
@@ -98,7 +98,7 @@ impl Observers {
         let before = std::mem::replace(&mut *list, longer);
         drop(list);
         guarded(|| drop(before));
-        OBSERVERS.fetch_add(1, Ordering::SeqCst);
+        interest::add_observer();
         ObserverGuard { observers: Arc::downgrade(self), key, promptness, active: true }
     }
 
@@ -111,7 +111,7 @@ impl Observers {
         self.count.store(shorter.len(), Ordering::Relaxed);
         let before = std::mem::replace(&mut *list, shorter);
         drop(list);
-        OBSERVERS.fetch_sub(1, Ordering::SeqCst);
+        interest::remove_observers(1);
         guarded(|| drop(before));
         if promptness == Promptness::AtOnce {
             let mut prompt = self.prompt.lock();
@@ -142,7 +142,7 @@ impl Observers {
 impl Drop for Observers {
     fn drop(&mut self) {
         let left = *self.count.get_mut();
-        OBSERVERS.fetch_sub(left, Ordering::SeqCst);
+        interest::remove_observers(left);
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{Dispatch, Level, Span, field};
 
 use super::registry::Observers;
 use super::watch::Watch;
-use super::{existing_watch, is_on, watch_of};
+use super::{existing_watch, interest, watch_of};
 use crate::info::TaskType;
 use crate::task::AnyTask;
 use crate::task::header::Header;
@@ -60,7 +60,7 @@ pub(super) fn capture(header: &Header, observers: &Observers) {
         Some(TaskSpans::Off) => Spans::Off,
         _ => observers.spans,
     };
-    if mode == Spans::Off {
+    if mode == Spans::Off || !interest::wants_spans() {
         return;
     }
     let parent = attempt(|| {
@@ -142,36 +142,29 @@ pub(crate) fn span_of(task: &dyn AnyTask) -> Option<Span> {
     None
 }
 
-/// The span of a task, entered on this thread until this is dropped.
-pub(crate) struct Entered(Option<Span>);
-
-/// Enters the span of a task.
-#[inline]
-pub(crate) fn enter(task: &Arc<dyn AnyTask>) -> Entered {
-    if is_on() { enter_cold(task) } else { Entered(None) }
+/// Runs `f` inside the span of a task.
+#[cold]
+pub(crate) fn inside<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {
+    let _entered = span_of(&**task).map(Entered::new);
+    f()
 }
 
-#[cold]
-fn enter_cold(task: &Arc<dyn AnyTask>) -> Entered {
-    let span = span_of(&**task);
-    if let Some(span) = &span {
+/// A span that is entered on this thread until this is dropped.
+struct Entered(Option<Span>);
+
+impl Entered {
+    fn new(span: Span) -> Self {
         guarded(|| _ = span.with_subscriber(|(id, dispatch)| dispatch.enter(id)));
+        Entered(Some(span))
     }
-    Entered(span)
 }
 
 impl Drop for Entered {
-    #[inline]
     fn drop(&mut self) {
-        #[cold]
-        fn exit(span: Span) {
-            guarded(|| {
-                span.with_subscriber(|(id, dispatch)| dispatch.exit(id));
-                drop(span);
-            });
-        }
-        if let Some(span) = self.0.take() {
-            exit(span);
-        }
+        guarded(|| {
+            let Some(span) = self.0.take() else { return };
+            span.with_subscriber(|(id, dispatch)| dispatch.exit(id));
+            drop(span);
+        });
     }
 }

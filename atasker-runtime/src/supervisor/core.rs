@@ -13,6 +13,7 @@ use crate::aloop::Aloops;
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo, TaskType};
+use crate::observe::interest;
 use crate::observe::registry::Observers;
 use crate::observe::spans::Spans;
 use crate::options::PoolConfig;
@@ -98,6 +99,7 @@ impl Core {
     ) -> Arc<Core> {
         panic_hook::prepare(Install::ByHelperThread);
         fork::watch();
+        interest::watch_subscribers();
         let core = |weak_self: &Weak<Core>, key: SchedulerKey| {
             let processes = ProcessPool::new(&id, Some(key), processes);
             let prompt = Arc::clone(&processes);

@@ -52,6 +52,27 @@ impl Core {
 
     /// Launches a prepared task.
     pub(crate) fn launch(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+        if observe::is_on() {
+            // As the last call, and with a copy of the code, so that it takes no registers from the
+            // usual case.
+            return self.launch_observed(task, when_full);
+        }
+        self.accept(task, when_full, Self::enqueue);
+    }
+
+    #[cold]
+    fn launch_observed(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+        observe::launched(&task);
+        self.accept(task, when_full, Self::enqueue_observed);
+    }
+
+    #[inline]
+    fn accept(
+        &self,
+        task: Arc<dyn AnyTask>,
+        when_full: WhenFull,
+        enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
+    ) {
         let header = task.header();
         table::insert(header.id, &task);
         self.counters.record_launch();
@@ -62,7 +83,7 @@ impl Core {
         }
         match delay_of(header) {
             Some(delay) => self.enqueue_after(task, delay),
-            None => self.enqueue(task, when_full),
+            None => enqueue(self, task, when_full),
         }
     }
 
@@ -95,7 +116,7 @@ impl Core {
             let task = job.into_task();
             match weak_self.upgrade() {
                 Some(core) if task.header().state.queue() => {
-                    core.enqueue(task, WhenFull::NoWait);
+                    core.enqueue_observed(task, WhenFull::NoWait);
                 }
                 Some(_) => {}
                 None => end_waiting(task, TaskError::SupervisorStopped),
@@ -118,9 +139,15 @@ impl Core {
         }
     }
 
-    /// Gives a queued task to its place.
-    fn enqueue(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+    /// The same as `enqueue`, in case anything observes the task.
+    fn enqueue_observed(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         observe::queued(&task);
+        self.enqueue(task, when_full);
+    }
+
+    /// Gives a queued task to its place.
+    #[inline]
+    fn enqueue(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         self.alarms.watch(&task);
         self.place(task.header().tt).start(Job::new(task), when_full);
     }

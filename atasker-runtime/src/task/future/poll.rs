@@ -9,7 +9,7 @@ use super::FutureData;
 use super::queue::Queue;
 use crate::error::TaskError;
 use crate::fork;
-use crate::observe::spans;
+use crate::observe::{self, spans};
 use crate::task::cell::{Body, Cell, Typed};
 use crate::task::{AnyTask, current};
 use crate::unwind;
@@ -40,7 +40,10 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         });
         match made {
             Ok(()) => data.start(this, on),
-            Err(error) => self.complete_attempt(this, Err(error)),
+            Err(error) => {
+                data.record_unmade();
+                self.complete_attempt(this, Err(error));
+            }
         }
     }
 
@@ -67,6 +70,14 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         this: &Arc<dyn AnyTask>,
         is_closing: &dyn Fn() -> bool,
     ) {
+        if observe::is_on() {
+            return spans::inside(this, || self.poll_now(this, is_closing));
+        }
+        self.poll_now(this, is_closing);
+    }
+
+    #[inline]
+    fn poll_now(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool) {
         let Some(data) = B::future_data(&self.place_data) else { return };
         // First, because every later request, including a close of the loop, schedules another
         // poll.
@@ -76,10 +87,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             !is_closing() && now.is_running() && !now.kill_requested() && !now.limit_exceeded();
         let poll = || self.poll_or_drop(data, this, go);
         let ended = match self.header().scheduler {
-            Some(_) => {
-                let _entered = spans::enter(this);
-                current::scope(this, poll)
-            }
+            Some(_) => current::scope(this, poll),
             // The future of `Aloop::run` is no task.
             None => poll(),
         };
