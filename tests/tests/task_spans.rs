@@ -246,7 +246,7 @@ fn each_attempt_has_a_span_of_the_task() {
     );
     assert_eq!([field("tt"), field("priority"), field("attempt")], ["thread", "normal", "1"]);
     assert_eq!([field("outcome"), field("otel.status_code")], ["panicked", "ERROR"]);
-    assert!(recorder.is_closed(seen[0]));
+    eventually(|| recorder.is_closed(seen[0]));
 }
 
 #[test]

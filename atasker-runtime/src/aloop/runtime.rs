@@ -101,7 +101,7 @@ impl Loop {
     pub(super) fn info(&self) -> AloopInfo {
         // tokio tasks that were spawned through `Aloop::handle`.
         let others = self.handle.metrics().num_alive_tasks().saturating_sub(self.runners.count());
-        let ends = self.queue.ends();
+        let ends = self.queue.ends.counts();
         AloopInfo {
             name: self.name.clone(),
             threads: self.threads,

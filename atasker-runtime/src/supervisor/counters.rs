@@ -77,8 +77,12 @@ impl Counters {
     /// counted there is also counted as launched.
     #[inline]
     pub(super) fn live(&self) -> u64 {
-        let ended: u64 =
-            self.shards.iter().flat_map(|shard| &shard.ends).map(EndCounters::ended).sum();
+        let ended: u64 = self
+            .shards
+            .iter()
+            .flat_map(|shard| &shard.ends)
+            .map(|ends| ends.counts().ended())
+            .sum();
         let launched = |shard: &CachePadded<Shard>| shard.launched.load(Ordering::SeqCst);
         self.shards.iter().map(launched).sum::<u64>().saturating_sub(ended)
     }
@@ -95,7 +99,7 @@ impl Counters {
     pub(super) fn totals(&self) -> Totals {
         let (mut totals, mut rejected) = (Totals::default(), 0);
         for shard in &self.shards {
-            totals.ended += shard.ends.iter().map(EndCounters::ended).sum::<u64>();
+            totals.ended += shard.ends.iter().map(|ends| ends.counts().ended()).sum::<u64>();
             rejected += shard.rejected.load(Ordering::Relaxed);
             totals.canceled += shard.ends.iter().map(|ends| ends.counts().canceled).sum::<u64>();
         }

@@ -312,10 +312,6 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
                 channels.reset_for_retry();
             }
             if let Some(scheduler) = self.header.scheduler() {
-                #[cfg(feature = "async")]
-                if let Some(data) = B::future_data(&self.place_data) {
-                    data.record_retry();
-                }
                 observe::retrying(this, result.as_ref().err(), self.is_returned_err(&result));
                 // The result of this attempt is dropped before the next one begins.
                 discard(result);
@@ -524,8 +520,8 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         let header = &self.header;
         let ended = header.record_ended();
         #[cfg(feature = "async")]
-        if let Some(data) = B::future_data(&self.place_data).filter(|_| ending.is_error()) {
-            data.record_failure(ending);
+        if let Some(data) = B::future_data(&self.place_data) {
+            data.record_end(ending);
         }
         let before = header.state.publish(claim, ending);
         #[cfg(feature = "mp")]

@@ -8,8 +8,7 @@ use crate::task::state::Ending;
 /// The counters that one place, or one shard of it, increments.
 #[derive(Default)]
 pub(crate) struct EndCounters {
-    ended: AtomicU64,
-    /// These are parts of `ended`.
+    completed: AtomicU64,
     failed: AtomicU64,
     timed_out: AtomicU64,
     canceled: AtomicU64,
@@ -28,31 +27,32 @@ impl EndCounters {
     /// Counts a task that has ended.
     #[inline]
     pub(crate) fn record(&self, ending: Ending) {
-        // Before the total, so that the parts never seem larger.
-        match ending {
-            Ending::Ok | Ending::ReturnedErr => {}
-            Ending::Failed => _ = self.failed.fetch_add(1, Ordering::Relaxed),
-            Ending::TimedOut => _ = self.timed_out.fetch_add(1, Ordering::Relaxed),
-            Ending::Canceled => _ = self.canceled.fetch_add(1, Ordering::Relaxed),
-        }
+        let counter = match ending {
+            Ending::Ok | Ending::ReturnedErr => &self.completed,
+            Ending::Failed => &self.failed,
+            Ending::TimedOut => &self.timed_out,
+            Ending::Canceled => &self.canceled,
+        };
         // SeqCst: see `supervisor::counters`.
-        self.ended.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Returns the number of ended tasks.
-    #[inline]
-    pub(crate) fn ended(&self) -> u64 {
-        self.ended.load(Ordering::SeqCst)
+        counter.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Returns the counts.
+    #[inline]
     pub(crate) fn counts(&self) -> EndCounts {
-        let ended = self.ended();
-        let failed = self.failed.load(Ordering::Relaxed);
-        let timed_out = self.timed_out.load(Ordering::Relaxed);
-        let canceled = self.canceled.load(Ordering::Relaxed);
-        let completed = ended.saturating_sub(failed + timed_out + canceled);
-        EndCounts { completed, failed, timed_out, canceled }
+        EndCounts {
+            completed: self.completed.load(Ordering::SeqCst),
+            failed: self.failed.load(Ordering::SeqCst),
+            timed_out: self.timed_out.load(Ordering::SeqCst),
+            canceled: self.canceled.load(Ordering::SeqCst),
+        }
+    }
+}
+
+impl EndCounts {
+    /// Returns the number of ended tasks.
+    pub(crate) fn ended(&self) -> u64 {
+        self.completed + self.failed + self.timed_out + self.canceled
     }
 }
 

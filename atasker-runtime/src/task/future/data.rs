@@ -43,26 +43,11 @@ impl FutureData {
         if self.state.wake() { self.queue.get().map(|queue| &**queue) } else { None }
     }
 
-    /// Counts the task at the loop that ran it as ended with an error. A task that ends with a
-    /// result needs no counting, because the loop counts the futures that it has finished.
-    #[cold]
-    pub(in crate::task) fn record_failure(&self, ending: Ending) {
+    /// Counts the end of the task at the loop that ran it.
+    #[inline]
+    pub(in crate::task) fn record_end(&self, ending: Ending) {
         if let Some(queue) = self.queue.get() {
-            queue.failures.record(ending);
-        }
-    }
-
-    /// Counts a future at the loop that could not be created.
-    pub(super) fn record_unmade(&self) {
-        if let Some(queue) = self.queue.get() {
-            queue.record_unmade();
-        }
-    }
-
-    /// Counts a future at the loop as one whose end did not end the task.
-    pub(in crate::task) fn record_retry(&self) {
-        if let Some(queue) = self.queue.get() {
-            queue.retried.fetch_add(1, Ordering::Relaxed);
+            queue.ends.record(ending);
         }
     }
 

@@ -40,10 +40,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         });
         match made {
             Ok(()) => data.start(this, on),
-            Err(error) => {
-                data.record_unmade();
-                self.complete_attempt(this, Err(error));
-            }
+            Err(error) => self.complete_attempt(this, Err(error)),
         }
     }
 

@@ -14,7 +14,7 @@ use super::sleepers::Sleepers;
 use crate::job::Run;
 use crate::sync::Fifo;
 use crate::sync::spin;
-use crate::task::end_counts::{EndCounters, EndCounts};
+use crate::task::end_counts::EndCounters;
 use crate::task::{AnyTask, control};
 use crate::unwind;
 
@@ -27,10 +27,8 @@ pub(crate) struct Queue {
     /// write one and the loop writes the other.
     spawned: CachePadded<AtomicU64>,
     finished: CachePadded<AtomicU64>,
-    /// The tasks that began here and have ended with an error.
-    pub(super) failures: EndCounters,
-    /// Finished futures that were followed by another attempt.
-    pub(super) retried: AtomicU64,
+    /// How the tasks have ended that began here.
+    pub(crate) ends: EndCounters,
     /// Set when the loop closes: futures are dropped instead of polled.
     closing: AtomicBool,
     /// Futures that were polled and are pending. The loop owns them, so that no future is dropped
@@ -59,8 +57,7 @@ impl Queue {
             sleepers: Sleepers::new(),
             spawned: CachePadded::new(AtomicU64::new(0)),
             finished: CachePadded::new(AtomicU64::new(0)),
-            failures: EndCounters::default(),
-            retried: AtomicU64::new(0),
+            ends: EndCounters::default(),
             closing: AtomicBool::new(false),
             owned: Mutex::default(),
             drained: Notify::new(),
@@ -141,25 +138,11 @@ impl Queue {
         }
     }
 
-    /// Counts a future that could not be created as one that has begun and ended here.
-    pub(super) fn record_unmade(&self) {
-        self.spawned.fetch_add(1, Ordering::SeqCst);
-        self.release(None);
-    }
-
     /// Returns the number of live futures.
     pub(crate) fn live(&self) -> u64 {
         // `finished` first, so that the difference is never negative.
         let finished = self.finished.load(Ordering::SeqCst);
         self.spawned.load(Ordering::SeqCst) - finished
-    }
-
-    /// Returns how the tasks have ended that began here.
-    pub(crate) fn ends(&self) -> EndCounts {
-        let failures = self.failures.counts();
-        let others = self.failures.ended() + self.retried.load(Ordering::Relaxed);
-        let finished = self.finished.load(Ordering::SeqCst);
-        EndCounts { completed: finished.saturating_sub(others), ..failures }
     }
 
     /// Has all futures dropped, and waits for that.
