@@ -19,7 +19,7 @@ use crate::task::cell::{Body, Cell, UniqueTask};
 use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
 use crate::task::header::Header;
-use crate::unwind::{Guarded, log};
+use crate::unwind::{Guarded, discard, log};
 
 /// A task under construction. Set its options, then call [`start`](Self::start).
 ///
@@ -216,7 +216,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// assert_eq!(task.join().unwrap(), 42);
     /// ```
     pub fn in_span(mut self, span: tracing::Span) -> Self {
-        self.header_mut().extras_mut().spans = TaskSpans::In(span);
+        let before = self.header_mut().extras_mut().spans.get_mut();
+        discard(std::mem::replace(before, TaskSpans::In(span)));
         self
     }
 
@@ -224,12 +225,13 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// [`spans`](crate::SupervisorBuilder::spans) say (default: true). The last call of this and
     /// of [`in_span`](Self::in_span) applies.
     pub fn span(mut self, span: bool) -> Self {
-        let extras = self.header_mut().extras_mut();
-        match (span, &extras.spans) {
-            (false, _) => extras.spans = TaskSpans::Off,
-            (true, TaskSpans::Off) => extras.spans = TaskSpans::Default,
-            (true, _) => {}
-        }
+        let spans = self.header_mut().extras_mut().spans.get_mut();
+        let before = match (span, &spans) {
+            (false, _) => std::mem::replace(spans, TaskSpans::Off),
+            (true, TaskSpans::Off) => std::mem::take(spans),
+            (true, _) => TaskSpans::Off,
+        };
+        discard(before);
         self
     }
 

@@ -112,8 +112,8 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     if !watch.begin_attempt(header.attempt(), worker) {
         return;
     }
-    if spans {
-        watch.set_span(spans::open(header, watch));
+    if spans && let Some(span) = spans::open(header, watch) {
+        watch.set_span(span);
     }
     events::task_started(header, &observers.supervisor);
     if !observers.is_empty() {
@@ -202,11 +202,11 @@ fn publish_cold(task: &Arc<dyn AnyTask>, claim: Claim, ending: Ending) -> Option
             let word = events::word_of(&*owner, &claim, ending);
             spans::close(span, word, worker);
         }
-        let ended = owner.publish(claim, ending);
-        // The span that was current at the launch stays open until here.
+        // The span that was current at the launch stays open until here. A thread that waits for
+        // the task finds it closed.
         if let Some(watch) = existing_watch(owner.header()) {
             watch.drop_parent();
         }
-        ended
+        owner.publish(claim, ending)
     })
 }

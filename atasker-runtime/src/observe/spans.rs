@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use tracing::{Dispatch, Level, Span, field};
 
 use super::registry::Observers;
-use super::watch::Watch;
+use super::watch::{Kept, Watch};
 use super::{existing_watch, interest, watch_of};
 use crate::info::TaskType;
 use crate::task::AnyTask;
 use crate::task::header::Header;
-use crate::unwind::{attempt, discard, guarded};
+use crate::unwind::{Guarded, attempt, guarded};
 
 /// The tracing spans of the tasks of a supervisor. See
 /// [`SupervisorBuilder::spans`](crate::SupervisorBuilder::spans).
@@ -35,7 +35,7 @@ pub enum Spans {
 }
 
 /// The spans of one task, as its builder sets them.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) enum TaskSpans {
     /// As the supervisor's tasks have them.
     #[default]
@@ -46,7 +46,6 @@ pub(crate) enum TaskSpans {
 }
 
 /// What the spans of a task are children of, and the subscriber that has seen it.
-#[derive(Clone)]
 pub(crate) struct Parent {
     span: Span,
     dispatch: Dispatch,
@@ -55,9 +54,10 @@ pub(crate) struct Parent {
 
 /// Keeps what the spans of a task that is being launched refer to.
 pub(super) fn capture(header: &Header, observers: &Observers) {
-    let choice = header.extras().map(|extras| &extras.spans);
-    let mode = match choice {
-        Some(TaskSpans::Off) => Spans::Off,
+    let choice = header.extras().map(|extras| std::mem::take(&mut *extras.spans.lock()));
+    let choice = Guarded::new(choice.unwrap_or_default());
+    let mode = match &*choice {
+        TaskSpans::Off => Spans::Off,
         _ => observers.spans,
     };
     if mode == Spans::Off || !interest::wants_spans() {
@@ -67,8 +67,8 @@ pub(super) fn capture(header: &Header, observers: &Observers) {
         if !tracing::span_enabled!(target: "atasker", Level::INFO, "task") {
             return None;
         }
-        let span = match choice {
-            Some(TaskSpans::In(span)) => span.clone(),
+        let span = match &*choice {
+            TaskSpans::In(span) => span.clone(),
             _ => Span::current(),
         };
         let dispatch = tracing::dispatcher::get_default(Dispatch::clone);
@@ -85,19 +85,17 @@ pub(super) fn capture(header: &Header, observers: &Observers) {
 /// Returns whether each attempt of this task has a span.
 pub(super) fn wants_span(header: &Header) -> bool {
     let parent = existing_watch(header).and_then(Watch::parent);
-    let wanted = parent.as_ref().is_some_and(|parent| parent.mode == Spans::PerTask);
-    discard(parent);
-    wanted
+    parent.is_some_and(|parent| parent.mode == Spans::PerTask)
 }
 
 /// Opens the span of an attempt.
 pub(super) fn open(header: &Header, watch: &Watch) -> Option<Span> {
-    let Parent { span: parent, dispatch, .. } = watch.parent()?;
-    let span = attempt(|| {
-        tracing::dispatcher::with_default(&dispatch, || {
+    let parent = watch.parent()?;
+    attempt(|| {
+        tracing::dispatcher::with_default(&parent.dispatch, || {
             tracing::info_span!(
                 target: "atasker",
-                parent: parent.id(),
+                parent: parent.span.id(),
                 "task",
                 id = %header.id,
                 name = header.name(),
@@ -110,13 +108,11 @@ pub(super) fn open(header: &Header, watch: &Watch) -> Option<Span> {
                 worker = field::Empty,
             )
         })
-    });
-    discard((parent, dispatch));
-    span
+    })
 }
 
 /// Records how an attempt has ended, and closes its span.
-pub(super) fn close(span: Span, outcome: &'static str, worker: Option<u32>) {
+pub(super) fn close(span: Kept<Span>, outcome: &'static str, worker: Option<u32>) {
     guarded(|| {
         span.record("outcome", outcome);
         span.record("otel.status_code", if outcome == "ok" { "OK" } else { "ERROR" });
@@ -131,15 +127,11 @@ pub(super) fn close(span: Span, outcome: &'static str, worker: Option<u32>) {
 pub(crate) fn span_of(task: &dyn AnyTask) -> Option<Span> {
     let watch = existing_watch(task.header())?;
     if let Some(span) = watch.span() {
-        return Some(span);
+        return attempt(|| Span::clone(&span));
     }
-    let Parent { span, dispatch, mode } = watch.parent()?;
-    discard(dispatch);
-    if mode == Spans::Inherit && !span.is_disabled() {
-        return Some(span);
-    }
-    discard(span);
-    None
+    let parent = watch.parent()?;
+    let inherits = parent.mode == Spans::Inherit && !parent.span.is_disabled();
+    if inherits { attempt(|| parent.span.clone()) } else { None }
 }
 
 /// Runs `f` inside the span of a task.

@@ -7,6 +7,7 @@
 //! follows the calls of `ended`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::spans::Parent;
 use crate::sync::lock::Mutex;
 use crate::task::header::Header;
 use crate::time::clock::{self, Stamp};
-use crate::unwind::discard;
+use crate::unwind::Guarded;
 
 type Call = Box<dyn FnOnce() + Send>;
 
@@ -45,11 +46,15 @@ struct Order {
     ended: bool,
 }
 
+/// A span as a task keeps it: shared under the lock, cloned and dropped without it, because both
+/// call the subscriber.
+pub(super) type Kept<T> = Arc<Guarded<T>>;
+
 #[derive(Default)]
 struct Spans {
-    parent: Option<Parent>,
+    parent: Option<Kept<Parent>>,
     /// The span of the current attempt.
-    attempt: Option<Span>,
+    attempt: Option<Kept<Span>>,
 }
 
 impl Watch {
@@ -125,29 +130,29 @@ impl Watch {
 
     /// Sets what the spans of the task are children of.
     pub(super) fn set_parent(&self, parent: Parent) {
-        let before = self.spans.lock().parent.replace(parent);
-        discard(before);
+        let before = self.spans.lock().parent.replace(Arc::new(Guarded::new(parent)));
+        drop(before);
     }
 
-    pub(super) fn parent(&self) -> Option<Parent> {
+    pub(super) fn parent(&self) -> Option<Kept<Parent>> {
         self.spans.lock().parent.clone()
     }
 
     pub(super) fn drop_parent(&self) {
         let parent = self.spans.lock().parent.take();
-        discard(parent);
+        drop(parent);
     }
 
-    pub(super) fn set_span(&self, span: Option<Span>) {
-        let before = std::mem::replace(&mut self.spans.lock().attempt, span);
-        discard(before);
+    pub(super) fn set_span(&self, span: Span) {
+        let before = self.spans.lock().attempt.replace(Arc::new(Guarded::new(span)));
+        drop(before);
     }
 
-    pub(super) fn span(&self) -> Option<Span> {
+    pub(super) fn span(&self) -> Option<Kept<Span>> {
         self.spans.lock().attempt.clone()
     }
 
-    pub(super) fn take_span(&self) -> Option<Span> {
+    pub(super) fn take_span(&self) -> Option<Kept<Span>> {
         self.spans.lock().attempt.take()
     }
 }
@@ -166,12 +171,6 @@ impl Drop for TellRest<'_> {
             drop(order);
             crate::unwind::guarded(call);
         }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        discard(std::mem::take(self.spans.get_mut()));
     }
 }
 

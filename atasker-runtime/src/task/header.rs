@@ -64,8 +64,8 @@ pub(crate) struct Extras {
     pub(crate) delay_timer: crate::sync::lock::Mutex<Option<crate::time::timer::TimerKey>>,
     /// The armed time limit of the current run.
     pub(crate) limit: crate::sync::lock::Mutex<Option<TimeLimit>>,
-    /// The spans of the task, as its builder has set them.
-    pub(crate) spans: TaskSpans,
+    /// The spans of the task, as its builder has set them. Taken by the launch.
+    pub(crate) spans: crate::sync::lock::Mutex<TaskSpans>,
     /// What was reported about the task, if anything observes it.
     pub(crate) watch: OnceLock<Box<Watch>>,
 }

@@ -210,12 +210,6 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// Returns whether the task has no result.
-    #[inline]
-    pub(crate) fn is_error(self) -> bool {
-        self.outcome() == Outcome::Failed
-    }
-
     #[inline]
     pub(crate) fn outcome(self) -> Outcome {
         match self {
