@@ -217,7 +217,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// ```
     pub fn in_span(mut self, span: tracing::Span) -> Self {
         let before = self.header_mut().extras_mut().spans.get_mut();
-        discard(std::mem::replace(before, TaskSpans::In(span)));
+        discard(std::mem::replace(before, TaskSpans::In(Guarded::new(span))));
         self
     }
 

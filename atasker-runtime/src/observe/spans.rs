@@ -42,7 +42,7 @@ pub(crate) enum TaskSpans {
     Default,
     Off,
     /// This span takes the place of the one that is current at the launch.
-    In(Span),
+    In(Guarded<Span>),
 }
 
 /// What the spans of a task are children of, and the subscriber that has seen it.
@@ -68,7 +68,7 @@ pub(super) fn capture(header: &Header, observers: &Observers) {
             return None;
         }
         let span = match &*choice {
-            TaskSpans::In(span) => span.clone(),
+            TaskSpans::In(span) => Span::clone(span),
             _ => Span::current(),
         };
         let dispatch = tracing::dispatcher::get_default(Dispatch::clone);
