@@ -20,3 +20,8 @@ pub fn error(bytes: &[u8]) {
 pub fn prints(bytes: &[u8], pieces: &[u8]) {
     crate::process::fuzzed::worker_output(bytes, pieces);
 }
+
+/// Parses the values of the fields of a tracing span or event.
+pub fn values(bytes: &[u8]) {
+    crate::process::fuzzed::values(bytes);
+}

@@ -134,6 +134,12 @@ pub(crate) fn span_of(task: &dyn AnyTask) -> Option<Span> {
     if inherits { attempt(|| parent.span.clone()) } else { None }
 }
 
+/// Returns whether the current attempt of a task is to have a span, and has none yet.
+pub(crate) fn lacks_span(task: &dyn AnyTask) -> bool {
+    existing_watch(task.header()).is_some_and(|watch| watch.span().is_none())
+        && wants_span(task.header())
+}
+
 /// Runs `f` inside the span of a task.
 #[cold]
 pub(crate) fn inside<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {

@@ -7,7 +7,7 @@
 //! | how both sides keep the state of a call in step | `transport` |
 //! | the parent's side of one worker process | `parent` |
 //! | the worker process itself | `worker` |
-//! | what both sides share: errors, tracing events, output line by line | `errors`, `tracing_events`, `stdio` |
+//! | what both sides share: errors, spans and events, output line by line | `errors`, `tracing`, `stdio` |
 //!
 //! `transport` imports none of the other rooms. `pool` and `parent` import each other: the pool
 //! keeps the handles of its worker processes, and their reader threads report to the pool.
@@ -86,7 +86,7 @@ mod pool;
 mod stdio;
 #[cfg(all(test, feature = "pre-main"))]
 mod tests;
-mod tracing_events;
+pub(crate) mod tracing;
 mod transport;
 mod worker;
 
@@ -95,6 +95,7 @@ mod worker;
 pub(crate) mod fuzzed {
     pub(crate) use super::errors::properties::error;
     pub(crate) use super::stdio::properties::any_bytes as worker_output;
+    pub(crate) use super::tracing::fuzzed::values;
 }
 
 pub use config::{MpPoolConfig, WorkerStdio};

@@ -947,7 +947,7 @@ mod events_reach_the_parent {
         let worker = sup.info().mp_pool.unwrap().workers[0].pid;
         let seen = SEEN.lock().clone();
         let wanted = format!(
-            "WARN my::place message=something odd task={} worker={worker} fields=\"n=7 text=\\\"t\\\"\"",
+            "WARN my::place message=something odd n=7 text=\"t\" task={} worker={worker}",
             task.id(),
         );
         assert_eq!(seen, [wanted]);

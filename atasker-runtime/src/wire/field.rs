@@ -55,6 +55,21 @@ impl<'a> FieldWriter<'a> {
             None => self.u8(0),
         }
     }
+    pub(super) fn option_u32(self, value: Option<u32>) -> Self {
+        match value {
+            Some(value) => self.u8(1).u32(value),
+            None => self.u8(0),
+        }
+    }
+    pub(super) fn option_text(self, value: Option<&str>) -> Self {
+        self.truncated_option_text(value, usize::MAX)
+    }
+    pub(super) fn truncated_option_text(self, value: Option<&str>, most: usize) -> Self {
+        match value {
+            Some(value) => self.u8(1).truncated_text(value, most),
+            None => self.u8(0),
+        }
+    }
     pub(super) fn end(self) {
         let length = (self.to.len() - self.start - LENGTH_PREFIX) as u64;
         self.to[self.start..self.start + LENGTH_PREFIX].copy_from_slice(&length.to_le_bytes());
@@ -94,9 +109,21 @@ impl<'a> FieldReader<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("a text that is not UTF-8"))
     }
     pub(super) fn option(&mut self) -> Result<Option<u64>, Malformed> {
+        self.optional(Self::u64)
+    }
+    pub(super) fn option_u32(&mut self) -> Result<Option<u32>, Malformed> {
+        self.optional(Self::u32)
+    }
+    pub(super) fn option_text(&mut self) -> Result<Option<&'a str>, Malformed> {
+        self.optional(Self::text)
+    }
+    fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Malformed> {
         match self.u8()? {
             0 => Ok(None),
-            1 => Ok(Some(self.u64()?)),
+            1 => Ok(Some(read(self)?)),
             _ => Err(Malformed("an invalid option tag")),
         }
     }

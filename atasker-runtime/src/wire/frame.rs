@@ -2,6 +2,8 @@
 //!
 //! A frame is a length (8 bytes, little endian), a kind (1 byte) and the fields.
 
+use std::collections::BTreeMap;
+
 use super::field::{FieldReader, FieldWriter, LENGTH_PREFIX, Malformed};
 use crate::task::channel::MAX_MESSAGE_BYTES;
 
@@ -31,22 +33,86 @@ pub(crate) enum ToParent<'a> {
     Ack { call: u64, count: u64 },
     /// The text of a task's progress.
     ProgressMessage { call: u64, text: &'a str },
-    /// A tracing event.
-    Event {
-        call: u64,
-        level: u8,
-        target: &'a str,
-        message: &'a str,
-        fields: &'a str,
-        file: &'a str,
-        line: u32,
-    },
+    /// The description of a tracing callsite, which precedes all that refers to it. Callsites are
+    /// numbered in the order of their descriptions, from 0.
+    Callsite { call: u64, number: u32, description: CallsiteDescription<'a> },
+    /// A tracing event. See `process::tracing::values` for the values of its fields, also below.
+    Event { call: u64, callsite: u32, parent: ParentSpan, values: &'a [u8] },
+    /// A tracing span was opened.
+    SpanOpened { call: u64, span: u64, callsite: u32, parent: ParentSpan, values: &'a [u8] },
+    /// Values of fields of a span were recorded.
+    SpanRecorded { span: u64, values: &'a [u8] },
+    /// A span follows from another one.
+    SpanFollows { call: u64, span: u64, from: ParentSpan },
+    /// A span was closed.
+    SpanClosed { span: u64 },
+    /// All spans that a call has left open are closed.
+    SpansClosed { call: u64 },
+    /// A record of the crate `log`.
+    LogRecord { call: u64, record: LogRecord<'a> },
     /// A call has begun. Sent only where no page is shared.
     Begun { call: u64, at: u64 },
     /// The progress of a task. Sent only where no page is shared.
     Progress { call: u64, done: u64, total: u64 },
     /// A call has ended, and its reply follows. Sent only where no page is shared.
     Ended { call: u64, at: u64 },
+}
+
+/// The parent of a tracing span or event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ParentSpan {
+    /// None: it is a root.
+    Root,
+    /// The span of the call's task, in the parent process.
+    Task,
+    /// A span of the worker process, by its number.
+    Span(u64),
+}
+
+impl ParentSpan {
+    fn to_number(self) -> u64 {
+        match self {
+            ParentSpan::Task => 0,
+            ParentSpan::Root => u64::MAX,
+            ParentSpan::Span(number) => number,
+        }
+    }
+
+    fn from_number(number: u64) -> Self {
+        match number {
+            0 => ParentSpan::Task,
+            u64::MAX => ParentSpan::Root,
+            number => ParentSpan::Span(number),
+        }
+    }
+}
+
+/// The description of a tracing callsite.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CallsiteDescription<'a> {
+    /// It opens spans; otherwise it emits events.
+    pub(crate) is_span: bool,
+    /// 1 error, .. 5 trace.
+    pub(crate) level: u8,
+    pub(crate) name: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) module_path: Option<&'a str>,
+    pub(crate) file: Option<&'a str>,
+    pub(crate) line: Option<u32>,
+    /// The names of its fields.
+    pub(crate) fields: Vec<&'a str>,
+}
+
+/// A record of the crate `log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogRecord<'a> {
+    /// 1 error, .. 5 trace.
+    pub(crate) level: u8,
+    pub(crate) target: &'a str,
+    pub(crate) module_path: Option<&'a str>,
+    pub(crate) file: Option<&'a str>,
+    pub(crate) line: Option<u32>,
+    pub(crate) message: &'a str,
 }
 
 /// A message from the parent to its worker process. Where a page is shared, calls are not sent as
@@ -68,6 +134,34 @@ pub(crate) enum ToWorker<'a> {
     /// Whether the task has a handle that can receive its messages. Sent only if it lacked one at
     /// some time.
     Receiver { call: u64, present: bool },
+    /// The filters of the program's tracing subscribers and logger have changed.
+    Filter(Filter),
+}
+
+/// The kind of [`ToWorker::Filter`].
+const FILTER: u8 = 8;
+
+/// What a program wants of the spans, events and log records of its worker processes.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Filter {
+    pub(crate) levels: MaxLevels,
+    /// Callsites by number, and whether they are wanted: those for which this has changed.
+    pub(crate) callsites: Vec<(u32, bool)>,
+}
+
+impl Filter {
+    /// Both filters in one: this one, then `later`.
+    pub(crate) fn followed_by(self, later: Filter) -> Filter {
+        let callsites: BTreeMap<_, _> = self.callsites.into_iter().chain(later.callsites).collect();
+        Filter { levels: later.levels, callsites: callsites.into_iter().collect() }
+    }
+}
+
+/// The most verbose levels that are wanted: 0 none, 1 error, .. 5 trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct MaxLevels {
+    pub(crate) tracing: u8,
+    pub(crate) log: u8,
 }
 
 /// Which channels a call has.
@@ -110,9 +204,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) fingerprint: u64,
     /// The number of the first call.
     pub(crate) first: u64,
-    /// The most verbose tracing level that a subscriber is interested in: 0 none, 1 error, .. 5
-    /// trace.
-    pub(crate) level: u8,
+    pub(crate) levels: MaxLevels,
     pub(crate) nice: i32,
     /// Tasks of low priority run with a higher nice value.
     pub(crate) nice_by_priority: bool,
@@ -154,21 +246,57 @@ impl<'a> Message<'a> for ToParent<'a> {
             ToParent::ProgressMessage { call, text } => {
                 FieldWriter::new(to, 6).u64(*call).truncated_text(text, MAX_TEXT)
             }
-            ToParent::Event { call, level, target, message, fields, file, line } => {
-                FieldWriter::new(to, 7)
+            ToParent::Callsite { call, number, description: about } => {
+                let mut writer = FieldWriter::new(to, 7)
                     .u64(*call)
-                    .u8(*level)
-                    .truncated_text(target, MAX_TEXT)
-                    .truncated_text(message, MAX_TEXT)
-                    .truncated_text(fields, MAX_TEXT)
-                    .truncated_text(file, MAX_TEXT)
-                    .u32(*line)
+                    .u32(*number)
+                    .u8(u8::from(about.is_span))
+                    .u8(about.level)
+                    .text(about.name)
+                    .text(about.target)
+                    .option_text(about.module_path)
+                    .option_text(about.file)
+                    .option_u32(about.line)
+                    .u32(about.fields.len() as u32);
+                for name in &about.fields {
+                    writer = writer.text(name);
+                }
+                writer
             }
             ToParent::Begun { call, at } => FieldWriter::new(to, 8).u64(*call).u64(*at),
             ToParent::Progress { call, done, total } => {
                 FieldWriter::new(to, 9).u64(*call).u64(*done).u64(*total)
             }
             ToParent::Ended { call, at } => FieldWriter::new(to, 10).u64(*call).u64(*at),
+            ToParent::Event { call, callsite, parent, values } => FieldWriter::new(to, 11)
+                .u64(*call)
+                .u32(*callsite)
+                .u64(parent.to_number())
+                .bytes(values),
+            ToParent::SpanOpened { call, span, callsite, parent, values } => {
+                FieldWriter::new(to, 12)
+                    .u64(*call)
+                    .u64(*span)
+                    .u32(*callsite)
+                    .u64(parent.to_number())
+                    .bytes(values)
+            }
+            ToParent::SpanRecorded { span, values } => {
+                FieldWriter::new(to, 13).u64(*span).bytes(values)
+            }
+            ToParent::SpanFollows { call, span, from } => {
+                FieldWriter::new(to, 14).u64(*call).u64(*span).u64(from.to_number())
+            }
+            ToParent::SpanClosed { span } => FieldWriter::new(to, 15).u64(*span),
+            ToParent::SpansClosed { call } => FieldWriter::new(to, 16).u64(*call),
+            ToParent::LogRecord { call, record } => FieldWriter::new(to, 17)
+                .u64(*call)
+                .u8(record.level)
+                .truncated_text(record.target, MAX_TEXT)
+                .truncated_option_text(record.module_path, MAX_TEXT)
+                .truncated_option_text(record.file, MAX_TEXT)
+                .option_u32(record.line)
+                .truncated_text(record.message, MAX_TEXT),
         }
         .end();
     }
@@ -177,7 +305,7 @@ impl<'a> Message<'a> for ToParent<'a> {
         match kind {
             3 => MAX_REPLY,
             4 => MAX_MESSAGE,
-            6 | 7 => MAX_TEXT_FRAME,
+            6 | 11..=13 | 17 => MAX_TEXT_FRAME,
             _ => MAX_SMALL,
         }
     }
@@ -193,14 +321,23 @@ impl<'a> Message<'a> for ToParent<'a> {
             4 => ToParent::Message { call: fields.u64()?, bytes: fields.bytes()? },
             5 => ToParent::Ack { call: fields.u64()?, count: fields.u64()? },
             6 => ToParent::ProgressMessage { call: fields.u64()?, text: fields.text()? },
-            7 => ToParent::Event {
+            7 => ToParent::Callsite {
                 call: fields.u64()?,
-                level: fields.u8()?,
-                target: fields.text()?,
-                message: fields.text()?,
-                fields: fields.text()?,
-                file: fields.text()?,
-                line: fields.u32()?,
+                number: fields.u32()?,
+                description: CallsiteDescription {
+                    is_span: fields.u8()? == 1,
+                    level: fields.u8()?,
+                    name: fields.text()?,
+                    target: fields.text()?,
+                    module_path: fields.option_text()?,
+                    file: fields.option_text()?,
+                    line: fields.option_u32()?,
+                    fields: {
+                        let count = fields.u32()?;
+                        // Not with capacity, because the count may be false.
+                        (0..count).map(|_| fields.text()).collect::<Result<_, _>>()?
+                    },
+                },
             },
             8 => ToParent::Begun { call: fields.u64()?, at: fields.u64()? },
             9 => ToParent::Progress {
@@ -209,6 +346,38 @@ impl<'a> Message<'a> for ToParent<'a> {
                 total: fields.u64()?,
             },
             10 => ToParent::Ended { call: fields.u64()?, at: fields.u64()? },
+            11 => ToParent::Event {
+                call: fields.u64()?,
+                callsite: fields.u32()?,
+                parent: ParentSpan::from_number(fields.u64()?),
+                values: fields.bytes()?,
+            },
+            12 => ToParent::SpanOpened {
+                call: fields.u64()?,
+                span: fields.u64()?,
+                callsite: fields.u32()?,
+                parent: ParentSpan::from_number(fields.u64()?),
+                values: fields.bytes()?,
+            },
+            13 => ToParent::SpanRecorded { span: fields.u64()?, values: fields.bytes()? },
+            14 => ToParent::SpanFollows {
+                call: fields.u64()?,
+                span: fields.u64()?,
+                from: ParentSpan::from_number(fields.u64()?),
+            },
+            15 => ToParent::SpanClosed { span: fields.u64()? },
+            16 => ToParent::SpansClosed { call: fields.u64()? },
+            17 => ToParent::LogRecord {
+                call: fields.u64()?,
+                record: LogRecord {
+                    level: fields.u8()?,
+                    target: fields.text()?,
+                    module_path: fields.option_text()?,
+                    file: fields.option_text()?,
+                    line: fields.option_u32()?,
+                    message: fields.text()?,
+                },
+            },
             _ => return Err(Malformed("an unknown kind of frame")),
         })
     }
@@ -221,7 +390,8 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 let writer = FieldWriter::new(to, 1)
                     .u64(setup.fingerprint)
                     .u64(setup.first)
-                    .u8(setup.level)
+                    .u8(setup.levels.tracing)
+                    .u8(setup.levels.log)
                     .u32(setup.nice.cast_unsigned())
                     .u8(u8::from(setup.nice_by_priority))
                     .u8(u8::from(setup.dumpable))
@@ -251,6 +421,16 @@ impl<'a> Message<'a> for ToWorker<'a> {
             ToWorker::Receiver { call, present } => {
                 FieldWriter::new(to, 7).u64(*call).u8(u8::from(*present))
             }
+            ToWorker::Filter(Filter { levels, callsites }) => {
+                let mut writer = FieldWriter::new(to, FILTER)
+                    .u8(levels.tracing)
+                    .u8(levels.log)
+                    .u32(callsites.len() as u32);
+                for (number, wanted) in callsites {
+                    writer = writer.u32(*number).u8(u8::from(*wanted));
+                }
+                writer
+            }
         }
         .end();
     }
@@ -268,7 +448,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
             1 => ToWorker::Setup(Setup {
                 fingerprint: fields.u64()?,
                 first: fields.u64()?,
-                level: fields.u8()?,
+                levels: MaxLevels { tracing: fields.u8()?, log: fields.u8()? },
                 nice: fields.u32()?.cast_signed(),
                 nice_by_priority: fields.u8()? == 1,
                 dumpable: fields.u8()? == 1,
@@ -296,6 +476,14 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 args_len: fields.u64()?,
             }),
             7 => ToWorker::Receiver { call: fields.u64()?, present: fields.u8()? == 1 },
+            FILTER => ToWorker::Filter(Filter {
+                levels: MaxLevels { tracing: fields.u8()?, log: fields.u8()? },
+                callsites: {
+                    let count = fields.u32()?;
+                    let callsite = |_| Ok((fields.u32()?, fields.u8()? == 1));
+                    (0..count).map(callsite).collect::<Result<_, Malformed>>()?
+                },
+            }),
             _ => return Err(Malformed("an unknown kind of frame")),
         })
     }
@@ -306,6 +494,18 @@ pub(crate) fn decode_ack(frame: &[u8]) -> Option<(u64, u64)> {
     let (kind, fields) = frame.get(LENGTH_PREFIX..)?.split_first()?;
     match ToWorker::read(*kind, &mut FieldReader::new(fields)) {
         Ok(ToWorker::Ack { call, count }) => Some((call, count)),
+        _ => None,
+    }
+}
+
+/// The filter of an encoded [`ToWorker::Filter`], and of no other frame.
+pub(crate) fn decode_filter(frame: &[u8]) -> Option<Filter> {
+    let (kind, fields) = frame.get(LENGTH_PREFIX..)?.split_first()?;
+    if *kind != FILTER {
+        return None;
+    }
+    match ToWorker::read(*kind, &mut FieldReader::new(fields)) {
+        Ok(ToWorker::Filter(filter)) => Some(filter),
         _ => None,
     }
 }

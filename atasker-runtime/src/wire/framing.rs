@@ -177,6 +177,24 @@ mod tests {
         frames.room().extend_from_slice(bytes);
     }
 
+    fn description() -> CallsiteDescription<'static> {
+        CallsiteDescription {
+            is_span: true,
+            level: 3,
+            name: "a span",
+            target: "a::b",
+            module_path: None,
+            file: Some("f.rs"),
+            line: Some(9),
+            fields: vec!["message", "k"],
+        }
+    }
+
+    fn record(message: &str) -> LogRecord<'_> {
+        let (target, module_path, file) = ("a::b", Some("a"), None);
+        LogRecord { level: 3, target, module_path, file, line: None, message }
+    }
+
     #[test]
     fn frames_round_trip_in_pieces() {
         let sent = [
@@ -184,15 +202,20 @@ mod tests {
             ToParent::Reply { call: 1, ok: true, bytes: &[1, 2, 3] },
             ToParent::Message { call: 2, bytes: b"" },
             ToParent::ProgressMessage { call: 3, text: "half" },
-            ToParent::Event {
+            ToParent::Callsite { call: 1, number: 0, description: description() },
+            ToParent::Event { call: 1, callsite: 0, parent: ParentSpan::Task, values: &[1, 2] },
+            ToParent::SpanOpened {
                 call: 1,
-                level: 3,
-                target: "a::b",
-                message: "m",
-                fields: "k=1",
-                file: "f.rs",
-                line: 9,
+                span: 2,
+                callsite: 0,
+                parent: ParentSpan::Root,
+                values: &[],
             },
+            ToParent::SpanRecorded { span: 2, values: &[3] },
+            ToParent::SpanFollows { call: 1, span: 2, from: ParentSpan::Span(1) },
+            ToParent::SpanClosed { span: 2 },
+            ToParent::SpansClosed { call: 1 },
+            ToParent::LogRecord { call: 1, record: record("m") },
         ];
         let mut bytes = Vec::new();
         sent.iter().for_each(|message| message.write(&mut bytes));
@@ -221,7 +244,7 @@ mod tests {
         let setup = ToWorker::Setup(Setup {
             fingerprint: 1,
             first: 2,
-            level: 5,
+            levels: MaxLevels { tracing: 5, log: 4 },
             nice: -3,
             nice_by_priority: true,
             dumpable: false,
@@ -255,15 +278,13 @@ mod tests {
         let mut frames = Frames::new();
         ToParent::StartFailed { reason: &text }.write(frames.room());
         ToParent::ProgressMessage { call: 1, text: &text }.write(frames.room());
-        let (target, message, fields, file) = (&*text, &*text, &*text, &*text);
-        ToParent::Event { call: 1, level: 1, target, message, fields, file, line: 1 }
-            .write(frames.room());
+        ToParent::LogRecord { call: 1, record: record(&text) }.write(frames.room());
         let Ok(Some(ToParent::StartFailed { reason })) = frames.next() else { panic!() };
         assert_eq!(reason.len(), MAX_SMALL as usize / 2);
         let Ok(Some(ToParent::ProgressMessage { text, .. })) = frames.next() else { panic!() };
         assert_eq!(text.len(), MAX_TEXT);
-        let Ok(Some(ToParent::Event { file, .. })) = frames.next() else { panic!() };
-        assert_eq!(file.len(), MAX_TEXT);
+        let Ok(Some(ToParent::LogRecord { record, .. })) = frames.next() else { panic!() };
+        assert_eq!(record.message.len(), MAX_TEXT);
     }
 
     #[test]
@@ -294,6 +315,19 @@ mod tests {
         let mut frames = Frames::limited_to(1000);
         feed(&mut frames, &header(1000 - over + 1));
         assert!(frames.next::<ToParent<'_>>().is_err());
+    }
+
+    #[test]
+    fn an_encoded_filter_is_recognized() {
+        let encoded = |message: &ToWorker<'_>| {
+            let mut bytes = Vec::new();
+            message.write(&mut bytes);
+            bytes
+        };
+        let levels = MaxLevels { tracing: 3, log: 1 };
+        let filter = Filter { levels, callsites: vec![(7, true), (9, false)] };
+        assert_eq!(decode_filter(&encoded(&ToWorker::Filter(filter.clone()))), Some(filter));
+        assert_eq!(decode_filter(&encoded(&ToWorker::Ack { call: 3, count: 9 })), None);
     }
 
     #[test]
@@ -334,10 +368,15 @@ mod tests {
 
     /// A frame to the parent or to a worker process.
     fn frame(to_parent: bool) -> impl Strategy<Value = Vec<u8>> {
-        let fields = (any::<(u64, u64, u32, u8)>(), text(), text(), bulk(), 0..10u8);
+        let fields = (any::<(u64, u64, u32, u8)>(), text(), text(), bulk(), 0..20u8);
         fields.prop_map(move |((call, count, line, level), text, other, bulk, kind)| {
             let mut bytes = Vec::new();
             let some = (level & 1 != 0).then_some(count);
+            let parent = match count {
+                0..0x4000_0000_0000_0000 => ParentSpan::Task,
+                0x4000_0000_0000_0000..0x8000_0000_0000_0000 => ParentSpan::Root,
+                span => ParentSpan::Span(span - 1),
+            };
             match (to_parent, kind) {
                 (true, 0) => ToParent::Ready { pid: line }.write(&mut bytes),
                 (true, 1) => ToParent::StartFailed { reason: &text }.write(&mut bytes),
@@ -352,15 +391,47 @@ mod tests {
                 (true, 8) => {
                     ToParent::Progress { call, done: count, total: call }.write(&mut bytes)
                 }
-                (true, _) => {
-                    let (target, message, fields, file) = (&*text, &*other, &*text, &*other);
-                    ToParent::Event { call, level, target, message, fields, file, line }
+                (true, 9) => {
+                    let about = CallsiteDescription {
+                        is_span: some.is_some(),
+                        level,
+                        name: &text,
+                        target: &other,
+                        module_path: some.map(|_| &*text),
+                        file: some.is_none().then_some(&other),
+                        line: some.map(|_| line),
+                        fields: vec![&text; usize::from(level % 5)],
+                    };
+                    ToParent::Callsite { call, number: line, description: about }.write(&mut bytes);
+                }
+                (true, 10) => {
+                    ToParent::Event { call, callsite: line, parent, values: &bulk }
                         .write(&mut bytes);
+                }
+                (true, 11) => {
+                    let (span, callsite) = (count, line);
+                    ToParent::SpanOpened { call, span, callsite, parent, values: &bulk }
+                        .write(&mut bytes);
+                }
+                (true, 12) => {
+                    ToParent::SpanRecorded { span: call, values: &bulk }.write(&mut bytes);
+                }
+                (true, 13) => {
+                    ToParent::SpanFollows { call, span: count, from: parent }.write(&mut bytes);
+                }
+                (true, 14) => ToParent::SpanClosed { span: call }.write(&mut bytes),
+                (true, 15) => ToParent::SpansClosed { call }.write(&mut bytes),
+                (true, _) => {
+                    let (target, module_path) = (&*other, some.map(|_| &*text));
+                    let line = some.map(|_| line);
+                    let record =
+                        LogRecord { level, target, module_path, file: None, line, message: &text };
+                    ToParent::LogRecord { call, record }.write(&mut bytes);
                 }
                 (false, 0 | 1) => ToWorker::Setup(Setup {
                     fingerprint: call,
                     first: count,
-                    level,
+                    levels: MaxLevels { tracing: level, log: 255 - level },
                     nice: line.cast_signed(),
                     nice_by_priority: some.is_some(),
                     dumpable: some.is_none(),
@@ -377,6 +448,11 @@ mod tests {
                 (false, 5) => ToWorker::Shutdown.write(&mut bytes),
                 (false, 6) => {
                     ToWorker::Receiver { call, present: some.is_some() }.write(&mut bytes)
+                }
+                (false, 7..10) => {
+                    let callsites = vec![(line, some.is_some()); usize::from(level % 7)];
+                    let levels = MaxLevels { tracing: level, log: 1 };
+                    ToWorker::Filter(Filter { levels, callsites }).write(&mut bytes);
                 }
                 (false, _) => ToWorker::Call(CallMessage {
                     call,
@@ -421,7 +497,7 @@ mod tests {
         /// A valid length and kind, followed by any bytes.
         #[test]
         fn any_fields_are_parsed_or_rejected(
-            kind in 0..12u8,
+            kind in 0..20u8,
             fields in prop::collection::vec(prop_oneof![Just(0u8), Just(1), any::<u8>()], 0..200),
             pieces in pieces(),
         ) {
@@ -473,7 +549,7 @@ mod tests {
 
         #[test]
         fn excessive_length_is_an_error_or_waits(
-            length: u64, kind in 0..12u8, bytes in prop::collection::vec(any::<u8>(), 0..100),
+            length: u64, kind in 0..20u8, bytes in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let mut wire = length.to_le_bytes().to_vec();
             wire.push(kind);

@@ -8,7 +8,7 @@ use crate::sync::lock::Mutex;
 use crate::sys::ipc;
 use crate::sys::mapping::Region;
 use crate::wire::buffer_pool::PooledBuf;
-use crate::wire::frame::{Message, ToWorker, decode_ack};
+use crate::wire::frame::{Filter, Message, ToWorker, decode_ack, decode_filter};
 
 /// The queues of bytes to write.
 #[derive(Default)]
@@ -103,6 +103,28 @@ impl SendQueue {
         self.push(frame);
     }
 
+    /// Appends a filter, or adds it to one that waits. Otherwise a worker that does not read would
+    /// accumulate filters.
+    pub(crate) fn push_filter(&mut self, filter: Filter) {
+        // The first piece may be written in part.
+        let first = usize::from(self.written > 0);
+        let waiting = self.pieces.iter_mut().skip(first).find_map(|piece| {
+            let before = decode_filter(&piece.bytes)?;
+            Some((piece, before))
+        });
+        let mut frame = Vec::new();
+        match waiting {
+            Some((piece, before)) => {
+                ToWorker::Filter(before.followed_by(filter)).write(&mut frame);
+                piece.bytes = Arc::new(PooledBuf::new(frame));
+            }
+            None => {
+                ToWorker::Filter(filter).write(&mut frame);
+                self.push(frame);
+            }
+        }
+    }
+
     /// Whether no byte of the call was written yet.
     pub(crate) fn is_whole(&self, call: u64) -> bool {
         let first = self.pieces.iter().position(|piece| piece.of == call && piece.starts_call);
@@ -113,6 +135,7 @@ impl SendQueue {
 #[cfg(test)]
 mod unit {
     use super::*;
+    use crate::wire::frame::MaxLevels;
     use crate::wire::framing::Frames;
 
     fn frames(queue: &SendQueue) -> Vec<String> {
@@ -145,5 +168,27 @@ mod unit {
                 format!("Ack {{ call: 8, count: {} }}", u64::MAX),
             ]
         );
+    }
+
+    #[test]
+    fn filters_for_a_worker_that_does_not_read_are_one_frame() {
+        let filter = |tracing, callsites: &[(u32, bool)]| Filter {
+            levels: MaxLevels { tracing, log: 0 },
+            callsites: callsites.to_vec(),
+        };
+        let mut queue = SendQueue::default();
+        queue.push_filter(filter(1, &[(0, false), (2, false)]));
+        queue.push_ack(7, 1);
+        (0..1000).for_each(|n| queue.push_filter(filter(3, &[(2, n % 2 == 0), (3, false)])));
+        let merged = filter(3, &[(0, false), (2, false), (3, false)]);
+        let ack = "Ack { call: 7, count: 1 }".to_owned();
+        assert_eq!(frames(&queue), [format!("Filter({merged:?})"), ack.clone()]);
+        // Written in part.
+        queue.written = 3;
+        queue.push_filter(filter(4, &[(2, true)]));
+        queue.push_filter(filter(5, &[]));
+        let last = filter(5, &[(2, true)]);
+        let all = [format!("Filter({merged:?})"), ack, format!("Filter({last:?})")];
+        assert_eq!(frames(&queue), all);
     }
 }

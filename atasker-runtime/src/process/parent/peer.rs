@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::error::DeathCause;
 use crate::fork;
 use crate::process::parent::outgoing::{Outgoing, Piece};
+use crate::process::tracing::filter::Told;
 use crate::process::transport::entry::{ArgsLocation, CallHeader};
 use crate::process::transport::page::Page;
 use crate::process::transport::region::{self, Side};
@@ -20,7 +21,7 @@ use crate::sys::mapping::{Mapping, Region};
 use crate::sys::reap::{CrashHint, Process};
 use crate::task::AnyTask;
 use crate::wire::buffer_pool::{self, PooledBuf};
-use crate::wire::frame::{Message, ToWorker};
+use crate::wire::frame::{Filter, Message, ToWorker};
 
 /// The handle of one worker process.
 pub(crate) struct Peer {
@@ -45,9 +46,18 @@ pub(crate) struct Peer {
     pub(crate) has_stdio: bool,
     /// The number of frames that the reader thread has received and handled.
     pub(super) read: AtomicU64,
+    /// What it was told about the program's filters.
+    pub(crate) told: Mutex<Told>,
     outgoing: Mutex<Outgoing>,
     /// `None` once the process was reaped.
     process: Mutex<Option<Process>>,
+}
+
+/// The parent's ends of the sockets of a worker process, and the doorbell of its reader thread.
+pub(crate) struct Sockets {
+    pub(crate) data: OwnedFd,
+    pub(crate) control: OwnedFd,
+    pub(crate) doorbell: OwnedFd,
 }
 
 /// The memory shared with a worker process: the page, and the regions behind it.
@@ -92,11 +102,11 @@ impl Peer {
         number: u64,
         process: Process,
         shared: SharedMemory,
-        data: OwnedFd,
-        control: OwnedFd,
-        doorbell: OwnedFd,
+        sockets: Sockets,
         has_stdio: bool,
+        told: Told,
     ) -> Self {
+        let Sockets { data, control, doorbell } = sockets;
         let SharedMemory { page, file, region_bytes, max_frame } = shared;
         let data_held = file.is_none();
         let (args, replies) = region::regions(region_bytes, Side::Parent);
@@ -116,6 +126,7 @@ impl Peer {
             pidfd: Arc::clone(process.pidfd()),
             has_stdio,
             read: AtomicU64::new(0),
+            told: Mutex::new(told),
             outgoing: Mutex::new(Outgoing { data_held, ..Outgoing::default() }),
             process: Mutex::new(Some(process)),
         }
@@ -344,6 +355,12 @@ impl Peer {
 
     pub(crate) fn post_ack(&self, call: u64, count: u64) {
         self.outgoing.lock().control.push_ack(call, count);
+        self.flush_or_wake_reader();
+    }
+
+    /// Tells the worker process what is wanted of its spans, events and log records.
+    pub(crate) fn post_filter(&self, filter: Filter) {
+        self.outgoing.lock().control.push_filter(filter);
         self.flush_or_wake_reader();
     }
 

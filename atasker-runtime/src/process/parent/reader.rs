@@ -7,21 +7,23 @@ use std::time::{Duration, Instant};
 
 use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::fork;
+use crate::observe::{self, spans};
 use crate::process::parent::calls::Reply;
 use crate::process::parent::completion::{CompletionGuard, complete, release_run};
 use crate::process::parent::peer::Peer;
-use crate::process::pool::ProcessPool;
 use crate::process::pool::call::{Finished, FramesHandled, InvalidPage, KillReason};
 use crate::process::pool::complete::NextTimeout;
 use crate::process::pool::events::{EarlyExit, StartFailureKind, Wanted};
+use crate::process::pool::{ProcessPool, record_begun};
 use crate::process::stdio::StdioPipes;
-use crate::process::tracing_events;
+use crate::process::tracing::filter;
+use crate::process::tracing::parent::{RemoteSpans, Sender};
 use crate::process::transport::entry::{CallState, ReplyLocation};
 use crate::process::transport::page::Page;
 use crate::process::transport::sockets::PageMirror;
 use crate::sys::ipc::{self, ReadMode, ReadOutcome};
 use crate::task::{AnyTask, scheduler};
-use crate::time::clock::Stamp;
+use crate::time::clock::{self, Stamp};
 use crate::unwind::{self, guarded};
 use crate::wire::buffer_pool;
 use crate::wire::frame::ToParent;
@@ -65,12 +67,16 @@ struct Reader<'p, 'w> {
     mirror: Option<PageMirror>,
     /// After an invalid frame, nothing more is handled.
     poisoned: bool,
+    /// Its tracing spans that are open.
+    spans: RemoteSpans,
 }
 
 /// Receives from one worker process until it has ended, and reaps it.
 pub(crate) fn run(pool: &ProcessPool, lane: usize, worker: Arc<Peer>, stdio: Option<StdioPipes>) {
     let _entered = pool.scheduler.map(scheduler::enter);
+    let watched = filter::watch(&worker);
     let guard = serve(pool, lane, &worker, stdio);
+    drop(watched);
     // Dropped before the guard, so that a finished stop leaves no descriptor and no mapping of the
     // worker.
     drop(worker);
@@ -97,6 +103,7 @@ fn serve<'p>(
         page_corrupt: false,
         mirror: worker.is_over_sockets().then(PageMirror::default),
         poisoned: false,
+        spans: RemoteSpans::default(),
     };
     if wanted == Wanted::No {
         worker.kill();
@@ -321,11 +328,23 @@ impl<'p> Reader<'p, '_> {
                     progress.get_or_insert_default().message = Some(text.to_owned());
                 }
             }
-            ToParent::Event { call, level, target, message, fields, file, line } => {
-                let task = self.task_of(call).map(|task| task.header().id);
-                let event =
-                    tracing_events::ForwardedEvent { level, target, message, fields, file, line };
-                guarded(|| tracing_events::emit(&event, task, self.worker.pid));
+            ToParent::Callsite { .. }
+            | ToParent::Event { .. }
+            | ToParent::SpanOpened { .. }
+            | ToParent::SpanRecorded { .. }
+            | ToParent::SpanFollows { .. }
+            | ToParent::SpanClosed { .. }
+            | ToParent::SpansClosed { .. }
+            | ToParent::LogRecord { .. } => {
+                let mut spans = std::mem::take(&mut self.spans);
+                let sender = Sender {
+                    pid: self.worker.pid,
+                    task_of: &|call| self.task_with_span(call),
+                    described: &|callsite| filter::describe(self.worker, callsite),
+                };
+                let result = spans.handle(&frame, &sender);
+                self.spans = spans;
+                result.map_err(|malformed| ReaderExit::ProtocolError(malformed.0))?;
             }
         }
         Ok(())
@@ -364,6 +383,22 @@ impl<'p> Reader<'p, '_> {
         }
     }
 
+    /// The same for what belongs into the span of the task, which is opened now if the begin of the
+    /// call has not been reported yet.
+    fn task_with_span(&self, call: u64) -> Option<Arc<dyn AnyTask>> {
+        let task = self.task_of(call)?;
+        if spans::lacks_span(&*task) {
+            match self.finished.iter().find(|done| done.call == call) {
+                Some(done) => {
+                    record_begun(&*task, clock::from_monotonic(done.reply.times.begun));
+                    observe::started(&task, Some(self.worker.pid));
+                }
+                None => self.pool.tell_begin(self.lane),
+            }
+        }
+        Some(task)
+    }
+
     /// Completes the calls whose replies have arrived, with all frames before them.
     fn complete_ready(&mut self) {
         while let Some(done) = self.finished.front() {
@@ -381,7 +416,9 @@ impl<'p> Reader<'p, '_> {
         }
     }
 
-    fn complete(&self, done: Finished<Reply>, ok: bool, reply: Option<&[u8]>) {
+    fn complete(&mut self, done: Finished<Reply>, ok: bool, reply: Option<&[u8]>) {
+        // The worker has closed them, unless it is faulty.
+        self.spans.close_call(done.call);
         complete(self.worker, done, ok, reply);
     }
 
@@ -443,6 +480,7 @@ impl<'p> Reader<'p, '_> {
         // Makes a stop wait until these tasks have ended.
         let guard = CompletionGuard(self.pool);
         let in_order = cause == DeathCause::Exit(0) && unfinished.was_closing;
+        self.spans.close_all();
         let death = WorkerDeath::new(self.worker.pid, cause);
         if early_exit.is_none() {
             let is_ours = in_order || unfinished.killed_for.is_some();

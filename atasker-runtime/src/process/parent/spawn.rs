@@ -9,11 +9,12 @@ use crate::sync::lock::Mutex;
 
 use crate::error::with_advice;
 use crate::process::config::{MpPoolConfig, WorkerStdio};
-use crate::process::parent::peer::{Peer, SharedMemory};
+use crate::process::parent::peer::{Peer, SharedMemory, Sockets};
 use crate::process::parent::reader;
 use crate::process::pool::ProcessPool;
 use crate::process::stdio::StdioPipes;
-use crate::process::tracing_events;
+use crate::process::tracing::filter::Told;
+use crate::process::tracing::max_levels;
 use crate::process::transport::sockets;
 use crate::remote::functions::fingerprint;
 use crate::sys::mapping::is_resource_shortage;
@@ -161,12 +162,13 @@ fn start(request: Request) -> io::Result<()> {
             (Output::To(their_out, their_err), Some(StdioPipes::new(out, err)))
         }
     };
+    let levels = max_levels();
     // A test makes its workers detect another program.
     let distortion = u64::from(cfg!(test) && supervisor == "another program");
     let setup = ToWorker::Setup(Setup {
         fingerprint: fingerprint() ^ distortion,
         first,
-        level: tracing_events::level(),
+        levels,
         nice: config.nice,
         nice_by_priority: config.nice_by_priority,
         memory: config.memory_limit.unwrap_or(0),
@@ -186,7 +188,9 @@ fn start(request: Request) -> io::Result<()> {
     drop(their_control);
 
     let has_stdio = pipes.is_some();
-    let worker = Arc::new(Peer::new(number, process, shared, data, control, doorbell, has_stdio));
+    let sockets = Sockets { data, control, doorbell };
+    let told = Told::new(levels);
+    let worker = Arc::new(Peer::new(number, process, shared, sockets, has_stdio, told));
     worker.post(setup_frame);
     // Moved and not shared, because the reader thread reports when nothing is left of the worker.
     let (sender, receiver) = sync_channel(1);

@@ -9,6 +9,7 @@ use crate::place::{Closing, Place, WhenFull};
 use crate::process::pool::ProcessPool;
 use crate::process::pool::actions::Actions;
 use crate::process::pool::call::KillReason;
+use crate::process::tracing::tests::described;
 use crate::process::transport::entry::CallState;
 use crate::remote::body::{Remote, RemoteBody};
 use crate::task::AnyTask;
@@ -16,7 +17,7 @@ use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
 use crate::task::state::Phase;
-use crate::wire::frame::{Message, ToParent};
+use crate::wire::frame::{Message, ParentSpan, ToParent};
 use crate::wire::payload::finish;
 
 remote!(spoil_entry, spoils, |_ctx: () => (), pattern: u64| -> u64 {
@@ -47,9 +48,26 @@ remote!(own_entry, sends_endlessly, |ctx: () => u64, what: String| -> () {
         "message" => ToParent::Message { call, bytes: &[1] }.write(&mut frame),
         "reply" => ToParent::Reply { call, ok: true, bytes: &[1] }.write(&mut frame),
         "event" => {
-            let (target, message, fields, file) = ("flood", "m", "", "");
-            ToParent::Event { call, level: 3, target, message, fields, file, line: 1 }
-                .write(&mut frame);
+            crate::process::worker::faults::send_raw(&first_callsite(false));
+            let parent = ParentSpan::Task;
+            ToParent::Event { call, callsite: 0, parent, values: &[] }.write(&mut frame);
+        }
+        "spans" => {
+            let (parent, values) = (ParentSpan::Task, &[]);
+            let mut bytes = first_callsite(true);
+            for span in 1.. {
+                ToParent::SpanOpened { call, span, callsite: 0, parent, values }.write(&mut bytes);
+                crate::process::worker::faults::send_raw(&bytes);
+                bytes.clear();
+            }
+        }
+        "callsites" => {
+            for number in 0.. {
+                frame.clear();
+                let description = described(true, "abuse");
+                ToParent::Callsite { call, number, description }.write(&mut frame);
+                crate::process::worker::faults::send_raw(&frame);
+            }
         }
         "taken" => ToParent::Ack { call, count: 1 }.write(&mut frame),
         "large" => ToParent::Message { call, bytes: &vec![1; 16 << 20] }.write(&mut frame),
@@ -64,6 +82,10 @@ remote!(own_entry, sends_endlessly, |ctx: () => u64, what: String| -> () {
     loop {
         crate::process::worker::faults::send_raw(&frame);
     }
+});
+remote!(stray_entry, tells_and_returns, |_ctx: () => (), bytes: Vec<u8>| -> u64 {
+    crate::process::worker::faults::send_raw(&bytes);
+    7
 });
 remote!(control_entry, tells_control, |_ctx: () => (), endless: bool| -> u32 {
     loop {
@@ -181,6 +203,12 @@ fn written(message: &ToParent<'_>) -> Vec<u8> {
     frame
 }
 
+/// The description of the first callsite of a worker process.
+fn first_callsite(is_span: bool) -> Vec<u8> {
+    let description = described(is_span, "abuse");
+    written(&ToParent::Callsite { call: 0, number: 0, description })
+}
+
 /// Any invalid data on the data socket: the task fails with the reason, a task in another worker
 /// process goes on, and the task behind it runs.
 #[test]
@@ -190,7 +218,11 @@ fn invalid_data_frames_fail_their_worker() {
     let there = other.recv().unwrap();
     const NONE: u64 = 1 << 40;
     let number = |n: u64| n.to_le_bytes();
-    let cases: [(&str, Vec<u8>, Vec<u8>); 16] = [
+    let values = &[0xff, 0xff];
+    let (call, span, callsite, parent) = (NONE, 1, 0, ParentSpan::Task);
+    let event = written(&ToParent::Event { call, callsite, parent, values });
+    let opened = written(&ToParent::SpanOpened { call, span, callsite, parent, values });
+    let cases: [(&str, Vec<u8>, Vec<u8>); 22] = [
         ("an empty frame", vec![0; 8], vec![]),
         ("an empty frame", vec![], vec![0; 4096]),
         ("a frame with an invalid length", vec![0xff; 64], vec![]),
@@ -215,6 +247,12 @@ fn invalid_data_frames_fail_their_worker() {
             written(&ToParent::Reply { call: NONE, ok: true, bytes: b"x" }),
             vec![],
         ),
+        ("a callsite that was not described", event.clone(), vec![]),
+        ("a callsite that was not described", opened.clone(), vec![]),
+        ("a callsite out of order", first_callsite(true).repeat(2), vec![]),
+        ("a callsite of another kind", [first_callsite(true), event.clone()].concat(), vec![]),
+        ("a value of a field", [first_callsite(false), event].concat(), vec![]),
+        ("a value of a field", [first_callsite(true), opened].concat(), vec![]),
         // It would take long until all of it has arrived.
         (
             "a reply to no outstanding call",
@@ -236,6 +274,33 @@ fn invalid_data_frames_fail_their_worker() {
     assert!(!is_gone(there));
     other.stop();
     assert_eq!(within(other).unwrap(), "stopped");
+}
+
+/// Valid frames about spans that are not open, and of calls that do not run.
+#[test]
+fn stray_tracing_frames_are_ignored() {
+    for over_sockets in [false, true] {
+        let sup = pool(MpPoolConfig::new(1).__over_sockets(over_sockets));
+        let mut bytes = first_callsite(true);
+        for (span, call) in [(1, 0), (2, 1), (3, u64::MAX), (4, 1 << 40), (5, 0)] {
+            let (callsite, parent) = (0, ParentSpan::Span(99 - span));
+            let frames = [
+                ToParent::SpanOpened { call, span, callsite, parent, values: &[] },
+                ToParent::SpanFollows { call, span, from: parent },
+                ToParent::SpanFollows { call, span: 98, from: parent },
+                ToParent::SpanRecorded { span: 97, values: &[0xff] },
+                ToParent::SpanClosed { span: 96 },
+                ToParent::SpansClosed { call: call ^ 1 },
+            ];
+            frames.iter().for_each(|frame| frame.write(&mut bytes));
+        }
+        let there = within(pid(()).supervisor(&sup).start()).unwrap();
+        assert_eq!(within(tells_and_returns(bytes).supervisor(&sup).start()).unwrap(), 7);
+        for n in 0..5 {
+            assert_eq!(within(add((n, 1)).supervisor(&sup).start()).unwrap(), n + 1);
+        }
+        assert_eq!(within(pid(()).supervisor(&sup).start()).unwrap(), there);
+    }
 }
 
 /// Where no page is shared, the worker reports the states of a call by frames.
@@ -269,8 +334,8 @@ fn states_out_of_order_fail_the_worker() {
 #[test]
 fn endless_frames_are_bounded_or_can_be_killed() {
     let sup = pool(MpPoolConfig::new(1));
-    let kinds = ["message", "large", "too large", "reply", "event", "taken", "progress", "said"];
-    for what in kinds {
+    let kinds = ["message", "large", "too large", "reply", "event", "spans", "callsites", "taken"];
+    for what in kinds.into_iter().chain(["progress", "said"]) {
         let task = sends_endlessly(what.into()).supervisor(&sup).start();
         let wanted = match what {
             "message" | "large" => "more messages than the channel holds",
@@ -278,6 +343,7 @@ fn endless_frames_are_bounded_or_can_be_killed() {
             "taken" => "more messages acknowledged than sent",
             "progress" => "a call state out of order",
             "reply" => "a reply to no outstanding call",
+            "callsites" => "a callsite out of order",
             _ => {
                 assert_eq!(task.recv().unwrap(), 1);
                 task.kill().unwrap();

@@ -11,6 +11,7 @@ use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::process::errors;
+use crate::process::tracing::worker as forwarding;
 use crate::process::transport::entry::{ArgsLocation, CallHeader, Next, ReplyLocation};
 use crate::process::transport::page::INLINE;
 use crate::process::transport::region;
@@ -196,6 +197,7 @@ impl WorkerProcess {
         let header = self.local_header(call, &call_header, function, name);
         let task = local_task(&mut scratch.reusable_task, header);
         self.begin(call, &task);
+        forwarding::begin_call(call);
         if let Some(nice) = &mut scratch.nice {
             nice.set_extra(if task.header().priority == Priority::Low {
                 LOW_PRIORITY_NICE
@@ -228,6 +230,7 @@ impl WorkerProcess {
         // The output of the task precedes its result, because this process may be killed at any
         // time.
         let _ = std::io::stdout().flush();
+        forwarding::end_call(call);
         self.end(&task);
         scratch.ended = self.send_reply(call, ok, &reply);
         scratch.keep(reply.into_buffer());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::fork;
+use crate::process::tracing::worker as forwarding;
 use crate::process::worker::{EarlyMessage, WorkerProcess};
 use crate::sys::ipc::{self, ReadMode};
 use crate::sys::worker;
@@ -14,8 +15,15 @@ use crate::wire::framing::Frames;
 
 impl WorkerProcess {
     pub(super) fn listen(&self, mut frames: Frames) -> ! {
+        let mut is_filter_new = false;
         loop {
             match frames.next::<ToWorker<'_>>() {
+                Ok(Some(ToWorker::Filter(filter))) => {
+                    forwarding::apply(&filter);
+                    is_filter_new = true;
+                }
+                // Once for several changes that have arrived together.
+                Ok(None) if std::mem::take(&mut is_filter_new) => forwarding::refresh(),
                 Ok(Some(ToWorker::Stop { call })) => self.route(call, EarlyMessage::Stop),
                 Ok(Some(ToWorker::Message { call, bytes })) => {
                     self.route(call, EarlyMessage::Message(bytes.into()));

@@ -105,6 +105,15 @@ impl WorkerProcess {
     /// Sends a frame to the parent, after all earlier ones. A copy of this process sends none: it
     /// holds copies of the sockets, and what it writes there would be taken for the task's.
     pub(crate) fn write(&self, message: &ToParent<'_>) {
+        self.write_frames(|buffer| {
+            message.write(buffer);
+            1
+        });
+    }
+
+    /// Sends the frames that `fill` appends, whose number it returns. It is called while no other
+    /// frames are written.
+    pub(crate) fn write_frames(&self, fill: impl FnOnce(&mut Vec<u8>) -> u64) {
         if fork::is_copy() {
             return;
         }
@@ -112,8 +121,7 @@ impl WorkerProcess {
         let mut outgoing = self.outgoing.lock();
         let Outgoing { buffer, written } = &mut *outgoing;
         buffer.clear();
-        message.write(buffer);
-        *written += 1;
+        *written += fill(buffer);
         if ipc::write_all(&self.data, buffer).is_err() {
             worker::exit_with_group();
         }
@@ -125,14 +133,22 @@ impl WorkerProcess {
 
 /// The call that this process is running; 0 for none.
 pub(crate) fn current_call() -> u64 {
-    let task = current::get();
-    task.filter(|task| task.header().tt == TaskType::Mp)
-        .map_or(0, |task| task.header().place_tag.load(Ordering::Relaxed))
+    current::with(|task| {
+        task.filter(|header| header.tt == TaskType::Mp)
+            .map_or(0, |header| header.place_tag.load(Ordering::Relaxed))
+    })
 }
 
 /// Sends a frame to the parent, in a worker process.
 pub(crate) fn send_to_parent(message: &ToParent<'_>) {
     if let Some(process) = WORKER.get() {
         process.write(message);
+    }
+}
+
+/// Sends frames to the parent, in a worker process: see [`WorkerProcess::write_frames`].
+pub(crate) fn send_frames_to_parent(fill: impl FnOnce(&mut Vec<u8>) -> u64) {
+    if let Some(process) = WORKER.get() {
+        process.write_frames(fill);
     }
 }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, OnceLock};
 
 use crate::error::{TaskError, with_advice};
+use crate::process::tracing::worker as forwarding;
 use crate::process::transport::page::Page;
 use crate::process::transport::region::ShmPayloads;
 use crate::process::worker::{WORKER, WorkerProcess, current_call};
-use crate::process::{data, errors, stdio, tracing_events};
+use crate::process::{data, errors, stdio};
 use crate::remote::functions::fingerprint;
 use crate::sync::lock::Mutex;
 use crate::sys::hooks::Hook;
@@ -128,6 +129,7 @@ fn serve(process: &'static WorkerProcess, mut frames: Frames) -> ! {
             process.fail_to_start(&format!("its `worker_init` failed: {error}"));
         }
         fork::end_if_copy();
+        forwarding::after_init();
         process.write(&ToParent::Ready { pid: worker::pid() });
         let nice = by_priority.then(worker::Niceness::new).flatten();
         if by_priority && nice.is_none() {
@@ -202,7 +204,7 @@ impl WorkerProcess {
         thread_start::set_hook(overflow::watch_this_thread);
         report_aborting_panics(self);
         crate::panic_hook::prepare(crate::panic_hook::Install::InPlace);
-        tracing_events::install(setup.level);
+        forwarding::prepare(setup.levels);
         if let Err(error) = worker::add_nice(setup.nice) {
             // A negative value needs a permission, and tasks can run without it.
             let nice = setup.nice;
