@@ -10,6 +10,7 @@ pub mod forks;
 pub mod mp;
 pub mod processes;
 pub mod scratch;
+pub mod spans;
 
 use atasker::{PoolConfig, Priority, Supervisor, Task, TaskBuilder};
 

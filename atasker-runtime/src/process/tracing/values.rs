@@ -79,7 +79,7 @@ pub(super) struct Bounded<'a> {
 
 impl<'a> Bounded<'a> {
     /// Appends at most as much as one value may have.
-    #[cfg_attr(not(feature = "log"), allow(dead_code))]
+    #[allow(dead_code)] // Without the feature `log`.
     pub(super) fn new(bytes: &'a mut Vec<u8>) -> Self {
         let end = bytes.len() + MAX_TEXT;
         Bounded { bytes, end }

@@ -243,6 +243,7 @@ pub(super) struct Context {
 }
 
 /// Where this thread is.
+#[allow(dead_code)] // Without the feature `log`.
 pub(super) fn context() -> Context {
     context_in(SPANS.lock().get_or_insert_default())
 }
