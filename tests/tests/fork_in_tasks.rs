@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use atasker::{
     MpPoolConfig, PoolConfig, Supervisor, Task, TaskContext, background_task, worker_data,
 };
-use atasker_tests::events::{Seen, subscriber};
+use atasker_tests::events::Seen;
 use atasker_tests::forks::{fork, wait_for};
 use atasker_tests::{FAR, Watchdog, checks};
 use tracing::Event;
+use tracing::span::{Attributes, Id, Record};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 static OF_COPIES: AtomicU32 = AtomicU32::new(0);
 static OF_WORKERS: AtomicU32 = AtomicU32::new(0);
+static OPEN: AtomicU32 = AtomicU32::new(0);
 
 /// Counts the events of copies and of worker processes.
 fn on_event(event: &Event<'_>) {
@@ -23,11 +27,41 @@ fn on_event(event: &Event<'_>) {
     };
 }
 
+/// Counts the spans of copies and of worker processes.
+struct Spans;
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        on_event(event);
+    }
+    fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        match span.metadata().name() {
+            "a span of a copy" => OF_COPIES.fetch_add(1, Ordering::SeqCst),
+            "a span of a worker" => OPEN.fetch_add(1, Ordering::SeqCst),
+            _ => 0,
+        };
+    }
+    fn on_record(&self, _: &Id, _: &Record<'_>, _: Context<'_, S>) {
+        OF_COPIES.fetch_add(1, Ordering::SeqCst);
+    }
+    fn on_close(&self, span: Id, context: Context<'_, S>) {
+        if context.metadata(&span).is_some_and(|span| span.name() == "a span of a worker") {
+            OPEN.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Forks. The copy uses everything that reaches the parent from a worker process.
 #[background_task(tt = "mp")]
 fn forks(ctx: &TaskContext<u32, u32>) -> i32 {
+    let span = tracing::info_span!("a span of a worker", value = tracing::field::Empty);
+    let _entered = span.enter();
     let code = fork(false, || {
         for n in 0..2000 {
+            tracing::info_span!("a span of a copy").in_scope(|| tracing::info!("of a copy"));
+            span.record("value", 1);
+            drop(tracing::Span::current());
+            drop(span.clone());
             tracing::info!("of a copy");
             ctx.progress(1000 + n, 0);
             ctx.message("of a copy");
@@ -63,7 +97,7 @@ fn assert_sends(task: Task<u32, u32, u32>) {
 #[test]
 fn copy_of_worker_sends_nothing() {
     let _watchdog = Watchdog::new("forks in workers", FAR * 2);
-    tracing::subscriber::set_global_default(subscriber(|_| true, on_event)).unwrap();
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Spans)).unwrap();
     for over_sockets in [false, true] {
         let config = MpPoolConfig::new(1).worker_data("text").__over_sockets(over_sockets);
         let sup = Supervisor::builder().mp_pool(config).build();
@@ -73,6 +107,7 @@ fn copy_of_worker_sends_nothing() {
             let progress = task.progress().unwrap();
             assert_eq!((progress.done, progress.message), (1, None));
             assert_eq!(task.join().unwrap(), 0);
+            assert_eq!(OPEN.load(Ordering::SeqCst), 0);
             let task = sends::builder().supervisor(&sup).start();
             assert_eq!(task.recv(), Ok(0));
             assert_sends(task);

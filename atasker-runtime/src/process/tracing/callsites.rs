@@ -105,7 +105,6 @@ static CALLSITES: Mutex<Option<Callsites>> = Mutex::new(None);
 pub(super) fn intern(
     description: &CallsiteDescription<'_>,
 ) -> Result<Option<&'static Callsite>, Malformed> {
-    static REPORTED: AtomicBool = AtomicBool::new(false);
     let level = description.level.checked_sub(1).and_then(|index| LEVELS.get(usize::from(index)));
     let level = *level.ok_or(Malformed("a callsite with an invalid level"))?;
     if length(description) > MAX_DESCRIPTION || description.fields.len() > MAX_FIELDS {
@@ -122,19 +121,25 @@ pub(super) fn intern(
     }
     if callsites.len() >= MAX_CALLSITES {
         drop(guard);
-        if !REPORTED.swap(true, Ordering::Relaxed) {
-            log!(
-                warn,
-                "worker processes open spans and emit events at more than {MAX_CALLSITES} places: \
-                 those at further ones are not forwarded"
-            );
-        }
+        report_limit();
         return Ok(None);
     }
     let forever = leaked(description);
     let callsite = leaked_callsite(&forever, level);
     callsites.insert(forever, callsite);
     Ok(Some(callsite))
+}
+
+/// Reports once that the maximum number of callsites is reached, here or in a worker process.
+pub(super) fn report_limit() {
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    if !REPORTED.swap(true, Ordering::Relaxed) {
+        log!(
+            warn,
+            "worker processes open spans and emit events at {MAX_CALLSITES} places: those at \
+             further ones are not forwarded"
+        );
+    }
 }
 
 /// The length of all texts of a description in bytes.

@@ -93,7 +93,7 @@ pub(super) fn emit(record: &LogRecord<'_>, span: Option<&Span>) {
     };
     let in_span = span.and_then(|span| {
         span.with_subscriber(|(_, receiver)| {
-            tracing::dispatcher::with_default(receiver, || span.in_scope(&log));
+            tracing::dispatcher::with_default(receiver, || span.in_scope(log));
         })
     });
     if in_span.is_none() {

@@ -12,7 +12,7 @@ use tracing_core::field::{Value, display};
 use tracing_core::span::{Attributes, Id, Record};
 use tracing_core::{Dispatch, Event, dispatcher};
 
-use super::callsites::{Callsite, intern};
+use super::callsites::{Callsite, intern, report_limit};
 use super::values::Values;
 use super::{MAX_CALLSITES, MAX_OPEN_SPANS, log_records};
 use crate::observe::spans::span_of;
@@ -141,6 +141,10 @@ impl RemoteSpans {
                     callsite.register(task.receiver.as_deref());
                 }
                 self.callsites.push(callsite);
+                if self.callsites.len() == MAX_CALLSITES {
+                    // The worker process describes no more.
+                    report_limit();
+                }
                 (from.described)(callsite);
             }
             ToParent::Event { call, callsite, parent, values } => {
