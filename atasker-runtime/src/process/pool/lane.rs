@@ -370,7 +370,8 @@ impl<T: Transport> Lane<T> {
     fn untold_begin(&self) -> Option<u64> {
         let index = self.calls.iter().position(Option::is_some)?;
         let call = self.first + index as u64;
-        let begun = self.worker()?.state(call) == Some(CallState::Begun);
+        let state = self.worker()?.state(call);
+        let begun = matches!(state, Some(CallState::Begun | CallState::Done));
         (begun && self.begin_told != Some(call)).then_some(call)
     }
 
