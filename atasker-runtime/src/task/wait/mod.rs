@@ -104,6 +104,25 @@ fn deadline(time: impl WaitTime) -> Option<Instant> {
     time.__limit().map(clock::after)
 }
 
+/// Waits for the end of all tasks, or until the time is over.
+#[track_caller]
+pub(crate) fn wait_all<W: Waitable>(tasks: &W, time: impl WaitTime) -> Result<(), WaitError> {
+    if !tasks.__wait(deadline(time)) {
+        let mut pending = Vec::new();
+        tasks.__each(&mut |task| {
+            let header = task.header_ref().0;
+            if !header.state.read().is_ended() {
+                pending.push(header.id);
+            }
+        });
+        // The last of them may have ended since the deadline.
+        if !pending.is_empty() {
+            return Err(WaitError::Timeout { pending });
+        }
+    }
+    Ok(())
+}
+
 /// The functions that the macros call.
 pub mod entry {
     use super::*;
@@ -118,14 +137,7 @@ pub mod entry {
     /// Returns the failure of the first failed task in argument order, or a timeout.
     #[track_caller]
     pub fn completed<W: Waitable>(tasks: W, time: impl WaitTime) -> Result<W::Output, WaitError> {
-        if !tasks.__wait(deadline(time)) {
-            let mut pending = Vec::new();
-            tasks.__pending(&mut pending);
-            // The last of them may have ended since the deadline.
-            if !pending.is_empty() {
-                return Err(WaitError::Timeout { pending });
-            }
-        }
+        wait_all(&tasks, time)?;
         tasks.__completed()
     }
 

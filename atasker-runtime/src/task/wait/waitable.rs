@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use crate::error::{TaskError, WaitError};
 use crate::id::TaskId;
 use crate::info::Outcome;
+use crate::task::AnyTask;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::unwind::{Guarded, discard};
 
 pub(super) mod sealed {
-    use super::Header;
+    use std::sync::Arc;
+
+    use super::{AnyTask, Header};
 
     pub trait Sealed {}
 
@@ -26,9 +29,19 @@ pub(super) mod sealed {
         }
     }
 
+    /// A task without its types, wrapped for the same reason.
+    pub struct ErasedTask(pub(crate) Arc<dyn AnyTask>);
+
+    impl std::fmt::Debug for ErasedTask {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_tuple("ErasedTask").field(&self.0.header().id).finish()
+        }
+    }
+
     /// Internal access to a handle.
     pub trait Handle {
         fn header_ref(&self) -> HeaderRef<'_>;
+        fn erased_task(&self) -> ErasedTask;
         /// See `run_inline` of the parent module.
         fn run_inline(&self) -> bool;
     }
@@ -40,7 +53,7 @@ pub(super) mod sealed {
         fn run_inline(&self, index: usize) -> bool;
     }
 }
-use sealed::{Handle, HeaderRef, Sealed};
+use sealed::{ErasedTask, Handle, HeaderRef, Sealed};
 
 /// The arguments of [`wait_completed!`](crate::wait_completed) and
 /// [`wait_settled!`](crate::wait_settled).
@@ -85,9 +98,9 @@ pub trait Waitable: Sealed + Sized {
     #[doc(hidden)]
     #[track_caller]
     fn __wait(&self, deadline: Option<Instant>) -> bool;
-    /// Appends the ids of those that have not ended.
+    /// Calls `visit` with each task.
     #[doc(hidden)]
-    fn __pending(&self, pending: &mut Vec<TaskId>);
+    fn __each(&self, visit: &mut dyn FnMut(&dyn Handle));
     /// Returns the results of tasks that have all ended, or the first failure in order.
     #[doc(hidden)]
     fn __completed(self) -> Result<Self::Output, WaitError>;
@@ -147,6 +160,9 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Handle for Task<R,
     fn header_ref(&self) -> HeaderRef<'_> {
         HeaderRef(self.header())
     }
+    fn erased_task(&self) -> ErasedTask {
+        ErasedTask(self.erased())
+    }
     fn run_inline(&self) -> bool {
         super::run_inline(&self.erased())
     }
@@ -160,10 +176,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for Task<
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         self.wait_until(deadline)
     }
-    fn __pending(&self, pending: &mut Vec<TaskId>) {
-        if !self.is_completed() {
-            pending.push(self.id());
-        }
+    fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+        visit(self);
     }
     fn __completed(self) -> Result<R, WaitError> {
         let header = self.header();
@@ -190,6 +204,9 @@ impl<T: Handle> Handle for &T {
     fn header_ref(&self) -> HeaderRef<'_> {
         (**self).header_ref()
     }
+    fn erased_task(&self) -> ErasedTask {
+        (**self).erased_task()
+    }
     fn run_inline(&self) -> bool {
         (**self).run_inline()
     }
@@ -205,8 +222,8 @@ impl<'a, R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for &
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         self.wait_until(deadline)
     }
-    fn __pending(&self, pending: &mut Vec<TaskId>) {
-        Waitable::__pending(*self, pending);
+    fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+        Waitable::__each(*self, visit);
     }
     fn __completed(self) -> Result<&'a R, WaitError> {
         self.outcome_ref().map_err(|error| WaitError::Task {
@@ -233,8 +250,8 @@ where
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         (**self).__wait(deadline)
     }
-    fn __pending(&self, pending: &mut Vec<TaskId>) {
-        (**self).__pending(pending);
+    fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+        (**self).__each(visit);
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
         (*self).__completed()
@@ -271,8 +288,8 @@ impl<W: Waitable> Waitable for Vec<W> {
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         wait_each(self.iter(), deadline)
     }
-    fn __pending(&self, pending: &mut Vec<TaskId>) {
-        self.iter().for_each(|task| task.__pending(pending));
+    fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+        self.iter().for_each(|task| task.__each(visit));
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
         let mut outputs = Vec::with_capacity(self.len());
@@ -303,8 +320,8 @@ impl<W: Waitable, const N: usize> Waitable for [W; N] {
     fn __wait(&self, deadline: Option<Instant>) -> bool {
         wait_each(self.iter(), deadline)
     }
-    fn __pending(&self, pending: &mut Vec<TaskId>) {
-        self.iter().for_each(|task| task.__pending(pending));
+    fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+        self.iter().for_each(|task| task.__each(visit));
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
         let mut results = self.map(|task| Some(task.__completed()));
@@ -342,8 +359,8 @@ where
         }
         true
     }
-    fn __pending(&self, pending: &mut Vec<TaskId>) {
-        self.iter().for_each(|task| Waitable::__pending(&task, pending));
+    fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+        self.iter().for_each(|task| Waitable::__each(&task, visit));
     }
     fn __completed(self) -> Result<Self::Output, WaitError> {
         self.iter()
@@ -369,8 +386,8 @@ macro_rules! like_a_slice {
             fn __wait(&self, deadline: Option<Instant>) -> bool {
                 Waitable::__wait(&self.as_slice(), deadline)
             }
-            fn __pending(&self, pending: &mut Vec<TaskId>) {
-                Waitable::__pending(&self.as_slice(), pending);
+            fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+                Waitable::__each(&self.as_slice(), visit);
             }
             fn __completed(self) -> Result<Self::Output, WaitError> {
                 Waitable::__completed(self.as_slice())
@@ -401,8 +418,8 @@ macro_rules! tuples {
             fn __wait(&self, deadline: Option<Instant>) -> bool {
                 $(self.$i.__wait(deadline))&&+
             }
-            fn __pending(&self, pending: &mut Vec<TaskId>) {
-                $(self.$i.__pending(pending);)+
+            fn __each(&self, visit: &mut dyn FnMut(&dyn Handle)) {
+                $(self.$i.__each(visit);)+
             }
             fn __completed(self) -> Result<Self::Output, WaitError> {
                 let outputs = ($(Guarded::new(self.$i.__completed().map_err(at($i))?),)+);
