@@ -30,6 +30,11 @@ mod unwind;
 mod job;
 mod observe;
 mod place;
+#[cfg(feature = "progress")]
+pub mod progress;
+#[cfg(not(feature = "progress"))]
+#[path = "progress/disabled.rs"]
+mod progress;
 #[cfg(feature = "mp")]
 mod remote;
 mod task;
@@ -109,6 +114,9 @@ pub mod fuzzed;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::macro_support::*;
+    /// Support for the key `progress` of the `wait_*!` macros.
+    #[cfg(feature = "progress")]
+    pub use crate::progress::waits::entry as progress;
     /// Support for the `wait_*!` macros.
     pub use crate::task::wait::entry as wait;
 }

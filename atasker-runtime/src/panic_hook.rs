@@ -25,7 +25,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use parking_lot::ReentrantMutex;
@@ -183,8 +183,20 @@ struct ChainedHook {
 impl ChainedHook {
     fn call(&self, info: &PanicHookInfo<'_>) {
         record(info);
-        (self.before)(info);
+        match FRAME.get() {
+            Some(frame) => frame(&mut || (self.before)(info)),
+            None => (self.before)(info),
+        }
     }
+}
+
+/// Calls the hook of the program, which prints the panic.
+static FRAME: OnceLock<fn(&mut dyn FnMut())> = OnceLock::new();
+
+/// Has panics reported within `frame`, which must call its argument once.
+#[cfg_attr(not(feature = "progress"), allow(dead_code))]
+pub(crate) fn report_within(frame: fn(&mut dyn FnMut())) {
+    let _ = FRAME.set(frame);
 }
 
 impl Drop for ChainedHook {

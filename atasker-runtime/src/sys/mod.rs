@@ -5,6 +5,7 @@
 //! | `advice` | advice on the errors of the system |
 //! | `cpus` | prefetching into the cache of a CPU |
 //! | `entry` | the hook that runs before `main`, and whether this code is part of the executable |
+//! | `exit` | functions that are called when the process exits |
 //! | `fork` | detecting that this process is a copy made by `fork` |
 //! | `hooks` | the functions that worker processes run at their start and exit |
 //! | `ipc` | sockets, descriptors sent over them, doorbells, futexes |
@@ -31,6 +32,8 @@ pub(crate) mod advice;
 pub(crate) mod cpus;
 #[cfg(sys_linux)]
 pub(crate) mod entry;
+#[cfg(unix)]
+pub(crate) mod exit;
 #[cfg(unix)]
 pub(crate) mod fork;
 #[cfg(sys_linux)]
@@ -61,5 +64,7 @@ pub(crate) mod worker;
 
 #[cfg(not(sys_linux))]
 mod unsupported;
+#[cfg(not(unix))]
+pub(crate) use unsupported::exit;
 #[cfg(not(sys_linux))]
-pub(crate) use unsupported::{hooks, stack, wall_clock};
+pub(crate) use unsupported::{entry, hooks, stack, wall_clock};

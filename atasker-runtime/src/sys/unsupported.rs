@@ -1,6 +1,19 @@
 //! Stubs for the parts of `sys` that are needed on other platforms than Linux, which have no worker
 //! processes.
 
+pub(crate) mod entry {
+    /// Always false, because there are no worker processes.
+    pub(crate) fn is_worker() -> bool {
+        false
+    }
+}
+
+/// For platforms other than Unix.
+pub(crate) mod exit {
+    /// Does nothing on these platforms.
+    pub(crate) fn at_exit(_: extern "C" fn()) {}
+}
+
 pub(crate) mod hooks {
     /// A function of the program that was passed to a pool of worker processes, and never runs.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,6 +11,7 @@ use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskType};
 use crate::priority::Priority;
+use crate::progress;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::endpoint::{Channels, Endpoint};
@@ -307,6 +308,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         }
         let header = self.header();
         change(header.extras_or_new().progress.lock().get_or_insert_default());
+        progress::report_changed();
         header.with_place(|place| place.progress_changed(&*self.task));
     }
 

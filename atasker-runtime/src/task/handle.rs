@@ -12,6 +12,7 @@ use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::priority::Priority;
+use crate::progress;
 use crate::task::cell::{Taken, Typed};
 use crate::task::endpoint::{Channels, Endpoint};
 use crate::task::header::{Header, refresh};
@@ -180,6 +181,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Returns the outcome of a task that has ended.
     pub(crate) fn outcome_ref(&self) -> Result<&R, TaskError> {
+        progress::end_of(self.header());
         match self.cell.outcome() {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(error.clone()),
@@ -212,6 +214,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
             // The task runs on in the parent process, from which this process was forked.
             return Some(Err(fork::error()));
         }
+        progress::end_of(self.header());
         match self.cell.take() {
             Taken::Outcome(outcome) => {
                 self.took = true;

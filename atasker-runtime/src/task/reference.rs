@@ -8,6 +8,7 @@ use crate::error::{KillError, TaskError};
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{TaskInfo, TaskStatus};
+use crate::progress;
 use crate::task::cell::Typed;
 use crate::task::cloning::Cloning;
 use crate::task::endpoint::Channels;
@@ -99,6 +100,7 @@ impl TaskRef {
             // The task runs on in the parent process, from which this process was forked.
             return Err(fork::error());
         }
+        progress::end_of(self.task.header());
         self.task.error().map_or(Ok(()), |error| Err(error.clone()))
     }
 

@@ -10,6 +10,7 @@ use super::waitable::sealed::Handle as _;
 use crate::error::TaskError;
 use crate::fork;
 use crate::launch::TaskBuilder;
+use crate::progress::Meter;
 use crate::task::handle::Task;
 use crate::task::park;
 
@@ -46,7 +47,8 @@ where
     L: IntoIterator<Item: TaskHandle>,
 {
     let tasks: Vec<Option<L::Item>> = tasks.into_iter().map(Some).collect();
-    let mut these = AsCompleted { left: tasks.len(), tasks, arrivals: Arrivals::new() };
+    let mut these =
+        AsCompleted { left: tasks.len(), tasks, arrivals: Arrivals::new(), meter: Meter::NONE };
     let AsCompleted { tasks, arrivals, .. } = &mut these;
     for (index, task) in tasks.iter().flatten().enumerate() {
         arrivals.add(index, task.header_ref().0);
@@ -59,9 +61,10 @@ where
 #[must_use = "nothing is waited for until the iterator is used; the tasks go on without it"]
 pub struct AsCompleted<T: TaskHandle> {
     /// `None` for a task whose outcome was returned.
-    tasks: Vec<Option<T>>,
-    left: usize,
+    pub(crate) tasks: Vec<Option<T>>,
+    pub(crate) left: usize,
     arrivals: Arrivals,
+    pub(crate) meter: Meter,
 }
 
 /// Takes the first of those that are left.
@@ -79,6 +82,7 @@ impl<T: TaskHandle> Iterator for AsCompleted<T> {
     #[track_caller]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
+            self.meter.end();
             return None;
         }
         let AsCompleted { tasks, arrivals, .. } = self;
@@ -156,6 +160,7 @@ where
         slots: Vec::new(),
         free: Vec::new(),
         arrivals: Arrivals::new(),
+        meter: Meter::NONE,
     }
 }
 
@@ -165,19 +170,20 @@ pub struct Bounded<S, R, I = (), O = ()> {
     limit: usize,
     /// `None` once the source has ended.
     source: Option<S>,
-    launched: usize,
-    slots: Vec<Option<InFlight<R, I, O>>>,
+    pub(crate) launched: usize,
+    pub(crate) slots: Vec<Option<InFlight<R, I, O>>>,
     free: Vec<usize>,
     arrivals: Arrivals,
+    pub(crate) meter: Meter,
 }
 
-struct InFlight<R, I, O> {
+pub(crate) struct InFlight<R, I, O> {
     number: usize,
-    task: Task<R, I, O>,
+    pub(crate) task: Task<R, I, O>,
 }
 
 impl<S, R, I, O> Bounded<S, R, I, O> {
-    fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 }
@@ -204,6 +210,7 @@ where
                 self.slots.len() - 1
             });
             self.arrivals.add(slot, task.header());
+            self.meter.add(slot, || task.erased());
             self.slots[slot] = Some(InFlight { number: self.launched, task });
             self.launched += 1;
         }
@@ -223,6 +230,7 @@ where
     fn next(&mut self) -> Option<Self::Item> {
         self.fill();
         if self.in_flight() == 0 {
+            self.meter.end();
             return None;
         }
         let Bounded { slots, arrivals, .. } = self;

@@ -1,5 +1,5 @@
 //! The macros for waiting. They only sort their arguments, collecting tasks into a tuple (unless
-//! there is one) and separating `timeout`. The traits do the rest.
+//! there is one) and separating `timeout` and `progress`. The traits do the rest.
 
 /// Waits for all of the given tasks and returns their results.
 ///
@@ -10,6 +10,10 @@
 ///
 /// `timeout = d` limits the wait, where `d` is a `Duration` or an `Option<Duration>` (`None` means
 /// no limit).
+///
+/// `progress = label` shows a progress bar during the wait, which counts the tasks that have ended.
+/// `label` is a `&'static str` or a `String`. Requires the feature `progress`; see the module of that
+/// name.
 ///
 /// ```
 /// # use atasker_runtime as atasker;
@@ -43,14 +47,15 @@
 #[macro_export]
 macro_rules! wait_completed {
     ($($arguments:tt)*) => {
-        $crate::__wait_arguments!([completed] [] [] $($arguments)*)
+        $crate::__wait_arguments!([completed] [] [] [] $($arguments)*)
     };
 }
 
 /// Waits for all of the given tasks and returns the outcome of each. Never fails itself.
 ///
 /// Works as [`wait_completed!`](crate::wait_completed), with a `Result<_, TaskError>` in place of
-/// each result. There is no `timeout`, because there is no error to report it with.
+/// each result. There is no `timeout`, because there is no error to report it with. `progress =
+/// label` shows a progress bar.
 ///
 /// ```
 /// # use atasker_runtime as atasker;
@@ -71,7 +76,7 @@ macro_rules! wait_completed {
 #[macro_export]
 macro_rules! wait_settled {
     ($($arguments:tt)*) => {
-        $crate::__wait_arguments!([settled] [] [] $($arguments)*)
+        $crate::__wait_arguments!([settled] [] [] [] $($arguments)*)
     };
 }
 
@@ -110,51 +115,75 @@ macro_rules! wait_settled {
 #[macro_export]
 macro_rules! wait_any {
     ($($arguments:tt)*) => {
-        $crate::__wait_arguments!([any] [] [] $($arguments)*)
+        $crate::__wait_arguments!([any] [] [] [] $($arguments)*)
     };
 }
 
-/// `[function] [tasks,] [time] arguments still to be sorted`
+/// `[function] [tasks,] [time] [label] arguments still to be sorted`
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __wait_arguments {
     // Sort. These macros find their crate by `$crate`; the key `crate` is accepted because all
     // other macros have it.
-    ($f:tt $tasks:tt $time:tt crate = $krate:path $(, $($rest:tt)*)?) => {
-        $crate::__wait_arguments!($f $tasks $time $($($rest)*)?)
+    ($f:tt $tasks:tt $time:tt $label:tt crate = $krate:path $(, $($rest:tt)*)?) => {
+        $crate::__wait_arguments!($f $tasks $time $label $($($rest)*)?)
     };
-    ([settled] $tasks:tt [] timeout = $($rest:tt)*) => {
+    ([settled] $tasks:tt [] $label:tt timeout = $($rest:tt)*) => {
         ::core::compile_error!(
             "`wait_settled!` never fails, so it takes no `timeout`: use `wait_completed!`"
         )
     };
-    ($f:tt [$($task:expr,)*] [] timeout = $time:expr $(, $($rest:tt)*)?) => {
-        $crate::__wait_arguments!($f [$($task,)*] [$time] $($($rest)*)?)
+    ($f:tt $tasks:tt [] $label:tt timeout = $time:expr $(, $($rest:tt)*)?) => {
+        $crate::__wait_arguments!($f $tasks [$time] $label $($($rest)*)?)
     };
-    ($f:tt $tasks:tt [$time:expr] timeout = $($rest:tt)*) => {
+    ($f:tt $tasks:tt $time:tt $label:tt timeout = $($rest:tt)*) => {
         ::core::compile_error!("`timeout` is given twice")
     };
-    ($f:tt [$($task:expr,)*] [$($time:expr)?] $next:expr $(, $($rest:tt)*)?) => {
-        $crate::__wait_arguments!($f [$($task,)* $next,] [$($time)?] $($($rest)*)?)
+    ([any] $tasks:tt $time:tt $label:tt progress = $($rest:tt)*) => {
+        ::core::compile_error!(
+            "`wait_any!` ends with the first task, so it takes no `progress`: use `wait_completed!` or \
+             `as_completed`"
+        )
+    };
+    ($f:tt $tasks:tt $time:tt [] progress = $label:expr $(, $($rest:tt)*)?) => {
+        $crate::__wait_arguments!($f $tasks $time [$label] $($($rest)*)?)
+    };
+    ($f:tt $tasks:tt $time:tt $label:tt progress = $($rest:tt)*) => {
+        ::core::compile_error!("`progress` is given twice")
+    };
+    ($f:tt [$($task:expr,)*] $time:tt $label:tt $next:expr $(, $($rest:tt)*)?) => {
+        $crate::__wait_arguments!($f [$($task,)* $next,] $time $label $($($rest)*)?)
     };
 
     // Call.
-    ($f:tt [] [$($time:expr)?]) => {
+    ($f:tt [] $time:tt $label:tt) => {
         ::core::compile_error!("there is nothing to wait for: give at least one task, or a list of tasks")
     };
-    ([settled] [$task:expr,] []) => {
-        $crate::__private::wait::settled($task)
+    ($f:tt [$task:expr,] $time:tt $label:tt) => {
+        $crate::__wait_call!($f [$task] $time $label)
     };
-    ([settled] [$($task:expr,)+] []) => {
-        $crate::__private::wait::settled(($($task,)+))
+    ($f:tt [$($task:expr,)+] $time:tt $label:tt) => {
+        $crate::__wait_call!($f [($($task,)+)] $time $label)
     };
-    ($f:tt [$($task:expr,)+] []) => {
-        $crate::__wait_arguments!($f [$($task,)+] [$crate::__private::wait::NO_LIMIT])
+}
+
+/// `[function] [tasks] [time] [label]`
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __wait_call {
+    ([settled] [$tasks:expr] [] []) => {
+        $crate::__private::wait::settled($tasks)
     };
-    ([$f:ident] [$task:expr,] [$time:expr]) => {
-        $crate::__private::wait::$f($task, $time)
+    ([settled] [$tasks:expr] [] [$label:expr]) => {
+        $crate::__wait_with_progress!([settled] $label, $tasks)
     };
-    ([$f:ident] [$($task:expr,)+] [$time:expr]) => {
-        $crate::__private::wait::$f(($($task,)+), $time)
+    ($f:tt $tasks:tt [] $label:tt) => {
+        $crate::__wait_call!($f $tasks [$crate::__private::wait::NO_LIMIT] $label)
+    };
+    ([$f:ident] [$tasks:expr] [$time:expr] []) => {
+        $crate::__private::wait::$f($tasks, $time)
+    };
+    ([$f:ident] [$tasks:expr] [$time:expr] [$label:expr]) => {
+        $crate::__wait_with_progress!([$f] $label, $tasks, $time)
     };
 }

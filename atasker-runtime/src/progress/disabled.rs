@@ -1,0 +1,37 @@
+//! Progress bars of a program without the feature `progress`: there are none.
+
+use std::sync::Arc;
+
+use crate::task::AnyTask;
+use crate::task::header::Header;
+
+/// The bar of a waiter.
+pub(crate) struct Meter;
+
+impl Meter {
+    /// No bar.
+    pub(crate) const NONE: Meter = Meter;
+
+    #[inline]
+    pub(crate) fn add(&mut self, _position: usize, _task: impl FnOnce() -> Arc<dyn AnyTask>) {}
+
+    #[inline]
+    pub(crate) fn end(&mut self) {}
+}
+
+#[inline]
+pub(crate) fn report_changed() {}
+
+#[inline]
+pub(crate) fn end_of(_task: &Header) {}
+
+/// Calls a wait with a progress bar.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __wait_with_progress {
+    ($($any:tt)*) => {
+        ::core::compile_error!(
+            "a wait with `progress` needs the feature `progress` of the crate `atasker`"
+        )
+    };
+}

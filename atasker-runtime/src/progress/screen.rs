@@ -1,0 +1,108 @@
+//! The bars on the screen, in the hands of the drawing thread.
+//!
+//! Bars are drawn in *frames*, at least [`FRAME`] apart. A frame draws the bars whose values have
+//! changed and those that are animated. A new bar is drawn immediately, an ended one is cleared
+//! immediately.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::bar::{Bar, Spec};
+use super::display::{BarKey, DISPLAY};
+
+/// The minimum time between two draws of a bar: ten per second.
+pub(super) const FRAME: Duration = Duration::from_millis(100);
+
+/// What the drawing thread is to do.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) added: Vec<(BarKey, Spec)>,
+    pub(super) ended: Vec<BarKey>,
+    /// The screen is to be clear, because something else is printed.
+    pub(super) suspended: bool,
+}
+
+pub(super) struct Screen {
+    bars: BTreeMap<BarKey, Bar>,
+    /// Initially the start of the thread, which draws the first bar then.
+    last_frame: Instant,
+    /// A bar has to be drawn although no event says so.
+    unfinished: bool,
+    suspended: bool,
+}
+
+impl Screen {
+    pub(super) fn new() -> Screen {
+        Screen {
+            bars: BTreeMap::new(),
+            last_frame: Instant::now(),
+            unfinished: false,
+            suspended: false,
+        }
+    }
+
+    /// Adds and removes bars, and draws a frame if one is due. Calls indicatif and the draw target,
+    /// which is user code.
+    pub(super) fn update(&mut self, work: Work) {
+        let screen = super::multi();
+        for key in work.ended {
+            if let Some(bar) = self.bars.remove(&key) {
+                bar.remove(screen, !self.suspended);
+            }
+        }
+        if work.suspended && !self.suspended {
+            // An error of the terminal, which can't be reported anywhere.
+            let _ = screen.clear();
+        }
+        // One draw of any bar brings all of them back.
+        self.unfinished |= self.suspended && !work.suspended;
+        self.suspended = work.suspended;
+        for (key, spec) in work.added {
+            let mut bar = Bar::new(spec, screen);
+            if !self.suspended {
+                bar.draw(Instant::now());
+            }
+            self.bars.insert(key, bar);
+        }
+        let now = Instant::now();
+        if self.next_frame().is_some_and(|at| at <= now) {
+            self.frame(now);
+        }
+    }
+
+    /// Returns when the next frame is due. `None` if nothing changes without an event.
+    pub(super) fn next_frame(&self) -> Option<Instant> {
+        if self.suspended || self.bars.is_empty() || !super::is_visible() {
+            return None;
+        }
+        let due =
+            self.unfinished || DISPLAY.has_changed() || self.bars.values().any(Bar::is_animated);
+        due.then(|| self.last_frame + FRAME)
+    }
+
+    fn frame(&mut self, now: Instant) {
+        DISPLAY.take_changed();
+        let was_unfinished = std::mem::take(&mut self.unfinished);
+        let mut draws = 0;
+        for bar in self.bars.values_mut() {
+            if !bar.is_due(now) {
+                // A new bar: the next frame draws it.
+                self.unfinished = true;
+            } else if bar.refresh() {
+                bar.draw(now);
+                draws += 1;
+            }
+        }
+        if draws == 0
+            && was_unfinished
+            && let Some(bar) = self.bars.values_mut().find(|bar| bar.is_due(now))
+        {
+            bar.draw(now);
+        }
+        // indicatif draws all bars whenever one of them changes. A target that limits its rate
+        // (the default one does) then drops all draws of a frame but the first, so the others'
+        // changes are drawn by the next frame.
+        self.unfinished |= draws > 1;
+        self.last_frame = now;
+    }
+}

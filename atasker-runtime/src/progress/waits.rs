@@ -1,0 +1,165 @@
+//! The bars of waits, and of a task.
+
+use std::borrow::Cow;
+
+use super::bar::{Source, Spec};
+use super::display::DISPLAY;
+use super::meter::{AtEnd, EndWaker, Meter};
+use crate::error::WaitError;
+use crate::launch::TaskBuilder;
+use crate::task::handle::Task;
+use crate::task::wait::{self, AsCompleted, Bounded, TaskHandle, WaitTime, Waitable};
+
+/// The functions that the macros call.
+pub mod entry {
+    use super::*;
+
+    /// Implements `wait_completed!` with `progress`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failure of the first failed task in argument order, or a timeout.
+    #[track_caller]
+    pub fn completed<W: Waitable>(
+        tasks: W,
+        time: impl WaitTime,
+        label: impl Into<Cow<'static, str>>,
+    ) -> Result<W::Output, WaitError> {
+        wait_with_bar(&tasks, time, label.into())?;
+        tasks.__completed()
+    }
+
+    /// Implements `wait_settled!` with `progress`.
+    #[track_caller]
+    pub fn settled<W: Waitable>(tasks: W, label: impl Into<Cow<'static, str>>) -> W::Settled {
+        // Without a limit, the wait can't fail.
+        let _ = wait_with_bar(&tasks, wait::entry::NO_LIMIT, label.into());
+        tasks.__settled()
+    }
+}
+
+#[track_caller]
+fn wait_with_bar<W: Waitable>(
+    tasks: &W,
+    time: impl WaitTime,
+    label: Cow<'static, str>,
+) -> Result<(), WaitError> {
+    let mut meter = Meter::new(0);
+    if meter.is_some() {
+        let mut number = 0;
+        tasks.__each(&mut |task| {
+            meter.add(number, || task.erased_task().0);
+            number += 1;
+        });
+        meter.show(label, Some(number as u64));
+    }
+    wait::wait_all(tasks, time)
+}
+
+impl<T: TaskHandle> AsCompleted<T> {
+    /// Shows a progress bar until the iterator returns `None` or is dropped.
+    ///
+    /// The bar counts the tasks that have ended, of all, whether or not their outcomes have been
+    /// returned. See [`progress`](crate::progress).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, as_completed};
+    /// let sup = Supervisor::builder().build();
+    /// let tasks: Vec<_> = (0..100_u32).map(|n| sup.spawn(move || n)).collect();
+    /// let mut sum = 0;
+    /// for (_, outcome) in as_completed(tasks).progress("adding") {
+    ///     sum += outcome.unwrap();
+    /// }
+    /// assert_eq!(sum, 4950);
+    /// ```
+    pub fn progress(mut self, label: impl Into<Cow<'static, str>>) -> Self {
+        self.meter.end();
+        let mut meter = Meter::new(self.tasks.len() - self.left);
+        for (index, task) in self.tasks.iter().enumerate() {
+            if let Some(task) = task {
+                meter.add(index, || task.erased_task().0);
+            }
+        }
+        meter.show(label.into(), Some(self.tasks.len() as u64));
+        self.meter = meter;
+        self
+    }
+}
+
+impl<S, R, I, O> Bounded<S, R, I, O>
+where
+    S: Iterator<Item = TaskBuilder<R, I, O>>,
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    /// Shows a progress bar until the iterator returns `None` or is dropped.
+    ///
+    /// The bar counts the tasks that have ended, whether or not their outcomes have been returned.
+    /// If the `size_hint` of the builders' iterator is exact at the time of this call, the bar shows
+    /// the total number of tasks as well, otherwise their rate. See [`progress`](crate::progress).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, bounded};
+    /// let squares = (0..1000_u64).map(|n| TaskBuilder::new(move || n * n));
+    /// let mut sum = 0;
+    /// for (_, square) in bounded(8, squares).progress("squaring") {
+    ///     sum += square.unwrap();
+    /// }
+    /// assert_eq!(sum, 332_833_500);
+    /// ```
+    pub fn progress(mut self, label: impl Into<Cow<'static, str>>) -> Self {
+        self.meter.end();
+        let returned = self.launched - self.in_flight();
+        let mut meter = Meter::new(returned);
+        for (slot, flight) in self.slots.iter().enumerate() {
+            if let Some(flight) = flight {
+                meter.add(slot, || flight.task.erased());
+            }
+        }
+        let total = match self.size_hint() {
+            (least, Some(most)) if least == most => Some((returned + most) as u64),
+            _ => None,
+        };
+        meter.show(label.into(), total);
+        self.meter = meter;
+        self
+    }
+}
+
+impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
+    /// Shows a progress bar until the task has ended.
+    ///
+    /// The bar shows what the task reports by [`TaskContext::progress`](crate::TaskContext::progress)
+    /// and [`message`](crate::TaskContext::message); a spinner while the task reports no total.
+    /// It belongs to the task and not to this handle: it stays if the handle is dropped or
+    /// [detached](Self::detach), and disappears when the task ends, however it ends. `wait`, `join`
+    /// and `.await` return after the bar was cleared. A further call replaces the bar. See
+    /// [`progress`](crate::progress).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| {
+    ///     for n in 1..=100 {
+    ///         ctx.progress(n, 100);
+    ///     }
+    /// })
+    /// .start()
+    /// .show_progress("counting");
+    /// task.join().unwrap();
+    /// ```
+    pub fn show_progress(self, label: impl Into<Cow<'static, str>>) -> Self {
+        if super::is_visible() && !self.is_completed() {
+            let task = self.erased();
+            let spec = Spec { label: label.into(), source: Source::task(&task) };
+            if let Some(bar) = DISPLAY.add(spec, Some(self.id())) {
+                // After the bar exists, because the task may end at any moment.
+                EndWaker::watch(&task, AtEnd::Remove(bar));
+            }
+        }
+        self
+    }
+}
