@@ -1,1 +1,4 @@
-//! The tests of this package are in `tests`.
+//! Shared helpers: terminals to which progress bars are drawn.
+
+pub mod pty;
+pub mod screen;

@@ -1,0 +1,4 @@
+fn main() {
+    let task = atasker::supervisor().spawn(|| 1);
+    let _ = atasker::wait_any!(progress = "indexing", task);
+}
