@@ -6,8 +6,8 @@
 //!
 //! Three kinds of tasks are used. A thread task lists the files (`list_files`). For each file, a
 //! task of low priority reads it in a worker process (`scan::scan_file`), with at most `IN_FLIGHT`
-//! tasks at a time. Once per second, a thread task of high priority prints the status line
-//! (`show_status`).
+//! tasks at a time. A thread task of high priority reports the state of the pool once per second
+//! (`watch_pool`). Each has a progress bar.
 
 mod args;
 mod count;
@@ -16,21 +16,19 @@ mod report;
 mod scan;
 
 use std::error::Error;
-use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use atasker::progress::indicatif::HumanCount;
 use atasker::{
     MpPoolConfig, PoolConfig, Priority, StopOptions, TaskBuilder, TaskContext, background_task,
     bounded, supervisor,
 };
 use ignore::WalkBuilder;
-use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::args::Args;
 use crate::report::Report;
@@ -63,48 +61,39 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     }
 
     // Tasks of low and normal priority share `jobs` slots; tasks of high priority have one more on
-    // the threads, so the status line never waits for a file.
+    // the threads, so the status never waits for a file.
     supervisor().set_mp_pool(MpPoolConfig::new(args.jobs));
     supervisor().set_thread_pool(PoolConfig::new(args.jobs).reserve_high(1));
     // Worker processes have separate process groups, so Ctrl-C reaches only this process.
     ctrlc::set_handler(interrupt)?;
 
-    let style = "{wide_bar} {pos}/{len} files, {rate} files/s, {eta} left\n{msg}";
-    let rate = |bar: &ProgressState, out: &mut dyn fmt::Write| {
-        let _ = write!(out, "{:.0}", bar.per_sec());
-    };
-    let bar = ProgressBar::new(0)
-        .with_style(ProgressStyle::with_template(style)?.with_key("rate", rate))
-        .with_message("listing files");
-    bar.tick();
-    let status = Arc::new(Status::new(bar.clone(), args.threads));
-    // The handle is not needed: a task continues without it.
-    drop(show_status(status.clone(), Instant::now() + EVERY));
-
+    let status = watch_pool(args.threads).show_progress("pool");
     let started = Instant::now();
-    let listing = list_files(args.root.clone(), args.all).join()?;
+    let listing = list_files(args.root.clone(), args.all).show_progress("listing files").join()?;
     let files = &listing.files;
-    bar.set_length(files.len() as u64);
 
     let mut report = Report::default();
-    let scans =
-        files.iter().take_while(|_| !INTERRUPTED.load(Relaxed)).map(|file| scan(file, args));
-    for (place, outcome) in bounded(IN_FLIGHT, scans) {
+    let scans = files.iter().map(|file| scan(file, args));
+    let mut outcomes = bounded(IN_FLIGHT, scans).progress("reading files");
+    while !INTERRUPTED.load(Relaxed)
+        && let Some((place, outcome)) = outcomes.next()
+    {
         match outcome {
             Ok(Ok(file)) => report.add(place, file),
             // The function returned an error.
             Ok(Err(ScanError::Unreadable(cause))) => report.fail(place, cause),
-            Ok(Err(ScanError::Stopped)) => continue,
+            Ok(Err(ScanError::Stopped)) => {}
             // There is no result: canceled before it began, or its worker process died.
-            Err(error) if error.is_canceled() => continue,
+            Err(error) if error.is_canceled() => {}
             Err(error) => report.fail(place, error.to_string()),
         }
-        bar.inc(1);
     }
+    // Clears the bar. After an interrupt, this also detaches the tasks in flight.
+    drop(outcomes);
     let took = started.elapsed();
-    bar.finish_and_clear();
+    status.stop();
+    let status = status.join().unwrap_or_else(|error| error.to_string());
     let replaced = supervisor().info().mp_pool.map_or(0, |pool| pool.restarts);
-    // The task of the next status line is still delayed.
     supervisor().stop(StopOptions::new().cancel_tasks(true));
 
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -114,7 +103,7 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         report.print(&args.root, files, took, &mut out)?;
         let place = if args.threads { "threads" } else { "worker processes" };
-        writeln!(out, "{} {place}, {replaced} replaced; {}", args.jobs, status.summary())?;
+        writeln!(out, "{} {place}, {replaced} replaced; {status}", args.jobs)?;
     }
     listing.print_rest(&mut out)?;
     if interrupted {
@@ -183,6 +172,7 @@ fn list_files(ctx: &TaskContext, root: PathBuf, all: bool) -> Listing {
     let mut listing = Listing::default();
     let walk = WalkBuilder::new(root).standard_filters(!all).sort_by_file_name(Ord::cmp).build();
     for entry in walk.take_while(|_| !ctx.stopped()) {
+        ctx.progress(listing.files.len() as u64, 0);
         match entry {
             Ok(entry) => match entry.file_type() {
                 Some(kind) if kind.is_dir() => {}
@@ -198,51 +188,32 @@ fn list_files(ctx: &TaskContext, root: PathBuf, all: bool) -> Listing {
     listing
 }
 
-/// The progress bar, and whether its status line was on time.
-struct Status {
-    bar: ProgressBar,
-    threads: bool,
-    times: AtomicU64,
-    /// The maximum delay in microseconds.
-    late: AtomicU64,
-}
+/// Reports the state of the pool every second until it is stopped. Returns how punctual it was.
+#[background_task(priority = "high")]
+fn watch_pool(ctx: &TaskContext, threads: bool) -> String {
+    const EVERY: Duration = Duration::from_secs(1);
+    let (mut times, mut latest) = (0, Duration::ZERO);
+    let mut due = Instant::now() + EVERY;
+    while !ctx.wait_stop(due.saturating_duration_since(Instant::now())) {
+        times += 1;
+        latest = latest.max(due.elapsed());
+        due += EVERY;
 
-const EVERY: Duration = Duration::from_secs(1);
-
-impl Status {
-    fn new(bar: ProgressBar, threads: bool) -> Status {
-        Status { bar, threads, times: AtomicU64::new(0), late: AtomicU64::new(0) }
+        let info = supervisor().info();
+        let (running, waiting, workers) = match info.mp_pool {
+            Some(pool) if !threads => {
+                (pool.running, pool.waiting, format!("{} worker processes", pool.workers.len()))
+            }
+            _ => {
+                let pool = info.thread_pool;
+                (pool.running, pool.waiting, format!("{} threads", pool.threads))
+            }
+        };
+        let waiting = waiting.total();
+        ctx.message(&format!("{running} running, {waiting} waiting, {workers}"));
     }
-
-    fn summary(&self) -> String {
-        let late = Duration::from_micros(self.late.load(Relaxed));
-        match self.times.load(Relaxed) {
-            0 => "done before the first status line was due".into(),
-            times => format!("{times} status lines, at most {late:.1?} late"),
-        }
-    }
-}
-
-/// Prints the state of the pool every second: the task launches its successor.
-#[background_task(priority = "high", delay = EVERY)]
-fn show_status(status: Arc<Status>, due: Instant) {
-    status.times.fetch_add(1, Relaxed);
-    status.late.fetch_max(due.elapsed().as_micros() as u64, Relaxed);
-
-    let info = supervisor().info();
-    let (running, waiting, workers) = match info.mp_pool {
-        Some(pool) if !status.threads => {
-            (pool.running, pool.waiting, format!("{} worker processes", pool.workers.len()))
-        }
-        _ => {
-            let pool = info.thread_pool;
-            (pool.running, pool.waiting, format!("{} threads", pool.threads))
-        }
-    };
-    let waiting = waiting.total();
-    status.bar.set_message(format!("{running} running, {waiting} waiting, {workers}"));
-
-    if !status.bar.is_finished() {
-        drop(show_status(status, Instant::now() + EVERY));
+    match times {
+        0 => "done before the first status was due".into(),
+        times => format!("status reported {times} times, at most {latest:.1?} late"),
     }
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::{DecimalBytes, HumanCount};
+use atasker::progress::indicatif::{DecimalBytes, HumanCount};
 
 use crate::count::{Lines, Words};
 use crate::language::Language;

@@ -63,8 +63,9 @@ pub(super) struct Bar {
     /// The values of the last draw.
     values: Values,
     layout: Layout,
-    /// When it was last drawn.
-    drawn: Instant,
+    created: Instant,
+    /// When it was last drawn. `None` if the screen was suspended since it was created.
+    drawn: Option<Instant>,
 }
 
 impl Bar {
@@ -77,7 +78,7 @@ impl Bar {
             .with_prefix(printable(&label, Escapes::Keep));
         let bar = ManuallyDrop::new(screen.add(hidden));
         bar.set_style(layout.style());
-        Bar { bar, source, values, layout, drawn: Instant::now() }
+        Bar { bar, source, values, layout, created: Instant::now(), drawn: None }
     }
 
     /// Removes the bar from the screen. `visible` is false while the screen is cleared for other
@@ -97,9 +98,9 @@ impl Bar {
         self.layout.has_spinner() || matches!(self.source, Source::Task { is_remote: true, .. })
     }
 
-    /// Returns whether the bar can be drawn again, because its last draw was long enough ago.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.drawn) >= FRAME
+    /// Returns when the bar can be drawn again.
+    pub(super) fn due(&self) -> Instant {
+        self.drawn.map_or(self.created, |drawn| drawn + FRAME)
     }
 
     /// Reads the current values. Returns whether the bar looks different with them.
@@ -109,7 +110,7 @@ impl Bar {
                 self.values = values;
                 true
             }
-            _ => self.layout.has_spinner(),
+            _ => self.layout.has_spinner() || self.drawn.is_none(),
         }
     }
 
@@ -130,7 +131,7 @@ impl Bar {
                 state.set_len(total);
             }
         });
-        self.drawn = now;
+        self.drawn = Some(now);
     }
 }
 

@@ -24,10 +24,12 @@ pub(super) struct Work {
 
 pub(super) struct Screen {
     bars: BTreeMap<BarKey, Bar>,
-    /// Initially the start of the thread, which draws the first bar then.
+    /// Initially the start of the thread.
     last_frame: Instant,
-    /// A bar has to be drawn although no event says so.
-    unfinished: bool,
+    /// Some bars were drawn too recently for the last frame, and may have changed.
+    postponed: bool,
+    /// The screen may differ from the bars, because the target has dropped a draw or was cleared.
+    outdated: bool,
     suspended: bool,
 }
 
@@ -36,7 +38,8 @@ impl Screen {
         Screen {
             bars: BTreeMap::new(),
             last_frame: Instant::now(),
-            unfinished: false,
+            postponed: false,
+            outdated: false,
             suspended: false,
         }
     }
@@ -51,11 +54,10 @@ impl Screen {
             }
         }
         if work.suspended && !self.suspended {
-            // An error of the terminal, which can't be reported anywhere.
+            // An error of the terminal can't be reported anywhere.
             let _ = screen.clear();
         }
-        // One draw of any bar brings all of them back.
-        self.unfinished |= self.suspended && !work.suspended;
+        self.outdated |= self.suspended && !work.suspended;
         self.suspended = work.suspended;
         for (key, spec) in work.added {
             let mut bar = Bar::new(spec, screen);
@@ -72,37 +74,39 @@ impl Screen {
 
     /// Returns when the next frame is due. `None` if nothing changes without an event.
     pub(super) fn next_frame(&self) -> Option<Instant> {
-        if self.suspended || self.bars.is_empty() || !super::is_visible() {
+        if self.suspended || !super::is_visible() {
             return None;
         }
-        let due =
-            self.unfinished || DISPLAY.has_changed() || self.bars.values().any(Bar::is_animated);
-        due.then(|| self.last_frame + FRAME)
+        let is_needed = self.postponed
+            || self.outdated
+            || DISPLAY.has_changed()
+            || self.bars.values().any(Bar::is_animated);
+        let first = self.bars.values().map(Bar::due).min().filter(|_| is_needed)?;
+        Some(first.max(self.last_frame + FRAME))
     }
 
     fn frame(&mut self, now: Instant) {
         DISPLAY.take_changed();
-        let was_unfinished = std::mem::take(&mut self.unfinished);
+        self.postponed = false;
         let mut draws = 0;
         for bar in self.bars.values_mut() {
-            if !bar.is_due(now) {
-                // A new bar: the next frame draws it.
-                self.unfinished = true;
+            if bar.due() > now {
+                self.postponed = true;
             } else if bar.refresh() {
                 bar.draw(now);
                 draws += 1;
             }
         }
         if draws == 0
-            && was_unfinished
-            && let Some(bar) = self.bars.values_mut().find(|bar| bar.is_due(now))
+            && self.outdated
+            && let Some(bar) = self.bars.values_mut().find(|bar| bar.due() <= now)
         {
             bar.draw(now);
         }
         // indicatif draws all bars whenever one of them changes. A target that limits its rate
         // (the default one does) then drops all draws of a frame but the first, so the others'
         // changes are drawn by the next frame.
-        self.unfinished |= draws > 1;
+        self.outdated = draws > 1;
         self.last_frame = now;
     }
 }
