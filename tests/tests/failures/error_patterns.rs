@@ -41,8 +41,8 @@ fn wait_errors() {
     never.stop();
     let panics = TaskBuilder::<()>::new(|| panic!("deliberate panic")).start();
     match wait_completed!(&never, &panics) {
-        Err(WaitError::Task { index, id, error }) => {
-            assert_eq!((index, id), (1, panics.id()));
+        Err(WaitError::Task { index, id, name, error }) => {
+            assert_eq!((index, id, &*name), (1, panics.id(), panics.name()));
             assert_eq!(Some(&error), panics.error());
         }
         other => panic!("{other:?}"),

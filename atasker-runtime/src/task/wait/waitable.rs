@@ -6,7 +6,6 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{TaskError, WaitError};
-use crate::id::TaskId;
 use crate::info::Outcome;
 use crate::task::AnyTask;
 use crate::task::handle::Task;
