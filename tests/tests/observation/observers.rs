@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atasker::{
-    Observer, Outcome, Overflow, PoolConfig, Priority, StopOptions, Supervisor, TaskBuilder,
-    TaskError, TaskEvent, TaskType, background_task, wait_completed,
+    Observer, Outcome, Overflow, PoolConfig, Priority, StopOptions, TaskBuilder, TaskError,
+    TaskEvent, TaskType, background_task, wait_completed,
 };
 use atasker_tests::{Gate, occupy, pool, pool_with};
 
