@@ -67,6 +67,8 @@ crate::sys::entry::before_main!(crate::process::serve);
 mod background;
 mod collection;
 pub mod compat;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod launch;
 mod macro_support;
 mod supervisor;
@@ -77,6 +79,8 @@ pub use background::{
     WorkerHook, WorkerOutput,
 };
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
+#[cfg(feature = "dashboard")]
+pub use dashboard::{Dashboard, DashboardHandle};
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
     WorkerDeath,

@@ -8,6 +8,7 @@ use crate::sync::lock::Mutex;
 
 use super::alarm::Alarms;
 use super::counters::Counters;
+use super::live;
 use super::workers::ActiveWorkers;
 use crate::aloop::Aloops;
 use crate::fork;
@@ -86,6 +87,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         if !fork::is_copy() {
             scheduler::unregister(self.key);
+            live::dropped(self.key);
         }
     }
 }
@@ -118,10 +120,12 @@ impl Core {
                 id,
             }
         };
-        Arc::new_cyclic(|weak_self: &Weak<Core>| {
+        let core = Arc::new_cyclic(|weak_self: &Weak<Core>| {
             let scheduler: Weak<dyn Schedule> = weak_self.clone();
             core(weak_self, scheduler::register(scheduler))
-        })
+        });
+        live::created(&core);
+        core
     }
 
     pub(crate) fn observers(&self) -> &Arc<Observers> {
@@ -148,6 +152,13 @@ impl Core {
 
     pub(crate) fn is_active(&self) -> bool {
         self.phase() == Phase::Active && !fork::is_copy()
+    }
+
+    /// Returns whether a background worker can be started: the supervisor is active, or its first
+    /// launch starts it.
+    #[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
+    pub(crate) fn can_start(&self) -> bool {
+        matches!(self.phase(), Phase::Idle | Phase::Active) && !fork::is_copy()
     }
 
     pub(super) fn start(&self) -> bool {
@@ -289,18 +300,20 @@ impl Core {
                 MpPoolConfig::default(),
                 Spans::Off,
             )
-            .snapshot();
+            .snapshot(0);
         }
-        self.snapshot()
+        self.snapshot(self.live_tasks().len())
     }
 
+    /// Returns a snapshot. `tasks` is the number of live tasks, which takes a walk through the task
+    /// table.
     // Without the feature `mp`, the info of the pool is an `Option` already.
     #[allow(clippy::useless_conversion)]
-    fn snapshot(&self) -> SupervisorInfo {
+    pub(super) fn snapshot(&self, tasks: usize) -> SupervisorInfo {
         let mut info = SupervisorInfo {
             id: self.id.clone(),
             active: self.is_active(),
-            tasks: self.live_tasks().len(),
+            tasks,
             thread_pool: self.threads.info(),
             mp_pool: self.processes.info().into(),
             aloops: self.aloops.info(),

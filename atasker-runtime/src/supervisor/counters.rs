@@ -14,7 +14,7 @@ use crate::info::TaskType;
 use crate::task::end_counts::{EndCounters, EndCounts};
 use crate::task::state::Ending;
 
-const SHARDS: usize = 8;
+pub(crate) const SHARDS: usize = 8;
 
 /// The counters of the threads that share a shard.
 #[derive(Default)]
@@ -39,7 +39,9 @@ pub(super) struct Totals {
     pub(super) canceled: u64,
 }
 
-fn shard() -> usize {
+/// Returns the shard of the current thread.
+#[inline]
+pub(crate) fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static INDEX: Cell<usize> = const { Cell::new(usize::MAX) };

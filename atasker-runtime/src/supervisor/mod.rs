@@ -9,7 +9,9 @@
 //! | `counters` | the number of live tasks |
 //! | `dispatch` | gives launched tasks to their places, and relays operations on tasks |
 //! | `shutdown` | stop, drain, deadline, restart |
-//! | `workers` | the active background workers and jobs |
+//! | `workers` | the background workers and jobs |
+//! | `live` | the supervisors of the process, for dashboards |
+//! | `view` | what a dashboard shows of a supervisor |
 //! | `alarm` | `on_queued_for` |
 //!
 //! A supervisor is *idle* until its first launch, then *active*, *draining* while it stops, and
@@ -22,9 +24,16 @@ mod builder;
 mod core;
 mod counters;
 mod dispatch;
+#[cfg(feature = "dashboard")]
+pub(crate) mod live;
+#[cfg(not(feature = "dashboard"))]
+#[path = "live_disabled.rs"]
+mod live;
 #[cfg(feature = "mp")]
 mod processes;
 mod shutdown;
+#[cfg(feature = "dashboard")]
+pub(crate) mod view;
 mod workers;
 
 use std::sync::{Arc, OnceLock};
@@ -37,7 +46,9 @@ use crate::options::{PoolConfig, StopOptions, StopReport};
 use crate::task::reference::TaskRef;
 
 pub(crate) use self::core::Core;
-pub(crate) use self::workers::ActiveWorker;
+#[cfg(feature = "dashboard")]
+pub(crate) use self::counters::{SHARDS, shard};
+pub(crate) use self::workers::{ActiveWorker, Operation, WorkerSnapshot};
 use crate::unwind::Guarded;
 pub use builder::SupervisorBuilder;
 

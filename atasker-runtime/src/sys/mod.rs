@@ -19,6 +19,7 @@
 //! | `stdio` | keeping descriptors 0, 1 and 2 reserved for the standard streams |
 //! | `tree` | killing the descendants of a process |
 //! | `unsupported` | stubs for other platforms than Linux |
+//! | `usage` | the memory and the CPU time of a process |
 //! | `wall_clock` | notification when the wall clock is set |
 //! | `worker` | what a new worker process does to itself |
 //!
@@ -58,6 +59,8 @@ pub(crate) mod stdio;
 #[cfg(sys_linux)]
 pub(crate) mod tree;
 #[cfg(sys_linux)]
+pub(crate) mod usage;
+#[cfg(sys_linux)]
 pub(crate) mod wall_clock;
 #[cfg(sys_linux)]
 pub(crate) mod worker;
@@ -67,4 +70,4 @@ mod unsupported;
 #[cfg(not(unix))]
 pub(crate) use unsupported::exit;
 #[cfg(not(sys_linux))]
-pub(crate) use unsupported::{entry, hooks, stack, wall_clock};
+pub(crate) use unsupported::{entry, hooks, stack, usage, wall_clock};

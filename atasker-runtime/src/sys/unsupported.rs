@@ -42,6 +42,22 @@ pub(crate) mod stack {
     }
 }
 
+#[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
+pub(crate) mod usage {
+    use std::time::Duration;
+
+    /// What a process uses.
+    pub(crate) struct Usage {
+        pub(crate) resident: u64,
+        pub(crate) cpu: Duration,
+    }
+
+    /// Returns `None`: there are no worker processes.
+    pub(crate) fn of(_pid: u32) -> Option<Usage> {
+        None
+    }
+}
+
 pub(crate) mod wall_clock {
     use std::io;
 

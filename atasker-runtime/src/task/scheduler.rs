@@ -20,6 +20,14 @@ use crate::task::Schedule;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct SchedulerKey(NonZeroU64);
 
+impl SchedulerKey {
+    /// Returns the key as a number.
+    #[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
+    pub(crate) fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
 struct Schedulers {
     by_key: BTreeMap<SchedulerKey, Weak<dyn Schedule>>,
     last: u64,

@@ -94,6 +94,21 @@ impl Engine {
         registered.is_some()
     }
 
+    /// Starts a generation now, or when the one that is ending has ended.
+    #[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
+    pub(super) fn start_nowait(&self) {
+        if fork::is_copy() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.phase == Phase::Stopping {
+            state.restart = true;
+            return;
+        }
+        drop(state);
+        self.start();
+    }
+
     /// Asks the current generation to end, without waiting. Returns that generation, if there is
     /// one.
     pub(in crate::background) fn stop_nowait(&self) -> Option<u64> {

@@ -38,8 +38,8 @@ use std::time::{Duration, Instant};
 
 use crate::background::schedule::Schedule;
 use crate::fork;
-use crate::info::{BackgroundWorkerInfo, JobInfo, SupervisorInfo, WorkerKind};
-use crate::supervisor::{ActiveWorker, Core};
+use crate::info::{BackgroundWorkerInfo, JobInfo, WorkerKind};
+use crate::supervisor::{ActiveWorker, Core, Operation, WorkerSnapshot};
 use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
 use crate::task::waiters::{self, WaiterKey, Waiters};
@@ -68,6 +68,8 @@ pub(in crate::background) trait Executor: Send + Sync {
 /// See the documentation of the module.
 pub(crate) struct Engine {
     this: Weak<Engine>,
+    /// Unique in the process.
+    key: u64,
     pub(in crate::background) spec: WorkerSpec,
     pub(in crate::background) core: Weak<Core>,
     executor: Box<dyn Executor>,
@@ -129,8 +131,10 @@ impl Engine {
         core: Weak<Core>,
         executor: Box<dyn Executor>,
     ) -> Arc<Engine> {
-        Arc::new_cyclic(|this| Engine {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let engine = Arc::new_cyclic(|this| Engine {
             this: Weak::clone(this),
+            key: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             spec,
             core,
             executor,
@@ -155,7 +159,11 @@ impl Engine {
             }),
             active_generation: AtomicU64::new(0),
             runs: AtomicU64::new(0),
-        })
+        });
+        if let Some(core) = engine.core.upgrade().filter(|_| !fork::is_copy()) {
+            core.add_known(Arc::downgrade(&engine) as Weak<dyn ActiveWorker>);
+        }
+        engine
     }
 
     fn arc(&self) -> Arc<Engine> {
@@ -247,7 +255,7 @@ impl ActiveWorker for Engine {
         let _life = Engine::stop_nowait(self);
     }
 
-    fn show(&self, info: &mut SupervisorInfo) {
+    fn snapshot(&self) -> WorkerSnapshot {
         let waiting = self.executor.waiting();
         let state = self.state.lock();
         let active = state.phase == Phase::Active;
@@ -257,7 +265,7 @@ impl ActiveWorker for Engine {
         drop(state);
         let (name, runs) = (self.spec.name.clone(), self.runs());
         match self.spec.kind {
-            WorkerKind::Job => info.jobs.push(JobInfo {
+            WorkerKind::Job => WorkerSnapshot::Job(JobInfo {
                 name,
                 running,
                 runs,
@@ -266,7 +274,7 @@ impl ActiveWorker for Engine {
                 lateness,
                 next,
             }),
-            kind => info.workers.push(BackgroundWorkerInfo {
+            kind => WorkerSnapshot::Worker(BackgroundWorkerInfo {
                 name,
                 kind,
                 priority: self.spec.priority,
@@ -279,6 +287,35 @@ impl ActiveWorker for Engine {
                 next,
                 waiting,
             }),
+        }
+    }
+
+    fn key(&self) -> u64 {
+        self.key
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let supervised = self.core.upgrade().is_some_and(|core| core.can_start());
+        let state = self.state.lock();
+        let active = state.phase == Phase::Active;
+        if !active && !state.restart {
+            // A job that has ended has dropped its function.
+            let can_start = supervised && self.spec.kind != WorkerKind::Job;
+            return if can_start { vec![Operation::Start] } else { Vec::new() };
+        }
+        match self.spec.kind {
+            WorkerKind::Interval | WorkerKind::Event if active => {
+                vec![Operation::Stop, Operation::Trigger]
+            }
+            _ => vec![Operation::Stop],
+        }
+    }
+
+    fn perform(&self, operation: Operation) {
+        match operation {
+            Operation::Start => self.start_nowait(),
+            Operation::Stop => _ = Engine::stop_nowait(self),
+            Operation::Trigger => _ = self.trigger(),
         }
     }
 }
