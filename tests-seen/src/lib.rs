@@ -1,4 +1,5 @@
-//! Shared helpers: terminals to which progress bars are drawn.
+//! Shared helpers: terminals to which progress bars are drawn, and a client of dashboards.
 
+pub mod http;
 pub mod pty;
 pub mod screen;

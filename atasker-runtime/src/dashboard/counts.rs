@@ -237,7 +237,10 @@ mod tests {
         assert_eq!(bucket(Duration::ZERO), 0);
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
         for nanos in (0..63).map(|bits| 1u64 << bits) {
-            let (below, above) = (bucket(Duration::from_nanos(nanos)), bucket(Duration::from_nanos(nanos + nanos / 2)));
+            let (below, above) = (
+                bucket(Duration::from_nanos(nanos)),
+                bucket(Duration::from_nanos(nanos + nanos / 2)),
+            );
             assert!(below <= above && above < BUCKETS);
             assert!(middle(below) > 0.0);
         }

@@ -154,10 +154,23 @@ mod tests {
     #[test]
     fn hosts_of_this_machine_are_local() {
         let bound: IpAddr = "127.0.0.1".parse().unwrap();
-        for host in ["localhost", "LocalHost:80", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:65535"] {
+        for host in
+            ["localhost", "LocalHost:80", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:65535"]
+        {
             assert!(is_local_host(split_port(host).0, bound), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "::1", "[::2]:1", "10.0.0.1", "0.0.0.0", "localhost.", "2130706433"] {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "::1",
+            "[::2]:1",
+            "10.0.0.1",
+            "0.0.0.0",
+            "localhost.",
+            "2130706433",
+        ] {
             assert!(!is_local_host(split_port(host).0, bound), "{host}");
         }
         assert!(is_local_host("10.0.0.1", "10.0.0.1".parse().unwrap()));

@@ -127,12 +127,7 @@ impl fmt::Debug for Dashboard {
 impl Dashboard {
     /// Returns a dashboard of all live supervisors, including those that are created later.
     pub fn new() -> Self {
-        Dashboard {
-            title: "atasker".to_owned(),
-            token: None,
-            read_only: false,
-            shown: Shown::All,
-        }
+        Dashboard { title: "atasker".to_owned(), token: None, read_only: false, shown: Shown::All }
     }
 
     /// Shows only this supervisor, and those of further calls.

@@ -20,7 +20,8 @@ pub(super) struct Page {
 }
 
 /// The policy of answers that are no page.
-pub(super) const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+pub(super) const NOTHING: &str =
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// Returns the page.
 pub(super) fn page(title: &str, read_only: bool, signed_in: bool) -> io::Result<Page> {

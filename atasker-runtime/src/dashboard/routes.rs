@@ -33,20 +33,14 @@ const FORM_LEN: usize = 16 * 1024;
 
 /// Returns the router of a dashboard.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    // One function for all, which refuses in a certain order, also for unknown paths. Paths are
-    // listed so that a router that this one is nested in knows them.
-    let all = [
-        "/",
-        "/login",
-        "/api/state",
-        "/api/history",
-        "/api/events",
-        "/api/tasks/{id}",
-        "/api/tasks/{id}/{verb}",
-        "/api/background/{key}/{verb}",
-    ];
-    let router = all.iter().fold(Router::new(), |router, path| router.route(path, any(answer)));
-    router.fallback(answer).with_state(shared)
+    // One function for all paths, because it refuses in a certain order, unknown paths included. As
+    // a route and not only as the fallback, which a router that is nested twice loses. The fallback
+    // answers what is no path, such as `OPTIONS *`.
+    Router::new()
+        .route("/", any(answer))
+        .route("/{*path}", any(answer))
+        .fallback(answer)
+        .with_state(shared)
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
@@ -81,7 +75,7 @@ async fn respond(
     path: &str,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
     match segments.as_slice() {
         [""] => {
             reads(request)?;
@@ -197,12 +191,14 @@ fn html(status: StatusCode, page: Page) -> Response {
 
 /// Returns the number of points that the query `last` asks for.
 fn history_len(query: Option<&str>) -> usize {
-    let last = query.iter().flat_map(|query| query.split('&')).find_map(|one| one.strip_prefix("last="));
+    let last =
+        query.iter().flat_map(|query| query.split('&')).find_map(|one| one.strip_prefix("last="));
     last.and_then(|last| last.parse().ok()).unwrap_or(LEN).clamp(1, LEN)
 }
 
 fn control_task(shared: &Shared, id: TaskId, verb: &str) -> Result<Response, Refusal> {
-    let task = shared.cores().iter().find_map(|core| core.live_task(id)).ok_or_else(unknown_task)?;
+    let task =
+        shared.cores().iter().find_map(|core| core.live_task(id)).ok_or_else(unknown_task)?;
     match verb {
         "stop" => control::stop(&task),
         "cancel" => {
@@ -220,7 +216,8 @@ fn control_task(shared: &Shared, id: TaskId, verb: &str) -> Result<Response, Ref
 
 fn control_worker(shared: &Shared, key: u64, operation: Operation) -> Result<Response, Refusal> {
     let workers = shared.cores().into_iter().flat_map(|core| core.known_workers());
-    let worker = workers.into_iter().find(|worker| worker.key() == key).ok_or_else(unknown_worker)?;
+    let worker =
+        workers.into_iter().find(|worker| worker.key() == key).ok_or_else(unknown_worker)?;
     if !worker.operations().contains(&operation) {
         let word = state::word(operation);
         return Err(Refusal::conflict(format!("`{word}` is not possible now")));
@@ -356,7 +353,15 @@ mod tests {
 
     #[test]
     fn the_query_limits_the_points() {
-        for (query, len) in [(None, LEN), (Some(""), LEN), (Some("last=5"), 5), (Some("a=b&last=7"), 7), (Some("last=x"), LEN), (Some("last=0"), 1), (Some("last=9999"), LEN)] {
+        for (query, len) in [
+            (None, LEN),
+            (Some(""), LEN),
+            (Some("last=5"), 5),
+            (Some("a=b&last=7"), 7),
+            (Some("last=x"), LEN),
+            (Some("last=0"), 1),
+            (Some("last=9999"), LEN),
+        ] {
             assert_eq!(history_len(query), len);
         }
     }

@@ -10,7 +10,9 @@ use serde::ser::Serializer;
 use super::shared::Shared;
 use super::watch::{Failure, Recorder};
 use crate::id::TaskId;
-use crate::info::{BackgroundWorkerInfo, JobInfo, SupervisorInfo, TaskInfo, WorkerKind, WorkerProcessInfo};
+use crate::info::{
+    BackgroundWorkerInfo, JobInfo, SupervisorInfo, TaskInfo, WorkerKind, WorkerProcessInfo,
+};
 use crate::supervisor::view;
 use crate::supervisor::{ActiveWorker, Core, Operation, WorkerSnapshot};
 use crate::sys::usage;

@@ -58,9 +58,8 @@ impl Core {
         let slots = |size: usize, normal: usize, high: usize| {
             (size > 0).then(|| number(size.saturating_add(normal).saturating_add(high)))
         };
-        let waiting = |of: &crate::info::Waiting| {
-            [of.low, of.normal, of.high, of.critical].map(number)
-        };
+        let waiting =
+            |of: &crate::info::Waiting| [of.low, of.normal, of.high, of.critical].map(number);
         let mut gauges = [PlaceGauges::default(); 3];
         let pool = self.threads.info();
         gauges[TaskType::Thread as usize] = PlaceGauges {
@@ -154,9 +153,8 @@ impl Selection {
     fn finish(self) -> Tasks {
         // A task that has changed its status meanwhile is in the right list next time.
         let running = self.running.infos(|status| status == TaskStatus::Started);
-        let waiting = self
-            .waiting
-            .infos(|status| matches!(status, TaskStatus::Queued | TaskStatus::Delayed));
+        let waiting =
+            self.waiting.infos(|status| matches!(status, TaskStatus::Queued | TaskStatus::Delayed));
         Tasks {
             running,
             waiting,

@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn a_name_may_look_like_fields() {
-        let stat = b"7 (a) R 1 2) S 1 1 1 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 4 0 99 1000 25 184";
+        let stat =
+            b"7 (a) R 1 2) S 1 1 1 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 4 0 99 1000 25 184";
         let usage = parse(stat, 100, 4096).unwrap();
         assert_eq!(usage, Usage { resident: 25 * 4096, cpu: Duration::from_secs(2) });
         assert_eq!(parse(b"7 (a) S 1", 100, 4096), None);
