@@ -6,8 +6,9 @@
   const BASE = location.pathname.replace(/\/?$/, '/');
   const MAY_WRITE = document.body.dataset.access === 'full';
   const HAS_TOKEN = document.body.dataset.session === 'token';
-  const ROWS = 100; // Rows of a table, before it is asked for more.
-  const POINTS = 900; // Points of a plot.
+  const ROWS = 20; // Rows of a table, before it is asked for more.
+  const POINTS = 900; // Points of a plot, one per second.
+  const FEW_POINTS = 60; // The shortest time that a plot shows.
   const SILENCE = 20e3; // Without an event for this long, the connection is lost.
   const PRIORITIES = ['critical', 'high', 'normal', 'low'];
   const PLACES = ['thread', 'mp', 'async'];
@@ -133,20 +134,26 @@
     });
   }
 
+  function progressText({ progress: known }) {
+    if (!known) return '';
+    const done = known.total ? `${count(known.done)}/${count(known.total)}` : known.done && count(known.done);
+    return [done, known.message].filter(Boolean).join(' ');
+  }
+
   function progress(cell, task) {
     const known = task.progress;
     if (!known) return cell.replaceChildren();
-    if (!cell.firstChild) cell.append(element('progress', { class: 'progress' }), element('span'));
+    if (!cell.firstChild) {
+      const label = `Progress of ${task.name}`;
+      cell.append(element('progress', { class: 'progress', 'aria-label': label }), element('span'));
+    }
     const [bar, text] = cell.children;
     bar.hidden = !known.total;
     if (known.total) {
       bar.max = known.total;
       bar.value = known.done;
     }
-    const numbers = known.total ? `${count(known.done)}/${count(known.total)}` : count(known.done);
-    const message = known.message ? ` ${known.message}` : '';
-    setText(text, known.total || known.done ? numbers + message : message.trim());
-    bar.setAttribute('aria-label', `Progress of ${task.name}`);
+    setText(text, progressText(task));
   }
 
   function fullError(cell, failure) {
@@ -167,11 +174,11 @@
       key: (task) => task.id,
       order: { at: 5, down: true },
       columns: [
-        named((task) => [...brief(task), attempt(task)]),
+        named((task) => [...brief(task), attempt(task), progressText(task)]),
         kind,
         priority,
         column('Attempt', 'number wide', (task) => task.attempt),
-        column('Progress', 'text', percent, progress),
+        column('Progress', 'text wide', percent, progress),
         column('Age', 'number', (task) => since(task.time_started), (cell, task) => setText(cell, duration(since(task.time_started)))),
         column('', 'actions', null, (cell, task) =>
           buttons(cell, task.tt === 'thread' ? ['stop'] : ['stop', 'kill'], `api/tasks/${task.id}`, task.name)),
@@ -359,9 +366,9 @@
       fill.style.width = `${Math.min(100, (100 * pool.running) / total)}%`;
       setText(state, limited ? `${count(pool.running)} of ${plural(total, 'slot')}` : `${count(pool.running)} running, no limit`);
       const reserves = [
-        pool.reserve_normal && `${count(pool.reserve_normal)} reserved from normal`,
+        pool.reserve_normal && `${count(pool.reserve_normal)} reserved for normal`,
         pool.reserve_high && `${count(pool.reserve_high)} reserved for high`,
-        pool.running_critical && `${count(pool.running_critical)} critical beyond`,
+        pool.running_critical && `${count(pool.running_critical)} critical besides`,
         ...detail,
       ];
       setText(slots, reserves.filter(Boolean).join(' · '));
@@ -459,21 +466,24 @@
       const legend = element('span');
       const labels = PLACES.map((place) => element('b', { class: place }));
       labels.forEach((label) => legend.append(label, ' '));
-      const picture = svg('svg', { viewBox: `0 0 ${POINTS} 100`, preserveAspectRatio: 'none', role: 'img', 'aria-label': title });
+      const picture = svg('svg', { viewBox: '0 0 1000 100', preserveAspectRatio: 'none', role: 'img', 'aria-label': title });
       const lines = PLACES.map((place) => svg('path', { class: place }));
-      picture.append(svg('line', { x1: 0, y1: 99.5, x2: POINTS, y2: 99.5 }), ...lines);
+      picture.append(svg('line', { x1: 0, y1: 99.5, x2: 1000, y2: 99.5 }), ...lines);
+      const first = element('span');
       const most = element('span');
-      const axis = element('div', { class: 'axis', 'aria-hidden': 'true' }, element('span', {}, '15 min ago'), most, element('span', {}, 'now'));
+      const axis = element('div', { class: 'axis', 'aria-hidden': 'true' }, first, most, element('span', {}, 'now'));
       grid.append(element('figure', {}, element('figcaption', {}, title, legend), picture, axis));
       return (lists) => {
         // The current second is not over, so its counts are too small.
         const cut = settled ? 1 : 0;
+        const shown = Math.max(FEW_POINTS, length);
+        setText(first, `${duration(shown)} ago`.replace(' 0 s', ''));
         const used = PLACES.map((place) => lists[number][place].some(Boolean));
         const top = Math.max(0, ...PLACES.flatMap((place, at) => (used[at] ? [largest(lists[number][place], cut)] : [])));
         PLACES.forEach((place, at) => {
           const list = lists[number][place];
           const last = list.length - 1 - cut;
-          lines[at].setAttribute('d', used[at] ? trace(list, last, top) : '');
+          lines[at].setAttribute('d', used[at] ? trace(list, last, top, shown) : '');
           const value = list[last];
           setText(labels[at], used[at] ? `${place} ${value === null || value === undefined ? '–' : show(value)}` : '');
         });
@@ -486,7 +496,8 @@
   const largest = (list, cut) => list.reduce((most, value, at) => (at < list.length - cut && value > most ? value : most), 0);
 
   // The path of a line. A gap is where nothing was measured.
-  function trace(list, last, top) {
+  function trace(list, last, top, shown) {
+    const step = 1000 / shown;
     let path = '';
     let drawn = false;
     for (let at = 0; at <= last; at++) {
@@ -495,10 +506,10 @@
         drawn = false;
         continue;
       }
-      const x = POINTS - 1 - last + at;
-      const y = 99 - (top ? (94 * value) / top : 0);
+      const x = (1000 - step * (last - at)).toFixed(1);
+      const y = (99 - (top ? (94 * value) / top : 0)).toFixed(1);
       // A single value would be no line.
-      path += drawn ? `L${x} ${y.toFixed(1)}` : `M${x} ${y.toFixed(1)}h1`;
+      path += drawn ? `L${x} ${y}` : `M${x} ${y}h.1`;
       drawn = true;
     }
     return path;
