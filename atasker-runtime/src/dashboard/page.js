@@ -36,6 +36,12 @@
     if (of.textContent !== text) of.textContent = text;
   }
 
+  // A name may break after `::`, `/` and `_`.
+  function setName(of, name) {
+    if (of.textContent === name) return;
+    of.replaceChildren(...name.split(/(?<=::|[/_])/).flatMap((part) => [part, element('wbr')]));
+  }
+
   // ---- numbers and times ----
 
   const count = (n) => n.toLocaleString('en');
@@ -127,7 +133,7 @@
   function named(details) {
     return column('Name', 'name', (row) => row.name, (cell, row) => {
       if (!cell.firstChild) cell.append(element('span'), element('span', { class: 'sub' }));
-      setText(cell.firstChild, row.name);
+      setName(cell.firstChild, row.name);
       setText(cell.lastChild, details(row).filter(Boolean).join(' · '));
       const id = row.id || '';
       if (id && cell.title !== id) cell.title = id;
@@ -200,7 +206,7 @@
       key: (failure) => `${failure.id} ${failure.time}`,
       order: { at: 0, down: true },
       columns: [
-        column('Time', 'wide', (failure) => Date.parse(failure.time), (cell, failure) => {
+        column('Time', 'time wide', (failure) => Date.parse(failure.time), (cell, failure) => {
           setText(cell, clock(failure.time));
           cell.title = failure.time;
         }),
@@ -215,7 +221,7 @@
       unfiltered: true,
       order: { at: 0, down: false },
       columns: [
-        column('Number', 'number', (process) => process.number),
+        column('Number', 'number wide', (process) => process.number),
         column('Process', 'number', (process) => process.pid),
         column('Memory', 'number', (process) => process.rss_bytes, (cell, process) => setText(cell, bytes(process.rss_bytes))),
         column('CPU', 'number', (process) => process.cpu_percent, (cell, process) =>
@@ -321,7 +327,7 @@
           if (focused) focused.focus();
         }
       }
-      const hidden = wanted && !unfiltered ? `${count(found)} of ${count(items.length)} match` : '';
+      const hidden = wanted && !unfiltered && items.length ? `${count(found)} of ${count(items.length)} match` : '';
       const cut = total > items.length ? `first ${count(items.length)} listed` : '';
       setText(note, [text, cut, hidden].filter(Boolean).join(' · '));
       more.hidden = found <= ROWS;
@@ -368,7 +374,7 @@
       const reserves = [
         pool.reserve_normal && `${count(pool.reserve_normal)} reserved for normal`,
         pool.reserve_high && `${count(pool.reserve_high)} reserved for high`,
-        pool.running_critical && `${count(pool.running_critical)} critical besides`,
+        pool.running_critical && `plus ${count(pool.running_critical)} critical`,
         ...detail,
       ];
       setText(slots, reserves.filter(Boolean).join(' · '));
@@ -575,7 +581,9 @@
         Background: [supervisor.background, count(supervisor.background.length), 0],
       };
       for (const [title, table] of tables) table.update(...contents[title]);
-      if (points.has(supervisor.key)) plots.update(points.get(supervisor.key));
+      const lists = points.get(supervisor.key);
+      if (lists) plots.update(lists);
+      plots.grid.hidden = !info.active && !(lists && lists.some((plot) => PLACES.some((place) => plot[place].some(Boolean))));
     }
 
     return { section, update };
