@@ -16,6 +16,7 @@ Options:
   --crash PATTERN  abort the worker process in files whose name contains PATTERN,
                    or matches it where it has wildcards (like '*_test.c')
   --all            read hidden files, too, and those that .gitignore leaves out
+  --dashboard      serve a dashboard on this machine while the survey runs
   -h, --help       print this";
 
 pub struct Args {
@@ -24,6 +25,7 @@ pub struct Args {
     pub jobs: usize,
     pub crash: Option<GlobMatcher>,
     pub all: bool,
+    pub dashboard: bool,
 }
 
 impl Args {
@@ -35,6 +37,7 @@ impl Args {
             jobs: std::thread::available_parallelism().map_or(1, |cpus| cpus.get()),
             crash: None,
             all: false,
+            dashboard: false,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(arg) = parser.next()? {
@@ -43,6 +46,7 @@ impl Args {
                 Long("jobs") => args.jobs = parser.value()?.parse::<usize>()?.max(1),
                 Long("crash") => args.crash = Some(parser.value()?.parse_with(matcher)?),
                 Long("all") => args.all = true,
+                Long("dashboard") => args.dashboard = true,
                 Short('h') | Long("help") => {
                     println!("{HELP}");
                     return Ok(None);

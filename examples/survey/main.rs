@@ -1,7 +1,7 @@
 //! Surveys a tree of source code: lines per language, duplicates, frequent identifiers.
 //!
 //! ```text
-//! cargo run --release --example survey -- [DIR]
+//! cargo run --release --example survey -- [--dashboard] [DIR]
 //! ```
 //!
 //! Three kinds of tasks are used. A thread task lists the files (`list_files`). For each file, a
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use atasker::progress::indicatif::HumanCount;
 use atasker::{
-    MpPoolConfig, PoolConfig, Priority, StopOptions, TaskBuilder, TaskContext, background_task,
+    Dashboard, MpPoolConfig, PoolConfig, Priority, StopOptions, TaskBuilder, TaskContext, background_task,
     bounded, supervisor,
 };
 use ignore::WalkBuilder;
@@ -66,6 +66,12 @@ fn survey(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     supervisor().set_thread_pool(PoolConfig::new(args.jobs).reserve_high(1));
     // Worker processes have separate process groups, so Ctrl-C reaches only this process.
     ctrlc::set_handler(interrupt)?;
+
+    if args.dashboard {
+        // Without a token it listens on loopback only. It ends with the program.
+        let dashboard = Dashboard::new().title("survey").serve("127.0.0.1:0")?;
+        eprintln!("dashboard: {}", dashboard.url());
+    }
 
     let status = watch_pool(args.threads).show_progress("pool");
     let started = Instant::now();
