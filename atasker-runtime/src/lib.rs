@@ -67,11 +67,13 @@ crate::sys::entry::before_main!(crate::process::serve);
 mod background;
 mod collection;
 pub mod compat;
-#[cfg(feature = "dashboard")]
-mod dashboard;
 mod launch;
 mod macro_support;
 mod supervisor;
+
+// 7: what shows supervisors
+#[cfg(feature = "dashboard")]
+mod dashboard;
 
 pub use background::{
     BackgroundWorker, CronError, EventWorker, IntervalWorker, Job, JobFn, JobHandle, LoopWorker,

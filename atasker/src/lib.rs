@@ -264,6 +264,8 @@
 //! * `mp` (default): worker processes. Depends on bincode and rmp-serde.
 //! * `pre-main` (default): recognizes worker processes before `main`, without setup code.
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
+//! * `dashboard`: a web page that shows the supervisors and steers them; see `Dashboard`. Depends on
+//!   axum.
 
 #[doc(inline)]
 pub use atasker_macros::{
