@@ -69,6 +69,8 @@ mod collection;
 pub mod compat;
 mod launch;
 mod macro_support;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod supervisor;
 
 // 7: what shows supervisors

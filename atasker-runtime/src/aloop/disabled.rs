@@ -19,6 +19,10 @@ impl Aloops {
         Aloops
     }
 
+    pub(crate) fn running(&self) -> Option<usize> {
+        None
+    }
+
     pub(crate) fn info(&self) -> Vec<AloopInfo> {
         Vec::new()
     }

@@ -81,6 +81,13 @@ impl Aloops {
         loops.cached_default = None;
     }
 
+    /// Returns the number of tasks that run on the aloops.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn running(&self) -> Option<usize> {
+        let loops: Vec<_> = self.loops.lock().by_name.values().cloned().collect();
+        Some(loops.iter().map(|inner| inner.queue().live() as usize).sum())
+    }
+
     pub(crate) fn info(&self) -> Vec<AloopInfo> {
         let loops: Vec<_> = self.loops.lock().by_name.values().cloned().collect();
         loops.iter().filter(|inner| !inner.is_stopped()).map(|inner| inner.info()).collect()

@@ -12,11 +12,13 @@
 //! | whether anything observes at all | `interest` |
 //! | tracing events | `events` |
 //! | spans of tasks | `spans` |
+//! | changes of the load that are no event of a task | `load` |
 //!
 //! Every stage begins with [`is_on`]: one load when nothing observes. Behind it, nothing is fast.
 
 pub(crate) mod events;
 pub(crate) mod interest;
+pub(crate) mod load;
 pub(crate) mod observer;
 pub(crate) mod registry;
 pub(crate) mod spans;

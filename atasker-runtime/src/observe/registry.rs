@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::interest;
+use super::load::Listeners;
 use super::observer::Observer;
 use super::spans::Spans;
 use crate::sync::lock::{Mutex, RwLock};
@@ -30,6 +31,8 @@ pub(crate) struct Observers {
     pub(crate) spans: Spans,
     /// Replaced as a whole, so that calls need no lock.
     list: RwLock<Arc<[(u64, Entry)]>>,
+    /// What shows the load of the supervisor.
+    pub(crate) load: Listeners,
     /// The number of entries of `list`.
     count: AtomicUsize,
     /// The number of observers, and other reasons, for which worker processes tell the begin and
@@ -51,6 +54,7 @@ impl Observers {
             supervisor: supervisor.into(),
             spans,
             list: RwLock::new(Arc::new([])),
+            load: Listeners::new(),
             count: AtomicUsize::new(0),
             prompt: Mutex::new(0),
             prompt_for_spans: std::sync::Once::new(),
@@ -99,7 +103,7 @@ impl Observers {
         drop(list);
         guarded(|| drop(before));
         interest::add_observer();
-        ObserverGuard { observers: Arc::downgrade(self), key, promptness, active: true }
+        ObserverGuard { end: Some(End::Remove { from: Arc::downgrade(self), key, promptness }) }
     }
 
     fn remove(&self, key: u64, promptness: Promptness) {
@@ -147,18 +151,38 @@ impl Drop for Observers {
 }
 
 /// Ends an observation when it is dropped. Returned by
-/// [`Supervisor::observe`](crate::Supervisor::observe).
+/// [`Supervisor::observe`](crate::Supervisor::observe), and by `Supervisor::export_metrics` with
+/// the feature `metrics`.
 ///
 /// Calls of the observer that are under way on other threads may finish a moment later.
 #[must_use = "dropping the guard ends the observation: call `keep()` to observe for the life of the supervisor"]
 pub struct ObserverGuard {
-    observers: Weak<Observers>,
-    key: u64,
-    promptness: Promptness,
-    active: bool,
+    /// `None` if dropping the guard changes nothing.
+    end: Option<End>,
+}
+
+/// How an observation ends.
+enum End {
+    /// By removing the observer.
+    Remove { from: Weak<Observers>, key: u64, promptness: Promptness },
+    /// By a call of what has added the observer.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    Call(Box<dyn FnOnce() + Send + Sync>),
 }
 
 impl ObserverGuard {
+    /// Returns a guard of nothing.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn inert() -> Self {
+        ObserverGuard { end: None }
+    }
+
+    /// Returns a guard that calls `end` when it is dropped.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn with_end(end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        ObserverGuard { end: Some(End::Call(Box::new(end))) }
+    }
+
     /// Leaves the observer in place for the life of the supervisor.
     ///
     /// ```
@@ -170,7 +194,7 @@ impl ObserverGuard {
     /// sup.observe(Nothing).keep();
     /// ```
     pub fn keep(mut self) {
-        self.active = false;
+        self.end = None;
     }
 }
 
@@ -182,11 +206,15 @@ impl fmt::Debug for ObserverGuard {
 
 impl Drop for ObserverGuard {
     fn drop(&mut self) {
-        if self.active
-            && !crate::fork::is_copy()
-            && let Some(observers) = self.observers.upgrade()
-        {
-            observers.remove(self.key, self.promptness);
+        match self.end.take() {
+            Some(_) if crate::fork::is_copy() => {}
+            Some(End::Remove { from, key, promptness }) => {
+                if let Some(observers) = from.upgrade() {
+                    observers.remove(key, promptness);
+                }
+            }
+            Some(End::Call(end)) => end(),
+            None => {}
         }
     }
 }

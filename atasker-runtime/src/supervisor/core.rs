@@ -132,6 +132,11 @@ impl Core {
         &self.observers
     }
 
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn key(&self) -> SchedulerKey {
+        self.key
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.id
     }
@@ -195,6 +200,7 @@ impl Core {
             if lifecycle.stops == stops && matches!(self.phase(), Phase::Idle | Phase::Stopped) {
                 self.set_phase(&mut lifecycle, Phase::Active);
                 drop(lifecycle);
+                self.observers.load.changed();
                 log!(debug, supervisor = %self.id, "started");
                 return true;
             }
@@ -334,6 +340,7 @@ impl Core {
 
     pub(super) fn set_thread_pool(&self, config: PoolConfig) {
         self.threads.set_config(config, self.is_active());
+        self.observers.load.changed();
     }
 
     /// Counts a task that has ended, and wakes a stop that waits for it.

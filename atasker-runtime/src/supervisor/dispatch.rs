@@ -177,6 +177,7 @@ impl Core {
         header.priority = Priority::Critical;
         header.record_queued();
         if header.state.launch(TaskPhase::Queued) {
+            let run = self.threads.internal(run);
             let body = Once(Some(move |_: &Arc<dyn AnyTask>| run()));
             let task: Arc<dyn AnyTask> = Cell::<(), _>::new(header, body, ());
             self.threads.start(Job::new(task), WhenFull::NoWait);

@@ -13,6 +13,7 @@
 //! | `live` | the supervisors of the process, for dashboards |
 //! | `view` | what a dashboard shows of a supervisor |
 //! | `alarm` | `on_queued_for` |
+//! | `load` | the load, for metrics |
 //!
 //! A supervisor is *idle* until its first launch, then *active*, *draining* while it stops, and
 //! *stopped* until `start()`. A task is live from its launch to its end. A launch counts the task
@@ -29,6 +30,8 @@ pub(crate) mod live;
 #[cfg(not(feature = "dashboard"))]
 #[path = "live_disabled.rs"]
 mod live;
+#[cfg(feature = "metrics")]
+pub(crate) mod load;
 #[cfg(feature = "mp")]
 mod processes;
 mod shutdown;
@@ -46,7 +49,7 @@ use crate::options::{PoolConfig, StopOptions, StopReport};
 use crate::task::reference::TaskRef;
 
 pub(crate) use self::core::Core;
-#[cfg(feature = "dashboard")]
+#[cfg(any(feature = "dashboard", feature = "metrics"))]
 pub(crate) use self::counters::{SHARDS, shard};
 pub(crate) use self::workers::{ActiveWorker, Operation, WorkerSnapshot};
 use crate::unwind::Guarded;

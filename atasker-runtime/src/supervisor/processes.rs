@@ -60,6 +60,7 @@ impl Supervisor {
         let config = config.checked();
         if !fork::is_copy() {
             self.core().processes.set_config(config);
+            self.core().observers().load.changed();
         }
     }
 }

@@ -213,6 +213,8 @@ impl Stop<'_> {
         self.core.set_phase(&mut lifecycle, Phase::Stopped);
         let waiters = std::mem::take(&mut lifecycle.waiters);
         drop(lifecycle);
+        // Before the stop returns.
+        self.core.observers().load.stopped();
         waiters.wake();
         log!(
             debug,

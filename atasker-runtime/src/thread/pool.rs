@@ -1,7 +1,7 @@
 //! The thread pool: its threads are spawned, woken, blocked and resized here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -53,6 +53,8 @@ pub(super) struct Shared {
     pub(super) scheduler: SchedulerKey,
     pub(super) injector: Injector,
     pub(super) state: CachePadded<Mutex<PoolState>>,
+    /// The number of running jobs that are no tasks: callbacks and alarms.
+    internal_running: AtomicUsize,
     /// Whether a thread spins. At most one does, so that spinning takes no more than one CPU from
     /// other work.
     pub(super) spinning: CachePadded<AtomicBool>,
@@ -64,6 +66,7 @@ impl ThreadPool {
             shared: Arc::new(Shared {
                 name: supervisor_id.to_owned(),
                 scheduler,
+                internal_running: AtomicUsize::new(0),
                 spinning: CachePadded::new(AtomicBool::new(false)),
                 injector: Injector::new(),
                 state: CachePadded::new(Mutex::new(PoolState::new(config))),
@@ -122,6 +125,28 @@ impl ThreadPool {
             failed: 0,
             timed_out: 0,
             canceled: 0,
+        }
+    }
+
+    /// Returns the number of running jobs that are no tasks.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) fn internal_running(&self) -> usize {
+        self.shared.internal_running.load(Ordering::Relaxed)
+    }
+
+    /// Returns the function of a job that is no task: `run`, which is counted while it runs.
+    pub(crate) fn internal(&self, run: Box<dyn FnOnce() + Send>) -> impl FnOnce() + Send + use<> {
+        struct Running(Arc<Shared>);
+        impl Drop for Running {
+            fn drop(&mut self) {
+                self.0.internal_running.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        move || {
+            shared.internal_running.fetch_add(1, Ordering::Relaxed);
+            let _running = Running(shared);
+            run();
         }
     }
 

@@ -10,6 +10,7 @@ use super::pool::{After, Shared};
 use super::state::NOT_IN_POOL;
 use crate::fork;
 use crate::job::Job;
+use crate::observe::load;
 use crate::priority::Priority;
 use crate::task::header::Header;
 use crate::task::limit::Overdue;
@@ -48,6 +49,7 @@ pub(super) fn thread(shared: &Arc<Shared>, spawned: Spawned) {
     });
     park::install(Some(slot.clone()));
     let parker = Arc::new(Parker::new());
+    load::changed(shared.scheduler);
     let mut next = match spawned {
         Spawned::ForJob => shared.job_after_wake(&parker),
         Spawned::Eagerly => shared.start_idle(&parker),
@@ -66,6 +68,7 @@ pub(super) fn thread(shared: &Arc<Shared>, spawned: Spawned) {
         fork::end_if_copy();
         (next, after) = shared.next_job(&parker, priority, after);
     }
+    load::changed(shared.scheduler);
     park::install(None);
     let _ = POOL.try_with(|pool| pool.borrow_mut().take());
 }
@@ -123,5 +126,6 @@ impl Overdue for Shared {
 
     fn left(&self, task: &Header) {
         self.state.lock().overdue.retain(|other| *other != task.id);
+        load::changed(self.scheduler);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::fork;
-use crate::observe::{self, spans};
+use crate::observe::{self, load, spans};
 use crate::process::parent::calls::Reply;
 use crate::process::parent::completion::{CompletionGuard, complete, release_run};
 use crate::process::parent::peer::Peer;
@@ -482,7 +482,12 @@ impl<'p> Reader<'p, '_> {
         let in_order = cause == DeathCause::Exit(0) && unfinished.was_closing;
         self.spans.close_all();
         let death = WorkerDeath::new(self.worker.pid, cause);
-        if early_exit.is_none() {
+        if early_exit.is_some() {
+            // No observer has been told of this process.
+            if let Some(scheduler) = self.pool.scheduler {
+                load::changed(scheduler);
+            }
+        } else {
             let is_ours = in_order || unfinished.killed_for.is_some();
             let tasks_run = unfinished.tasks_run;
             self.pool.tell_process_ended(self.worker, tasks_run, (!is_ours).then_some(&death));
