@@ -7,12 +7,12 @@
 //! last change, and then none.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use super::gauges::Sample;
+use super::gauges::{Refresh, Sample};
 use super::names::Limit;
 use super::pending::{Batch, Pending, TaskFacts, TaskKey};
 use super::series::{Done, Writer, record_all};
@@ -34,9 +34,18 @@ const WRITE_AFTER: Duration = Duration::from_millis(400);
 /// The least time between two writes of a gauge.
 const GAUGE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// No entry of the timer exists.
+const IDLE: u8 = 0;
+/// It exists because gauges may have changed that nothing tells of.
+const CHECKS: u8 = 1;
+/// It exists because something happened.
+const ACTIVE: u8 = 2;
+
 /// Why facts are written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Request {
+    /// The timer, after a change: gauges are written if they have changed again.
+    Check,
     /// The timer: gauges are written if they are due.
     Tick,
     /// Gauges are written as well.
@@ -68,8 +77,8 @@ pub(super) struct Exporter {
     pending: Pending,
     /// Deaths of worker processes, by cause.
     deaths: Mutex<BTreeMap<String, u64>>,
-    /// An entry of the timer exists.
-    armed: AtomicBool,
+    /// Whether an entry of the timer exists, and why: [`IDLE`], [`CHECKS`] or [`ACTIVE`].
+    armed: AtomicU8,
     /// No recorder was installed when something happened, or was written, last.
     unrecorded: AtomicBool,
     /// The address of the global recorder, as the timer saw it last.
@@ -88,7 +97,7 @@ impl Exporter {
             registered: OnceLock::new(),
             pending: Pending::new(),
             deaths: Mutex::new(BTreeMap::new()),
-            armed: AtomicBool::new(false),
+            armed: AtomicU8::new(IDLE),
             unrecorded: AtomicBool::new(recorder::is_none()),
             known: AtomicUsize::new(0),
             writing: Mutex::new(Writing {
@@ -111,7 +120,7 @@ impl Exporter {
             core.observers().load.add(listener);
             let observer = Box::new(Registration(me));
             let guard = core.observers().add(observer, Promptness::InTime);
-            self.arm(Duration::ZERO);
+            self.arm(Duration::ZERO, ACTIVE);
             Mutex::new(Some(guard))
         });
     }
@@ -127,22 +136,22 @@ impl Exporter {
     fn touch(&self) {
         // Relaxed: a tick clears the flag before it takes the facts out of a shard. A thread that
         // adds a fact later than that has seen the flag cleared, because of the shard's lock.
-        if !self.armed.load(Ordering::Relaxed) {
-            self.arm(WRITE_AFTER);
+        if self.armed.load(Ordering::Relaxed) != ACTIVE {
+            self.arm(WRITE_AFTER, ACTIVE);
         }
     }
 
     #[cold]
-    fn arm(&self, after: Duration) {
-        if self.armed.swap(true, Ordering::Relaxed) {
+    fn arm(&self, after: Duration, why: u8) {
+        if self.armed.fetch_max(why, Ordering::Relaxed) != IDLE {
             return;
         }
         let me = Weak::clone(&self.me);
         timer::at(Instant::now() + after, move || {
             if let Some(exporter) = me.upgrade() {
-                exporter.armed.store(false, Ordering::Relaxed);
+                let why = exporter.armed.swap(IDLE, Ordering::Relaxed);
                 exporter.known.store(recorder::address(), Ordering::Relaxed);
-                exporter.write(Request::Tick);
+                exporter.write(if why == ACTIVE { Request::Tick } else { Request::Check });
             }
         });
     }
@@ -207,7 +216,7 @@ impl Exporter {
         let me = thread::current().id();
         if let Some(holder) = writing.holder {
             // The thread of the timer need not wait, and the recorder may end the export itself.
-            if request != Request::Tick && holder != me {
+            if request >= Request::Now && holder != me {
                 while writing.holder.is_some() {
                     self.written.wait(&mut writing);
                 }
@@ -248,14 +257,15 @@ impl Exporter {
                 self.pending.close();
                 Some((Sample::default(), Settled::Yes))
             }
-            (Request::Tick, Some(_)) => None,
-            (Request::Tick | Request::Now, _) => Some(self.sample()),
+            (Request::Check | Request::Tick, Some(_)) => None,
+            (Request::Check | Request::Tick | Request::Now, _) => Some(self.sample()),
         };
+        let refresh = if request == Request::Check { Refresh::IfChanged } else { Refresh::Always };
         let mut done = Done { gauges_changed: false, panicked: false };
         recorder::with_global(self.known.load(Ordering::Relaxed), || {
             // Perhaps on another thread.
             self.writing.lock().holder = Some(thread::current().id());
-            done = self.write_all(writer, sample.map(|(sample, _)| sample));
+            done = self.write_all(writer, sample.map(|(sample, _)| (sample, refresh)));
         });
         self.writing.lock().holder = Some(thread::current().id());
         if done.panicked {
@@ -267,9 +277,12 @@ impl Exporter {
                 let handles = self.pending.forget();
                 guarded(|| drop(handles));
             }
-            (None, Some(next)) => self.arm(next.saturating_duration_since(Instant::now())),
+            (None, Some(next)) => {
+                let why = if request == Request::Check { CHECKS } else { ACTIVE };
+                self.arm(next.saturating_duration_since(Instant::now()), why);
+            }
             (Some((_, settled)), _) if done.gauges_changed || settled == Settled::No => {
-                self.touch();
+                self.arm(WRITE_AFTER, CHECKS);
             }
             _ => {}
         }
@@ -292,7 +305,7 @@ impl Exporter {
     }
 
     /// Writes all facts to the recorder of this thread, which is the global one.
-    fn write_all(&self, writer: &mut Writer, sample: Option<Sample>) -> Done {
+    fn write_all(&self, writer: &mut Writer, sample: Option<(Sample, Refresh)>) -> Done {
         let is_none = recorder::is_none();
         if !is_none {
             // In case nothing has happened since the recorder was installed.
@@ -303,7 +316,7 @@ impl Exporter {
         let (taken, deaths) = (self.pending.take(), std::mem::take(&mut *self.deaths.lock()));
         ::metrics::with_recorder(|recorder| {
             let described = !is_new || catalog::describe(recorder);
-            let mut done = writer.write(recorder, &self.pending, taken, deaths, sample.as_ref());
+            let mut done = writer.write(recorder, &self.pending, taken, deaths, sample);
             done.panicked |= !described;
             done
         })

@@ -95,6 +95,13 @@ impl Sample {
     }
 }
 
+/// Whether values are written that have not changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refresh {
+    Always,
+    IfChanged,
+}
+
 #[derive(Default)]
 struct Slot {
     handle: Option<Gauge>,
@@ -106,21 +113,23 @@ struct Slot {
 pub(super) struct Gauges([Slot; SERIES]);
 
 impl Gauges {
-    /// Writes the values that have changed. Returns whether there were any.
+    /// Writes all values if any has changed, or if they are to be `refreshed`: some recorders drop
+    /// gauges that were not written for a while. Returns whether any has changed.
     pub(super) fn write(
         &mut self,
         sample: &Sample,
+        refresh: Refresh,
         mut set: impl FnMut(&mut Option<Gauge>, &Id, f64),
     ) -> bool {
-        let mut changed = false;
-        for ((slot, id), value) in self.0.iter_mut().zip(&ALL).zip(sample.0) {
-            let value = value.or(slot.written.map(|_| 0));
-            if value != slot.written
-                && let Some(value) = value
-            {
-                slot.written = Some(value);
-                set(&mut slot.handle, id, value as f64);
-                changed = true;
+        let of = |slot: &Slot, value: Option<usize>| value.or(slot.written.map(|_| 0));
+        let mut slots = self.0.iter().zip(sample.0);
+        let changed = slots.any(|(slot, value)| of(slot, value) != slot.written);
+        if changed || refresh == Refresh::Always {
+            for ((slot, id), value) in self.0.iter_mut().zip(&ALL).zip(sample.0) {
+                slot.written = of(slot, value);
+                if let Some(value) = slot.written {
+                    set(&mut slot.handle, id, value as f64);
+                }
             }
         }
         changed
@@ -132,21 +141,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_changes_are_written_and_what_is_gone_is_0() {
+    fn idle_gauges_are_not_written_and_what_is_gone_is_0() {
         let mut gauges = Gauges::default();
         let mut sample = Sample::default();
-        let mut write = |sample: &Sample| {
+        let mut write = |sample: &Sample, refresh| {
             let mut written = Vec::new();
-            gauges.write(sample, |_, id, value| written.push((id.name, value)));
+            gauges.write(sample, refresh, |_, id, value| written.push((id.name, value)));
             written
         };
-        assert_eq!(write(&sample), []);
+        assert_eq!(write(&sample, Refresh::Always), []);
         sample.0[13] = Some(4);
         sample.0[14] = Some(0);
-        assert_eq!(write(&sample), [(catalog::THREADS, 4.0), (catalog::PROCESSES, 0.0)]);
-        assert_eq!(write(&sample), []);
+        let both = [(catalog::THREADS, 4.0), (catalog::PROCESSES, 0.0)];
+        assert_eq!(write(&sample, Refresh::IfChanged), both);
+        assert_eq!(write(&sample, Refresh::IfChanged), []);
+        assert_eq!(write(&sample, Refresh::Always), both);
         sample.0[13] = None;
-        assert_eq!(write(&sample), [(catalog::THREADS, 0.0)]);
-        assert_eq!(write(&Sample::default()), []);
+        let gone = [(catalog::THREADS, 0.0), (catalog::PROCESSES, 0.0)];
+        assert_eq!(write(&sample, Refresh::IfChanged), gone);
+        assert_eq!(write(&Sample::default(), Refresh::IfChanged), []);
     }
 }

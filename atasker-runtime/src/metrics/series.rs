@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Recorder, SharedString};
 
 use super::catalog::{self, METADATA, OUTCOMES, RUN_OUTCOMES};
-use super::gauges::{self, Gauges, Sample};
+use super::gauges::{self, Gauges, Refresh, Sample};
 use super::pending::{
     AllTaken, PRIORITIES, Pending, Slot, Taken, TaskFacts, Values, WorkerFacts, name_and_place,
 };
@@ -55,7 +55,7 @@ struct Pass<'a> {
 
 /// What a pass has done.
 pub(super) struct Done {
-    /// A gauge was written.
+    /// A gauge has changed.
     pub(super) gauges_changed: bool,
     /// The recorder panicked.
     pub(super) panicked: bool,
@@ -90,7 +90,7 @@ impl Writer {
         pending: &Pending,
         taken: AllTaken,
         deaths: BTreeMap<String, u64>,
-        sample: Option<&Sample>,
+        sample: Option<(Sample, Refresh)>,
     ) -> Done {
         let mut pass = Pass { recorder, supervisor: &self.supervisor, panicked: false };
         let Handles { tasks, workers, deaths: death_series, gauges } = &mut self.handles;
@@ -110,8 +110,8 @@ impl Writer {
                 death_series.insert(cause, series);
             }
         }
-        let gauges_changed = sample.is_some_and(|sample| {
-            gauges.write(sample, |slot, gauge, value| pass.set(slot, gauge, value))
+        let gauges_changed = sample.is_some_and(|(sample, refresh)| {
+            gauges.write(&sample, refresh, |slot, gauge, value| pass.set(slot, gauge, value))
         });
         Done { gauges_changed, panicked: pass.panicked }
     }
