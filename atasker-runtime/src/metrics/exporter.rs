@@ -27,7 +27,7 @@ use crate::supervisor::Core;
 use crate::supervisor::load::PoolLoad;
 use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use crate::time::timer;
-use crate::unwind::{guarded, log};
+use crate::unwind::log;
 
 /// How long facts wait. Less than the half second that is promised, to leave time for the write.
 const WRITE_AFTER: Duration = Duration::from_millis(400);
@@ -169,8 +169,7 @@ impl Exporter {
     fn forget_earlier(&self) {
         if self.unrecorded.swap(false, Ordering::Relaxed) {
             self.deaths.lock().clear();
-            let earlier = self.pending.forget();
-            guarded(|| drop(earlier));
+            drop(self.pending.forget());
         }
     }
 
@@ -194,11 +193,10 @@ impl Exporter {
     }
 
     fn write_batch(&self, batch: Option<Batch>) {
-        if let Some(Batch { values, handle }) = batch {
-            if !record_all(&handle, &values) {
-                self.report_panic();
-            }
-            guarded(|| drop(handle));
+        if let Some(Batch { values, handle }) = batch
+            && !record_all(&handle, &values)
+        {
+            self.report_panic();
         }
     }
 
@@ -274,8 +272,7 @@ impl Exporter {
         match (sample, next_gauges) {
             _ if request == Request::End => {
                 writer.drop_handles();
-                let handles = self.pending.forget();
-                guarded(|| drop(handles));
+                drop(self.pending.forget());
             }
             (None, Some(next)) => {
                 let why = if request == Request::Check { CHECKS } else { ACTIVE };

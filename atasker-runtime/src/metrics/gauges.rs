@@ -3,6 +3,7 @@
 use ::metrics::Gauge;
 
 use super::catalog;
+use super::series::Handle;
 use crate::info::{TaskType, Waiting};
 use crate::priority::Priority;
 use crate::supervisor::load::{Load, PoolLoad};
@@ -104,7 +105,7 @@ pub(super) enum Refresh {
 
 #[derive(Default)]
 struct Slot {
-    handle: Option<Gauge>,
+    handle: Handle<Gauge>,
     written: Option<usize>,
 }
 
@@ -119,7 +120,7 @@ impl Gauges {
         &mut self,
         sample: &Sample,
         refresh: Refresh,
-        mut set: impl FnMut(&mut Option<Gauge>, &Id, f64),
+        mut set: impl FnMut(&mut Handle<Gauge>, &Id, f64),
     ) -> bool {
         let of = |slot: &Slot, value: Option<usize>| value.or(slot.written.map(|_| 0));
         let mut slots = self.0.iter().zip(sample.0);

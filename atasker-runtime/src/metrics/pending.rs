@@ -18,10 +18,12 @@ use crossbeam_utils::CachePadded;
 
 use super::catalog::{OUTCOMES, RUN_OUTCOMES};
 use super::names::{Limit, NameId, Names};
+use super::series::Handle;
 use crate::info::TaskType;
 use crate::priority::Priority;
 use crate::supervisor::{SHARDS, shard};
 use crate::sync::lock::Mutex;
+use crate::unwind::Guarded;
 
 /// The number of kinds of places.
 const PLACES: usize = 3;
@@ -51,13 +53,13 @@ pub(super) struct WorkerFacts {
 pub(super) struct Values {
     pub(super) values: Vec<f64>,
     /// Where batches are written, once the writer has registered the series.
-    handle: Option<Histogram>,
+    handle: Handle<Histogram>,
 }
 
 /// Values that are to be written now, without a lock.
 pub(super) struct Batch {
     pub(super) values: Vec<f64>,
-    pub(super) handle: Histogram,
+    pub(super) handle: Guarded<Histogram>,
 }
 
 impl Values {
@@ -69,13 +71,18 @@ impl Values {
         if self.values.len() < BATCH {
             return None;
         }
-        let handle = self.handle.clone()?;
+        let handle = self.copy_handle()?;
         Some(Batch { values: std::mem::take(&mut self.values), handle })
     }
 
     /// Takes the values. The handle stays.
     fn take(&mut self) -> Values {
-        Values { values: std::mem::take(&mut self.values), handle: self.handle.clone() }
+        Values { values: std::mem::take(&mut self.values), handle: self.copy_handle() }
+    }
+
+    fn copy_handle(&self) -> Handle<Histogram> {
+        // Counts a reference, which runs no code of the recorder.
+        self.handle.as_ref().map(|handle| Guarded::new(Histogram::clone(handle)))
     }
 
     /// Whether the writer should leave a handle.
@@ -306,7 +313,7 @@ impl Pending {
     }
 
     /// Leaves a handle for batches in a shard.
-    pub(super) fn leave_handle(&self, shard: usize, slot: &Slot, handle: Histogram) {
+    pub(super) fn leave_handle(&self, shard: usize, slot: &Slot, handle: Guarded<Histogram>) {
         let mut handle = Some(handle);
         {
             let shard = &mut *self.shards[shard].lock();
@@ -324,7 +331,7 @@ impl Pending {
                 std::mem::swap(&mut values.handle, &mut handle);
             }
         }
-        crate::unwind::discard(handle);
+        drop(handle);
     }
 }
 
@@ -410,7 +417,7 @@ mod tests {
             assert!(values.push(Duration::from_secs(1)).is_none());
         }
         assert!(values.needs_handle());
-        values.handle = Some(Histogram::noop());
+        values.handle = Some(Guarded::new(Histogram::noop()));
         let batch = values.push(Duration::from_secs(1)).unwrap();
         assert_eq!((batch.values.len(), values.values.len()), (1_001, 0));
     }

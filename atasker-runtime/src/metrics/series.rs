@@ -11,30 +11,33 @@ use super::pending::{
     AllTaken, PRIORITIES, Pending, Slot, Taken, TaskFacts, Values, WorkerFacts, name_and_place,
 };
 use crate::priority::Priority;
-use crate::unwind::{attempt, contained, discard};
+use crate::unwind::{Guarded, attempt, contained};
+
+/// A handle of the recorder, once it is needed. Its drop is guarded.
+pub(super) type Handle<T> = Option<Guarded<T>>;
 
 /// The handles of the tasks of one name in one place.
 #[derive(Default)]
 struct TaskSeries {
-    launched: [Option<Counter>; PRIORITIES],
-    completed: [Option<Counter>; OUTCOMES.len()],
-    retries: Option<Counter>,
-    queue: [Option<Histogram>; PRIORITIES],
-    run: [Option<Histogram>; PRIORITIES],
+    launched: [Handle<Counter>; PRIORITIES],
+    completed: [Handle<Counter>; OUTCOMES.len()],
+    retries: Handle<Counter>,
+    queue: [Handle<Histogram>; PRIORITIES],
+    run: [Handle<Histogram>; PRIORITIES],
 }
 
 /// The handles of one background worker.
 #[derive(Default)]
 struct WorkerSeries {
-    runs: [Option<Counter>; RUN_OUTCOMES.len()],
-    lateness: Option<Histogram>,
+    runs: [Handle<Counter>; RUN_OUTCOMES.len()],
+    lateness: Handle<Histogram>,
 }
 
 #[derive(Default)]
 struct Handles {
     tasks: Vec<Option<Box<TaskSeries>>>,
     workers: Vec<Option<Box<WorkerSeries>>>,
-    deaths: BTreeMap<String, Counter>,
+    deaths: BTreeMap<String, Guarded<Counter>>,
     gauges: Gauges,
 }
 
@@ -80,7 +83,7 @@ impl Writer {
 
     /// Drops all handles.
     pub(super) fn drop_handles(&mut self) {
-        discard(std::mem::take(&mut self.handles));
+        self.handles = Handles::default();
     }
 
     /// Writes facts, and the gauges if there is a sample of them.
@@ -187,7 +190,7 @@ impl Pass<'_> {
 
     fn count<const N: usize>(
         &mut self,
-        series: &mut Option<Counter>,
+        series: &mut Handle<Counter>,
         count: u64,
         name: &'static str,
         labels: impl FnOnce() -> [(&'static str, SharedString); N],
@@ -197,7 +200,7 @@ impl Pass<'_> {
         }
         if series.is_none() {
             let key = self.key(name, labels());
-            *series = attempt(|| self.recorder.register_counter(&key, &METADATA));
+            *series = attempt(|| self.recorder.register_counter(&key, &METADATA)).map(Guarded::new);
         }
         let Some(series) = series else { return self.panicked = true };
         self.panicked |= !contained(|| series.increment(count));
@@ -206,32 +209,32 @@ impl Pass<'_> {
     /// Records the values, and leaves a handle in the shard if there is none.
     fn record<const N: usize>(
         &mut self,
-        series: &mut Option<Histogram>,
+        series: &mut Handle<Histogram>,
         values: Values,
         name: &'static str,
         labels: impl FnOnce() -> [(&'static str, SharedString); N],
         (pending, shard, slot): (&Pending, usize, Slot),
     ) {
         if values.values.is_empty() {
-            return discard(values);
+            return;
         }
         if series.is_none() {
             let key = self.key(name, labels());
-            *series = attempt(|| self.recorder.register_histogram(&key, &METADATA));
+            *series =
+                attempt(|| self.recorder.register_histogram(&key, &METADATA)).map(Guarded::new);
         }
         let Some(series) = series else { return self.panicked = true };
         self.panicked |= !record_all(series, &values.values);
         if values.needs_handle() {
-            pending.leave_handle(shard, &slot, series.clone());
+            pending.leave_handle(shard, &slot, Guarded::new(Histogram::clone(series)));
         }
-        discard(values);
     }
 
-    fn set(&mut self, series: &mut Option<Gauge>, gauge: &gauges::Id, value: f64) {
+    fn set(&mut self, series: &mut Handle<Gauge>, gauge: &gauges::Id, value: f64) {
         if series.is_none() {
             let labels = gauge.labels().map(|(key, value)| (key, SharedString::const_str(value)));
             let key = self.key(gauge.name, labels);
-            *series = attempt(|| self.recorder.register_gauge(&key, &METADATA));
+            *series = attempt(|| self.recorder.register_gauge(&key, &METADATA)).map(Guarded::new);
         }
         let Some(series) = series else { return self.panicked = true };
         self.panicked |= !contained(|| series.set(value));
