@@ -105,6 +105,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // processes of this project never reach `main`.
     #[cfg(feature = "peers")]
     peers::serve();
+    rows::observed::serve();
 
     let options = options()?;
     let wanted = |id: &str| {

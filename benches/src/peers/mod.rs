@@ -6,8 +6,10 @@
 //! | `futures` | loops that run futures |
 //! | `processes` | procspawn |
 //! | `socketpair` | a hand-written pool of worker processes: the minimum over sockets |
+//! | `exporters` | exporters of metrics |
 //! | `python` | the pools of Python's standard library |
 
+pub mod exporters;
 pub mod futures;
 pub mod processes;
 pub mod python;

@@ -5,11 +5,13 @@
 //! | `threads` | T1 to T5, A1, A2 |
 //! | `processes` | P1 to P4, T4p, PSS |
 //! | `jobs` | J1, J2 |
+//! | `observed` | O1, O2 |
 //! | `scale` | S1 to S6: this project only, at growing sizes |
 //! | `latency` | latencies of single calls, as a curve |
 
 pub mod jobs;
 pub mod latency;
+pub mod observed;
 pub mod plotted;
 pub mod processes;
 pub mod scale;
@@ -22,6 +24,7 @@ pub fn all() -> Vec<Row> {
     let mut rows = threads::rows();
     rows.extend(processes::rows());
     rows.extend(jobs::rows());
+    rows.extend(observed::rows());
     rows.extend(scale::rows());
     rows
 }
