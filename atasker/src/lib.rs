@@ -263,6 +263,8 @@
 //! * `async` (default): async tasks and aloops. Depends on tokio.
 //! * `mp` (default): worker processes. Depends on bincode and rmp-serde.
 //! * `pre-main` (default): recognizes worker processes before `main`, without setup code.
+//! * `metrics`: metrics of a supervisor, through the crate `metrics`; see
+//!   `Supervisor::export_metrics`.
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 //! * `dashboard`: a web page that shows the supervisors and steers them; see `Dashboard`. Depends on
 //!   axum.

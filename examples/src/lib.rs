@@ -5,6 +5,7 @@
 //! - `service`: answers questions over TCP, and shuts down gracefully on SIGTERM, Ctrl-C and
 //!   SIGHUP.
 //! - `web`: an HTTP service whose uploads are worked on in worker processes, with a dashboard.
+//! - `prometheus`: metrics of tasks, served to Prometheus.
 //! - `tour`: every kind of task once, with assertions.
 //! - `workers`: a small system monitor made of background workers.
 //! - `talk`: messages to and from running tasks in every place.
