@@ -113,6 +113,8 @@ fn many_threads_export_one_supervisor() {
         });
     }
     assert_eq!(launched("concurrent"), 200.0);
+    let _last = sup.export_metrics();
+    recorder().wait("atasker_slots{supervisor=concurrent,tt=thread}", 2.0);
 }
 
 #[test]

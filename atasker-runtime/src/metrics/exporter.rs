@@ -130,6 +130,10 @@ impl Exporter {
         let guard = self.registered.get().and_then(|guard| guard.lock().take());
         drop(guard);
         self.write(Request::End);
+        if let Some(core) = self.core.upgrade() {
+            // The supervisor may be exported again already, and its gauges are 0 now.
+            core.observers().load.changed();
+        }
     }
 
     /// Something happened: it is written in time.
