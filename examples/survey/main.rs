@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 
 use atasker::progress::indicatif::HumanCount;
 use atasker::{
-    Dashboard, MpPoolConfig, PoolConfig, Priority, StopOptions, TaskBuilder, TaskContext, background_task,
-    bounded, supervisor,
+    Dashboard, MpPoolConfig, PoolConfig, Priority, StopOptions, TaskBuilder, TaskContext,
+    background_task, bounded, supervisor,
 };
 use ignore::WalkBuilder;
 

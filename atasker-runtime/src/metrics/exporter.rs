@@ -27,7 +27,7 @@ use crate::supervisor::Core;
 use crate::supervisor::load::PoolLoad;
 use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use crate::time::timer;
-use crate::unwind::log;
+use crate::unwind::{attempt, log};
 
 /// How long facts wait. Less than the half second that is promised, to leave time for the write.
 const WRITE_AFTER: Duration = Duration::from_millis(400);
@@ -231,7 +231,10 @@ impl Exporter {
             let gauges_at = writing.gauges_at;
             let mut gauges_written = None;
             MutexGuard::unlocked(&mut writing, || {
-                gauges_written = self.perform(&mut writer, request, gauges_at);
+                // Panics of the recorder are contained one by one. Whatever else may panic, the
+                // writer must be back for the end.
+                let performed = attempt(|| self.perform(&mut writer, request, gauges_at));
+                gauges_written = performed.flatten();
             });
             writing.gauges_at = gauges_written.or(gauges_at);
             writing.writer = Some(writer);

@@ -376,7 +376,7 @@ impl Hasher for AddressHasher {
 mod tests {
     use super::*;
 
-    fn key(name: &str, static_name: Option<&'static str>) -> TaskKey<'_> {
+    fn key<'a>(name: &'a str, static_name: Option<&'static str>) -> TaskKey<'a> {
         TaskKey { name, static_name, tt: TaskType::Mp }
     }
 

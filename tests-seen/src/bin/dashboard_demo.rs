@@ -166,10 +166,11 @@ fn workers(sup: &Supervisor) -> (Vec<BackgroundWorker>, JobHandle) {
     let reindex = EventWorker::builder().name("search::reindex").supervisor(sup).run(|_| ());
     let audit = QueueWorker::builder().name("audit::write").supervisor(sup);
     let audit = audit.run(|_: &WorkerContext, _: u64| std::thread::sleep(Duration::from_millis(3)));
-    let feed = LoopWorker::builder().name("feed::poll").supervisor(sup).run(|ctx: &WorkerContext| {
-        ctx.wait_stop(Duration::from_millis(400));
-        if ctx.runs() % 20 == 19 { Err("the feed is not available") } else { Ok(()) }
-    });
+    let feed =
+        LoopWorker::builder().name("feed::poll").supervisor(sup).run(|ctx: &WorkerContext| {
+            ctx.wait_stop(Duration::from_millis(400));
+            if ctx.runs() % 20 == 19 { Err("the feed is not available") } else { Ok(()) }
+        });
     refresh.start();
     reindex.start();
     audit.start();
@@ -207,7 +208,12 @@ fn busy(shop: &Supervisor, batch: &Supervisor) -> impl Sized + use<> {
                     1..4 => Priority::Low,
                     _ => Priority::Normal,
                 };
-                charge::builder(n).name("orders::charge").priority(priority).supervisor(&shop).start().detach();
+                charge::builder(n)
+                    .name("orders::charge")
+                    .priority(priority)
+                    .supervisor(&shop)
+                    .start()
+                    .detach();
                 if n % 5 == 0 {
                     let resize = resize::builder(n as u32, 5 + n % 60).name("images::resize");
                     resize.priority(priority).supervisor(&shop).start().detach();
@@ -234,9 +240,8 @@ fn steady(sup: &Supervisor) -> impl Sized + use<> {
     transcode::builder(1_000_000).name("process until killed").supervisor(sup).start().detach();
     let future = TaskBuilder::future(std::future::pending::<()>()).name("future until killed");
     future.supervisor(sup).start().detach();
-    let delayed = |name: &'static str| {
-        TaskBuilder::new(|| ()).name(name).delay(LONG).supervisor(sup).start()
-    };
+    let delayed =
+        |name: &'static str| TaskBuilder::new(|| ()).name(name).delay(LONG).supervisor(sup).start();
     let waiting = [delayed("waiting <b>markup</b>"), delayed("waiting until canceled")];
     let fails = TaskBuilder::<()>::new(|| panic!("it failed <i>on purpose</i>\nsecond line"));
     fails.name("failing").supervisor(sup).start().detach();
@@ -246,7 +251,8 @@ fn steady(sup: &Supervisor) -> impl Sized + use<> {
 /// More waiting tasks than can be listed, and as many as can be run beside them.
 fn crowd(sup: &Supervisor) -> impl Sized + use<> {
     sup.set_thread_pool(PoolConfig::new(2).reserve_normal(1));
-    let running = [reports(sup, "reports::first", 1_000_000), reports(sup, "reports::second", 1_000_000)];
+    let running =
+        [reports(sup, "reports::first", 1_000_000), reports(sup, "reports::second", 1_000_000)];
     let waiting: Vec<Task<()>> = (0..100_000)
         .map(|n| {
             let task = TaskBuilder::new(|| ()).name(format!("crowd {n}")).priority(Priority::Low);
