@@ -13,25 +13,31 @@ use metrics::{
     SharedString, Unit,
 };
 
+const MESSAGE: &str = "the recorder panics";
+
 static SUPERVISOR: OnceLock<Supervisor> = OnceLock::new();
 static PANICS: AtomicBool = AtomicBool::new(true);
 static EXPORTED: AtomicBool = AtomicBool::new(false);
+/// Calls of the recorder that may export.
+static EXPORTS: AtomicU64 = AtomicU64::new(0);
 static RECORDS: AtomicU64 = AtomicU64::new(0);
 
 /// Calls the library, which would deadlock if it held a lock, and panics every other time.
 fn record() {
     if let Some(sup) = SUPERVISOR.get() {
         let _ = (sup.info(), sup.tasks());
+        EXPORTS.fetch_add(1, Ordering::SeqCst);
         if EXPORTED.load(Ordering::SeqCst) {
             // Otherwise this would be an export that records, and so on.
             drop(sup.export_metrics());
         }
+        EXPORTS.fetch_sub(1, Ordering::SeqCst);
         if RECORDS.load(Ordering::SeqCst) % 100 == 3 {
             drop(TaskBuilder::new(|| ()).name("of the recorder").supervisor(sup).start());
         }
     }
     let number = RECORDS.fetch_add(1, Ordering::SeqCst);
-    assert!(number.is_multiple_of(2) || !PANICS.load(Ordering::SeqCst), "the recorder panics");
+    assert!(number.is_multiple_of(2) || !PANICS.load(Ordering::SeqCst), "{MESSAGE}");
 }
 
 struct Hostile;
@@ -90,7 +96,12 @@ impl Recorder for Hostile {
 #[test]
 fn tasks_run_and_the_export_ends() {
     let _dog = Watchdog::new("a recorder that calls the library and panics", FAR);
-    std::panic::set_hook(Box::new(|_| {}));
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.payload_as_str() != Some(MESSAGE) {
+            print(info);
+        }
+    }));
     assert!(metrics::set_global_recorder(Hostile).is_ok());
     let sup = SUPERVISOR.get_or_init(|| Supervisor::builder().id("hostile").build());
     let export = sup.export_metrics();
@@ -113,7 +124,11 @@ fn tasks_run_and_the_export_ends() {
     run();
     eventually(|| RECORDS.load(Ordering::SeqCst) > before);
     EXPORTED.store(false, Ordering::SeqCst);
+    // The recorder's own guard must not be the last one.
+    eventually(|| EXPORTS.load(Ordering::SeqCst) == 0);
     drop(export);
+    // What was under way may finish a moment later: tasks of the recorder.
+    eventually(|| sup.tasks().is_empty());
     let ended = RECORDS.load(Ordering::SeqCst);
     run();
     assert_eq!(RECORDS.load(Ordering::SeqCst), ended);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use atasker::{Supervisor, Task, TaskBuilder};
+use atasker::{PoolConfig, Supervisor, Task, TaskBuilder};
 use atasker_tests_seen::metrics::recorder;
 
 fn short(sup: &Supervisor) -> Task<()> {
@@ -13,7 +13,7 @@ fn short(sup: &Supervisor) -> Task<()> {
 
 #[test]
 fn recorder_installed_later_works_from_then_on() {
-    let sup = Supervisor::builder().id("late").build();
+    let sup = Supervisor::builder().id("late").thread_pool(PoolConfig::new(1)).build();
     let _export = sup.export_metrics();
     for _ in 0..200 {
         short(&sup).join().unwrap();
