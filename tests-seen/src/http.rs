@@ -197,7 +197,7 @@ impl Events {
     }
 
     /// The next event: its name and its data. `None` at the end.
-    pub fn next(&mut self) -> Option<(String, Value)> {
+    pub fn next_event(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.rest.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
@@ -219,7 +219,7 @@ impl Events {
     /// The next event of this name.
     pub fn next_of(&mut self, name: &str) -> Option<Value> {
         loop {
-            match self.next()? {
+            match self.next_event()? {
                 (of, data) if of == name => return Some(data),
                 _ => {}
             }

@@ -47,11 +47,10 @@ const COLUMNS: u16 = 200;
 
 fn open() -> (File, OwnedFd) {
     let (mut ours, mut theirs) = (-1, -1);
-    let mut size = libc::winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the pointers are to variables of this function, or null where that is allowed.
-    let opened = unsafe {
-        libc::openpty(&mut ours, &mut theirs, ptr::null_mut(), ptr::null_mut(), &mut size)
-    };
+    let opened =
+        unsafe { libc::openpty(&mut ours, &mut theirs, ptr::null_mut(), ptr::null_mut(), &size) };
     assert_eq!(opened, 0, "openpty: {}", std::io::Error::last_os_error());
     // A child that is started meanwhile by another test must not keep the terminal open.
     for descriptor in [ours, theirs] {

@@ -72,7 +72,7 @@ fn failures_are_limited_per_second() {
     let mut failures = 0;
     // Until a state shows all of them.
     loop {
-        let (event, data) = events.next().unwrap();
+        let (event, data) = events.next_event().unwrap();
         match event.as_str() {
             "failure" => failures += 1,
             _ if data["supervisors"][0]["info"]["thread_pool"]["failed"] == 500 => break,
@@ -105,7 +105,7 @@ fn sixteen_may_listen_at_a_time() {
     dashboard.stop();
     // The end of the dashboard ends the events.
     for mut listener in listeners {
-        while listener.next().is_some() {}
+        while listener.next_event().is_some() {}
     }
 }
 

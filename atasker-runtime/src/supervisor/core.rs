@@ -132,7 +132,7 @@ impl Core {
         &self.observers
     }
 
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "metrics", feature = "dashboard")), allow(dead_code))]
     pub(crate) fn key(&self) -> SchedulerKey {
         self.key
     }

@@ -11,7 +11,6 @@ use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo, TaskStatus, TaskType};
 use crate::observe::registry::Observers;
 use crate::task::header::{Header, refresh};
-use crate::task::scheduler::SchedulerKey;
 use crate::task::{AnyTask, table};
 
 /// The live tasks of one supervisor.
@@ -35,10 +34,6 @@ pub(crate) struct PlaceGauges {
 }
 
 impl Core {
-    pub(crate) fn key(&self) -> SchedulerKey {
-        self.key
-    }
-
     pub(crate) fn name(&self) -> &str {
         self.id()
     }
