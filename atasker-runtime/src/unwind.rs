@@ -10,7 +10,7 @@
 //! | code that calls user code indirectly (the end of a task, a timer's action, a poll) | [`contained`], [`attempt`], [`guarded`] |
 //! | dropping results, closures, futures, messages, items, wakers and payloads | [`discard`] |
 //! | user values stored in something that other code drops | [`Guarded`] |
-//! | events for tracing subscribers | [`log!`](log) |
+//! | events for tracing subscribers | [`log!`](macro@log) |
 //!
 //! Each of them panics in debug builds if the caller holds a lock of the library (`lock`).
 //!

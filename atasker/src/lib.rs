@@ -91,7 +91,8 @@
 //! call [`init`] in its first line. **A worker process sees nothing that `main` has set up**: no
 //! values of statics, no logger, no command-line arguments. Pass tasks what they need as
 //! parameters, or share one value with all workers through [`MpPoolConfig::worker_data`]. `tracing`
-//! events in a worker process reach the subscriber of the program.
+//! spans and events in a worker process reach the subscriber of the program: see
+//! [Tracing in worker processes](#tracing-in-worker-processes).
 //!
 //! Worker processes require Linux. On other platforms the whole interface exists and everything
 //! else works, but each use of `tt = "mp"` is a compile error. To choose by platform, write both
@@ -110,6 +111,65 @@
 //! assert_eq!(count("one two".to_owned()).join().unwrap(), 2);
 //! # }
 //! ```
+//!
+//! # Tracing in worker processes
+//!
+//! Spans and events of the crate `tracing` that a task opens and emits in a worker process reach the
+//! program's subscriber as children of the span that is current at the launch. The launch keeps that
+//! span open until the task has ended, if a subscriber wants spans of the level INFO with the target
+//! `atasker`. A task without such a span gives them no parent.
+//!
+//! ```
+//! # #[cfg(feature = "mp")] {
+//! use atasker::background_task;
+//! use tracing::{info, info_span};
+//!
+//! #[background_task(tt = "mp")]
+//! fn resize(image: String) {
+//!     let _step = info_span!("decode", image).entered();
+//!     info!(bytes = 4_096, "decoded");
+//! }
+//!
+//! // Emits "decoded" inside of "decode" inside of "request".
+//! let task = info_span!("request", id = 7).in_scope(|| resize("a.png".into()));
+//! task.join().unwrap();
+//! # }
+//! ```
+//!
+//! * Name, level, target, module path, file, line and fields are those of the worker process.
+//!   Integers (up to 128 bits), floats, booleans, strings and errors keep their types; all other
+//!   values are sent as the text of their `Debug` implementation. Texts are truncated to 16 MiB.
+//! * Events have two additional fields, unless they have fields of these names: `task`, the id of the
+//!   task, and `worker`, the process id.
+//! * Spans are opened, recorded and closed in the program, but not entered, because they run
+//!   elsewhere. Formatters that list the spans which the emitting thread has entered (such as `spans`
+//!   in the JSON format of `tracing-subscriber`), and filters that depend on them, do not see them;
+//!   the parent of each span and event is set.
+//! * What a task leaves open is closed before its handle resolves, also if its worker process dies.
+//!   `Span::current()` in a task can be given to other threads of the worker process. Spans outside of
+//!   any task (in `worker_init`, for example) have no parent in the program, and end at the latest
+//!   with the worker process.
+//! * The filters of the program apply. If all of them reject a place in the code whatever its fields
+//!   are, the worker process does not even evaluate the fields there, from shortly after the first
+//!   time on. A filter that is reloaded, and a subscriber that is installed later, reach running
+//!   worker processes after some milliseconds.
+//! * The subscriber of the span at the launch receives them; without such a span, the default
+//!   subscriber of the program. It is called on the thread that reads from the worker process, before
+//!   the task ends: while it blocks, that worker process completes no task. A panic of the subscriber
+//!   is contained.
+//! * The description of each place in the code is kept for the life of the program, for 10,000 places
+//!   at most, and of 4 KiB each. Spans and events of other places are not forwarded. A worker process
+//!   has at most 65,536 open spans in the program; what is opened and emitted inside of further ones
+//!   belongs to their parents.
+//! * A worker process that has a subscriber before (set by a static constructor, or by `worker_init`
+//!   while the program has none) keeps it and forwards nothing. While the program has a subscriber,
+//!   `worker_init` can't set one.
+//!
+//! With the feature `log`, records of the crate `log` in worker processes go to the program's logger,
+//! inside of the span of the launch, if its maximum level permits them and its `enabled` accepts them.
+//! With the crate `tracing-log` they become events. The maximum level is that of the time at which
+//! the worker process was started or a `tracing` filter has last changed. A logger that `worker_init`
+//! sets is kept; records in `worker_init` are lost.
 //!
 //! # One version per program
 //!
@@ -265,6 +325,8 @@
 //! * `pre-main` (default): recognizes worker processes before `main`, without setup code.
 //! * `metrics`: metrics of a supervisor, through the crate `metrics`; see
 //!   `Supervisor::export_metrics`.
+//! * `log`: records of the crate `log` in worker processes go to the program's logger; see
+//!   [Tracing in worker processes](#tracing-in-worker-processes).
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 //! * `dashboard`: a web page that shows the supervisors and steers them; see `Dashboard`. Depends on
 //!   axum.

@@ -309,6 +309,9 @@ impl MpPoolConfig {
     /// functions that the program passes to this method or to [`worker_exit`](Self::worker_exit)
     /// somewhere, which is known when the program is linked.
     ///
+    /// If the program has a `tracing` subscriber when the worker process is started, the worker
+    /// process has one that forwards to it, and `f` can't set another one.
+    ///
     /// ```
     /// # use atasker_runtime as atasker;
     /// use atasker::MpPoolConfig;

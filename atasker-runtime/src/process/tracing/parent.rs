@@ -222,8 +222,11 @@ impl RemoteSpans {
     }
 
     /// Closes the spans of a call.
+    #[inline]
     pub(crate) fn close_call(&mut self, call: u64) {
-        self.close(|span| span.call == call);
+        if !self.open.is_empty() {
+            self.close(|span| span.call == call);
+        }
     }
 
     /// Closes all spans.
@@ -233,9 +236,6 @@ impl RemoteSpans {
 
     /// Closes spans in reverse order, so that most children precede their parents.
     fn close(&mut self, wanted: impl Fn(&RemoteSpan) -> bool) {
-        if self.open.is_empty() {
-            return;
-        }
         let mut closed: Vec<_> = self.open.extract_if(|_, span| wanted(span)).collect();
         closed.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         // One after the other, from the first.
