@@ -54,6 +54,9 @@
 //! * asked to [stop](Task::stop), [canceled](Task::cancel) or [killed](Task::kill);
 //! * sent messages, and read from, while it runs: see [`TaskContext`].
 //!
+//! With the feature `progress`, waits and tasks show progress bars: `wait_completed!(tasks, progress =
+//! "indexing")`, `task.show_progress("indexing")`.
+//!
 //! Dropping the handle detaches the task, which runs on. [`background!`] launches closures, futures
 //! and functions without the attribute; [`TaskBuilder`] does so without any macro.
 //!
@@ -327,6 +330,7 @@
 //!   `Supervisor::export_metrics`.
 //! * `log`: records of the crate `log` in worker processes go to the program's logger; see
 //!   [Tracing in worker processes](#tracing-in-worker-processes).
+//! * `progress`: progress bars of waits and of tasks, in the module `progress`. Depends on indicatif.
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 //! * `dashboard`: a web page that shows the supervisors and steers them; see `Dashboard`. Depends on
 //!   axum.

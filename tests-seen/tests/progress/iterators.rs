@@ -66,8 +66,7 @@ fn builders(gates: &[Gate]) -> impl ExactSizeIterator<Item = TaskBuilder<()>> {
 #[test]
 fn bounded_shows_a_total_if_the_number_of_builders_is_known() {
     let screen = Screen::new();
-    let gates = vec![Gate::new(); 0].into_iter().chain((0..4).map(|_| Gate::new()));
-    let gates: Vec<Gate> = gates.collect();
+    let gates: Vec<Gate> = (0..4).map(|_| Gate::new()).collect();
     let mut outcomes = bounded(2, builders(&gates)).progress("hashing");
     // Before any task is launched.
     assert!(screen.shows("hashing") && screen.shows("0/4"), "{}", screen.text());

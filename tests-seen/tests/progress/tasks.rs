@@ -243,7 +243,7 @@ fn ended_task_has_no_bar() {
     let task = sup.spawn(|| 1);
     task.wait().unwrap();
     let task = task.show_progress("over");
-    assert!(screen.draws().is_empty());
+    assert_eq!(screen.draws(), 0);
     assert_eq!(task.join().unwrap(), 1);
 }
 

@@ -120,7 +120,7 @@ fn bar_is_cleared_after_a_timeout() {
     let outcome = wait_completed!(&task, progress = "late", timeout = SHORT);
     assert!(matches!(outcome, Err(WaitError::Timeout { pending }) if pending == [task.id()]));
     assert!(screen.is_clear(), "{}", screen.text());
-    assert!(!screen.draws().is_empty());
+    assert!(screen.draws() > 0);
     gate.open();
     assert_eq!(task.join().unwrap(), 1);
     assert!(screen.is_clear(), "{}", screen.text());
@@ -137,7 +137,7 @@ fn bar_is_cleared_by_a_panicking_wait() {
     });
     assert!(wait.join().unwrap());
     assert!(screen.is_clear(), "{}", screen.text());
-    assert!(!screen.draws().is_empty());
+    assert!(screen.draws() > 0);
     gate.open();
 }
 
