@@ -95,7 +95,7 @@ fn tasks_are_listed_in_their_order() {
     assert_eq!(task["id"], first.id().to_string());
     assert_eq!((&task["status"], &task["tt"]), (&json!("started"), &json!("thread")));
     assert!(task["time_started"].as_str().unwrap().ends_with('Z'));
-    waiting.iter().for_each(|task| drop(task.cancel()));
+    waiting.iter().for_each(|task| _ = task.cancel());
     first.stop();
     second.stop();
     dashboard.stop();
@@ -126,7 +126,7 @@ fn five_hundred_of_each_are_listed_and_all_are_counted() {
     let expected: Vec<String> =
         std::iter::once(1_999).chain(0..499).map(|n| n.to_string()).collect();
     assert_eq!(listed, expected);
-    waiting.iter().for_each(|task| drop(task.cancel()));
+    waiting.iter().for_each(|task| _ = task.cancel());
     tasks.iter().for_each(Task::stop);
     dashboard.stop();
 }
