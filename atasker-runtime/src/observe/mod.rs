@@ -38,7 +38,7 @@ use watch::Watch;
 
 /// Returns the observers of the task's supervisor. `None` for what is no task of one.
 fn observers_of(header: &Header) -> Option<Arc<Observers>> {
-    scheduler::get(header.scheduler?)?.observers().cloned()
+    scheduler::with(header.scheduler?, |scheduler| scheduler.observers().cloned())?
 }
 
 /// Returns the watch of the task, created if necessary.
@@ -63,16 +63,17 @@ pub(crate) fn launched(task: &Arc<dyn AnyTask>) {
 fn launched_cold(task: &Arc<dyn AnyTask>) {
     let Some(observers) = observers_of(task.header()) else { return };
     spans::capture(task.header(), &observers);
-    if !observers.is_empty() {
-        let task = Arc::clone(task);
-        let watch = watch_of(task.header());
-        watch.record_launch();
-        let told = Arc::clone(&task);
-        watch.in_order(move || {
-            observers.each(|observer| {
-                observer.launched(&TaskEvent::new(&told, &observers.supervisor));
-            });
+    let tell = |observers: &Observers, task: &Arc<dyn AnyTask>| {
+        observers.each(|observer| {
+            observer.launched(&TaskEvent::new(task, &observers.supervisor));
         });
+    };
+    if observers.need_order() {
+        let task = Arc::clone(task);
+        let told = Arc::clone(&task);
+        watch_of(task.header()).in_order(move || tell(&observers, &told));
+    } else if !observers.is_empty() {
+        tell(&observers, task);
     }
 }
 
@@ -110,6 +111,16 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     if observers.is_empty() && !spans && !interest::wants_events() {
         return;
     }
+    let tell = |observers: &Observers, task: &Arc<dyn AnyTask>| {
+        observers.each(|observer| {
+            observer.started(&TaskEvent::new(task, &observers.supervisor));
+        });
+    };
+    if !observers.need_order() && existing_watch(header).is_none() {
+        // Nothing reports the begin of this attempt a second time.
+        events::task_started(header, &observers.supervisor);
+        return tell(&observers, task);
+    }
     let watch = watch_of(header);
     if !watch.begin_attempt(header.attempt(), worker) {
         return;
@@ -120,11 +131,7 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     events::task_started(header, &observers.supervisor);
     if !observers.is_empty() {
         let told = Arc::clone(task);
-        watch.in_order(move || {
-            observers.each(|observer| {
-                observer.started(&TaskEvent::new(&told, &observers.supervisor));
-            });
-        });
+        watch.in_order(move || tell(&observers, &told));
     }
 }
 
@@ -142,8 +149,12 @@ fn retrying_cold(task: &Arc<dyn AnyTask>, error: Option<&TaskError>, returned_er
     let Some(observers) = observers_of(header) else { return };
     let pause = header.extras().map(|extras| extras.retry_delay).unwrap_or_default();
     events::task_retries(header, &observers.supervisor, pause, error);
-    let Some(watch) = existing_watch(header) else { return };
-    let ran_for = watch.end_attempt(header);
+    if observers.is_empty() && existing_watch(header).is_none() {
+        return;
+    }
+    // It records when the next attempt is queued.
+    let watch = watch_of(header);
+    let ran_for = Some(watch::elapsed(header));
     if let Some(span) = watch.take_span() {
         spans::close(span, events::word(error, returned_err), watch.worker());
     }
@@ -179,26 +190,32 @@ fn publish_cold(task: &Arc<dyn AnyTask>, claim: Claim, ending: Ending) -> Option
     let header = task.header();
     let observers = observers_of(header);
     let told = observers.filter(|observers| !observers.is_empty());
-    let watch = match &told {
-        Some(_) => watch_of(header),
-        None => match existing_watch(header) {
-            Some(watch) => watch,
-            None => return Some(task.publish(claim, ending)),
-        },
+    let ran_for = claim.was_running().then(|| watch::elapsed(header));
+    let tell = move |observers: &Observers, task: &Arc<dyn AnyTask>, claim: &Claim| {
+        observers.each(|observer| {
+            let event = TaskEvent::new(task, &observers.supervisor)
+                .with_run(ran_for)
+                .with_outcome(ending.outcome());
+            let error = task.stored_error(claim);
+            observer.ended(&event, error.map_or(Ok(()), Err));
+        });
     };
-    let ran_for = watch.end_task(header);
+    let watch = match (&told, existing_watch(header)) {
+        (_, Some(watch)) => watch,
+        (Some(observers), None) if observers.need_order() => watch_of(header),
+        (Some(observers), None) => {
+            tell(observers, task, &claim);
+            return Some(task.publish(claim, ending));
+        }
+        (None, None) => return Some(task.publish(claim, ending)),
+    };
+    watch.end_task();
     let span = watch.take_span();
     let worker = watch.worker();
     let owner = Arc::clone(task);
     watch.in_order_with(move || {
         if let Some(observers) = told {
-            observers.each(|observer| {
-                let event = TaskEvent::new(&owner, &observers.supervisor)
-                    .with_run(ran_for)
-                    .with_outcome(ending.outcome());
-                let error = owner.stored_error(&claim);
-                observer.ended(&event, error.map_or(Ok(()), Err));
-            });
+            tell(&observers, &owner, &claim);
         }
         if let Some(span) = span {
             let word = events::word_of(&*owner, &claim, ending);

@@ -35,6 +35,8 @@ pub(crate) struct Observers {
     pub(crate) load: Listeners,
     /// The number of entries of `list`.
     count: AtomicUsize,
+    /// The number of these that are not of this crate.
+    foreign: AtomicUsize,
     /// The number of observers, and other reasons, for which worker processes tell the begin and
     /// the end of calls at once.
     prompt: Mutex<usize>,
@@ -56,6 +58,7 @@ impl Observers {
             list: RwLock::new(Arc::new([])),
             load: Listeners::new(),
             count: AtomicUsize::new(0),
+            foreign: AtomicUsize::new(0),
             prompt: Mutex::new(0),
             prompt_for_spans: std::sync::Once::new(),
             set_prompt: Box::new(set_prompt),
@@ -65,6 +68,13 @@ impl Observers {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// Returns whether the calls about one task must not overlap. Observers of this crate cope with
+    /// that.
+    #[inline]
+    pub(crate) fn need_order(&self) -> bool {
+        self.foreign.load(Ordering::Relaxed) != 0
     }
 
     /// Calls `f` with each observer. A panic of one is contained.
@@ -93,6 +103,7 @@ impl Observers {
         static LAST: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let key = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         if promptness == Promptness::AtOnce {
+            self.foreign.fetch_add(1, Ordering::SeqCst);
             self.need_promptness();
         }
         let entry = (key, Arc::new(Guarded::new(observer)));
@@ -118,6 +129,7 @@ impl Observers {
         interest::remove_observers(1);
         guarded(|| drop(before));
         if promptness == Promptness::AtOnce {
+            self.foreign.fetch_sub(1, Ordering::SeqCst);
             let mut prompt = self.prompt.lock();
             *prompt -= 1;
             if *prompt == 0 {

@@ -41,8 +41,6 @@ struct Order {
     later: VecDeque<Call>,
     /// The latest attempt whose begin was told.
     attempt: u32,
-    /// An attempt was begun and is not over.
-    running: bool,
     ended: bool,
 }
 
@@ -58,10 +56,6 @@ struct Spans {
 }
 
 impl Watch {
-    pub(super) fn record_launch(&self) {
-        self.queued.store(0, Ordering::Relaxed);
-    }
-
     pub(super) fn record_queued(&self) {
         self.queued.store(clock::now(), Ordering::Relaxed);
     }
@@ -83,26 +77,13 @@ impl Watch {
             return false;
         }
         order.attempt = attempt;
-        order.running = true;
         self.worker.store(worker.unwrap_or(0), Ordering::Relaxed);
         true
     }
 
-    /// Records that the current attempt is over. Returns how long it ran.
-    pub(super) fn end_attempt(&self, header: &Header) -> Option<Duration> {
-        let was_running = std::mem::take(&mut self.order.lock().running);
-        was_running.then(|| elapsed(header))
-    }
-
-    /// Records that the task ends. Returns how long the current attempt ran, if there is one.
-    pub(super) fn end_task(&self, header: &Header) -> Option<Duration> {
-        let mut order = self.order.lock();
-        order.ended = true;
-        // An attempt that had begun before there was an observer runs as well.
-        let unseen = order.attempt == 0 && header.attempt() > 0;
-        let was_running = std::mem::take(&mut order.running) || unseen;
-        drop(order);
-        was_running.then(|| elapsed(header))
+    /// Records that the task ends, so that no begin is told any more.
+    pub(super) fn end_task(&self) {
+        self.order.lock().ended = true;
     }
 
     /// Calls `call`, or leaves it to the thread that is telling something earlier.
@@ -175,6 +156,6 @@ impl Drop for TellRest<'_> {
 }
 
 /// Returns how long the latest attempt has been running.
-fn elapsed(header: &Header) -> Duration {
+pub(super) fn elapsed(header: &Header) -> Duration {
     Duration::from_nanos(clock::now().saturating_sub(header.started()))
 }

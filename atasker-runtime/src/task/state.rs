@@ -73,13 +73,21 @@ const READER: u32 = 1 << 16;
 pub(crate) struct Claim {
     /// Whether the owner may access the body: either nothing is running it, or the owner itself is.
     body: bool,
+    /// Whether an attempt was running.
+    running: bool,
 }
 
 impl Claim {
     /// Marks the claim as that of the thread that ran the task.
     #[inline]
     pub(crate) fn with_body(self) -> Claim {
-        Claim { body: true }
+        Claim { body: true, ..self }
+    }
+
+    /// Returns whether the claim has ended an attempt.
+    #[inline]
+    pub(crate) fn was_running(&self) -> bool {
+        self.running
     }
 
     /// Returns whether the owner of the claim may access the task's body.
@@ -304,7 +312,8 @@ impl State {
     #[inline]
     pub(crate) fn claim(&self, from: Phase) -> Option<Claim> {
         debug_assert!(!matches!(from, Phase::Ending | Phase::Ended));
-        self.step(from, Phase::Ending).then_some(Claim { body: from != Phase::Started })
+        let running = from == Phase::Started;
+        self.step(from, Phase::Ending).then_some(Claim { body: !running, running })
     }
 
     /// Publishes the outcome, which is stored by now. Returns the previous state.

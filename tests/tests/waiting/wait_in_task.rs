@@ -24,7 +24,7 @@ fn every_kind_of_wait_in_pool_of_one() {
         let g: u32 = bounded(2, builders).map(|(_, r)| r.unwrap()).sum();
         a + b + list.iter().sum::<u32>() + c.unwrap() + d.unwrap() + e + f + g
     });
-    assert_eq!(outer.join().unwrap(), (1..13).sum());
+    assert_eq!(outer.join().unwrap(), (1..13).sum::<u32>());
     assert_eq!(sup.info().thread_pool.blocked, 0);
 }
 
