@@ -207,6 +207,7 @@ fn body_has_name_of_function() {
         "thread",
         "with_context",
         "on_aloop",
+        "process",
         "generic",
         "impl_trait",
         "conditional",
