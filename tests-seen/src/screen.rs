@@ -20,9 +20,18 @@ impl Screen {
     pub const COLUMNS: u16 = 80;
 
     pub fn new() -> Screen {
+        Self::with_target(Recorder::target)
+    }
+
+    /// A terminal whose target limits the rate of draws, after a burst of twenty.
+    pub fn with_hz(hz: u8) -> Screen {
+        Self::with_target(|term| ProgressDrawTarget::term_like_with_hz(Box::new(term.clone()), hz))
+    }
+
+    fn with_target(target: impl FnOnce(&Recorder) -> ProgressDrawTarget) -> Screen {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let term = Recorder::new(Self::COLUMNS);
-        set_draw_target(term.target());
+        set_draw_target(target(&term));
         Screen { term, _alone: alone }
     }
 

@@ -1,6 +1,6 @@
 //! What do progress bars of a whole program leave on its terminal, and when are there none?
 //!
-//! Each test starts an ignored test of this program in a process of its own.
+//! Each test starts an ignored test of this program in a separate process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
@@ -33,7 +33,7 @@ fn assert_no_bar(session: &Session, label: &str) {
     }
 }
 
-/// Begins a line of its own, after the name of the test. A bar begins where the cursor is.
+/// Begins a new line after the name of the test. A bar begins where the cursor is.
 fn begin_line() {
     println!();
 }

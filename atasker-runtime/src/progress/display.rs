@@ -78,7 +78,7 @@ struct State {
     /// The number of the last requested pass, and of the last one that is done.
     requested: u64,
     done: u64,
-    /// A caller has waited in vain: the others don't wait until the thread goes on.
+    /// The wait of a caller has timed out: the others don't wait until the thread goes on.
     is_stuck: bool,
     /// The draw target has panicked, which makes indicatif unusable.
     is_broken: bool,
@@ -165,6 +165,11 @@ impl Display {
         self.changed.swap(false, Ordering::AcqRel);
     }
 
+    /// Returns whether the draw target has panicked.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state.lock().is_broken
+    }
+
     /// Calls `print` while the bars are off the screen.
     pub(super) fn suspended(&self, print: impl FnOnce()) {
         let suspended = self.suspend();
@@ -244,23 +249,21 @@ impl Display {
             let drawn =
                 MutexGuard::unlocked(&mut state, || attempt(|| screen.update(work)).is_some());
             if !drawn {
-                state.is_broken = true;
-                state.bars.clear();
-                state.tasks.clear();
-                state.added.clear();
-                state.ended.clear();
+                state.give_up();
             }
             state.forget(&ended);
             self.task_bars.store(state.tasks.len(), Ordering::Relaxed);
             state.done = pass;
             state.is_stuck = false;
+            if state.bars.is_empty() {
+                // Nothing is left to be done for those that wait for a later pass.
+                state.thread_runs = false;
+                self.pass_done.notify_all();
+                break;
+            }
             self.pass_done.notify_all();
             if state.requested != pass || !state.ended.is_empty() {
                 continue;
-            }
-            if state.bars.is_empty() {
-                state.thread_runs = false;
-                break;
             }
             match screen.next_frame() {
                 None => self.has_work.wait(&mut state),
@@ -279,6 +282,15 @@ impl Display {
 }
 
 impl State {
+    /// Drops all bars, after the draw target has panicked.
+    fn give_up(&mut self) {
+        self.is_broken = true;
+        self.bars.clear();
+        self.tasks.clear();
+        self.added.clear();
+        self.ended.clear();
+    }
+
     /// Marks a bar as ended. Returns false if it is gone already.
     fn end(&mut self, key: BarKey) -> bool {
         let Some(task) = self.bars.get_mut(&key) else { return false };

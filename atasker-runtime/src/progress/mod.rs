@@ -7,14 +7,13 @@
 //! | [`bounded(n, builders).progress("hashing")`](crate::Bounded::progress) | the same; a rate if the number of builders is unknown |
 //! | [`task.show_progress("indexing")`](crate::Task::show_progress) | what the task reports |
 //!
-//! A label is a `&'static str` or a `String`. A bar appears with the call, is redrawn at most ten
-//! times per second, and disappears at its end, also after a timeout or a panic. It consists of the
-//! label and `done/total`, and the estimated time that is left.
+//! A label is a `&'static str` or a `String`. A bar shows the label, `done/total` and the estimated
+//! time left. Without a total, it is a spinner. A bar appears before the call returns, or before the
+//! wait begins. It is redrawn at most ten times per second. At its end it is cleared, also after a
+//! timeout or a panic, and when the program exits.
 //!
-//! Bars are drawn to stderr if that is a terminal, never by a worker process, and never by a fork of
-//! the program. Otherwise they cost nothing. [`set_draw_target`] selects another target. Several bars
-//! are drawn below each other. They are taken off the screen while a panic is reported. Other output
-//! to the terminal has to be printed through [`multi`].
+//! Bars are drawn to stderr if that is a terminal. [`set_draw_target`] selects another target. If
+//! the target is hidden, bars cost nothing. Worker processes and forks of the program never draw.
 //!
 //! ```
 //! # use atasker_runtime as atasker;
@@ -29,9 +28,21 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A thread named `atasker bars` draws while there are bars. It sleeps until an event changes a bar
-//! (a task has ended, a task has reported progress), except that it turns spinners and reads the
-//! progress of tasks in worker processes ten times per second.
+//! # Other output
+//!
+//! Several bars are drawn below each other, from the line of the cursor on. Print other lines
+//! through [`multi`], and complete a partial line before a bar begins. While a panic is reported,
+//! the bars are taken off the screen. What a worker process prints to the terminal is not
+//! coordinated with the bars: see `WorkerStdio::Log`. A program that is ended by a signal leaves its
+//! bars on the screen.
+//!
+//! # Cost
+//!
+//! A thread named `atasker bars` draws while there are bars. It sleeps until an event changes one (a
+//! task has ended, a task has reported progress). In addition, it turns spinners and reads the
+//! progress of tasks in worker processes ten times per second. Tasks never wait for the terminal. A
+//! call that shows or ends a bar waits until it is drawn or cleared, but for at most two seconds if
+//! the terminal is blocked (Ctrl-S).
 // For contributors: `waits` has the calls that create a bar, `meter` counts ended tasks, `display`
 // has the table of bars and the drawing thread, `screen` and `bar` belong to that thread.
 
@@ -51,7 +62,7 @@ use crate::fork;
 use crate::sys::entry;
 use crate::sys::once::Once;
 use crate::task::header::Header;
-use crate::unwind::{contained, log};
+use crate::unwind::{guarded, log};
 use display::DISPLAY;
 
 pub(crate) use meter::Meter;
@@ -108,10 +119,11 @@ fn may_draw() -> bool {
 
 /// Draws all bars to `target` from now on, instead of stderr.
 ///
-/// The target decides whether bars are visible: a hidden one hides them, one of
-/// [`term_like`](ProgressDrawTarget::term_like) shows them without a terminal. A limit of its own on
-/// the rate applies in addition. Bars that are visible move to the new target. Bars that were
-/// created while nothing was visible don't appear. In a worker process this function has no effect.
+/// The target decides whether bars are visible. A hidden target hides them. A target created by
+/// [`term_like`](ProgressDrawTarget::term_like) shows them without a terminal. If the target limits
+/// the rate of draws, that limit applies in addition. Visible bars move to the new target. Bars that
+/// were created while the target was hidden don't appear. In a worker process, this function has no
+/// effect.
 ///
 /// ```
 /// # use atasker_runtime as atasker;
@@ -123,12 +135,15 @@ pub fn set_draw_target(target: ProgressDrawTarget) {
     if !may_draw() {
         return;
     }
+    if DISPLAY.is_broken() {
+        log!(error, "the draw target can't be replaced, because it has panicked");
+        return;
+    }
     let multi = multi();
     let visible = if target.is_hidden() { NO } else { YES };
     DISPLAY.suspended(|| {
-        if !contained(|| multi.set_draw_target(target)) {
-            log!(error, "the draw target can't be set, because an earlier one has panicked");
-        }
+        // Drops the old target, which is user code.
+        guarded(|| multi.set_draw_target(target));
         VISIBLE.store(visible, Ordering::Relaxed);
     });
 }

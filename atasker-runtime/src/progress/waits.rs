@@ -120,7 +120,9 @@ where
             }
         }
         let total = match self.size_hint() {
-            (least, Some(most)) if least == most => Some((returned + most) as u64),
+            (least, Some(most)) if least == most => {
+                Some((returned as u64).saturating_add(most as u64))
+            }
             _ => None,
         };
         meter.show(label.into(), total);

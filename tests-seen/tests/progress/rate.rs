@@ -64,12 +64,12 @@ fn last_change_is_drawn() {
     task.join().unwrap();
 }
 
-#[test]
-fn last_changes_of_several_bars_are_drawn() {
-    let (sup, screen) = (unlimited(), Screen::new());
+/// Seven tasks report the same progress several times over. Each time, all bars show it.
+fn assert_last_changes_are_drawn(screen: &Screen) {
+    let sup = unlimited();
     let counts = |n: u64| {
-        TaskBuilder::with_context(move |ctx: &TaskContext<()>| {
-            while ctx.recv().is_ok() {
+        TaskBuilder::with_context(|ctx: &TaskContext<u64>| {
+            while let Ok(n) = ctx.recv() {
                 ctx.progress(n, 9);
             }
         })
@@ -77,12 +77,24 @@ fn last_changes_of_several_bars_are_drawn() {
         .start()
         .show_progress(format!("task {n}"))
     };
-    let tasks: Vec<_> = (1..8).map(counts).collect();
-    tasks.iter().for_each(|task| task.send(()).unwrap());
-    eventually(|| (1..8).all(|n| screen.shows(&format!("{n}/9"))));
+    let tasks: Vec<_> = (0..7).map(counts).collect();
+    for n in 1..6 {
+        tasks.iter().for_each(|task| task.send(n).unwrap());
+        eventually(|| screen.text().matches(&format!(" {n}/9")).count() == tasks.len());
+    }
     tasks.iter().for_each(|task| task.stop());
     tasks.into_iter().for_each(|task| task.join().unwrap());
     assert!(screen.is_clear(), "{}", screen.text());
+}
+
+#[test]
+fn last_changes_of_several_bars_are_drawn() {
+    assert_last_changes_are_drawn(&Screen::new());
+}
+
+#[test]
+fn last_changes_are_drawn_to_a_target_that_limits_its_rate() {
+    assert_last_changes_are_drawn(&Screen::with_hz(10));
 }
 
 #[test]
