@@ -87,6 +87,21 @@ fn stop_frees_the_port() {
 }
 
 #[test]
+fn connections_are_limited() {
+    let sup = Supervisor::builder().build();
+    let dashboard = Dashboard::new().supervisor(&sup).serve("127.0.0.1:0").unwrap();
+    let addr = dashboard.addr();
+    let mut idle: Vec<TcpStream> = (0..256).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    // The system completes the connection; the dashboard does not accept it.
+    let answer = std::thread::spawn(move || get(addr, "/api/state").send().status);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(!answer.is_finished());
+    idle.pop();
+    assert_eq!(answer.join().unwrap(), 200);
+    dashboard.stop();
+}
+
+#[test]
 fn dropped_handle_changes_nothing() {
     let sup = Supervisor::builder().build();
     let dashboard = Dashboard::new().supervisor(&sup).serve("127.0.0.1:0").unwrap();

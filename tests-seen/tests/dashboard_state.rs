@@ -302,6 +302,32 @@ fn fails_with_text() -> Result<(), String> {
 }
 
 #[test]
+fn retried_task_is_measured_by_attempt() {
+    let sup = Supervisor::builder().thread_pool(PoolConfig::new(1)).build();
+    let dashboard = serve(&sup);
+    let task = TaskBuilder::repeatable(|| std::thread::sleep(Duration::from_millis(20)));
+    let task = task.retries(2).retry_if(|()| true).retry_delay(Duration::from_secs(1));
+    task.supervisor(&sup).start().wait().unwrap();
+    // Canceled between two attempts.
+    let task = TaskBuilder::repeatable(|| std::thread::sleep(Duration::from_millis(20)));
+    let task = task.retries(1).retry_if(|()| true).retry_delay(FAR).supervisor(&sup).start();
+    eventually(|| task.status() == atasker::TaskStatus::Delayed && task.info().attempt == 1);
+    assert!(task.cancel());
+    let thread = places(dashboard.addr())["thread"].clone();
+    assert_eq!((total(&thread["launched"]), total(&thread["completed"]["ok"])), (2, 1));
+    assert_eq!(total(&thread["completed"]["canceled"]), 1);
+    let seconds = |of: &str| -> Vec<f64> {
+        let points = thread[of]["p99"].as_array().unwrap();
+        points.iter().filter_map(Value::as_f64).collect()
+    };
+    // Neither the pauses nor earlier attempts count.
+    assert!(seconds("run").iter().all(|seconds| (0.015..0.9).contains(seconds)), "{thread}");
+    assert!(seconds("queue").iter().all(|seconds| *seconds < 0.9), "{thread}");
+    assert!(seconds("run").len() >= 3);
+    dashboard.stop();
+}
+
+#[test]
 fn two_hundred_failures_are_kept() {
     let sup = Supervisor::builder().thread_pool(PoolConfig::new(1)).build();
     let dashboard = serve(&sup);

@@ -1,7 +1,7 @@
 //! Which requests are refused, in this order: for a foreign host, without the token, as a write to
 //! a dashboard that is read only, and as a write that another site may have caused.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderName, Method};
 
 use super::auth::{Auth, Verdict};
 use super::refusal::Refusal;
+use super::serve::Peer;
 use super::shared::Shared;
 
 /// The header that writes need. A site can't send it to another one without asking.
@@ -43,8 +44,11 @@ pub(super) fn check(shared: &Shared, request: &Parts, path: &str) -> Result<(), 
 
 /// Returns the address of the peer, if the server has recorded it.
 pub(super) fn peer(request: &Parts) -> Option<IpAddr> {
-    let info = request.extensions.get::<ConnectInfo<std::net::SocketAddr>>();
-    info.map(|ConnectInfo(address)| address.ip())
+    let extensions = &request.extensions;
+    if let Some(ConnectInfo(Peer(address))) = extensions.get() {
+        return Some(address.ip());
+    }
+    extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip())
 }
 
 fn check_token(auth: &Auth, request: &Parts) -> Result<(), Refusal> {

@@ -24,6 +24,7 @@ use super::{events, guard, state};
 use crate::id::TaskId;
 use crate::supervisor::Operation;
 use crate::task::control;
+use crate::unwind::discard;
 
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -202,11 +203,9 @@ fn control_task(shared: &Shared, id: TaskId, verb: &str) -> Result<Response, Ref
     match verb {
         "stop" => control::stop(&task),
         "cancel" => {
+            // It may have ended meanwhile, because it was asked to stop.
             if !control::cancel(&task) {
-                return Err(match task.header().state.read().is_ended() {
-                    true => unknown_task(),
-                    false => Refusal::conflict("the task has begun: it was asked to stop"),
-                });
+                return Err(Refusal::conflict("the task has begun: it was asked to stop"));
             }
         }
         _ => control::kill(&task).map_err(|error| Refusal::conflict(error.to_string()))?,
@@ -215,15 +214,21 @@ fn control_task(shared: &Shared, id: TaskId, verb: &str) -> Result<Response, Ref
 }
 
 fn control_worker(shared: &Shared, key: u64, operation: Operation) -> Result<Response, Refusal> {
-    let workers = shared.cores().into_iter().flat_map(|core| core.known_workers());
-    let worker =
-        workers.into_iter().find(|worker| worker.key() == key).ok_or_else(unknown_worker)?;
+    let mut workers: Vec<_> = shared.cores().iter().flat_map(|core| core.known_workers()).collect();
+    let found = workers.iter().position(|worker| worker.key() == key);
+    let found = found.map(|at| workers.swap_remove(at));
+    // The last reference to a function of the user may be among them.
+    discard(workers);
+    let worker = found.ok_or_else(unknown_worker)?;
     if !worker.operations().contains(&operation) {
         let word = state::word(operation);
         return Err(Refusal::conflict(format!("`{word}` is not possible now")));
     }
     // Not awaited: hooks of the worker may take any time.
-    drop(tokio::task::spawn_blocking(move || worker.perform(operation)));
+    drop(tokio::task::spawn_blocking(move || {
+        worker.perform(operation);
+        discard(worker);
+    }));
     Ok(no_content())
 }
 

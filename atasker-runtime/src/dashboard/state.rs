@@ -17,6 +17,7 @@ use crate::supervisor::view;
 use crate::supervisor::{ActiveWorker, Core, Operation, WorkerSnapshot};
 use crate::sys::usage;
 use crate::time::clock;
+use crate::unwind::discard;
 
 /// The number of running tasks, and of waiting ones, that are listed of a supervisor.
 const TASKS: usize = 500;
@@ -146,7 +147,7 @@ pub(super) fn collect(shared: &Shared) -> Vec<u8> {
             waiting_total: tasks.waiting_total,
             failures: recorder.failures().into_iter().map(Shown).collect(),
             processes,
-            background: core.known_workers().iter().filter_map(background).collect(),
+            background: background_of(core),
         }
     });
     let state = State { supervisors: supervisors.collect() };
@@ -171,6 +172,15 @@ fn process(shared: &Shared, info: &WorkerProcessInfo, seen: &mut Vec<(u32, u64)>
         }
     });
     Process { info: info.clone(), rss_bytes: usage.map(|usage| usage.resident), cpu_percent }
+}
+
+/// Returns what is shown of the background workers and jobs.
+fn background_of(core: &Core) -> Vec<Background> {
+    let workers = core.known_workers();
+    let shown = workers.iter().filter_map(background).collect();
+    // The last reference to a function of the user may be among them.
+    discard(workers);
+    shown
 }
 
 /// Returns what is shown of a worker. Jobs are shown until they have ended.

@@ -214,11 +214,11 @@ fn busy(shop: &Supervisor, batch: &Supervisor) -> impl Sized + use<> {
                     .supervisor(&shop)
                     .start()
                     .detach();
-                if n % 5 == 0 {
+                if n.is_multiple_of(5) {
                     let resize = resize::builder(n as u32, 5 + n % 60).name("images::resize");
                     resize.priority(priority).supervisor(&shop).start().detach();
                 }
-                if n % 4 == 0 {
+                if n.is_multiple_of(4) {
                     let pause = Duration::from_millis(20 + n % 300);
                     let send = TaskBuilder::future(async move { tokio::time::sleep(pause).await });
                     send.name("mail::send").supervisor(&shop).start().detach();
