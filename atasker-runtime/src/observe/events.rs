@@ -29,12 +29,12 @@ pub(super) fn word_of(task: &dyn AnyTask, claim: &Claim, ending: Ending) -> &'st
 }
 
 pub(super) fn task_queued(header: &Header, supervisor: &str) {
-    log!(trace, task = %header.id, name = header.name(), tt = header.tt.as_str(), supervisor, "task queued");
+    log!(trace, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, "task queued");
 }
 
 pub(super) fn task_started(header: &Header, supervisor: &str) {
     log!(
-        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), supervisor,
+        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor,
         attempt = header.attempt(), "task started"
     );
 }
@@ -46,7 +46,7 @@ pub(super) fn task_retries(
     error: Option<&TaskError>,
 ) {
     log!(
-        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), supervisor,
+        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor,
         attempt = header.attempt(), ?pause, error = error.map(tracing::field::display),
         "task retries"
     );
@@ -73,7 +73,7 @@ pub(crate) fn task_ended(
         ($level:ident, $error:expr) => {
             log!(
                 $level, task = %header.id, name = header.name(), tt = header.tt.as_str(),
-                supervisor, outcome = word, error = $error, "task ended"
+                %supervisor, outcome = word, error = $error, "task ended"
             )
         };
     }
@@ -88,14 +88,14 @@ pub(crate) fn task_ended(
 }
 
 pub(crate) fn process_started(pid: u32, number: u64, supervisor: &str) {
-    log!(debug, pid, number, supervisor, "worker process started");
+    log!(debug, pid, number, %supervisor, "worker process started");
 }
 
 pub(crate) fn process_ended(pid: u32, number: u64, supervisor: &str, death: Option<&WorkerDeath>) {
     match death {
-        None => log!(debug, pid, number, supervisor, "worker process ended"),
+        None => log!(debug, pid, number, %supervisor, "worker process ended"),
         Some(death) => {
-            log!(warn, pid, number, supervisor, cause = %death.cause(), "worker process died");
+            log!(warn, pid, number, %supervisor, cause = %death.cause(), "worker process died");
         }
     }
 }

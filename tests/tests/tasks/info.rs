@@ -36,7 +36,12 @@ fn supervisor_serializes_to_json() {
     assert_eq!(threads["waiting"], json!({"low": 1, "normal": 2, "high": 1, "critical": 0}));
     assert_eq!(threads["threads"], 7);
     assert_eq!(threads["tasks_run"], 0);
-    assert_eq!(json["aloops"], json!([{"name": "jobs", "threads": 2, "running": 0}]));
+    let counts = ["completed", "failed", "timed_out", "canceled"];
+    for count in counts {
+        assert_eq!((&threads[count], &json["aloops"][0][count]), (&json!(0), &json!(0)));
+    }
+    let aloop = ["name", "threads", "running"].map(|field| json["aloops"][0][field].clone());
+    assert_eq!(aloop, [json!("jobs"), json!(2), json!(0)]);
     assert!(
         json["mp_pool"].is_object() && json["workers"] == json!([]) && json["jobs"] == json!([])
     );
@@ -74,9 +79,9 @@ fn task_serializes_to_json() {
     assert_eq!(json["outcome"], "ok");
     assert_eq!(json["attempt"], 1);
     assert_eq!(json["worker_pid"], json!(null));
-    assert_eq!(json["delay"], json!({"secs": 0, "nanos": 1_000_000}));
+    assert_eq!(json["delay"], json!(0.001));
     for time in ["time_queued", "time_started", "time_completed"] {
-        assert!(json[time].is_object(), "{time}");
+        assert!(json[time].as_str().is_some_and(|time| time.ends_with('Z')), "{time}");
     }
 }
 
