@@ -115,6 +115,47 @@
 //! # }
 //! ```
 //!
+//! # Events, spans and observers
+//!
+//! The library emits events of the crate `tracing` with the target `atasker`. Those of a task have
+//! the fields `task`, `name`, `tt` and `supervisor`:
+//!
+//! | level | event | fields |
+//! |---|---|---|
+//! | TRACE | `task queued`, after its delay | |
+//! | DEBUG | `task started` | `attempt` |
+//! | DEBUG | `task retries` | `attempt`, `pause`, `error` |
+//! | DEBUG | `task ended` | `outcome`, `error` |
+//! | ERROR | `task ended`, with a [`TaskError`] other than `Canceled` and without a handle that could observe it | `outcome`, `error` |
+//! | WARN | `task ended`, with an `Err` and without a handle | `outcome`, `error` |
+//! | DEBUG | `worker process started`, `worker process ended` | `pid`, `number`, `supervisor` |
+//! | WARN | `worker process died` | `pid`, `number`, `supervisor`, `cause` |
+//!
+//! A task runs inside the span that was current at its launch. With
+//! [`SupervisorBuilder::spans`], each attempt has its own span. An [`Observer`] is called at each
+//! stage of a task, of a worker process and of a background worker:
+//!
+//! ```
+//! use atasker::{Observer, Supervisor, TaskError, TaskEvent};
+//!
+//! struct SlowTasks;
+//!
+//! impl Observer for SlowTasks {
+//!     fn ended(&self, task: &TaskEvent<'_>, _: Result<(), &TaskError>) {
+//!         if let Some(time) = task.ran_for().filter(|time| time.as_secs() >= 1) {
+//!             eprintln!("{} ran for {time:?}", task.name());
+//!         }
+//!     }
+//! }
+//!
+//! let sup = Supervisor::builder().build();
+//! let _guard = sup.observe(SlowTasks);
+//! assert_eq!(sup.spawn(|| 6 * 7).join().unwrap(), 42);
+//! ```
+//!
+//! Metrics, progress bars and a dashboard are features: see [below](#features). What is not used
+//! costs one load per stage of a task.
+//!
 //! # Tracing in worker processes
 //!
 //! Spans and events of the crate `tracing` that a task opens and emits in a worker process reach the
