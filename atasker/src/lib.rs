@@ -211,9 +211,9 @@
 //!
 //! With the feature `log`, records of the crate `log` in worker processes go to the program's logger,
 //! inside of the span of the launch, if its maximum level permits them and its `enabled` accepts them.
-//! With the crate `tracing-log` they become events. The maximum level is that of the time at which
-//! the worker process was started or a `tracing` filter has last changed. A logger that `worker_init`
-//! sets is kept; records in `worker_init` are lost.
+//! With the crate `tracing-log` they become events. A new maximum level reaches a running worker
+//! process with one of its next tasks. A logger that `worker_init` sets is kept, and then forwards
+//! nothing; without one, records in `worker_init` are lost.
 //!
 //! # One version per program
 //!

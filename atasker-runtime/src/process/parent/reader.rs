@@ -16,7 +16,7 @@ use crate::process::pool::complete::NextTimeout;
 use crate::process::pool::events::{EarlyExit, StartFailureKind, Wanted};
 use crate::process::pool::{ProcessPool, record_begun};
 use crate::process::stdio::StdioPipes;
-use crate::process::tracing::filter;
+use crate::process::tracing::filter::{self, Watched};
 use crate::process::tracing::parent::{RemoteSpans, Sender};
 use crate::process::transport::entry::{CallState, ReplyLocation};
 use crate::process::transport::page::Page;
@@ -69,13 +69,15 @@ struct Reader<'p, 'w> {
     poisoned: bool,
     /// Its tracing spans that are open.
     spans: RemoteSpans,
+    /// Tells it what the program wants of its spans and events.
+    watched: &'w mut Watched,
 }
 
 /// Receives from one worker process until it has ended, and reaps it.
 pub(crate) fn run(pool: &ProcessPool, lane: usize, worker: Arc<Peer>, stdio: Option<StdioPipes>) {
     let _entered = pool.scheduler.map(scheduler::enter);
-    let watched = filter::watch(&worker);
-    let guard = serve(pool, lane, &worker, stdio);
+    let mut watched = filter::watch(&worker);
+    let guard = serve(pool, lane, &worker, stdio, &mut watched);
     drop(watched);
     // Dropped before the guard, so that a finished stop leaves no descriptor and no mapping of the
     // worker.
@@ -89,6 +91,7 @@ fn serve<'p>(
     lane: usize,
     worker: &Arc<Peer>,
     stdio: Option<StdioPipes>,
+    watched: &mut Watched,
 ) -> CompletionGuard<'p> {
     let wanted = pool.on_spawned(lane, worker);
     let mut reader = Reader {
@@ -104,6 +107,7 @@ fn serve<'p>(
         mirror: worker.is_over_sockets().then(PageMirror::default),
         poisoned: false,
         spans: RemoteSpans::default(),
+        watched,
     };
     if wanted == Wanted::No {
         worker.kill();
@@ -134,6 +138,7 @@ impl<'p> Reader<'p, '_> {
                     Err(broken) => return broken,
                 }
             }
+            self.watched.check_levels();
             let interest = self.worker.flush();
             let nanos = match self.pool.next_timeout(self.lane, self.worker, now) {
                 NextTimeout::Ready => {

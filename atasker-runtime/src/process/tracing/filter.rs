@@ -7,8 +7,8 @@
 //! level a moment later, so the worker processes are told some milliseconds after that, and once more
 //! after half a second.
 //!
-//! The crate `log` reports no change of its maximum level, so that is compared on the same
-//! occasions.
+//! The crate `log` reports no change of its maximum level, so that is compared whenever the reader
+//! thread of a worker process is awake.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -80,7 +80,26 @@ pub(crate) fn describe(peer: &Peer, callsite: Option<&'static Callsite>) {
 static WATCHED: Mutex<Vec<Weak<Peer>>> = Mutex::new(Vec::new());
 
 /// A worker process is told of changes until this is dropped.
-pub(crate) struct Watched(Weak<Peer>);
+pub(crate) struct Watched {
+    peer: Weak<Peer>,
+    /// The maximum levels at the last check.
+    levels: MaxLevels,
+}
+
+impl Watched {
+    /// Tells the worker process of new maximum levels. Called by its reader thread whenever that is
+    /// awake, because the crate `log` reports no changes.
+    #[inline]
+    pub(crate) fn check_levels(&mut self) {
+        let levels = max_levels();
+        if levels != self.levels {
+            self.levels = levels;
+            if let Some(peer) = self.peer.upgrade() {
+                tell(&peer, levels);
+            }
+        }
+    }
+}
 
 /// Tells a worker process of every change from now on, and of those since its settings were made.
 pub(crate) fn watch(peer: &Arc<Peer>) -> Watched {
@@ -90,14 +109,15 @@ pub(crate) fn watch(peer: &Arc<Peer>) -> Watched {
     }
     let mut watched = WATCHED.lock();
     watched.push(Arc::downgrade(peer));
-    tell(peer, max_levels());
-    Watched(Arc::downgrade(peer))
+    let levels = max_levels();
+    tell(peer, levels);
+    Watched { peer: Arc::downgrade(peer), levels }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
         // Waits for a thread that is telling, which holds a reference to the worker process.
-        WATCHED.lock().retain(|peer| !Weak::ptr_eq(peer, &self.0));
+        WATCHED.lock().retain(|peer| !Weak::ptr_eq(peer, &self.peer));
     }
 }
 

@@ -21,6 +21,9 @@ use crate::unwind::{Guarded, attempt, guarded};
 use crate::wire::field::Malformed;
 use crate::wire::frame::{ParentSpan, ToParent};
 
+/// The table of open spans keeps memory for this number of spans.
+const KEPT_CAPACITY: usize = 256;
+
 /// The spans and callsites of one worker process.
 #[derive(Default)]
 pub(crate) struct RemoteSpans {
@@ -200,7 +203,12 @@ impl RemoteSpans {
                     guarded(|| receiver.record_follows_from(id, from));
                 }
             }
-            ToParent::SpanClosed { span } => drop(self.open.remove(span)),
+            ToParent::SpanClosed { span } => {
+                drop(self.open.remove(span));
+                if self.open.is_empty() {
+                    self.open.shrink_to(KEPT_CAPACITY);
+                }
+            }
             ToParent::SpansClosed { call } => self.close_call(*call),
             ToParent::LogRecord { call, record } => {
                 self.begin(*call);
@@ -240,6 +248,7 @@ impl RemoteSpans {
         closed.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         // One after the other, from the first.
         closed.into_iter().for_each(drop);
+        self.open.shrink_to(KEPT_CAPACITY);
     }
 
     /// The callsite with this number, if it is forwarded.

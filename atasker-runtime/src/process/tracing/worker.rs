@@ -175,6 +175,9 @@ struct LocalSpan {
     metadata: &'static Metadata<'static>,
 }
 
+/// The table of spans keeps memory for this number of spans after a call.
+const KEPT_CAPACITY: usize = 256;
+
 /// The spans of this process, by their numbers. Frames about opened and closed spans are sent with
 /// this lock held, so that they are in order.
 #[derive(Default)]
@@ -224,12 +227,10 @@ fn close_spans(call: u64) {
     // With the lock, so that no other thread opens a span of this call after it has ended.
     CALL.store(0, Ordering::Relaxed);
     let LocalSpans { spans, sent } = spans.get_or_insert_default();
-    if spans.is_empty() {
-        return;
-    }
     let ended = spans.extract_if(|_, span| span.call == call);
     let closed = ended.filter(|(_, span)| span.is_sent).count();
     *sent -= closed;
+    spans.shrink_to(KEPT_CAPACITY);
     if closed > 0 {
         worker::send_to_parent(&ToParent::SpansClosed { call });
     }

@@ -20,7 +20,7 @@
 //! in the order of the calls. The page outlives the worker: after its death the page shows exactly
 //! which call had begun, which had not, and which replies are complete.
 //!
-//! The sockets carry everything else: messages, tracing events, and the end of either side.
+//! The sockets carry everything else: messages, tracing spans and events, and the end of either side.
 //!
 //! All fields are atomics, and what is read is never trusted: a worker that corrupts the page can
 //! only harm its own calls.
