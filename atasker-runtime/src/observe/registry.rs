@@ -8,7 +8,7 @@ use super::interest;
 use super::load::Listeners;
 use super::observer::Observer;
 use super::spans::Spans;
-use crate::sync::lock::{Mutex, RwLock};
+use crate::sync::lock::RwLock;
 use crate::unwind::{Guarded, guarded};
 
 /// When an observer learns of the begin and the end of a call in a worker process.
@@ -39,18 +39,19 @@ pub(crate) struct Observers {
     foreign: AtomicUsize,
     /// The number of observers, and other reasons, for which worker processes tell the begin and
     /// the end of calls at once.
-    prompt: Mutex<usize>,
+    prompt: Arc<AtomicUsize>,
     /// A task had a span, so worker processes tell at once for good.
     prompt_for_spans: std::sync::Once,
-    /// Called, under the lock of `prompt`, when that becomes 0 or more than 0.
-    set_prompt: Box<dyn Fn(bool) + Send + Sync>,
+    /// Called, without a lock, when `prompt` has become 0 or more than 0.
+    on_prompt: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Observers {
     pub(crate) fn new(
         supervisor: &str,
         spans: Spans,
-        set_prompt: impl Fn(bool) + Send + Sync + 'static,
+        prompt: Arc<AtomicUsize>,
+        on_prompt: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Observers {
             supervisor: supervisor.into(),
@@ -59,9 +60,9 @@ impl Observers {
             load: Listeners::new(),
             count: AtomicUsize::new(0),
             foreign: AtomicUsize::new(0),
-            prompt: Mutex::new(0),
+            prompt,
             prompt_for_spans: std::sync::Once::new(),
-            set_prompt: Box::new(set_prompt),
+            on_prompt: Box::new(on_prompt),
         })
     }
 
@@ -130,20 +131,16 @@ impl Observers {
         guarded(|| drop(before));
         if promptness == Promptness::AtOnce {
             self.foreign.fetch_sub(1, Ordering::SeqCst);
-            let mut prompt = self.prompt.lock();
-            *prompt -= 1;
-            if *prompt == 0 {
-                (self.set_prompt)(false);
+            if self.prompt.fetch_sub(1, Ordering::SeqCst) == 1 {
+                (self.on_prompt)();
             }
         }
     }
 
     /// Makes worker processes tell the begin and the end of calls at once.
     fn need_promptness(&self) {
-        let mut prompt = self.prompt.lock();
-        *prompt += 1;
-        if *prompt == 1 {
-            (self.set_prompt)(true);
+        if self.prompt.fetch_add(1, Ordering::SeqCst) == 0 {
+            (self.on_prompt)();
         }
     }
 }

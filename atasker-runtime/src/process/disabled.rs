@@ -2,6 +2,7 @@
 //! for it can be built.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use crate::error::{KillError, TaskError};
 use crate::info::MpPoolInfo;
@@ -34,7 +35,7 @@ impl ProcessPool {
 }
 
 impl ProcessPool {
-    pub(crate) fn set_prompt(&self, _prompt: bool) {}
+    pub(crate) fn set_prompt(&self, _reasons: &AtomicUsize) {}
 }
 
 impl Place for ProcessPool {

@@ -3,6 +3,7 @@
 //! compile error there (see `needs_worker_processes!`).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use crate::sync::lock::Mutex;
 use crate::task::control::Include;
@@ -84,7 +85,7 @@ fn record_data(config: &MpPoolConfig) {
 }
 
 impl ProcessPool {
-    pub(crate) fn set_prompt(&self, _prompt: bool) {}
+    pub(crate) fn set_prompt(&self, _reasons: &AtomicUsize) {}
 }
 
 impl Place for ProcessPool {

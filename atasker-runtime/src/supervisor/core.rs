@@ -1,6 +1,6 @@
 //! The state shared by the handles of a supervisor, its tasks and its threads.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
@@ -104,7 +104,9 @@ impl Core {
         interest::watch_subscribers();
         let core = |weak_self: &Weak<Core>, key: SchedulerKey| {
             let processes = ProcessPool::new(&id, Some(key), processes);
-            let prompt = Arc::clone(&processes);
+            let (prompt, pool) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&processes));
+            let reasons = Arc::clone(&prompt);
+            let on_prompt = move || pool.set_prompt(&reasons);
             Core {
                 weak_self: weak_self.clone(),
                 key,
@@ -115,7 +117,7 @@ impl Core {
                 processes,
                 aloops: Aloops::new(&id, key),
                 alarms: Alarms::new(weak_self.clone()),
-                observers: Observers::new(&id, spans, move |at_once| prompt.set_prompt(at_once)),
+                observers: Observers::new(&id, spans, prompt, on_prompt),
                 workers: ActiveWorkers::default(),
                 id,
             }

@@ -35,7 +35,7 @@ pub(crate) mod schedule;
 mod starts;
 pub(crate) mod timeouts;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -129,9 +129,13 @@ impl ProcessPool {
         self.with(|inner, now, actions| inner.on_config(config, now, actions));
     }
 
-    /// Sets whether worker processes report the begin and the end of every call at once.
-    pub(crate) fn set_prompt(&self, prompt: bool) {
-        self.with_lanes(|inner, _, actions| inner.on_prompt(prompt, actions));
+    /// Has worker processes report the begin and the end of every call at once while there are
+    /// `reasons`.
+    pub(crate) fn set_prompt(&self, reasons: &AtomicUsize) {
+        self.with_lanes(|inner, _, actions| {
+            // Read under the lock, so that the last of several changes applies.
+            inner.on_prompt(reasons.load(Ordering::SeqCst) > 0, actions);
+        });
     }
 
     pub(crate) fn info(&self) -> MpPoolInfo {
