@@ -1,4 +1,0 @@
-fn main() {
-    let task = atasker::supervisor().spawn(|| 1);
-    let _ = atasker::wait_completed!(task, progress = 5);
-}
