@@ -1,4 +1,5 @@
-//! The cost of being observed: T1 and P1 with nothing, with an observer, with metrics, with spans.
+//! The cost of being observed: T1 and P1 with nothing, with an observer, with metrics, with spans,
+//! with a dashboard.
 //!
 //! Observers, recorders and subscribers are of the whole process, so each repetition is a process:
 //! a copy of this program, which performs one row in one way and prints the figure.
@@ -17,7 +18,7 @@ use crate::pools::threads::THREADS;
 use crate::rows::processes::RATE as CALLS;
 use crate::rows::threads::RATE as TASKS;
 
-/// Metrics, which need the feature `peers`.
+/// Metrics and dashboards, which need the feature `peers`.
 #[cfg(not(feature = "peers"))]
 mod metrics {
     pub const NAMES: [&str; 0] = [];
