@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -135,6 +136,31 @@ impl Bar {
     }
 }
 
+/// Draws all bars, even if the target limits the rate of draws.
+///
+/// It is a bar without any text. indicatif always draws when a finished bar is ticked.
+pub(super) struct ForcedDraw(ManuallyDrop<ProgressBar>);
+
+impl ForcedDraw {
+    pub(super) fn new(screen: &MultiProgress) -> ForcedDraw {
+        let empty = ProgressStyle::with_template("").expect("an empty template is valid");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let bar = bar.with_style(empty);
+        // While it is hidden, because this draws.
+        bar.abandon();
+        ForcedDraw(ManuallyDrop::new(screen.add(bar)))
+    }
+
+    pub(super) fn draw(&self) {
+        self.0.tick();
+    }
+
+    pub(super) fn remove(self, screen: &MultiProgress) {
+        screen.remove(&self.0);
+        drop(ManuallyDrop::into_inner(self.0));
+    }
+}
+
 impl Source {
     pub(super) fn task(task: &Arc<dyn AnyTask>) -> Source {
         Source::Task { task: Arc::downgrade(task), is_remote: task.header().tt == TaskType::Mp }
@@ -187,10 +213,12 @@ impl Layout {
     }
 }
 
-/// Writes the estimated time to the end, once there is an estimate.
+/// Writes the estimated time to the end. Writes nothing if there is no sensible estimate: the rate is
+/// nearly zero after a long time without progress.
 fn write_time_left(state: &ProgressState, out: &mut dyn fmt::Write) {
+    const SENSIBLE: Range<Duration> = Duration::from_secs(1)..Duration::from_secs(3_600_000);
     let left = state.eta();
-    if state.pos() > 0 && left >= Duration::from_secs(1) {
+    if SENSIBLE.contains(&left) {
         let _ = write!(out, " {:#} left", HumanDuration(left));
     }
 }

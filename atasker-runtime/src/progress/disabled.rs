@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::id::TaskId;
 use crate::task::AnyTask;
-use crate::task::header::Header;
 
 /// The bar of a waiter.
 pub(crate) struct Meter;
@@ -23,7 +23,7 @@ impl Meter {
 pub(crate) fn report_changed() {}
 
 #[inline]
-pub(crate) fn end_of(_task: &Header) {}
+pub(crate) fn end_of(_task: impl FnOnce() -> TaskId) {}
 
 /// Calls a wait with a progress bar.
 #[doc(hidden)]

@@ -59,9 +59,9 @@ pub use indicatif;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::fork;
+use crate::id::TaskId;
 use crate::sys::entry;
 use crate::sys::once::Once;
-use crate::task::header::Header;
 use crate::unwind::{guarded, log};
 use display::DISPLAY;
 
@@ -103,9 +103,10 @@ pub fn multi() -> &'static MultiProgress {
 
 /// Stderr, if it is a terminal.
 fn default_target() -> ProgressDrawTarget {
-    /// indicatif draws all bars whenever one changes. Where several change in one frame, all draws
-    /// but the first are superfluous, and a limit drops them.
-    const DRAWS_PER_SECOND: u8 = 10;
+    /// indicatif draws all bars whenever one changes. If several change in one frame, all draws but
+    /// the first are superfluous, and a limit drops them. A little more than the number of frames,
+    /// so that the first draw of a frame is never early.
+    const DRAWS_PER_SECOND: u8 = 12;
     match may_draw() {
         true => ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND),
         false => ProgressDrawTarget::hidden(),
@@ -165,10 +166,11 @@ pub(crate) fn report_changed() {
 }
 
 /// Called when a waiter has noticed the end of a task: clears its bar before the waiter goes on.
+/// Takes a function, because the id is behind a virtual call, which most waits save.
 #[inline]
-pub(crate) fn end_of(task: &Header) {
+pub(crate) fn end_of(task: impl FnOnce() -> TaskId) {
     if DISPLAY.has_task_bars() {
-        DISPLAY.remove_task(task.id);
+        DISPLAY.remove_task(task());
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::bar::{Bar, Spec};
+use super::bar::{Bar, ForcedDraw, Spec};
 use super::display::{BarKey, DISPLAY};
 
 /// The minimum time between two draws of a bar: ten per second.
@@ -24,22 +24,42 @@ pub(super) struct Work {
 
 pub(super) struct Screen {
     bars: BTreeMap<BarKey, Bar>,
+    forced: Option<ForcedDraw>,
     /// Initially the start of the thread.
     last_frame: Instant,
     /// Some bars were drawn too recently for the last frame, and may have changed.
     postponed: bool,
-    /// The screen may differ from the bars, because the target has dropped a draw or was cleared.
-    outdated: bool,
+    draws: Draws,
     suspended: bool,
+}
+
+/// Whether the screen shows the bars as they are.
+///
+/// indicatif draws all bars whenever one of them changes. If several change in one frame, all draws
+/// but the first are superfluous, and a target that limits its rate drops them. So a draw that
+/// follows another one too soon may not have happened.
+#[derive(Default)]
+struct Draws {
+    last: Option<Instant>,
+    /// The target may have dropped a draw, or was cleared.
+    outdated: bool,
+}
+
+impl Draws {
+    fn record(&mut self, now: Instant) {
+        self.outdated = self.last.is_some_and(|last| now < last + FRAME);
+        self.last = Some(now);
+    }
 }
 
 impl Screen {
     pub(super) fn new() -> Screen {
         Screen {
             bars: BTreeMap::new(),
+            forced: None,
             last_frame: Instant::now(),
             postponed: false,
-            outdated: false,
+            draws: Draws::default(),
             suspended: false,
         }
     }
@@ -48,6 +68,9 @@ impl Screen {
     /// which is user code.
     pub(super) fn update(&mut self, work: Work) {
         let screen = super::multi();
+        if self.forced.is_none() {
+            self.forced = Some(ForcedDraw::new(screen));
+        }
         for key in work.ended {
             if let Some(bar) = self.bars.remove(&key) {
                 bar.remove(screen, !self.suspended);
@@ -57,18 +80,25 @@ impl Screen {
             // An error of the terminal can't be reported anywhere.
             let _ = screen.clear();
         }
-        self.outdated |= self.suspended && !work.suspended;
+        self.draws.outdated |= self.suspended && !work.suspended;
         self.suspended = work.suspended;
         for (key, spec) in work.added {
             let mut bar = Bar::new(spec, screen);
             if !self.suspended {
-                bar.draw(Instant::now());
+                let now = Instant::now();
+                bar.draw(now);
+                self.draws.record(now);
             }
             self.bars.insert(key, bar);
         }
         let now = Instant::now();
         if self.next_frame().is_some_and(|at| at <= now) {
             self.frame(now);
+        }
+        if self.bars.is_empty()
+            && let Some(forced) = self.forced.take()
+        {
+            forced.remove(screen);
         }
     }
 
@@ -78,7 +108,7 @@ impl Screen {
             return None;
         }
         let is_needed = self.postponed
-            || self.outdated
+            || self.draws.outdated
             || DISPLAY.has_changed()
             || self.bars.values().any(Bar::is_animated);
         let first = self.bars.values().map(Bar::due).min().filter(|_| is_needed)?;
@@ -88,25 +118,23 @@ impl Screen {
     fn frame(&mut self, now: Instant) {
         DISPLAY.take_changed();
         self.postponed = false;
-        let mut draws = 0;
+        let mut is_drawn = false;
         for bar in self.bars.values_mut() {
             if bar.due() > now {
                 self.postponed = true;
             } else if bar.refresh() {
                 bar.draw(now);
-                draws += 1;
+                self.draws.record(now);
+                is_drawn = true;
             }
         }
-        if draws == 0
-            && self.outdated
-            && let Some(bar) = self.bars.values_mut().find(|bar| bar.due() <= now)
+        if !is_drawn
+            && std::mem::take(&mut self.draws.outdated)
+            && let Some(forced) = &self.forced
         {
-            bar.draw(now);
+            forced.draw();
+            self.draws.last = Some(now);
         }
-        // indicatif draws all bars whenever one of them changes. A target that limits its rate
-        // (the default one does) then drops all draws of a frame but the first, so the others'
-        // changes are drawn by the next frame.
-        self.outdated = draws > 1;
         self.last_frame = now;
     }
 }

@@ -181,7 +181,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Returns the outcome of a task that has ended.
     pub(crate) fn outcome_ref(&self) -> Result<&R, TaskError> {
-        progress::end_of(self.header());
+        progress::end_of(|| self.id());
         match self.cell.outcome() {
             Some(Ok(value)) => Ok(value),
             Some(Err(error)) => Err(error.clone()),
@@ -214,7 +214,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
             // The task runs on in the parent process, from which this process was forked.
             return Some(Err(fork::error()));
         }
-        progress::end_of(self.header());
+        progress::end_of(|| self.id());
         match self.cell.take() {
             Taken::Outcome(outcome) => {
                 self.took = true;

@@ -100,7 +100,7 @@ impl TaskRef {
             // The task runs on in the parent process, from which this process was forked.
             return Err(fork::error());
         }
-        progress::end_of(self.task.header());
+        progress::end_of(|| self.id());
         self.task.error().map_or(Ok(()), |error| Err(error.clone()))
     }
 
