@@ -485,3 +485,87 @@ fn very_many_open_spans_are_no_problem() {
     opens_many::builder(10).supervisor(&sup).start().join().unwrap();
     assert_eq!(recorder().spans("one of many").len(), (1 << 16) + 10);
 }
+
+/// Emits an event and opens a span at 16 places each.
+macro_rules! at_many_places {
+    ($n:expr; $($place:literal)*) => {
+        match $n {
+            $($place => {
+                let span = info_span!("at a place", place = $place);
+                span.in_scope(|| info!(place = $place, "at one of many places"));
+            })*
+            _ => unreachable!(),
+        }
+    };
+}
+
+#[background_task(tt = "mp")]
+fn uses_places_on_threads() {
+    let (span, start) = (Span::current(), std::sync::Barrier::new(4));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (span, start) = (span.clone(), &start);
+            scope.spawn(move || {
+                let _entered = span.enter();
+                start.wait();
+                for n in 0..16 {
+                    let place = if thread % 2 == 0 { n } else { 15 - n };
+                    at_many_places!(place; 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+                }
+            });
+        }
+    });
+}
+
+/// Worker processes describe places in the order of their first use.
+#[test]
+fn threads_may_use_new_places_at_once() {
+    for round in 1..=10 {
+        let sup = one();
+        let (task, request) =
+            inside("places", || uses_places_on_threads::builder().supervisor(&sup).start());
+        task.join().unwrap();
+        let (spans, events) =
+            (recorder().spans("at a place"), recorder().events("at one of many places"));
+        assert_eq!((spans.len(), events.len()), (round * 64, round * 64));
+        let (spans, events) = (&spans[spans.len() - 64..], &events[events.len() - 64..]);
+        assert!(spans.iter().all(|span| span.parent == Some(request) && span.is_closed));
+        for event in events {
+            let parent = spans.iter().find(|span| Some(span.id) == event.parent).unwrap();
+            assert_eq!(parent.field("place"), event.field("place"));
+        }
+    }
+}
+
+struct Panics;
+
+impl fmt::Debug for Panics {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("a field panics");
+    }
+}
+
+#[background_task(tt = "mp")]
+fn has_fields_that_panic() -> [bool; 2] {
+    let event = || info!(field = ?Panics, "with a field that panics");
+    let span = || drop(info_span!("with a field that panics", field = ?Panics));
+    let fields: [&dyn Fn(); 2] = [&event, &span];
+    fields.map(|field| {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(field));
+        info!("after a field that panics");
+        outcome.is_err()
+    })
+}
+
+#[test]
+fn panic_of_a_field_is_that_of_its_task() {
+    let sup = one();
+    for round in 1..3 {
+        let task = has_fields_that_panic::builder().supervisor(&sup).start();
+        assert_eq!(task.join().unwrap(), [true, true]);
+        assert_eq!(recorder().events("after a field that panics").len(), 2 * round);
+    }
+    assert!(recorder().events("with a field that panics").is_empty());
+    assert!(recorder().spans("with a field that panics").is_empty());
+    assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
+}

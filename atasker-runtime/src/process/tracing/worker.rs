@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use tracing_core::callsite::{self, DefaultCallsite, Identifier};
 use tracing_core::field::FieldSet;
@@ -92,19 +92,16 @@ pub(crate) fn refresh() {
 
 /// A callsite of this process.
 struct LocalCallsite {
-    /// `None` if it is never forwarded, because there are too many or it has too long names.
-    number: Option<u32>,
+    /// Otherwise there are too many, or it has too long names.
+    is_forwarded: bool,
     is_wanted: AtomicBool,
-    /// Only accessed while frames are written.
-    is_described: AtomicBool,
+    /// [`UNNUMBERED`] until it is described. Only accessed while frames are written, so that
+    /// callsites are described in the order of their numbers.
+    number: AtomicU32,
     metadata: &'static Metadata<'static>,
 }
 
-impl LocalCallsite {
-    fn description(&self) -> CallsiteDescription<'static> {
-        describe(self.metadata)
-    }
-}
+const UNNUMBERED: u32 = u32::MAX;
 
 fn describe(metadata: &'static Metadata<'static>) -> CallsiteDescription<'static> {
     CallsiteDescription {
@@ -122,11 +119,14 @@ fn describe(metadata: &'static Metadata<'static>) -> CallsiteDescription<'static
 /// The callsites that have been used. They are static, so their entries are kept for good.
 struct LocalCallsites {
     by_identifier: Option<HashMap<Identifier, &'static LocalCallsite>>,
+    /// The number of those that are forwarded.
+    forwarded: usize,
+    /// Those that were described, by their numbers.
     numbered: Vec<&'static LocalCallsite>,
 }
 
 static CALLSITES: RwLock<LocalCallsites> =
-    RwLock::new(LocalCallsites { by_identifier: None, numbered: Vec::new() });
+    RwLock::new(LocalCallsites { by_identifier: None, forwarded: 0, numbered: Vec::new() });
 
 /// Returns the callsite if it was used before.
 fn known(metadata: &Metadata<'_>) -> Option<&'static LocalCallsite> {
@@ -137,31 +137,28 @@ fn is_level_wanted(metadata: &Metadata<'_>) -> bool {
     number(metadata.level()) <= LEVEL.load(Ordering::Relaxed)
 }
 
-/// Returns the callsite, with its number, if the parent may want what comes from there.
-fn wanted(metadata: &'static Metadata<'static>) -> Option<(&'static LocalCallsite, u32)> {
+/// Returns the callsite if the parent may want what comes from there.
+fn wanted(metadata: &'static Metadata<'static>) -> Option<&'static LocalCallsite> {
     if !is_level_wanted(metadata) {
         return None;
     }
     let callsite = known(metadata).unwrap_or_else(|| {
         let mut callsites = CALLSITES.write();
-        let LocalCallsites { by_identifier, numbered } = &mut *callsites;
+        let LocalCallsites { by_identifier, forwarded, .. } = &mut *callsites;
         by_identifier.get_or_insert_default().entry(metadata.callsite()).or_insert_with(|| {
             let is_forwarded =
-                numbered.len() < MAX_CALLSITES && length(&describe(metadata)) <= MAX_DESCRIPTION;
-            let callsite: &'static LocalCallsite = Box::leak(Box::new(LocalCallsite {
-                number: is_forwarded.then_some(numbered.len() as u32),
+                *forwarded < MAX_CALLSITES && length(&describe(metadata)) <= MAX_DESCRIPTION;
+            *forwarded += usize::from(is_forwarded);
+            Box::leak(Box::new(LocalCallsite {
+                is_forwarded,
                 is_wanted: AtomicBool::new(is_forwarded),
-                is_described: AtomicBool::new(false),
+                number: AtomicU32::new(UNNUMBERED),
                 metadata,
-            }));
-            if is_forwarded {
-                numbered.push(callsite);
-            }
-            callsite
+            }))
         })
     });
-    let number = callsite.number?;
-    callsite.is_wanted.load(Ordering::Relaxed).then_some((callsite, number))
+    let is_wanted = callsite.is_forwarded && callsite.is_wanted.load(Ordering::Relaxed);
+    is_wanted.then_some(callsite)
 }
 
 /// A span of this process whose call has not ended.
@@ -280,15 +277,20 @@ fn context_of(spans: &LocalSpans, parent: Option<&Id>, is_root: bool) -> Context
     }
 }
 
-/// Sends a frame that refers to a callsite, behind its description.
-fn send(callsite: &LocalCallsite, number: u32, call: u64, frame: &ToParent<'_>) {
+/// Sends a frame that refers to a callsite by its number, behind the description of the callsite.
+fn send<'a>(callsite: &'static LocalCallsite, call: u64, frame: impl FnOnce(u32) -> ToParent<'a>) {
     worker::send_frames_to_parent(|buffer| {
-        let is_new = !callsite.is_described.swap(true, Ordering::Relaxed);
+        let mut number = callsite.number.load(Ordering::Relaxed);
+        let is_new = number == UNNUMBERED;
         if is_new {
-            let description = callsite.description();
+            let mut callsites = CALLSITES.write();
+            number = callsites.numbered.len() as u32;
+            callsites.numbered.push(callsite);
+            callsite.number.store(number, Ordering::Relaxed);
+            let description = describe(callsite.metadata);
             ToParent::Callsite { call, number, description }.write(buffer);
         }
-        frame.write(buffer);
+        frame(number).write(buffer);
         1 + u64::from(is_new)
     });
 }
@@ -315,7 +317,9 @@ impl Subscriber for ForwardToParent {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Not in a copy, where a lock may be held for ever.
         is_level_wanted(metadata)
+            && !fork::is_copy()
             && known(metadata).is_none_or(|callsite| callsite.is_wanted.load(Ordering::Relaxed))
     }
 
@@ -341,11 +345,16 @@ impl Subscriber for ForwardToParent {
         let spans = spans.get_or_insert_default();
         let Context { call, parent } = context_of(spans, attributes.parent(), attributes.is_root());
         let is_sent = match callsite {
-            Some((callsite, number)) if spans.sent < MAX_OPEN_SPANS => {
+            Some(callsite) if spans.sent < MAX_OPEN_SPANS => {
                 spans.sent += 1;
-                let frame =
-                    ToParent::SpanOpened { call, span, callsite: number, parent, values: &values };
-                send(callsite, number, call, &frame);
+                let values = &values;
+                send(callsite, call, |callsite| ToParent::SpanOpened {
+                    call,
+                    span,
+                    callsite,
+                    parent,
+                    values,
+                });
                 true
             }
             _ => false,
@@ -380,14 +389,13 @@ impl Subscriber for ForwardToParent {
         if fork::is_copy() {
             return;
         }
-        let Some((callsite, number)) = wanted(event.metadata()) else { return };
+        let Some(callsite) = wanted(event.metadata()) else { return };
         let mut values = ValueWriter::default();
         event.record(&mut values);
         let Context { call, parent } =
             context_of(SPANS.lock().get_or_insert_default(), event.parent(), event.is_root());
         let values = &values.finish();
-        let frame = ToParent::Event { call, callsite: number, parent, values };
-        send(callsite, number, call, &frame);
+        send(callsite, call, |callsite| ToParent::Event { call, callsite, parent, values });
     }
 
     fn enter(&self, span: &Id) {
