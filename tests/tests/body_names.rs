@@ -1,6 +1,6 @@
 //! Under which name does the body of a task appear in spans, in `type_name` and in backtraces?
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use atasker::{BackgroundWorker, TaskContext, WorkerContext, background_task, background_worker};
 use tracing::instrument;
@@ -151,11 +151,21 @@ where
     }
 }
 
+/// The names of the spans from the first call on. Worker processes that start before do not
+/// forward theirs at once.
+fn spans() -> &'static Spans {
+    static SPANS: LazyLock<Spans> = LazyLock::new(|| {
+        let spans = Spans::default();
+        let subscriber = tracing_subscriber::registry().with(spans.clone());
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        spans
+    });
+    &SPANS
+}
+
 #[test]
 fn body_has_name_of_function() {
-    let spans = Spans::default();
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(spans.clone()))
-        .unwrap();
+    let spans = spans();
 
     let service = Arc::new(Service);
     let paths = [
@@ -259,6 +269,7 @@ fn panics() {
 
 #[test]
 fn backtrace_contains_name() {
+    spans();
     let error = panics().join().unwrap_err().to_string();
     assert!(error.contains("body_names::panics"), "{error}");
     assert!(error.matches("panics").count() > 1, "{error}");
