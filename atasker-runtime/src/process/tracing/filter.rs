@@ -4,7 +4,7 @@
 //! wanted when it describes the callsite. If a filter is reloaded or another subscriber is
 //! installed, tracing asks the subscribers again about every callsite. A callsite of this module,
 //! the *probe*, is asked about last, and so learns of the change. tracing sets the new maximum
-//! level a moment later, so the worker processes are told some milliseconds after that, and once more
+//! level a moment later, so the worker processes are told a millisecond after that, and once more
 //! after half a second.
 //!
 //! The crate `log` reports no change of its maximum level, so that is compared whenever the reader
@@ -174,7 +174,7 @@ static CHANGES: AtomicU64 = AtomicU64::new(0);
 
 /// Tells all worker processes once the maximum level is set.
 fn tell_soon() {
-    const PAUSE: Duration = Duration::from_millis(5);
+    const PAUSE: Duration = Duration::from_millis(1);
     static DUE: AtomicBool = AtomicBool::new(false);
     if !DUE.swap(true, Ordering::AcqRel) {
         timer::at(Instant::now() + PAUSE, || {
