@@ -1,4 +1,4 @@
-//! Does a dashboard that has nothing to show cost anything? A program of its own, because it counts
+//! Does a dashboard that has nothing to show cost anything? A separate program, because it counts
 //! the wake-ups of threads.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! What if the program sets its subscriber after its worker processes were started, and what if a
-//! worker process has one of its own? This test has its own program because it sets the global
+//! worker process has its own? This test has its own program because it sets the global
 //! subscriber.
 
 use std::sync::atomic::{AtomicU64, Ordering};

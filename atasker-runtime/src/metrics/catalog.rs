@@ -18,7 +18,7 @@ pub(super) const DEATHS: &str = "atasker_worker_deaths_total";
 pub(super) const BACKGROUND_RUNS: &str = "atasker_background_runs_total";
 pub(super) const LATENESS: &str = "atasker_background_lateness_seconds";
 
-/// The value of a label for what has no series of its own.
+/// The value of a label for what has no separate series.
 pub(super) const OTHER: &str = "other";
 
 /// The outcomes of tasks. See `observe::events::word`.

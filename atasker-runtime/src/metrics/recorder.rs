@@ -18,7 +18,7 @@ pub(super) fn address() -> usize {
 /// Returns whether no recorder is installed, on this thread or globally.
 ///
 /// What the facade lends then is a static value without a size. A recorder of a user that has no
-/// size either is in a box, and an empty box has no address of its own.
+/// size either is in a box, and an empty box has no distinct address.
 pub(super) fn is_none() -> bool {
     const LEAST_ADDRESS: usize = 1 << 16;
     ::metrics::with_recorder(|recorder| {

@@ -24,8 +24,8 @@ use crate::unwind::{Guarded, attempt, guarded};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Spans {
-    /// Each attempt runs inside a span `task` of its own target `atasker`, a child of the span that
-    /// was current at the launch.
+    /// Each attempt runs inside a span `task` with the target `atasker`, a child of the span that was
+    /// current at the launch.
     PerTask,
     /// Each attempt runs inside the span that was current at the launch.
     #[default]

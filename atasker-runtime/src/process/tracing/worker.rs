@@ -85,7 +85,7 @@ pub(crate) fn refresh() {
         log_records::install();
     }
     if INSTALLED.load(Ordering::Acquire) {
-        // Guarded, because a task may have a subscriber of its own.
+        // Guarded, because a task may have set its own subscriber.
         guarded(callsite::rebuild_interest_cache);
     }
 }
