@@ -305,6 +305,98 @@ fn signal_name(signal: i32) -> &'static str {
     usize::try_from(signal - 1).ok().and_then(|i| NAMES.get(i)).copied().unwrap_or("signal")
 }
 
+/// The error of a failed run of a background worker.
+///
+/// The function panicked or returned an `Err`, its worker process died, or the run could not be
+/// launched.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::ops::ControlFlow;
+/// use atasker::{EventWorker, WorkerError};
+/// let (tx, rx) = std::sync::mpsc::channel();
+/// let worker = EventWorker::builder()
+///     .on_error(move |error: &WorkerError| {
+///         tx.send(error.message()).unwrap();
+///         ControlFlow::Break(())
+///     })
+///     .run(|_| Err::<(), _>("out of paper"));
+/// worker.start();
+/// worker.trigger();
+/// assert_eq!(rx.recv().unwrap(), "out of paper");
+/// ```
+#[derive(Clone, Debug)]
+pub struct WorkerError {
+    worker: String,
+    run: u64,
+    failure: Failure,
+}
+
+#[derive(Clone, Debug)]
+enum Failure {
+    Returned(String),
+    Task(TaskError),
+}
+
+impl WorkerError {
+    pub(crate) fn returned(worker: &str, run: u64, text: String) -> Self {
+        WorkerError { worker: worker.to_owned(), run, failure: Failure::Returned(text) }
+    }
+
+    pub(crate) fn task(worker: &str, run: u64, error: TaskError) -> Self {
+        WorkerError { worker: worker.to_owned(), run, failure: Failure::Task(error) }
+    }
+
+    /// Returns the name of the worker.
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// Returns the number of the run, counted from 1.
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Returns the text of the error.
+    pub fn message(&self) -> String {
+        match &self.failure {
+            Failure::Returned(text) => text.clone(),
+            Failure::Task(error) => error.to_string(),
+        }
+    }
+
+    /// Returns whether the function panicked.
+    pub fn is_panic(&self) -> bool {
+        self.task_error().is_some_and(TaskError::is_panic)
+    }
+
+    /// Returns the error of the run's task, or `None` if the function returned an `Err`.
+    pub fn task_error(&self) -> Option<&TaskError> {
+        match &self.failure {
+            Failure::Returned(_) => None,
+            Failure::Task(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (worker, run) = (&self.worker, self.run);
+        match &self.failure {
+            Failure::Returned(text) => {
+                write!(f, "run {run} of `{worker}` returned an error: {text}")
+            }
+            Failure::Task(error) => write!(f, "run {run} of `{worker}` failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for WorkerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.task_error().map(|error| error as _)
+    }
+}
+
 /// The error of a wait for tasks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -79,15 +79,15 @@ mod dashboard;
 
 pub use background::{
     BackgroundWorker, CronError, EventWorker, IntervalWorker, Job, JobFn, JobHandle, LoopWorker,
-    Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerError, WorkerHandle,
-    WorkerHook, WorkerOutput,
+    Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerHandle, WorkerHook,
+    WorkerOutput,
 };
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
 #[cfg(feature = "dashboard")]
 pub use dashboard::{Dashboard, DashboardHandle};
 pub use error::{
     CodecStage, DeathCause, KillError, RecvError, SendError, TaskError, TrySendError, WaitError,
-    WorkerDeath,
+    WorkerDeath, WorkerError,
 };
 pub use id::{ParseTaskIdError, TaskId};
 pub use info::{

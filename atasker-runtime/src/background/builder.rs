@@ -12,9 +12,10 @@ use crate::background::executor::{self, MakeExecutor};
 use crate::background::handle::{EventWorker, Handle, IntervalWorker, LoopWorker};
 use crate::background::hook::{WorkerHook, hook};
 use crate::background::items::{ItemSource, Items, OrderedQueue, QueueOptions};
-use crate::background::outcome::{RunEnd, WorkerError, WorkerOutput};
+use crate::background::outcome::{RunEnd, WorkerOutput};
 use crate::background::queue::QueueWorker;
 use crate::background::schedule::{Overrun, Schedule, Trigger};
+use crate::error::WorkerError;
 use crate::info::WorkerKind;
 #[cfg(feature = "mp")]
 use crate::launch::TaskBuilder;

@@ -46,6 +46,6 @@ pub use cron::CronError;
 pub use handle::{BackgroundWorker, EventWorker, IntervalWorker, LoopWorker};
 pub use hook::WorkerHook;
 pub use jobs::{Job, JobFn, JobHandle};
-pub use outcome::{PutError, RunEnd, WorkerError, WorkerOutput};
+pub use outcome::{PutError, RunEnd, WorkerOutput};
 pub use queue::QueueWorker;
 pub use schedule::Overrun;

@@ -1,11 +1,9 @@
-//! The outcomes of a worker's runs, and the errors of workers.
+//! The outcomes of a worker's runs, and the error of a queue.
 
 use std::fmt::{self, Display};
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
-
-use crate::error::TaskError;
 
 /// What a run decides about further runs.
 #[doc(hidden)]
@@ -107,96 +105,6 @@ impl<T: WorkerOutput, E: Display> WorkerOutput for Result<T, E> {
             Ok(output) => output.run_end(),
             Err(error) => RunEnd::Err(error.to_string()),
         }
-    }
-}
-
-/// The error of a failed run of a background worker.
-///
-/// The function panicked or returned an `Err`, its worker process died, or the run could not be
-/// launched.
-///
-/// ```
-/// # use atasker_runtime as atasker;
-/// use std::ops::ControlFlow;
-/// use atasker::{EventWorker, WorkerError};
-/// let (tx, rx) = std::sync::mpsc::channel();
-/// let worker = EventWorker::builder()
-///     .on_error(move |error: &WorkerError| {
-///         tx.send(error.message()).unwrap();
-///         ControlFlow::Break(())
-///     })
-///     .run(|_| Err::<(), _>("out of paper"));
-/// worker.start();
-/// worker.trigger();
-/// assert_eq!(rx.recv().unwrap(), "out of paper");
-/// ```
-#[derive(Clone, Debug)]
-pub struct WorkerError {
-    worker: String,
-    run: u64,
-    what: What,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    Returned(String),
-    Task(TaskError),
-}
-
-impl WorkerError {
-    pub(super) fn returned(worker: &str, run: u64, text: String) -> Self {
-        WorkerError { worker: worker.to_owned(), run, what: What::Returned(text) }
-    }
-
-    pub(super) fn task(worker: &str, run: u64, error: TaskError) -> Self {
-        WorkerError { worker: worker.to_owned(), run, what: What::Task(error) }
-    }
-
-    /// Returns the name of the worker.
-    pub fn worker(&self) -> &str {
-        &self.worker
-    }
-
-    /// Returns the number of the run, counted from 1.
-    pub fn run(&self) -> u64 {
-        self.run
-    }
-
-    /// Returns the text of the error.
-    pub fn message(&self) -> String {
-        match &self.what {
-            What::Returned(text) => text.clone(),
-            What::Task(error) => error.to_string(),
-        }
-    }
-
-    /// Returns whether the function panicked.
-    pub fn is_panic(&self) -> bool {
-        self.task_error().is_some_and(TaskError::is_panic)
-    }
-
-    /// Returns the error of the run's task, or `None` if the function returned an `Err`.
-    pub fn task_error(&self) -> Option<&TaskError> {
-        match &self.what {
-            What::Returned(_) => None,
-            What::Task(error) => Some(error),
-        }
-    }
-}
-
-impl Display for WorkerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (worker, run) = (&self.worker, self.run);
-        match &self.what {
-            What::Returned(text) => write!(f, "run {run} of `{worker}` returned an error: {text}"),
-            What::Task(error) => write!(f, "run {run} of `{worker}` failed: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for WorkerError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.task_error().map(|error| error as _)
     }
 }
 

@@ -6,13 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::existing_watch;
-use super::registry::{ObserverGuard, Promptness};
-use crate::background::WorkerError;
-use crate::error::{TaskError, WorkerDeath};
+use crate::error::{TaskError, WorkerDeath, WorkerError};
 use crate::id::TaskId;
 use crate::info::{Outcome, TaskInfo, TaskType, WorkerKind};
 use crate::priority::Priority;
-use crate::supervisor::Supervisor;
 use crate::task::AnyTask;
 use crate::task::header::refresh;
 
@@ -309,20 +306,6 @@ impl BackgroundRun<'_> {
     /// Returns the error if the run panicked, failed or returned an `Err`.
     pub fn error(&self) -> Option<&WorkerError> {
         self.error
-    }
-}
-
-impl Supervisor {
-    /// Adds an observer of the tasks, worker processes and background workers of this supervisor,
-    /// until the returned guard is dropped.
-    ///
-    /// While a supervisor has an observer, its worker processes report the begin and the end of
-    /// each call at once, which costs a wake-up per task. See [`Observer`] for the rules of its
-    /// methods.
-    ///
-    /// In a fork of the process this does nothing.
-    pub fn observe(&self, observer: impl Observer + 'static) -> ObserverGuard {
-        self.core().observers().add(Box::new(observer), Promptness::AtOnce)
     }
 }
 

@@ -45,6 +45,8 @@ use std::time::Duration;
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo, TaskType};
+use crate::observe::observer::Observer;
+use crate::observe::registry::{ObserverGuard, Promptness};
 use crate::options::{PoolConfig, StopOptions, StopReport};
 use crate::task::reference::TaskRef;
 
@@ -214,6 +216,18 @@ impl Supervisor {
         if !fork::is_copy() {
             self.core().alarms.add(time, Arc::new(Guarded::new(Box::new(alarm))));
         }
+    }
+
+    /// Adds an observer of the tasks, worker processes and background workers of this supervisor,
+    /// until the returned guard is dropped.
+    ///
+    /// While a supervisor has an observer, its worker processes report the begin and the end of
+    /// each call at once, which costs a wake-up per task. See [`Observer`] for the rules of its
+    /// methods.
+    ///
+    /// In a fork of the process this does nothing.
+    pub fn observe(&self, observer: impl Observer + 'static) -> ObserverGuard {
+        self.core().observers().add(Box::new(observer), Promptness::AtOnce)
     }
 
     /// Blocks until the supervisor is stopped.

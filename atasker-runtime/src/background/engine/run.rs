@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::background::engine::{Engine, Phase, State};
 use crate::background::now::Now;
-use crate::background::outcome::{RunEnd, WorkerError};
+use crate::background::outcome::RunEnd;
 use crate::background::schedule::{Due, QueueState};
 use crate::background::wall_clock::OnClockSet;
-use crate::error::TaskError;
+use crate::error::{TaskError, WorkerError};
 use crate::fork;
 use crate::observe::observer::BackgroundRun;
 use crate::sync::lock::MutexGuard;

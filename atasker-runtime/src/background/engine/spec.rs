@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::background::engine::Engine;
-use crate::background::outcome::WorkerError;
+use crate::error::WorkerError;
 use crate::info::WorkerKind;
 use crate::priority::Priority;
 use crate::unwind::Guarded;
