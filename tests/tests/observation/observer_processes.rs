@@ -124,3 +124,21 @@ fn calls_in_advance_are_told_in_order_without_an_observer_at_first() {
     assert_eq!(recorder.stages(id).last(), Some(&"ended"));
     assert!(recorder.stages(id).len() <= 2);
 }
+
+#[background_task(tt = "mp")]
+fn ignores_stops() {
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+#[test]
+fn worker_process_that_a_stop_kills_is_no_death() {
+    let sup = processes(1);
+    let recorder = Recorder::new();
+    let _guard = sup.observe(Arc::clone(&recorder));
+    let task = ignores_stops::builder().supervisor(&sup).start();
+    recorder.wait_for(task.id(), "started");
+    let report = sup.stop(StopOptions::new().wait(Duration::ZERO));
+    assert_eq!(report.abandoned, 1);
+    let told = recorder.wait_for_other("process ended");
+    assert!(told.ends_with("in order"), "{told}");
+}

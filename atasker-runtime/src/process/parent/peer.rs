@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::DeathCause;
 use crate::fork;
@@ -49,6 +49,7 @@ pub(crate) struct Peer {
     /// What it was told about the program's filters.
     pub(crate) told: Mutex<Told>,
     outgoing: Mutex<Outgoing>,
+    killed_deliberately: AtomicBool,
     /// `None` once the process was reaped.
     process: Mutex<Option<Process>>,
 }
@@ -128,8 +129,21 @@ impl Peer {
             read: AtomicU64::new(0),
             told: Mutex::new(told),
             outgoing: Mutex::new(Outgoing { data_held, ..Outgoing::default() }),
+            killed_deliberately: AtomicBool::new(false),
             process: Mutex::new(Some(process)),
         }
+    }
+
+    /// Kills the process for a reason of this program: a kill, a time limit, a stop, new settings.
+    pub(crate) fn kill_deliberately(&self) {
+        // Release: read by the reader thread once the process has ended.
+        self.killed_deliberately.store(true, Ordering::Release);
+        self.kill();
+    }
+
+    /// Returns whether this program has killed the process for a reason other than its failure.
+    pub(super) fn was_killed_deliberately(&self) -> bool {
+        self.killed_deliberately.load(Ordering::Acquire)
     }
 
     /// Kills the process and its descendants, unless it was reaped.

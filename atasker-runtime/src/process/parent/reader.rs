@@ -493,7 +493,7 @@ impl<'p> Reader<'p, '_> {
                 load::changed(scheduler);
             }
         } else {
-            let is_ours = in_order || unfinished.killed_for.is_some();
+            let is_ours = in_order || self.worker.was_killed_deliberately();
             let tasks_run = unfinished.tasks_run;
             self.pool.tell_process_ended(self.worker, tasks_run, (!is_ours).then_some(&death));
         }

@@ -454,7 +454,9 @@ impl Place for ProcessPool {
         while inner.is_busy() {
             if self.ended.wait_until(&mut inner, last).timed_out() {
                 let left: Vec<_> = inner.lanes.iter().filter_map(Lane::worker).cloned().collect();
-                MutexGuard::unlocked(&mut inner, || left.iter().for_each(|worker| worker.kill()));
+                MutexGuard::unlocked(&mut inner, || {
+                    left.iter().for_each(|worker| worker.kill_deliberately())
+                });
                 let last = Instant::now() + SHUTDOWN_GRACE;
                 while inner.lanes.iter().any(|lane| lane.worker().is_some())
                     && !self.ended.wait_until(&mut inner, last).timed_out()

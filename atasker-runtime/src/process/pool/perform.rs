@@ -18,7 +18,7 @@ impl Actions<Peer> {
             match action {
                 Action::Wake { peer, flush } => peer.notify(flush),
                 Action::WakeReader(peer) => peer.wake_reader(),
-                Action::Kill(peer) => peer.kill(),
+                Action::Kill(peer) => peer.kill_deliberately(),
                 Action::Shutdown(peer) => peer.post_shutdown(),
                 Action::Stop(peer, call) => peer.post_stop(call),
                 Action::TellBegin { peer, task } => {
