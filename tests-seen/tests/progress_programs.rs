@@ -88,6 +88,30 @@ fn bars_of_all_kinds() {
 }
 
 #[test]
+fn lines_that_are_printed_above_the_bars_stay() {
+    let session = on_terminal("prints_above_bars");
+    let lines: Vec<&str> = session.screen.lines().collect();
+    let first = lines.iter().position(|line| line == &"printed").expect(&session.screen);
+    assert_eq!(lines[first..first + 2], ["printed", "while suspended"], "{}", session.screen);
+    assert_no_bar(&session, "first bar");
+    assert_no_bar(&session, "second bar");
+}
+
+#[test]
+#[ignore = "run by another test"]
+fn prints_above_bars() {
+    begin_line();
+    let (gate, task) = gated();
+    let task = task.show_progress("first bar");
+    let outcomes = as_completed([&task]).progress("second bar");
+    multi().println("printed").unwrap();
+    multi().suspend(|| println!("while suspended"));
+    gate.open();
+    drop(outcomes);
+    task.join().unwrap();
+}
+
+#[test]
 fn other_output_than_a_terminal_shows_nothing() {
     let output = rerun("bars_without_a_terminal").stderr(Stdio::piped()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();

@@ -33,8 +33,9 @@
 //! Several bars are drawn below each other, from the line of the cursor on. Print other lines
 //! through [`multi`], and complete a partial line before a bar begins. While a panic is reported,
 //! the bars are taken off the screen. What a worker process prints to the terminal is not
-//! coordinated with the bars: see `WorkerStdio::Log`. A program that is ended by a signal leaves its
-//! bars on the screen.
+//! coordinated with the bars: see `WorkerStdio::Log`. Neither is the terminal's echo of keys such as
+//! Ctrl-C, which can leave a line of a bar on the screen. A program that is ended by a signal leaves
+//! its bars there.
 //!
 //! # Cost
 //!
