@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use atasker::{PoolConfig, Task, TaskBuilder, TaskContext, as_completed};
+use atasker::{PoolConfig, Task, TaskBuilder, TaskContext, as_completed, wait_any, wait_completed};
 
 use crate::{gated, unlimited};
 
@@ -128,4 +128,16 @@ fn hundred_thousand_tasks() {
         assert!(!std::mem::replace(&mut seen[i], true), "{i} was yielded twice");
     }
     assert!(seen.into_iter().all(|seen| seen));
+}
+
+#[test]
+fn task_listed_twice_is_yielded_twice() {
+    let sup = unlimited();
+    let (gate, task) = gated(&sup, ());
+    let mut listed = as_completed([&task, &task]);
+    gate.send(()).unwrap();
+    assert_eq!(listed.by_ref().count(), 2);
+    assert!(listed.next().is_none());
+    wait_completed!([&task, &task]).unwrap();
+    assert!(wait_any!([&task, &task]).is_ok());
 }

@@ -127,7 +127,10 @@ fn call_seen_to_begin_that_takes_it_back_is_killed_with_its_worker() {
     task.stop();
     eventually(|| task.info().progress.is_some());
     task.kill().unwrap();
-    assert!(task.join().unwrap_err().is_canceled());
+    let error = task.join().unwrap_err();
+    // If the reader thread still handles the last message, it notices the lie before the kill.
+    let noticed = error.to_string().contains("an invalid state in the shared page");
+    assert!(error.is_canceled() || noticed, "{error}");
     assert!(Process::is_gone(worker));
     assert_eq!(double::builder(4).supervisor(&sup).start().join().unwrap(), 8);
 }

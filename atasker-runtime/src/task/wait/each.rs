@@ -112,7 +112,11 @@ impl<T: TaskHandle> FusedIterator for AsCompleted<T> {}
 
 impl<T: TaskHandle> Drop for AsCompleted<T> {
     fn drop(&mut self) {
-        self.tasks.iter().flatten().for_each(|task| self.arrivals.remove(task.header_ref().0));
+        for (index, task) in self.tasks.iter().enumerate() {
+            if let Some(task) = task {
+                self.arrivals.remove(index, task.header_ref().0);
+            }
+        }
     }
 }
 
@@ -267,7 +271,11 @@ where
 
 impl<S, R, I, O> Drop for Bounded<S, R, I, O> {
     fn drop(&mut self) {
-        self.slots.iter().flatten().for_each(|flight| self.arrivals.remove(flight.task.header()));
+        for (slot, flight) in self.slots.iter().enumerate() {
+            if let Some(flight) = flight {
+                self.arrivals.remove(slot, flight.task.header());
+            }
+        }
     }
 }
 

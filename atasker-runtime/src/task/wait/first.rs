@@ -68,7 +68,7 @@ fn wait<A: Alternatives>(tasks: &A, deadline: Option<Instant>) -> Option<usize> 
     struct Watched<'a, A: Alternatives>(&'a A, Arrivals);
     impl<A: Alternatives> Drop for Watched<'_, A> {
         fn drop(&mut self) {
-            (0..self.0.len()).for_each(|index| self.1.remove(self.0.header_ref(index).0));
+            (0..self.0.len()).for_each(|index| self.1.remove(index, self.0.header_ref(index).0));
         }
     }
 

@@ -15,8 +15,8 @@ use crate::task::waiters::{self, WaiterKey};
 
 /// The tasks of one waiter, as indices in the order in which they were woken.
 pub(crate) struct Arrivals {
-    /// Identifies the waiter's waker, at most one per task.
-    key: WaiterKey,
+    /// The key of the waker of each index: the same task may be waited for under several indices.
+    keys: Vec<WaiterKey>,
     /// Indices taken out of the queue but not yet examined.
     batch: VecDeque<usize>,
     queue: Arc<Mutex<Queue>>,
@@ -55,11 +55,7 @@ impl Wake for IndexWaker {
 impl Arrivals {
     pub(crate) fn new() -> Self {
         let queue = Queue { woken: VecDeque::new(), waiter: None };
-        Arrivals {
-            key: WaiterKey::next(),
-            batch: VecDeque::new(),
-            queue: Arc::new(Mutex::new(queue)),
-        }
+        Arrivals { keys: Vec::new(), batch: VecDeque::new(), queue: Arc::new(Mutex::new(queue)) }
     }
 
     /// Registers a waker with the task. Returns false if the task has ended.
@@ -69,11 +65,14 @@ impl Arrivals {
             return false;
         }
         let waker = Arc::new(IndexWaker { queue: Arc::clone(&self.queue), index });
-        task.watch(self.key, &Waker::from(waker))
+        task.watch(self.keys[index], &Waker::from(waker))
     }
 
     /// Adds a task. One that has ended already arrives immediately.
     pub(crate) fn add(&mut self, index: usize, task: &Header) {
+        if index >= self.keys.len() {
+            self.keys.resize_with(index + 1, WaiterKey::next);
+        }
         if !self.register(index, task) {
             self.batch.push_back(index);
         }
@@ -111,8 +110,10 @@ impl Arrivals {
         }
     }
 
-    /// Removes the waker registered with the task.
-    pub(crate) fn remove(&self, task: &Header) {
-        task.unwatch(self.key);
+    /// Removes the waker that this index has registered with the task.
+    pub(crate) fn remove(&self, index: usize, task: &Header) {
+        if let Some(key) = self.keys.get(index) {
+            task.unwatch(*key);
+        }
     }
 }
