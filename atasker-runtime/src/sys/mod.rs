@@ -70,4 +70,5 @@ mod unsupported;
 #[cfg(not(unix))]
 pub(crate) use unsupported::exit;
 #[cfg(not(sys_linux))]
+#[allow(unused_imports, reason = "features use them")]
 pub(crate) use unsupported::{entry, hooks, stack, usage, wall_clock};
