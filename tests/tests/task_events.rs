@@ -83,39 +83,35 @@ fn fails(gate: Gate) -> Result<(), String> {
 fn failure_without_a_handle_is_louder() {
     events::record();
     let sup = pool(1);
-    let cases: [(Level, &str, fn(&Supervisor, Gate) -> (atasker::TaskId, bool)); 4] = [
-        (Level::ERROR, "panicked", |sup, gate| {
-            let task = sup.spawn(move || {
-                gate.wait();
-                panic!("no luck");
-            });
-            (task.id(), task.detach() == ())
-        }),
-        (Level::DEBUG, "panicked", |sup, gate| {
-            let task = sup.spawn(move || panic!("no luck"));
-            let id = task.id();
-            gate.open();
-            (id, task.join().is_err())
-        }),
-        (Level::WARN, "returned_err", |sup, gate| {
-            let task = fails::builder(gate).supervisor(sup).start();
-            (task.id(), task.detach() == ())
-        }),
-        (Level::DEBUG, "returned_err", |sup, gate| {
-            gate.open();
-            let task = fails::builder(gate).supervisor(sup).start();
-            (task.id(), task.join().is_ok())
-        }),
-    ];
-    for (level, outcome, run) in cases {
-        let gate = Gate::new();
-        let (id, done) = run(&sup, gate.clone());
-        assert!(done);
-        gate.open();
+    let check = |id, level, outcome| {
         eventually(|| !ends_of(id).is_empty());
         let [end] = &ends_of(id)[..] else { panic!("{:?}", of(id)) };
         assert_eq!((end.level, end.field("outcome")), (level, outcome));
-    }
+    };
+    let panics = |gate: Gate| {
+        sup.spawn(move || {
+            gate.wait();
+            panic!("no luck");
+        })
+    };
+    let gate = Gate::new();
+    let (held, detached) = (panics(gate.clone()), panics(gate.clone()));
+    let ids = (held.id(), detached.id());
+    detached.detach();
+    gate.open();
+    assert!(held.join().is_err());
+    check(ids.0, Level::DEBUG, "panicked");
+    check(ids.1, Level::ERROR, "panicked");
+
+    let fails = |gate: &Gate| fails::builder(gate.clone()).supervisor(&sup).start();
+    let gate = Gate::new();
+    let (held, detached) = (fails(&gate), fails(&gate));
+    let ids = (held.id(), detached.id());
+    detached.detach();
+    gate.open();
+    assert!(held.join().unwrap().is_err());
+    check(ids.0, Level::DEBUG, "returned_err");
+    check(ids.1, Level::WARN, "returned_err");
 }
 
 #[background_task(tt = "mp")]
