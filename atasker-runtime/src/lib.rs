@@ -22,6 +22,8 @@ mod params;
 mod priority;
 mod sync;
 mod sys;
+#[cfg(any(feature = "mp", feature = "dashboard"))]
+mod text;
 mod thread_start;
 mod time;
 mod unwind;

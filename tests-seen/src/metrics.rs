@@ -57,16 +57,16 @@ impl CounterFn for Handle {
         self.change(|series| series.value += value as f64);
     }
     fn absolute(&self, _value: u64) {
-        unimplemented!("counters are incremented only");
+        unreachable!("counters are incremented only");
     }
 }
 
 impl GaugeFn for Handle {
     fn increment(&self, _value: f64) {
-        unimplemented!("gauges are set only");
+        unreachable!("gauges are set only");
     }
     fn decrement(&self, _value: f64) {
-        unimplemented!("gauges are set only");
+        unreachable!("gauges are set only");
     }
     fn set(&self, value: f64) {
         self.change(|series| series.value = value);

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 /// A recorded span or event.
@@ -113,6 +113,20 @@ struct Entries {
 }
 
 impl Recorder {
+    /// The recorder of this program, which is its global subscriber. Not for worker processes.
+    ///
+    /// # Panics
+    /// If there is another subscriber.
+    pub fn global() -> &'static Recorder {
+        static RECORDER: LazyLock<Recorder> = LazyLock::new(|| {
+            let recorder = Recorder::default();
+            let subscriber = tracing_subscriber::registry().with(recorder.clone());
+            tracing::subscriber::set_global_default(subscriber).expect("no other subscriber");
+            recorder
+        });
+        &RECORDER
+    }
+
     /// The recorded spans with this name, in the order in which they were opened.
     pub fn spans(&self, name: &str) -> Vec<Entry> {
         self.all(|entry| entry.id != 0 && entry.name == name)

@@ -3,7 +3,7 @@
 //! it sets the global subscriber.
 
 use std::fmt;
-use std::sync::{LazyLock, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use atasker::{MpPoolConfig, Supervisor, Task, TaskBuilder, TaskContext, background_task};
@@ -11,22 +11,10 @@ use atasker_tests::mp::{supervisor, until_stopped};
 use atasker_tests::spans::Recorder;
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span, debug_span, error_span, info, info_span, instrument, warn};
-use tracing_subscriber::layer::SubscriberExt;
-
-/// The recorder, which is the program's subscriber. Not called in worker processes.
-fn recorder() -> &'static Recorder {
-    static RECORDER: LazyLock<Recorder> = LazyLock::new(|| {
-        let recorder = Recorder::default();
-        let subscriber = tracing_subscriber::registry().with(recorder.clone());
-        tracing::subscriber::set_global_default(subscriber).expect("no other subscriber");
-        recorder
-    });
-    &RECORDER
-}
 
 /// A pool with one worker process, which starts after the subscriber was set.
 fn one() -> Supervisor {
-    recorder();
+    Recorder::global();
     supervisor(MpPoolConfig::new(1))
 }
 
@@ -41,7 +29,7 @@ fn is_closed(number: u64, name: &str) -> bool {
     let is_ours = |span: &atasker_tests::spans::Entry| {
         span.id == number && span.name == "request" && span.field("name") == name
     };
-    let found = recorder().all(is_ours);
+    let found = Recorder::global().all(is_ours);
     assert_eq!(found.len(), 1, "{found:?}");
     found[0].is_closed
 }
@@ -64,7 +52,7 @@ fn spans_and_events_are_children_of_the_span_of_the_launch() {
     let id = task.id().to_string();
     let (line, worker) = task.join().unwrap();
 
-    let outer = recorder().span("outer");
+    let outer = Recorder::global().span("outer");
     assert_eq!(
         (outer.parent, outer.level, &*outer.target),
         (Some(request), Level::ERROR, "my::target")
@@ -72,7 +60,7 @@ fn spans_and_events_are_children_of_the_span_of_the_launch() {
     assert_eq!((outer.file.as_deref(), outer.line), (Some(file!()), Some(line)));
     assert_eq!(outer.module_path.as_deref(), Some(module_path!()));
     assert_eq!(outer.typed("n"), ("u64", "7"));
-    let inner = recorder().span("inner");
+    let inner = Recorder::global().span("inner");
     assert_eq!(
         (inner.parent, inner.level, &*inner.target),
         (Some(outer.id), Level::DEBUG, module_path!())
@@ -85,13 +73,13 @@ fn spans_and_events_are_children_of_the_span_of_the_launch() {
     let parents =
         [("in the inner span", inner.id), ("in the outer span", outer.id), ("in no span", request)];
     for (message, parent) in parents {
-        let event = recorder().event(message);
+        let event = Recorder::global().event(message);
         assert_eq!(event.parent, Some(parent), "{event:?}");
         assert_eq!(event.typed("task"), ("debug", &*id));
         assert_eq!(event.typed("worker"), ("u64", &*worker.to_string()));
         assert_eq!(event.file.as_deref(), Some(file!()));
     }
-    let event = recorder().event("in the inner span");
+    let event = Recorder::global().event("in the inner span");
     assert_eq!(
         (event.level, &*event.target, event.typed("n")),
         (Level::WARN, "my::events", ("i64", "8"))
@@ -111,9 +99,12 @@ fn events_of_task_without_a_span_have_no_parent() {
     let task = emits::builder().supervisor(&sup).start();
     let id = task.id().to_string();
     task.join().unwrap();
-    assert_eq!(recorder().span("alone").parent, None);
-    assert_eq!(recorder().event("emitted in a span").parent, Some(recorder().span("alone").id));
-    let event = recorder().event("emitted in no span");
+    assert_eq!(Recorder::global().span("alone").parent, None);
+    assert_eq!(
+        Recorder::global().event("emitted in a span").parent,
+        Some(Recorder::global().span("alone").id)
+    );
+    let event = Recorder::global().event("emitted in no span");
     assert_eq!((event.parent, event.field("task")), (None, &*id));
 }
 
@@ -188,12 +179,12 @@ fn fields_keep_their_types() {
     };
     there();
     records_every_type();
-    let spans = recorder().spans("types");
+    let spans = Recorder::global().spans("types");
     assert_eq!(spans.len(), 2);
     assert_eq!(spans[0].fields, spans[1].fields);
     assert_eq!(spans[0].fields.len(), 13 - 2 + 1);
     for message in ["the message: 7", "a message that is a string", "a message"] {
-        let events = recorder().events(message);
+        let events = Recorder::global().events(message);
         assert_eq!(events.len(), 2, "{message}");
         let there: Vec<_> = events[0]
             .fields
@@ -233,19 +224,19 @@ fn spans_that_a_task_leaves_open_are_closed_at_its_end() {
     let sup = one();
     let (task, first) = inside("leaves", || leaves_spans_open::builder().supervisor(&sup).start());
     task.join().unwrap();
-    let (kept, inner) = (recorder().span("kept"), recorder().span("kept inside"));
+    let (kept, inner) = (Recorder::global().span("kept"), Recorder::global().span("kept inside"));
     assert!(kept.is_closed && inner.is_closed && is_closed(first, "leaves"));
     assert_eq!((kept.parent, inner.parent), (Some(first), Some(kept.id)));
-    assert_eq!(recorder().event("the first call").parent, Some(inner.id));
+    assert_eq!(Recorder::global().event("the first call").parent, Some(inner.id));
 
     let (task, second) = inside("uses", || leaves_spans_open::builder().supervisor(&sup).start());
     task.join().unwrap();
     for event in ["the second call", "in the old span"] {
-        assert_eq!(recorder().event(event).parent, Some(second), "{event}");
+        assert_eq!(Recorder::global().event(event).parent, Some(second), "{event}");
     }
-    let new = recorder().span("new in the old span");
+    let new = Recorder::global().span("new in the old span");
     assert_eq!((new.parent, new.is_closed), (Some(second), true));
-    assert!(recorder().span("kept").fields.is_empty());
+    assert!(Recorder::global().span("kept").fields.is_empty());
     assert!(is_closed(second, "uses"));
 }
 
@@ -268,15 +259,16 @@ fn explicit_parents_are_kept() {
     let sup = one();
     let (task, request) = inside("explicit", || names_parents::builder().supervisor(&sup).start());
     task.join().unwrap();
-    let (outer, other) = (recorder().span("named outer"), recorder().span("named other"));
+    let (outer, other) =
+        (Recorder::global().span("named outer"), Recorder::global().span("named other"));
     assert_eq!((outer.parent, other.parent), (Some(request), Some(request)));
-    assert_eq!(recorder().span("child of other").parent, Some(other.id));
-    assert_eq!(recorder().event("event of other").parent, Some(other.id));
-    assert_eq!(recorder().span("child of none").parent, None);
-    let event = recorder().event("event of none");
+    assert_eq!(Recorder::global().span("child of other").parent, Some(other.id));
+    assert_eq!(Recorder::global().event("event of other").parent, Some(other.id));
+    assert_eq!(Recorder::global().span("child of none").parent, None);
+    let event = Recorder::global().event("event of none");
     assert_eq!(event.parent, None);
     assert!(!event.field("task").is_empty() && !event.field("worker").is_empty());
-    let contextual = recorder().span("contextual");
+    let contextual = Recorder::global().span("contextual");
     assert_eq!((contextual.parent, contextual.follows), (Some(outer.id), vec![other.id]));
     assert_eq!(other.follows, [request]);
 }
@@ -304,17 +296,17 @@ fn current_span_can_be_given_to_threads_and_nested_tasks() {
     let (task, request) = inside("threads", || uses_threads::builder().supervisor(&sup).start());
     let id = task.id().to_string();
     task.join().unwrap();
-    let alone = recorder().event("in a thread");
+    let alone = Recorder::global().event("in a thread");
     assert_eq!((alone.parent, alone.field("task")), (None, ""));
     assert!(!alone.field("worker").is_empty());
-    let opened = recorder().span("for a thread").id;
+    let opened = Recorder::global().span("for a thread").id;
     let events = [
         ("in a thread inside of the task", request),
         ("in a thread inside of a span", opened),
         ("in a nested task", request),
     ];
     for (message, parent) in events {
-        let event = recorder().event(message);
+        let event = Recorder::global().event(message);
         assert_eq!((event.parent, event.field("task")), (Some(parent), &*id), "{message}");
     }
 }
@@ -346,22 +338,22 @@ fn instrumented_functions_have_spans_of_their_names() {
     let (task, request) =
         inside("instrument", || with_instrument::builder(5).supervisor(&sup).start());
     task.join().unwrap();
-    let span = recorder().span("with_instrument");
+    let span = Recorder::global().span("with_instrument");
     assert_eq!((span.parent, span.typed("n"), span.is_closed), (Some(request), ("u64", "5"), true));
-    assert_eq!(recorder().event("in the instrumented function").parent, Some(span.id));
-    let returned =
-        recorder().all(|event| event.parent == Some(span.id) && event.field("return") == "5");
+    assert_eq!(Recorder::global().event("in the instrumented function").parent, Some(span.id));
+    let returned = Recorder::global()
+        .all(|event| event.parent == Some(span.id) && event.field("return") == "5");
     assert_eq!(returned.len(), 1);
 
     let (task, request) =
         inside("future", || async_with_instrument::builder(6).supervisor(&sup).start());
     task.join().unwrap();
-    let span = recorder().span("async_with_instrument");
+    let span = Recorder::global().span("async_with_instrument");
     assert_eq!((span.parent, span.typed("n")), (Some(request), ("u64", "6")));
-    let inner = recorder().span("of the inner future");
+    let inner = Recorder::global().span("of the inner future");
     assert_eq!(inner.parent, Some(span.id));
-    assert_eq!(recorder().event("in the inner future").parent, Some(inner.id));
-    assert_eq!(recorder().event("in the outer future").parent, Some(span.id));
+    assert_eq!(Recorder::global().event("in the inner future").parent, Some(inner.id));
+    assert_eq!(Recorder::global().event("in the outer future").parent, Some(span.id));
 }
 
 #[background_task(tt = "mp")]
@@ -385,7 +377,7 @@ fn spans_of_a_dead_worker_process_are_closed_before_its_task_ends() {
         let (task, request) =
             inside(how, || dies_in_span::builder(how).supervisor(&sup).timeout(limit).start());
         let mine = |name: &str| {
-            let all = recorder().spans(name).into_iter();
+            let all = Recorder::global().spans(name).into_iter();
             all.filter(|span| span.field("how") == how).collect::<Vec<_>>()
         };
         if how == "kill" {
@@ -416,7 +408,7 @@ fn span_of_the_launch_is_kept_over_delays_and_attempts() {
     });
     assert!(!is_closed(request, "attempts"));
     task.wait().unwrap().as_ref().unwrap_err();
-    let spans = recorder().spans("attempted");
+    let spans = Recorder::global().spans("attempted");
     assert_eq!(spans.len(), 3);
     assert!(spans.iter().all(|span| span.parent == Some(request) && span.is_closed));
     // The handle keeps nothing of it.
@@ -448,20 +440,20 @@ fn spans_outside_of_tasks_are_roots() {
     fn exit() {
         info!("in worker_exit");
     }
-    recorder();
+    Recorder::global();
     let sup = supervisor(MpPoolConfig::new(1).worker_init(init).worker_exit(exit));
     let (task, _) =
         inside("outside", || atasker_tests::mp::pid::builder().supervisor(&sup).start());
     let worker = task.join().unwrap().to_string();
-    let span = recorder().span("of worker_init");
+    let span = Recorder::global().span("of worker_init");
     assert_eq!((span.parent, span.is_closed), (None, true));
-    let event = recorder().event("in worker_init");
+    let event = Recorder::global().event("in worker_init");
     assert_eq!((event.parent, event.field("task")), (Some(span.id), ""));
     assert_eq!(event.field("worker"), worker);
-    assert!(!recorder().span("left by worker_init").is_closed);
+    assert!(!Recorder::global().span("left by worker_init").is_closed);
     sup.stop(atasker::StopOptions::new());
-    assert_eq!(recorder().event("in worker_exit").parent, None);
-    assert!(recorder().span("left by worker_init").is_closed);
+    assert_eq!(Recorder::global().event("in worker_exit").parent, None);
+    assert!(Recorder::global().span("left by worker_init").is_closed);
 }
 
 #[background_task(tt = "mp")]
@@ -477,13 +469,13 @@ fn very_many_open_spans_are_no_problem() {
     let sup = one();
     let (task, request) = inside("many", || opens_many::builder(70_000).supervisor(&sup).start());
     assert_eq!(task.join().unwrap(), 70_000);
-    let spans = recorder().spans("one of many");
+    let spans = Recorder::global().spans("one of many");
     assert_eq!(spans.len(), 1 << 16);
     assert!(spans.iter().all(|span| span.is_closed && span.parent == Some(request)));
-    assert_eq!(recorder().event("in the last of many").parent, Some(request));
+    assert_eq!(Recorder::global().event("in the last of many").parent, Some(request));
     // The next task has all of them.
     opens_many::builder(10).supervisor(&sup).start().join().unwrap();
-    assert_eq!(recorder().spans("one of many").len(), (1 << 16) + 10);
+    assert_eq!(Recorder::global().spans("one of many").len(), (1 << 16) + 10);
 }
 
 /// Emits an event and opens a span at 16 places each.
@@ -525,8 +517,10 @@ fn threads_may_use_new_places_at_once() {
         let (task, request) =
             inside("places", || uses_places_on_threads::builder().supervisor(&sup).start());
         task.join().unwrap();
-        let (spans, events) =
-            (recorder().spans("at a place"), recorder().events("at one of many places"));
+        let (spans, events) = (
+            Recorder::global().spans("at a place"),
+            Recorder::global().events("at one of many places"),
+        );
         assert_eq!((spans.len(), events.len()), (round * 64, round * 64));
         let (spans, events) = (&spans[spans.len() - 64..], &events[events.len() - 64..]);
         assert!(spans.iter().all(|span| span.parent == Some(request) && span.is_closed));
@@ -563,9 +557,9 @@ fn panic_of_a_field_is_that_of_its_task() {
     for round in 1..3 {
         let task = has_fields_that_panic::builder().supervisor(&sup).start();
         assert_eq!(task.join().unwrap(), [true, true]);
-        assert_eq!(recorder().events("after a field that panics").len(), 2 * round);
+        assert_eq!(Recorder::global().events("after a field that panics").len(), 2 * round);
     }
-    assert!(recorder().events("with a field that panics").is_empty());
-    assert!(recorder().spans("with a field that panics").is_empty());
+    assert!(Recorder::global().events("with a field that panics").is_empty());
+    assert!(Recorder::global().spans("with a field that panics").is_empty());
     assert_eq!(sup.info().mp_pool.unwrap().restarts, 0);
 }

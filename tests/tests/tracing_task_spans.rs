@@ -1,33 +1,21 @@
 //! Does each attempt in a worker process have a span, with what it opens there inside? This test
 //! has its own program because it sets the global subscriber.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use atasker::{MpPoolConfig, Spans, Supervisor, TaskError, background_task};
 use atasker_tests::spans::{Entry, Recorder};
 use tracing::{Level, info, info_span};
-use tracing_subscriber::layer::SubscriberExt;
-
-fn recorder() -> &'static Recorder {
-    static RECORDER: LazyLock<Recorder> = LazyLock::new(|| {
-        let recorder = Recorder::default();
-        let subscriber = tracing_subscriber::registry().with(recorder.clone());
-        tracing::subscriber::set_global_default(subscriber).expect("no other subscriber");
-        recorder
-    });
-    &RECORDER
-}
 
 fn supervisor() -> Supervisor {
-    recorder();
+    Recorder::global();
     Supervisor::builder().spans(Spans::PerTask).mp_pool(MpPoolConfig::new(1)).build()
 }
 
 /// The spans of the attempts of a task.
 fn attempts(id: atasker::TaskId) -> Vec<Entry> {
     let id = id.to_string();
-    recorder().all(|entry| entry.name == "task" && entry.id != 0 && entry.field("id") == id)
+    Recorder::global().all(|entry| entry.name == "task" && entry.id != 0 && entry.field("id") == id)
 }
 
 #[background_task(tt = "mp", name = "digests")]
@@ -56,11 +44,12 @@ fn what_a_task_opens_is_inside_the_span_of_its_attempt() {
         assert!(attempt.is_closed && attempt.entered == 0, "{attempt:?}");
 
         let n = n.to_string();
-        let steps = recorder().all(|entry| entry.name == "step" && entry.field("n") == n);
+        let steps = Recorder::global().all(|entry| entry.name == "step" && entry.field("n") == n);
         let step = &steps[0];
         assert_eq!(step.parent, Some(attempt.id));
         let event = |text: &str| {
-            let found = recorder().all(|entry| entry.message() == text && entry.field("n") == n);
+            let found =
+                Recorder::global().all(|entry| entry.message() == text && entry.field("n") == n);
             found[0].clone()
         };
         assert_eq!(event("at once").parent, Some(attempt.id));
@@ -87,7 +76,7 @@ fn each_attempt_has_its_own_span() {
         let values = ["attempt", "outcome", "otel.status_code"].map(|name| attempt.field(name));
         assert_eq!(values, [number, "worker_died", "ERROR"]);
         assert!(attempt.is_closed);
-        let left = recorder().all(|entry| {
+        let left = Recorder::global().all(|entry| {
             entry.name == "left open" && entry.parent == Some(attempt.id) && entry.is_closed
         });
         assert_eq!(left.len(), 1);
@@ -103,6 +92,6 @@ fn task_without_a_span_opens_roots() {
     let id = task.id();
     task.join().unwrap();
     assert!(attempts(id).is_empty());
-    let step = recorder().all(|entry| entry.name == "step" && entry.field("n") == "77");
+    let step = Recorder::global().all(|entry| entry.name == "step" && entry.field("n") == "77");
     assert_eq!(step[0].parent, None);
 }

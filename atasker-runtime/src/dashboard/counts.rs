@@ -8,25 +8,8 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use crate::info::TaskType;
+use crate::observe::outcome::WORDS;
 use crate::supervisor::{SHARDS, shard};
-
-/// The words for how a task ends, as in the metrics.
-pub(super) const OUTCOMES: [&str; 9] = [
-    "ok",
-    "returned_err",
-    "panicked",
-    "canceled",
-    "timed_out",
-    "worker_died",
-    "expired",
-    "rejected",
-    "other",
-];
-
-/// Returns the index of a word in [`OUTCOMES`].
-pub(super) fn outcome(word: &str) -> usize {
-    OUTCOMES.iter().position(|known| *known == word).unwrap_or(OUTCOMES.len() - 1)
-}
 
 /// The number of places: the variants of [`TaskType`].
 pub(super) const PLACES: usize = 3;
@@ -54,7 +37,7 @@ fn middle(bucket: usize) -> f32 {
 
 struct PlaceCounts {
     launched: AtomicU32,
-    ended: [AtomicU32; OUTCOMES.len()],
+    ended: [AtomicU32; WORDS.len()],
     queue: [AtomicU32; BUCKETS],
     run: [AtomicU32; BUCKETS],
 }
@@ -63,7 +46,7 @@ impl PlaceCounts {
     fn new() -> Self {
         PlaceCounts {
             launched: AtomicU32::new(0),
-            ended: [const { AtomicU32::new(0) }; OUTCOMES.len()],
+            ended: [const { AtomicU32::new(0) }; WORDS.len()],
             queue: [const { AtomicU32::new(0) }; BUCKETS],
             run: [const { AtomicU32::new(0) }; BUCKETS],
         }
@@ -147,7 +130,7 @@ pub(super) struct Totals {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct PlaceTotals {
     pub(super) launched: u32,
-    pub(super) ended: [u32; OUTCOMES.len()],
+    pub(super) ended: [u32; WORDS.len()],
     queue: [u32; BUCKETS],
     run: [u32; BUCKETS],
 }
@@ -160,7 +143,7 @@ impl Totals {
     pub(super) fn zero() -> Self {
         let place = || PlaceTotals {
             launched: 0,
-            ended: [0; OUTCOMES.len()],
+            ended: [0; WORDS.len()],
             queue: [0; BUCKETS],
             run: [0; BUCKETS],
         };

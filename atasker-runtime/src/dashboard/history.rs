@@ -7,8 +7,9 @@
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::counts::{OUTCOMES, PLACES, Percentiles, Totals};
+use super::counts::{PLACES, Percentiles, Totals};
 use crate::info::TaskType;
+use crate::observe::outcome::WORDS;
 use crate::priority::Priority;
 use crate::supervisor::view::PlaceGauges;
 
@@ -22,7 +23,7 @@ type Row = [u32; WIDTH];
 // The columns of a row.
 const LAUNCHED: usize = 0;
 const ENDED: usize = 1;
-const WAITING: usize = ENDED + OUTCOMES.len();
+const WAITING: usize = ENDED + WORDS.len();
 const RUNNING: usize = WAITING + 4;
 /// One more than the number of slots; 0 for no limit.
 const SLOTS: usize = RUNNING + 1;
@@ -140,7 +141,7 @@ impl Serialize for Columns {
         let number = |column: usize| Column(rows, move |row: &Row| row[column]);
         let mut map = serializer.serialize_map(Some(7))?;
         map.serialize_entry("launched", &number(LAUNCHED))?;
-        let ended = OUTCOMES.iter().enumerate();
+        let ended = WORDS.iter().enumerate();
         map.serialize_entry(
             "completed",
             &Named(ended.map(|(at, word)| (*word, number(ENDED + at)))),
@@ -253,7 +254,7 @@ mod tests {
         for second in (0..DAY).filter(|second| !(30_000..50_000).contains(second)) {
             for place in &mut *totals.places {
                 place.launched += 1;
-                place.ended[(second % OUTCOMES.len() as u64) as usize] += 1;
+                place.ended[(second % WORDS.len() as u64) as usize] += 1;
             }
             history.record(second, totals.clone(), running(second as u32));
         }

@@ -199,7 +199,7 @@ fn history_len(query: Option<&str>) -> usize {
 
 fn control_task(shared: &Shared, id: TaskId, verb: &str) -> Result<Response, Refusal> {
     let task =
-        shared.cores().iter().find_map(|core| core.live_task(id)).ok_or_else(unknown_task)?;
+        shared.cores().iter().find_map(|core| core.find_live(id)).ok_or_else(unknown_task)?;
     match verb {
         "stop" => control::stop(&task),
         "cancel" => {

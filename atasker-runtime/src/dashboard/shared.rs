@@ -86,7 +86,7 @@ impl Shared {
         }
         let recorder = Recorder::new(core, self.seconds, &self.hub);
         let observer = Box::new(Arc::clone(&recorder));
-        let guard = core.observation().add(observer, Promptness::InTime);
+        let guard = core.observers().add(observer, Promptness::InTime);
         let watched = Watched { recorder, _guard: guard };
         let spare = {
             let mut all = self.watched.lock();

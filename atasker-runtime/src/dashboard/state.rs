@@ -135,7 +135,7 @@ pub(super) fn collect(shared: &Shared) -> Vec<u8> {
     let tasks = view::tasks(&cores, TASKS);
     let mut seen = Vec::new();
     let supervisors = recorders.iter().zip(&cores).zip(tasks).map(|((recorder, core), tasks)| {
-        let info = core.view(tasks.running_total + tasks.waiting_total);
+        let info = core.snapshot(tasks.running_total + tasks.waiting_total);
         let workers = info.mp_pool.iter().flat_map(|pool| &pool.workers);
         let processes = workers.map(|worker| process(shared, worker, &mut seen)).collect();
         SupervisorState {
@@ -214,7 +214,7 @@ struct OneTask {
 
 /// Returns a task that has not ended.
 pub(super) fn task(shared: &Shared, id: TaskId) -> Option<Vec<u8>> {
-    let task = shared.cores().iter().find_map(|core| core.live_task(id))?;
+    let task = shared.cores().iter().find_map(|core| core.find_live(id))?;
     crate::task::header::refresh(&*task);
     let info = task.header().info();
     if info.outcome.is_some() {

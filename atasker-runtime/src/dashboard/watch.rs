@@ -10,16 +10,17 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::counts::{self, Counts};
+use super::counts::Counts;
 use super::events::Hub;
 use super::history::{History, LEN, Places};
 use crate::error::TaskError;
 use crate::info::{Outcome, TaskInfo, TaskStatus};
 use crate::info_serde;
-use crate::observe::events::word;
 use crate::observe::observer::{Observer, TaskEvent};
+use crate::observe::outcome;
 use crate::supervisor::Core;
 use crate::sync::lock::Mutex;
+use crate::text::prefix;
 use crate::time::clock::{self, Stamp};
 use crate::time::timer;
 
@@ -87,7 +88,7 @@ impl Recorder {
             this: Weak::clone(this),
             core: Arc::downgrade(core),
             key: core.key().get(),
-            id: core.name().to_owned(),
+            id: core.id().to_owned(),
             seconds,
             counts: Counts::new(),
             armed: AtomicBool::new(false),
@@ -192,11 +193,7 @@ fn text(error: Option<&TaskError>) -> String {
     }
     if text.len() > ERROR_LEN {
         const CUT: &str = " ...";
-        let mut end = ERROR_LEN - CUT.len();
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
+        text.truncate(prefix(&text, ERROR_LEN - CUT.len()).len());
         text.push_str(CUT);
         text.shrink_to_fit();
     }
@@ -232,10 +229,10 @@ impl Observer for Recorder {
         if let Some(ran_for) = task.ran_for() {
             self.counts.ran_for(task.tt(), ran_for);
         }
-        let word = word(result.err(), task.outcome() == Some(Outcome::ReturnedErr));
-        self.counts.ended(task.tt(), counts::outcome(word));
+        let outcome = outcome::index_of(result.err(), task.outcome() == Some(Outcome::ReturnedErr));
+        self.counts.ended(task.tt(), outcome);
         self.touch();
-        if is_failure(word) {
+        if is_failure(outcome::WORDS[outcome]) {
             self.failed(task, result.err());
         }
     }

@@ -21,19 +21,6 @@ pub(super) const LATENESS: &str = "atasker_background_lateness_seconds";
 /// The value of a label for what has no separate series.
 pub(super) const OTHER: &str = "other";
 
-/// The outcomes of tasks. See `observe::events::word`.
-pub(super) const OUTCOMES: [&str; 9] = [
-    "ok",
-    "returned_err",
-    "panicked",
-    "canceled",
-    "timed_out",
-    "worker_died",
-    "expired",
-    "rejected",
-    OTHER,
-];
-
 /// The outcomes of runs of background workers.
 pub(super) const RUN_OUTCOMES: [&str; 2] = ["ok", "error"];
 
@@ -89,9 +76,4 @@ pub(super) fn describe(recorder: &dyn Recorder) -> bool {
         });
         ok && described
     })
-}
-
-/// Returns the index of an outcome in [`OUTCOMES`].
-pub(super) fn outcome_index(word: &'static str) -> usize {
-    OUTCOMES.iter().position(|outcome| *outcome == word).unwrap_or(OUTCOMES.len() - 1)
 }

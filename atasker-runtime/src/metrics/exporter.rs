@@ -19,9 +19,9 @@ use super::series::{Done, Writer, record_all};
 use super::{catalog, forget, recorder};
 use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::info::Outcome;
-use crate::observe::events;
 use crate::observe::load::LoadListener;
 use crate::observe::observer::{BackgroundRun, Observer, ProcessEvent, TaskEvent};
+use crate::observe::outcome;
 use crate::observe::registry::{ObserverGuard, Promptness};
 use crate::supervisor::Core;
 use crate::supervisor::load::PoolLoad;
@@ -381,7 +381,7 @@ impl Observer for Registration {
 
     fn ended(&self, task: &TaskEvent<'_>, result: Result<(), &TaskError>) {
         let returned_err = task.outcome() == Some(Outcome::ReturnedErr);
-        let outcome = catalog::outcome_index(events::word(result.err(), returned_err));
+        let outcome = outcome::index_of(result.err(), returned_err);
         self.0.task(task, |facts| {
             facts.completed[outcome] += 1;
             let ran_for = task.ran_for()?;

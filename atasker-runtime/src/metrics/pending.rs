@@ -16,10 +16,11 @@ use std::time::Duration;
 use ::metrics::Histogram;
 use crossbeam_utils::CachePadded;
 
-use super::catalog::{OUTCOMES, RUN_OUTCOMES};
+use super::catalog::RUN_OUTCOMES;
 use super::names::{Limit, NameId, Names};
 use super::series::Handle;
 use crate::info::TaskType;
+use crate::observe::outcome::WORDS;
 use crate::priority::Priority;
 use crate::supervisor::{SHARDS, shard};
 use crate::sync::lock::Mutex;
@@ -35,7 +36,7 @@ const MOST_ADDRESSES: usize = 4_096;
 #[derive(Default)]
 pub(super) struct TaskFacts {
     pub(super) launched: [u64; PRIORITIES],
-    pub(super) completed: [u64; OUTCOMES.len()],
+    pub(super) completed: [u64; WORDS.len()],
     pub(super) retries: u64,
     pub(super) queue: [Values; PRIORITIES],
     pub(super) run: [Values; PRIORITIES],

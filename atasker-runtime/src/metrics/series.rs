@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Recorder, SharedString};
 
-use super::catalog::{self, METADATA, OUTCOMES, RUN_OUTCOMES};
+use super::catalog::{self, METADATA, RUN_OUTCOMES};
 use super::gauges::{self, Gauges, Refresh, Sample};
 use super::pending::{
     AllTaken, PRIORITIES, Pending, Slot, Taken, TaskFacts, Values, WorkerFacts, name_and_place,
 };
+use crate::observe::outcome::WORDS;
 use crate::priority::Priority;
 use crate::unwind::{Guarded, attempt, contained};
 
@@ -20,7 +21,7 @@ pub(super) type Handle<T> = Option<Guarded<T>>;
 #[derive(Default)]
 struct TaskSeries {
     launched: [Handle<Counter>; PRIORITIES],
-    completed: [Handle<Counter>; OUTCOMES.len()],
+    completed: [Handle<Counter>; WORDS.len()],
     retries: Handle<Counter>,
     queue: [Handle<Histogram>; PRIORITIES],
     run: [Handle<Histogram>; PRIORITIES],
@@ -148,7 +149,7 @@ impl Pass<'_> {
             let labels = || [name(), tt(), priority_of(priority)];
             self.count(&mut series.launched[at], facts.launched[at], catalog::LAUNCHED, labels);
         }
-        for (at, outcome) in OUTCOMES.into_iter().enumerate() {
+        for (at, outcome) in WORDS.into_iter().enumerate() {
             let labels = || [name(), tt(), ("outcome", SharedString::const_str(outcome))];
             let count = facts.completed[at];
             self.count(&mut series.completed[at], count, catalog::COMPLETED, labels);

@@ -2,31 +2,11 @@
 
 use std::time::Duration;
 
+use super::outcome;
 use crate::error::{TaskError, WorkerDeath};
 use crate::info::Outcome;
-use crate::task::AnyTask;
 use crate::task::header::Header;
-use crate::task::state::{Claim, Ending};
 use crate::unwind::log;
-
-/// Returns the word for the outcome of an attempt, as in metrics and spans.
-pub(crate) fn word(error: Option<&TaskError>, returned_err: bool) -> &'static str {
-    match error {
-        None if returned_err => "returned_err",
-        None => "ok",
-        Some(TaskError::Panicked { .. }) => "panicked",
-        Some(TaskError::Canceled) => "canceled",
-        Some(TaskError::TimedOut { .. }) => "timed_out",
-        Some(TaskError::WorkerDied(_)) => "worker_died",
-        Some(TaskError::QueueFull | TaskError::SupervisorStopped) => "rejected",
-        Some(TaskError::Codec { .. } | TaskError::NotStarted { .. }) => "other",
-    }
-}
-
-/// Returns the word for the outcome of a task that is about to be published.
-pub(super) fn word_of(task: &dyn AnyTask, claim: &Claim, ending: Ending) -> &'static str {
-    word(task.stored_error(claim), ending == Ending::ReturnedErr)
-}
 
 pub(super) fn task_queued(header: &Header, supervisor: &str) {
     log!(trace, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, "task queued");
@@ -64,11 +44,11 @@ pub(crate) enum Handle {
 pub(crate) fn task_ended(
     header: &Header,
     supervisor: &str,
-    outcome: Outcome,
+    ending: Outcome,
     error: Option<&TaskError>,
     handle: Handle,
 ) {
-    let word = word(error, outcome == Outcome::ReturnedErr);
+    let word = outcome::word(error, ending == Outcome::ReturnedErr);
     macro_rules! ended {
         ($level:ident, $error:expr) => {
             log!(
@@ -80,7 +60,7 @@ pub(crate) fn task_ended(
     let shown = error.map(tracing::field::display);
     match (handle, error) {
         (Handle::Gone, Some(error)) if !error.is_canceled() => ended!(error, shown),
-        (Handle::Gone, None) if outcome == Outcome::ReturnedErr => {
+        (Handle::Gone, None) if ending == Outcome::ReturnedErr => {
             ended!(warn, "the function returned an `Err`, and no handle is left to read it");
         }
         _ => ended!(debug, shown),

@@ -10,6 +10,7 @@
 //! | the observers of one supervisor | `registry` |
 //! | the order of the calls about one task | `watch` |
 //! | whether anything observes at all | `interest` |
+//! | the words for how tasks end | `outcome` |
 //! | tracing events | `events` |
 //! | spans of tasks | `spans` |
 //! | changes of the load that are no event of a task | `load` |
@@ -20,6 +21,7 @@ pub(crate) mod events;
 pub(crate) mod interest;
 pub(crate) mod load;
 pub(crate) mod observer;
+pub(crate) mod outcome;
 pub(crate) mod registry;
 pub(crate) mod spans;
 pub(crate) mod watch;
@@ -156,7 +158,7 @@ fn retrying_cold(task: &Arc<dyn AnyTask>, error: Option<&TaskError>, returned_er
     let watch = watch_of(header);
     let ran_for = Some(watch::elapsed(header));
     if let Some(span) = watch.take_span() {
-        spans::close(span, events::word(error, returned_err), watch.worker());
+        spans::close(span, outcome::word(error, returned_err), watch.worker());
     }
     if !observers.is_empty() {
         let (told, error) = (Arc::clone(task), error.cloned());
@@ -190,7 +192,8 @@ fn publish_cold(task: &Arc<dyn AnyTask>, claim: Claim, ending: Ending) -> Option
     let header = task.header();
     let observers = observers_of(header);
     let told = observers.filter(|observers| !observers.is_empty());
-    let ran_for = claim.was_running().then(|| watch::elapsed(header));
+    // Reads the clock only for observers.
+    let ran_for = (told.is_some() && claim.was_running()).then(|| watch::elapsed(header));
     let tell = move |observers: &Observers, task: &Arc<dyn AnyTask>, claim: &Claim| {
         observers.each(|observer| {
             let event = TaskEvent::new(task, &observers.supervisor)
@@ -218,7 +221,7 @@ fn publish_cold(task: &Arc<dyn AnyTask>, claim: Claim, ending: Ending) -> Option
             tell(&observers, &owner, &claim);
         }
         if let Some(span) = span {
-            let word = events::word_of(&*owner, &claim, ending);
+            let word = outcome::word(owner.stored_error(&claim), ending == Ending::ReturnedErr);
             spans::close(span, word, worker);
         }
         // The span that was current at the launch stays open until here. A thread that waits for

@@ -143,9 +143,7 @@ impl Observers {
             (self.on_prompt)();
         }
     }
-}
 
-impl Observers {
     /// The same, for the spans of tasks in worker processes.
     pub(super) fn need_promptness_for_spans(&self) {
         self.prompt_for_spans.call_once(|| self.need_promptness());

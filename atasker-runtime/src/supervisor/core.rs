@@ -139,7 +139,7 @@ impl Core {
         self.key
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
@@ -266,7 +266,7 @@ impl Core {
         if fork::is_copy() { None } else { table::get(id).filter(own) }
     }
 
-    pub(super) fn find_live(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
+    pub(crate) fn find_live(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
         self.lookup(id).filter(|task| !task.header().state.read().is_ended())
     }
 
@@ -317,7 +317,7 @@ impl Core {
     /// table.
     // Without the feature `mp`, the info of the pool is an `Option` already.
     #[allow(clippy::useless_conversion)]
-    pub(super) fn snapshot(&self, tasks: usize) -> SupervisorInfo {
+    pub(crate) fn snapshot(&self, tasks: usize) -> SupervisorInfo {
         let mut info = SupervisorInfo {
             id: self.id.clone(),
             active: self.is_active(),

@@ -101,9 +101,12 @@ impl Counters {
     pub(super) fn totals(&self) -> Totals {
         let (mut totals, mut rejected) = (Totals::default(), 0);
         for shard in &self.shards {
-            totals.ended += shard.ends.iter().map(|ends| ends.counts().ended()).sum::<u64>();
+            for ends in &shard.ends {
+                let counts = ends.counts();
+                totals.ended += counts.ended();
+                totals.canceled += counts.canceled;
+            }
             rejected += shard.rejected.load(Ordering::Relaxed);
-            totals.canceled += shard.ends.iter().map(|ends| ends.counts().canceled).sum::<u64>();
         }
         // A rejected task may not have been counted as ended yet.
         totals.ended = totals.ended.saturating_sub(rejected);

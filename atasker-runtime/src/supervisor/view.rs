@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use crate::fork;
-use crate::id::TaskId;
-use crate::info::{SupervisorInfo, TaskInfo, TaskStatus, TaskType};
-use crate::observe::registry::Observers;
+use crate::info::{TaskInfo, TaskStatus, TaskType};
 use crate::task::header::{Header, refresh};
 use crate::task::{AnyTask, table};
 
@@ -34,19 +32,6 @@ pub(crate) struct PlaceGauges {
 }
 
 impl Core {
-    pub(crate) fn name(&self) -> &str {
-        self.id()
-    }
-
-    pub(crate) fn observation(&self) -> &Arc<Observers> {
-        &self.observers
-    }
-
-    /// Returns a snapshot. `tasks` is the number of live tasks.
-    pub(crate) fn view(&self, tasks: usize) -> SupervisorInfo {
-        self.snapshot(tasks)
-    }
-
     /// Returns the gauges of the places, in the order of [`TaskType`].
     pub(crate) fn gauges(&self) -> [PlaceGauges; 3] {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -75,11 +60,6 @@ impl Core {
         gauges[TaskType::Async as usize].running =
             number(self.aloops.info().iter().map(|aloop| aloop.running).sum());
         gauges
-    }
-
-    /// Returns a task of this supervisor that has not ended.
-    pub(crate) fn live_task(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
-        self.find_live(id)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The fields of a frame: how they are written and read.
 
+use crate::text::prefix;
+
 /// Bytes that are not a valid frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it violated the protocol: {0}")]
@@ -43,11 +45,7 @@ impl<'a> FieldWriter<'a> {
     }
     /// Writes the text, truncated to `most` bytes at a character boundary.
     pub(super) fn truncated_text(self, value: &str, most: usize) -> Self {
-        let mut end = value.len().min(most);
-        while !value.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.text(&value[..end])
+        self.text(prefix(value, most))
     }
     pub(super) fn option(self, value: Option<u64>) -> Self {
         match value {

@@ -10,6 +10,7 @@ use std::fmt::{self, Write as _};
 
 use tracing_core::field::{Field, FieldSet, Value, ValueSet, Visit, display};
 
+use crate::text::prefix;
 use crate::wire::field::Malformed;
 
 /// Fields with a higher index are not sent. None of tracing's macros makes as many.
@@ -88,12 +89,9 @@ impl<'a> Bounded<'a> {
 
 impl fmt::Write for Bounded<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut len = text.len().min(self.end.saturating_sub(self.bytes.len()));
-        while !text.is_char_boundary(len) {
-            len -= 1;
-        }
-        self.bytes.extend_from_slice(&text.as_bytes()[..len]);
-        if len == text.len() {
+        let written = prefix(text, self.end.saturating_sub(self.bytes.len()));
+        self.bytes.extend_from_slice(written.as_bytes());
+        if written.len() == text.len() {
             return Ok(());
         }
         // Nothing follows a truncated text, however short.
