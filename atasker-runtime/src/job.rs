@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::error::TaskError;
 use crate::fork;
+use crate::limit;
 use crate::observe::{self, spans};
 use crate::priority::Priority;
 use crate::task::limit::{Overdue, TimeLimit};
@@ -189,6 +190,7 @@ impl Run {
     /// Ends the task with an error, even if attempts are left.
     pub(crate) fn end(mut self, error: TaskError) {
         let task = self.take();
+        limit::leave(task.header());
         if let Some(claim) = task.header().state.claim(Phase::Started) {
             claim.with_body().end(&task, error);
         }

@@ -16,6 +16,7 @@ mod id;
 mod info;
 mod info_serde;
 mod lent;
+mod limit;
 mod options;
 mod panic_hook;
 mod params;
@@ -99,6 +100,7 @@ pub use info::{
 #[cfg(feature = "async")]
 pub use launch::Aloop;
 pub use launch::TaskBuilder;
+pub use limit::{KeyedLimit, Limit, LimitKey, TaskLimit};
 pub use observe::observer::{BackgroundRun, Observer, ProcessEvent, TaskEvent};
 pub use observe::registry::ObserverGuard;
 pub use observe::spans::Spans;

@@ -7,8 +7,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::KillError;
+use crate::error::{KillError, TaskError};
 use crate::job::Job;
+use crate::limit::{Parked, Reserved};
+use crate::priority::Priority;
 use crate::task::control::Include;
 use crate::task::{AnyTask, current, park};
 
@@ -66,6 +68,33 @@ pub(crate) trait Place: Send + Sync {
     fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
         let _ = task;
         false
+    }
+
+    /// Reserves a position in the queue for a job that waits for a limit, and counts it as a waiting
+    /// one. `has_room` says whether the limit has room, so that the job waits for a slot at most.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error with which the job is to end, or `None` if its task has ended meanwhile.
+    fn reserve(
+        &self,
+        job: &Job,
+        when_full: WhenFull,
+        has_room: bool,
+    ) -> Result<Reserved, Option<TaskError>> {
+        let _ = (job, when_full, has_room);
+        Ok(Reserved::default())
+    }
+
+    /// Ends the reservation of a job that was revoked.
+    fn unreserve(&self, priority: Priority, reserved: Reserved) {
+        let _ = (priority, reserved);
+    }
+
+    /// Queues a job whose limit has room. The place calls [`limit::admit`](crate::limit::admit)
+    /// when it has a slot for the job.
+    fn enqueue_parked(&self, parked: Parked) {
+        self.start(parked.job, WhenFull::Pass);
     }
 
     /// Starts what is to be started eagerly.

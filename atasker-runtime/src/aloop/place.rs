@@ -10,6 +10,7 @@ use super::Loop;
 use crate::error::{KillError, TaskError, with_advice};
 use crate::info::{AloopInfo, TaskType};
 use crate::job::Job;
+use crate::limit::{self, Admission, Parked};
 use crate::place::{Closing, Place, WhenFull};
 use crate::task::AnyTask;
 use crate::task::scheduler::SchedulerKey;
@@ -154,6 +155,17 @@ impl Place for Aloops {
         // there is nothing to record.
         run.arm_limit(|| None);
         run.spawn(inner.queue());
+    }
+
+    fn enqueue_parked(&self, parked: Parked) {
+        let mut candidate = Some(parked);
+        // There is a slot for every task.
+        while let Some(Parked { job, reserved }) = candidate.take() {
+            if let Admission::Begin { job, next } = limit::admit(job, reserved) {
+                self.start(job, WhenFull::Pass);
+                candidate = next;
+            }
+        }
     }
 
     fn revoke(&self, _task: &dyn AnyTask, _include: Include) -> bool {

@@ -126,6 +126,12 @@ impl<J> Backlog<J> {
         self.queues[priority.index()].issue_ticket()
     }
 
+    /// Returns the ticket of a job that is queued later, by [`requeue`](Self::requeue), at the
+    /// position that it has if it is queued now.
+    pub(crate) fn reserve_ticket(&mut self, priority: Priority) -> Ticket {
+        self.queues[priority.index()].issue_ticket()
+    }
+
     /// Returns a job to its former position among those of its priority. It was taken out with this
     /// ticket and did not start.
     pub(crate) fn requeue(&mut self, priority: Priority, ticket: Ticket, job: J) {

@@ -10,6 +10,7 @@ use crate::error::TaskError;
 use crate::fork;
 use crate::info::TaskType;
 use crate::job::end_waiting;
+use crate::limit::{Pass, TaskLimit};
 use crate::observe;
 use crate::observe::spans::TaskSpans;
 use crate::place::WhenFull;
@@ -231,6 +232,27 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
             (true, TaskSpans::Off) => std::mem::take(spans),
             (true, _) => TaskSpans::Off,
         };
+        discard(before);
+        self
+    }
+
+    /// Sets the limit that the task shares with others: a [`Limit`](crate::Limit), or the key of a
+    /// [`KeyedLimit`](crate::KeyedLimit). The last call applies.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{KeyedLimit, Limit, TaskBuilder};
+    /// static DATABASE: Limit = Limit::concurrency(4);
+    /// static TENANT: KeyedLimit<u64> = KeyedLimit::concurrency(2);
+    /// let task = TaskBuilder::new(|| 42).limit(&DATABASE).start();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// let task = TaskBuilder::new(|| 42).limit(TENANT.key(&7)).start();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
+    pub fn limit(mut self, limit: impl TaskLimit) -> Self {
+        let pass = Pass::new(limit.__source().0);
+        let before = self.header_mut().extras_mut().pass.replace(Box::new(pass));
+        // May drop the last reference to a key, which is a value of the user.
         discard(before);
         self
     }

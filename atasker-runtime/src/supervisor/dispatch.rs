@@ -8,6 +8,7 @@ use super::core::{AfterStop, Core, Phase};
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::job::{Job, end_waiting};
+use crate::limit;
 use crate::observe;
 use crate::observe::registry::Observers;
 use crate::place::{Place, WhenFull};
@@ -149,6 +150,9 @@ impl Core {
     #[inline]
     fn enqueue(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         self.alarms.watch(&task);
+        if limit::has_limit(task.header()) {
+            return limit::enter(task, when_full);
+        }
         self.place(task.header().tt).start(Job::new(task), when_full);
     }
 

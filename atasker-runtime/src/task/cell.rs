@@ -30,6 +30,7 @@ use std::time::Duration;
 use crate::error::TaskError;
 use crate::fork;
 use crate::info::Outcome;
+use crate::limit;
 use crate::observe::events::{self, Handle};
 use crate::observe::{self};
 use crate::sync::{Mutex, UnsafeCell};
@@ -369,6 +370,10 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         claim: Claim,
         result: Result<R, TaskError>,
     ) -> Option<Stamp> {
+        if !claim.was_running() {
+            // It waits for its limit no more. A body that runs gives the limit back when it returns.
+            limit::leave(&self.header);
+        }
         if claim.has_body() {
             self.drop_body();
         }
@@ -460,12 +465,12 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if !self.header.state.read().is_running() {
             // The task ended before it could run, for example by a tiny time limit.
             discard(body);
-            self.header.disarm_limit();
+            self.header.leave_attempt();
             return None;
         }
         let result = unwind::catch(|| body.run(this)).unwrap_or_else(Err);
         fork::end_if_copy();
-        self.header.disarm_limit();
+        self.header.leave_attempt();
         let result = self.apply_time_limit(result);
         let will_retry = self.wants_retry(&result);
         if will_retry {
@@ -503,7 +508,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if self.drop_scheduled(this) {
             return;
         }
-        self.header.disarm_limit();
+        self.header.leave_attempt();
         let error = TaskError::Panicked {
             message: "its run was lost, because of a panic outside of its function".into(),
             location: None,
@@ -736,7 +741,7 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     }
 
     fn complete_attempt(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>) {
-        self.header.disarm_limit();
+        self.header.leave_attempt();
         let will_retry = self.wants_retry(&result);
         self.complete_attempt_as(this, result, will_retry);
     }

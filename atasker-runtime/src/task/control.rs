@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::error::{KillError, TaskError};
 use crate::fork;
+use crate::limit;
 use crate::task::AnyTask;
 use crate::task::header::refresh;
 use crate::task::state::Phase;
@@ -47,9 +48,11 @@ pub(crate) fn cancel_pending(task: &Arc<dyn AnyTask>, error: TaskError, include:
                 }
             }
             Phase::Queued => {
-                // The lock of the place decides: a revoked task can't begin any more.
-                let revoked = header.with_place(|place| place.revoke(&**task, include));
-                if revoked != Some(true) {
+                // The lock of the limit or of the place decides: a revoked task can't begin any
+                // more.
+                let revoked = limit::revoke(header)
+                    || header.with_place(|place| place.revoke(&**task, include)) == Some(true);
+                if !revoked {
                     return false;
                 }
                 if let Some(claim) = header.state.claim(Phase::Queued) {

@@ -11,6 +11,7 @@ use crate::error::{KillError, RecvError, SendError, TaskError, TrySendError, Wai
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
+use crate::limit;
 use crate::priority::Priority;
 use crate::progress;
 use crate::task::cell::{Taken, Typed};
@@ -559,6 +560,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for Task<R,
         if !self.is_completed() {
             self.polled = true;
             if self.header().watch(WaiterKey::HANDLE, context.waker()) {
+                limit::lend_while_pending(self.header());
                 return Poll::Pending;
             }
         }
@@ -583,6 +585,7 @@ impl<R, I, O> Drop for Task<R, I, O> {
         let header = self.cell.header();
         if self.polled {
             header.unwatch(WaiterKey::HANDLE);
+            limit::unlend(header);
         }
         let channels = self.channels.as_ref().filter(|_| !header.state.read().is_ended());
         if let Some(channels) = channels {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
+use crate::limit::{self, Pass};
 use crate::observe::spans::TaskSpans;
 use crate::observe::watch::Watch;
 use crate::place::Place;
@@ -68,6 +69,8 @@ pub(crate) struct Extras {
     pub(crate) spans: crate::sync::lock::Mutex<TaskSpans>,
     /// What was reported about the task, if anything observes it.
     pub(crate) watch: OnceLock<Box<Watch>>,
+    /// The limit that the task shares with others.
+    pub(crate) pass: Option<Box<Pass>>,
 }
 
 impl Header {
@@ -324,13 +327,16 @@ impl Header {
         }
     }
 
-    /// Disarms the time limit, because the body has returned.
+    /// Disarms the time limit and gives back the limit that the task shares, because the body has
+    /// returned.
     #[inline]
-    pub(crate) fn disarm_limit(&self) {
-        let limit = self.extras().and_then(|extras| extras.limit.lock().take());
-        if let Some(limit) = limit {
+    pub(crate) fn leave_attempt(&self) {
+        let Some(extras) = self.extras() else { return };
+        let time_limit = extras.limit.lock().take();
+        if let Some(limit) = time_limit {
             limit.disarm(self);
         }
+        limit::leave(self);
     }
 
     /// Returns the status of the task.

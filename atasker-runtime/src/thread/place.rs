@@ -7,11 +7,13 @@ use std::task::Poll;
 use super::injector::AfterPush;
 use super::pool::{After, Shared, Signal, ThreadPool};
 use super::run::{self, Spawned};
-use super::state::{NOT_IN_POOL, ticket_of};
+use super::state::{NOT_IN_POOL, PoolState, ticket_of};
 use crate::error::{KillError, TaskError};
 use crate::job::Job;
+use crate::limit::{self, Parked, Reserved};
 use crate::options::Overflow;
 use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
+use crate::priority::Priority;
 use crate::sync::lock::MutexGuard;
 use crate::task::control::Include;
 use crate::task::state::Phase;
@@ -60,11 +62,46 @@ impl Place for ThreadPool {
         true
     }
 
+    fn reserve(
+        &self,
+        job: &Job,
+        when_full: WhenFull,
+        has_room: bool,
+    ) -> Result<Reserved, Option<TaskError>> {
+        let (shared, priority) = (&self.shared, job.priority());
+        let mut state = shared.wait_until_accepted(job, when_full, has_room)?;
+        // Behind the jobs that were launched before, which may be in the injector.
+        state.drain_injector(&shared.injector, priority, usize::MAX);
+        Ok(state.reserve(priority))
+    }
+
+    fn unreserve(&self, priority: Priority, _reserved: Reserved) {
+        let mut state = self.shared.state.lock();
+        state.unreserve(priority);
+        let waiters = std::mem::take(&mut state.space_waiters);
+        drop(state);
+        waiters.wake();
+    }
+
+    fn enqueue_parked(&self, parked: Parked) {
+        let mut state = self.shared.state.lock();
+        let priority = parked.job.priority();
+        state.drain_injector(&self.shared.injector, priority, usize::MAX);
+        state.unpark(priority, parked);
+        let waiters = std::mem::take(&mut state.space_waiters);
+        self.shared.dispatch(state);
+        waiters.wake();
+    }
+
     fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
 
     fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
+        if limit::has_limit(task.header()) {
+            // It begins when its limit has room, which the waiting task lends it.
+            return false;
+        }
         let queued = task.header().state.read().phase() == Phase::Queued;
         let removed = queued && self.is_own_thread() && self.revoke(&**task, Include::Admitted);
         if removed {
@@ -109,21 +146,44 @@ impl Place for ThreadPool {
 impl Shared {
     /// Launches a job when the queue has a limit or the pool is closed.
     fn start_locked(self: &Arc<Self>, job: Job, when_full: WhenFull) {
+        match self.wait_until_accepted(&job, when_full, true) {
+            Ok(state) => {
+                // Under the lock, so that the limit is exact. Through the injector, to keep the
+                // order of launches.
+                let _ = self.injector.push(job);
+                self.dispatch(state);
+            }
+            Err(Some(error)) => job.end(error),
+            Err(None) => drop(job.into_task()),
+        }
+    }
+
+    /// Locks the state for a job that is accepted, once there is space for it. `may_start` says
+    /// whether the job may start as soon as it has a slot.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error with which the job is to end, or `None` if its task was canceled while the
+    /// launch waited.
+    fn wait_until_accepted(
+        &self,
+        job: &Job,
+        when_full: WhenFull,
+        may_start: bool,
+    ) -> Result<MutexGuard<'_, PoolState>, Option<TaskError>> {
         let priority = job.priority();
         let mut state = self.state.lock();
-        while state.open && state.is_full(&self.injector, priority) {
+        while state.open && state.is_full(&self.injector, priority, may_start) {
             match state.config.queue_limit {
                 Some((_, Overflow::Reject)) if when_full != WhenFull::Pass => {
-                    drop(state);
-                    return job.end(TaskError::QueueFull);
+                    return Err(Some(TaskError::QueueFull));
                 }
                 Some((_, Overflow::Block)) if when_full.may_wait() => {
                     drop(state);
                     warn_of_a_blocked_runtime();
-                    self.wait_for_space(&job);
+                    self.wait_for_space(job, may_start);
                     if job.header().state.read().phase() != Phase::Queued {
-                        // The task was canceled while the launch waited.
-                        return drop(job.into_task());
+                        return Err(None);
                     }
                     // All waiters are woken, and only one of them may find space: check again.
                     state = self.state.lock();
@@ -131,25 +191,19 @@ impl Shared {
                 _ => break,
             }
         }
-        if !state.open {
-            drop(state);
-            return job.end(TaskError::SupervisorStopped);
-        }
-        // Under the lock, so that the limit is exact. Through the injector, to keep the order of
-        // launches.
-        let _ = self.injector.push(job);
-        self.dispatch(state);
+        if state.open { Ok(state) } else { Err(Some(TaskError::SupervisorStopped)) }
     }
 
     /// Blocks the launch until the queue may have space, or its task has ended.
-    fn wait_for_space(&self, job: &Job) {
+    fn wait_for_space(&self, job: &Job, may_start: bool) {
         let (key, task) = (WaiterKey::next(), job.header());
         park::block_on(None, |context| {
             // The task first: its end must wake this thread as well.
             let ended = !task.watch(key, context.waker());
             let waker = context.waker().clone();
             let mut state = self.state.lock();
-            let ready = ended || !state.open || !state.is_full(&self.injector, job.priority());
+            let ready =
+                ended || !state.open || !state.is_full(&self.injector, job.priority(), may_start);
             let (old, spare) = match ready {
                 true => (state.space_waiters.remove(key), Some(waker)),
                 false => (state.space_waiters.add(key, waker), None),

@@ -102,7 +102,10 @@ impl ThreadPool {
     pub(crate) fn info(&self) -> ThreadPoolInfo {
         let state = self.shared.state.lock();
         let injector = &self.shared.injector;
-        let of = |priority| state.backlog.waiting_of(priority) + injector.len(priority);
+        let of = |priority: Priority| {
+            let parked = state.parked[priority.index()];
+            state.backlog.waiting_of(priority) + injector.len(priority) + parked
+        };
         ThreadPoolInfo {
             pool_size: state.config.pool_size,
             reserve_normal: state.config.reserve_normal,

@@ -10,6 +10,7 @@ use super::pool::Signal;
 use crate::backlog::{Backlog, Limits, Ticket};
 use crate::id::TaskId;
 use crate::job::Job;
+use crate::limit::{self, Admission, Parked, Reserved};
 use crate::options::PoolConfig;
 use crate::priority::Priority;
 use crate::task::AnyTask;
@@ -30,6 +31,8 @@ pub(super) struct PoolState {
     /// Launches that wait for space in the queue.
     pub(super) space_waiters: Waiters,
     pub(super) backlog: Backlog<Job>,
+    /// The number of jobs of each priority that wait for their limits, outside of the backlog.
+    pub(super) parked: [usize; 4],
     /// Jobs that have a slot and no thread yet, by priority.
     pub(super) admitted: [VecDeque<Job>; 4],
     /// A stack: the thread that became idle last is woken first, because its caches are warm, and
@@ -76,6 +79,7 @@ impl PoolState {
     pub(super) fn new(config: PoolConfig) -> Self {
         PoolState {
             backlog: Backlog::new(limits(&config)),
+            parked: [0; 4],
             admitted: Default::default(),
             admitted_count: 0,
             config,
@@ -121,8 +125,7 @@ impl PoolState {
 
     pub(super) fn admit_once(&mut self, injector: &Injector) {
         loop {
-            self.refill(injector);
-            match self.backlog.next() {
+            match self.next_admitted(injector) {
                 Some((priority, job)) => {
                     self.admitted[priority.index()].push_back(job);
                     self.admitted_count += 1;
@@ -130,6 +133,63 @@ impl PoolState {
                 None => return,
             }
         }
+    }
+
+    /// Removes the next job if it may start. The job then holds a slot, and its limit if it has one.
+    ///
+    /// A job whose limit has no room waits for that, and those behind it may overtake it.
+    fn next_admitted(&mut self, injector: &Injector) -> Option<(Priority, Job)> {
+        loop {
+            self.refill(injector);
+            let (priority, job) = self.backlog.next()?;
+            if !limit::has_limit(job.header()) {
+                return Some((priority, job));
+            }
+            if let Some(job) = self.admit_limited(priority, job) {
+                return Some((priority, job));
+            }
+        }
+    }
+
+    /// Returns the job if its limit has room. Otherwise releases its slot.
+    #[cold]
+    fn admit_limited(&mut self, priority: Priority, job: Job) -> Option<Job> {
+        // Cleared first, because the job may be in the gate afterwards, and is not in the pool then.
+        let tag = job.header().place_tag.swap(NOT_IN_POOL, Ordering::Relaxed);
+        match limit::admit(job, Reserved { ticket: ticket_of(tag), bytes: 0 }) {
+            Admission::Begin { job, next } => {
+                job.header().place_tag.store(tag, Ordering::Relaxed);
+                if let Some(next) = next {
+                    self.unpark(priority, next);
+                }
+                Some(job)
+            }
+            Admission::Parked => {
+                self.backlog.release(priority);
+                self.parked[priority.index()] += 1;
+                None
+            }
+        }
+    }
+
+    /// Reserves the position of a job that waits for its limit.
+    pub(super) fn reserve(&mut self, priority: Priority) -> Reserved {
+        self.parked[priority.index()] += 1;
+        Reserved { ticket: Some(self.backlog.reserve_ticket(priority)), bytes: 0 }
+    }
+
+    /// Ends the reservation of a job.
+    pub(super) fn unreserve(&mut self, priority: Priority) {
+        self.parked[priority.index()] -= 1;
+    }
+
+    /// Queues a job that has waited for its limit.
+    pub(super) fn unpark(&mut self, priority: Priority, parked: Parked) {
+        self.unreserve(priority);
+        let Parked { job, reserved } = parked;
+        let ticket = reserved.ticket.unwrap_or_else(|| self.backlog.reserve_ticket(priority));
+        job.header().place_tag.store(tag_of(ticket), Ordering::Relaxed);
+        self.backlog.requeue(priority, ticket, job);
     }
 
     /// Ensures that the backlog contains the job that is next in order. The injector is the tail of
@@ -191,8 +251,7 @@ impl PoolState {
         if self.admitted_count > 0 || !self.space_waiters.is_empty() {
             return None;
         }
-        self.refill(injector);
-        Some(self.backlog.next()?.1)
+        Some(self.next_admitted(injector)?.1)
     }
 
     /// Removes the most urgent job that has a slot and no thread.
@@ -257,13 +316,16 @@ impl PoolState {
     /// Returns whether the queue is full for one more job of this priority. A job that may start
     /// needs no space in the queue, and it can't overtake another one, because no job waits that
     /// could have a slot.
-    pub(super) fn is_full(&self, injector: &Injector, priority: Priority) -> bool {
+    ///
+    /// `may_start` says whether the job may start as soon as it has a slot.
+    pub(super) fn is_full(&self, injector: &Injector, priority: Priority, may_start: bool) -> bool {
         let waiting = || {
             let injected = Priority::ALL.into_iter().map(|priority| injector.len(priority));
-            self.backlog.waiting() + injected.sum::<usize>()
+            let parked = self.parked.iter().sum::<usize>();
+            self.backlog.waiting() + injected.sum::<usize>() + parked
         };
         self.config.queue_limit.is_some_and(|(limit, _)| waiting() >= limit)
-            && !self.backlog.may_start(priority)
+            && !(may_start && self.backlog.may_start(priority))
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Actions<T> {
     pub(crate) rejected: Vec<Rejected>,
     /// Jobs whose tasks other threads end, or have ended.
     pub(crate) discarded: Vec<Job>,
+    /// Tasks whose limits may have room for others.
+    pub(crate) pumped: Vec<Arc<dyn AnyTask>>,
     /// Launchers that wait for room in the queue have to check again.
     pub(super) room: bool,
 }
@@ -67,7 +69,13 @@ pub(crate) struct Spawn {
 
 impl<T> Default for Actions<T> {
     fn default() -> Self {
-        Actions { list: SmallVec::new(), rejected: Vec::new(), discarded: Vec::new(), room: false }
+        Actions {
+            list: SmallVec::new(),
+            rejected: Vec::new(),
+            discarded: Vec::new(),
+            pumped: Vec::new(),
+            room: false,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::backlog::Ticket;
 use crate::error::TaskError;
 use crate::job::Job;
+use crate::limit;
 use crate::priority::Priority;
 use crate::time::clock::{self, Stamp};
 
@@ -106,6 +107,11 @@ pub(crate) enum FirstCall<R> {
 /// The worker has written an invalid state to its page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct InvalidPage;
+
+/// The bytes of a job's arguments if it may be sent behind another call.
+pub(crate) fn pipelined_bytes(job: &Job) -> Option<usize> {
+    (!limit::has_limit(job.header())).then(|| bytes_of(job))
+}
 
 /// The encoded arguments of a job, in bytes.
 pub(crate) fn bytes_of(job: &Job) -> usize {

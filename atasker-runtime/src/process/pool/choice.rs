@@ -9,6 +9,7 @@
 //! - A call is *pipelined*, which means sent behind another call in a lane, only if no slot is free
 //!   for it, and only behind calls of its own priority. [`Lane::accepts_pipelined`] limits their
 //!   number.
+//! - A call with a limit (see `limit`) is never pipelined, because it takes the limit with its slot.
 //! - A waiting call has all less urgent calls that have not begun revoked into the backlog.
 //! - Nothing is sent to an idle worker process while a more urgent call waits in a lane behind
 //!   another: that call is revoked first, and goes there.
@@ -50,8 +51,9 @@ pub(crate) enum Choice {
 }
 
 impl<T: Transport> Scheduler<T> {
-    /// Decides about the next job, with this priority and this many bytes of arguments.
-    pub(crate) fn choose(&self, priority: Priority, bytes: usize, round: Round) -> Choice {
+    /// Decides about the next job, with this priority. `bytes` are its arguments if it may be
+    /// pipelined.
+    pub(crate) fn choose(&self, priority: Priority, bytes: Option<usize>, round: Round) -> Choice {
         let (mut idle, mut pipelined, mut starting) = (None, None::<(usize, usize)>, 0);
         let (mut higher_behind, mut lower_pending) = (false, false);
         for (index, lane) in self.lanes.iter().enumerate() {
@@ -62,7 +64,7 @@ impl<T: Transport> Scheduler<T> {
                     let live = lane.live();
                     if pipelined.is_none_or(|(least, _)| live < least)
                         && lane.is_open()
-                        && lane.accepts_pipelined(bytes)
+                        && bytes.is_some_and(|bytes| lane.accepts_pipelined(bytes))
                         && self.may_take_task(lane)
                     {
                         pipelined = Some((live, index));

@@ -13,6 +13,7 @@
 //! | ending worker processes | `ends` |
 //! | requests: revoke, kill, new settings, open, close | `requests` |
 //! | events: a worker process has started, replied, ended | `events` |
+//! | jobs with limits that they share with others | `limited` |
 //! | deadlines | `timeouts` |
 //! | what the scheduler has decided, and performing it | `actions`, `perform` |
 //! | launches that would only have to wait | `injector` |
@@ -28,6 +29,7 @@ mod ends;
 pub(crate) mod events;
 pub(crate) mod injector;
 pub(crate) mod lane;
+mod limited;
 pub(crate) mod location;
 mod perform;
 pub(crate) mod requests;
@@ -45,6 +47,7 @@ use crate::task::control::Include;
 use crate::error::{KillError, TaskError};
 use crate::info::{MpPoolInfo, Waiting, WorkerProcessInfo};
 use crate::job::Job;
+use crate::limit::{Parked, Reserved};
 use crate::options::Overflow;
 use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
 use crate::priority::Priority;
@@ -145,7 +148,8 @@ impl ProcessPool {
     fn info_of(inner: &Scheduler<Peer>) -> MpPoolInfo {
         let mut waiting = [0; 4];
         for priority in Priority::ALL {
-            waiting[priority.index()] = inner.backlog.waiting_of(priority);
+            let index = priority.index();
+            waiting[index] = inner.backlog.waiting_of(priority) + inner.parked[index];
         }
         inner.lanes.iter().for_each(|lane| lane.count_pending(&mut waiting));
         let running = inner.lanes.iter().filter_map(Lane::running).count();
@@ -221,6 +225,7 @@ impl ProcessPool {
     /// What has to be done after every event, under the lock.
     #[inline]
     fn after_event(&self, inner: &mut Scheduler<Peer>, now: Stamp, actions: &mut Actions<Peer>) {
+        inner.put_back_revoked(actions);
         inner.update_injector(now, actions);
         let at = inner.next_timeout();
         if at < self.timer_at.load(Ordering::Relaxed) || !inner.has_timer {
@@ -276,6 +281,7 @@ impl ProcessPool {
         inner: &mut MutexGuard<'_, Scheduler<Peer>>,
         job: &Job,
         when_full: WhenFull,
+        may_start: bool,
     ) -> Result<(), Option<TaskError>> {
         let mut is_warned = false;
         loop {
@@ -286,7 +292,7 @@ impl ProcessPool {
             if !inner.open {
                 return Err(Some(TaskError::SupervisorStopped));
             }
-            match inner.overflow(job) {
+            match inner.overflow(job, may_start) {
                 None => return Ok(()),
                 Some(_) if when_full == WhenFull::Pass => return Ok(()),
                 Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
@@ -340,7 +346,7 @@ impl Place for ProcessPool {
             drop(inner);
             return job.end(error);
         }
-        match self.admit(&mut inner, &job, when_full) {
+        match self.admit(&mut inner, &job, when_full, true) {
             Ok(()) => inner.submit(priority, job, now, &mut actions),
             Err(Some(error)) => actions.reject(job, error),
             Err(None) => actions.discard(job),
@@ -360,6 +366,37 @@ impl Place for ProcessPool {
         // The caller ends the task.
         drop(job.map(Job::into_task));
         true
+    }
+
+    fn reserve(
+        &self,
+        job: &Job,
+        when_full: WhenFull,
+        has_room: bool,
+    ) -> Result<Reserved, Option<TaskError>> {
+        if let Some(what) = spawn::unavailable_reason() {
+            return Err(Some(TaskError::not_started(what)));
+        }
+        let (now, mut actions) = (clock::now(), Actions::default());
+        let mut inner = self.inner.lock();
+        // Behind the jobs that were launched before.
+        inner.drain_injector(&mut actions);
+        let reserved = match inner.permanent_start_error() {
+            Some(error) => Err(Some(error)),
+            None => self.admit(&mut inner, job, when_full, has_room).map(|()| inner.reserve(job)),
+        };
+        self.after_event(&mut inner, now, &mut actions);
+        drop(inner);
+        actions.perform(self);
+        reserved
+    }
+
+    fn unreserve(&self, priority: Priority, reserved: Reserved) {
+        self.with_lanes(|inner, _, actions| inner.unreserve(priority, reserved, actions));
+    }
+
+    fn enqueue_parked(&self, parked: Parked) {
+        self.with(|inner, now, actions| inner.enqueue_parked(parked, now, actions));
     }
 
     fn stop_requested(&self, task: &dyn AnyTask) {

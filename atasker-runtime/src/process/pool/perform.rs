@@ -1,5 +1,6 @@
 //! Performing what the scheduler has decided.
 
+use crate::limit;
 use crate::observe;
 use crate::process::parent::peer::Peer;
 use crate::process::parent::spawn;
@@ -36,6 +37,10 @@ impl Actions<Peer> {
                     }
                 }
             }
+        }
+        for task in self.pumped {
+            limit::pump(task.header());
+            guarded(|| drop(task));
         }
         // Last, because callbacks of tasks may take long. The reader threads come here as well, and
         // must survive a panic in a callback.

@@ -14,11 +14,12 @@ use std::sync::atomic::Ordering;
 
 use crate::backlog::{Backlog, Ticket};
 use crate::job::Job;
+use crate::limit;
 use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
 use crate::process::pool::actions::{Action, Actions};
-use crate::process::pool::call::{Limit, Pending, Sent, SentAt, bytes_of};
+use crate::process::pool::call::{Limit, Pending, Sent, SentAt, bytes_of, pipelined_bytes};
 use crate::process::pool::choice::{Choice, Round};
 use crate::process::pool::injector::Injector;
 use crate::process::pool::lane::Lane;
@@ -39,6 +40,10 @@ pub(crate) struct Scheduler<T> {
     pub(crate) injector: Arc<Injector>,
     /// The bytes of encoded arguments in the backlog, if they are limited.
     pub(crate) bytes: u64,
+    /// The number of jobs of each priority that wait for their limits, outside of the backlog.
+    pub(crate) parked: [usize; 4],
+    /// Calls with limits that were revoked from their lanes.
+    pub(crate) revoked: Vec<(Ticket, Job)>,
     pub(crate) lanes: Vec<Lane<T>>,
     /// Jobs up to this priority may be pushed to the injector.
     pub(crate) injector_open_to: Option<Priority>,
@@ -76,6 +81,8 @@ impl<T: Transport> Scheduler<T> {
             backlog: Backlog::new(config.limits()),
             config: Arc::new(config),
             bytes: 0,
+            parked: [0; 4],
+            revoked: Vec::new(),
             lanes: Vec::new(),
             injector_open_to: None,
             open: false,
@@ -139,22 +146,23 @@ impl<T: Transport> Scheduler<T> {
     }
 
     /// What to do with a job that would have to wait, if the queue is full.
-    pub(crate) fn overflow(&self, job: &Job) -> Option<Overflow> {
-        let by_count =
-            self.config.queue_limit.filter(|(limit, _)| self.backlog.waiting() >= *limit);
+    ///
+    /// `may_start` says whether it may start as soon as it has a slot.
+    pub(crate) fn overflow(&self, job: &Job, may_start: bool) -> Option<Overflow> {
+        let by_count = self.config.queue_limit.filter(|(limit, _)| self.waiting() >= *limit);
         let by_bytes = self.config.queue_bytes.filter(|(limit, _)| {
             self.bytes > 0 && self.bytes.saturating_add(bytes_of(job) as u64) > *limit
         });
         // A job that would start at once does not wait. Neither does one for which a worker process
         // is started, because no more jobs wait for new worker processes than there are free slots.
         let starts = || {
-            let waiting = self.backlog.waiting();
+            let waiting = self.waiting();
             waiting == 0 && self.lanes.iter().any(Lane::is_idle)
                 || self.config.queue_limit.is_some_and(|(limit, _)| limit == 0)
                     && waiting < self.backlog.free_for(job.priority())
         };
         let hit = by_count.map(|(_, o)| o).or(by_bytes.map(|(_, o)| o))?;
-        (!starts()).then_some(hit)
+        (!(may_start && starts())).then_some(hit)
     }
 
     /// Whether the task was revoked before its job arrived, or has ended.
@@ -256,10 +264,15 @@ impl<T: Transport> Scheduler<T> {
 
     /// Returns a revoked call to the backlog, at the position that it would have had if it had
     /// never been sent.
+    ///
+    /// A call with a limit gives that back, and waits for it again.
     pub(crate) fn requeue(&mut self, sent: Sent) {
         let Sent { job, priority, ticket, .. } = sent;
         if let Some(channels) = job.header().channels() {
             channels.reset_for_retry();
+        }
+        if limit::has_limit(job.header()) {
+            return self.revoked.push((ticket, job));
         }
         if self.config.queue_bytes.is_some() {
             self.bytes += bytes_of(&job) as u64;
@@ -273,7 +286,7 @@ impl<T: Transport> Scheduler<T> {
             Some(_) => bytes_of(job) as u64,
             None => 0,
         });
-        if self.backlog.waiting() == 0 {
+        if self.waiting() == 0 {
             self.bytes = 0;
         }
     }
@@ -337,7 +350,8 @@ impl<T: Transport> Scheduler<T> {
     ) {
         self.end_backoff_without_timer();
         if self.backlog.waiting() == 0
-            && let Choice::Send(lane) = self.choose(priority, bytes_of(&job), Round::First)
+            && let bytes = Some(bytes_of(&job))
+            && let Choice::Send(lane) = self.choose(priority, bytes, Round::First)
         {
             let ticket = self.backlog.issue_ticket(priority);
             return self.send(lane, priority, ticket, job, now, actions);
@@ -388,14 +402,16 @@ impl<T: Transport> Scheduler<T> {
         // Once calls were revoked for the first job, all that are left have begun.
         let mut round = Round::First;
         while let Some(priority) = self.next_priority(actions) {
-            let bytes = self.backlog.peek().map_or(0, bytes_of);
+            let bytes = self.backlog.peek().and_then(pipelined_bytes);
             match self.choose(priority, bytes, round) {
                 Choice::Send(lane) => {
                     let Some((priority, ticket, job)) = self.backlog.pop_first() else {
                         break;
                     };
                     self.on_dequeued(&job);
-                    self.send(lane, priority, ticket, job, now, actions);
+                    if let Some(job) = self.admit(priority, ticket, job) {
+                        self.send(lane, priority, ticket, job, now, actions);
+                    }
                     round = Round::First;
                 }
                 Choice::Revoke => {

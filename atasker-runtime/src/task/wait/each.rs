@@ -10,6 +10,7 @@ use super::waitable::sealed::Handle as _;
 use crate::error::TaskError;
 use crate::fork;
 use crate::launch::TaskBuilder;
+use crate::limit;
 use crate::progress::Meter;
 use crate::task::handle::Task;
 use crate::task::park;
@@ -92,11 +93,13 @@ impl<T: TaskHandle> Iterator for AsCompleted<T> {
             self.left -= 1;
             return Some((index, task.__settled()));
         }
+        let lent = limit::lend(tasks.iter().flatten().map(|task| task.header_ref().0));
         let index = park::block_on_or_run_inline(
             None,
             |context| arrivals.poll(context, |index| waited_for(tasks, index).header_ref().0),
             || tasks.iter().flatten().any(|task| task.run_inline()),
         )?;
+        drop(lent);
         let task = self.tasks[index].take()?;
         self.left -= 1;
         Some((index, task.__settled()))
@@ -243,11 +246,13 @@ where
             self.free.push(slot);
             return Some((number, task.take_outcome()));
         }
+        let lent = limit::lend(slots.iter().flatten().map(|flight| flight.task.header()));
         let slot = park::block_on_or_run_inline(
             None,
             |context| arrivals.poll(context, |slot| waited_for(slots, slot).task.header()),
             || slots.iter().flatten().any(|flight| flight.task.run_inline()),
         )?;
+        drop(lent);
         let InFlight { number, task } = self.slots[slot].take()?;
         self.free.push(slot);
         Some((number, task.take_outcome()))

@@ -7,6 +7,7 @@ use super::waitable::sealed::{self, Handle, HeaderRef, Sealed};
 use super::waitable::{TaskHandle, Waitable, at};
 use crate::error::WaitError;
 use crate::fork;
+use crate::limit;
 use crate::task::handle::Task;
 use crate::task::park;
 
@@ -80,6 +81,7 @@ fn wait<A: Alternatives>(tasks: &A, deadline: Option<Instant>) -> Option<usize> 
     for index in 0..tasks.len() {
         watched.1.add(index, tasks.header_ref(index).0);
     }
+    let _lent = limit::lend((0..tasks.len()).map(|index| tasks.header_ref(index).0));
     park::block_on_or_run_inline(
         deadline,
         |context| watched.1.poll(context, |index| tasks.header_ref(index).0),

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use crate::error::WaitError;
 use crate::fork;
 use crate::info::TaskType;
+use crate::limit;
 use crate::sync::spin;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
@@ -57,6 +58,7 @@ pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bo
     if soon {
         return true;
     }
+    let _lent = limit::lend(std::iter::once(header));
     let key = WaiterKey::next();
     let ended = park::block_on_or_run_inline(
         deadline,

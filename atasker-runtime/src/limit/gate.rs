@@ -1,0 +1,202 @@
+//! The gate of a limit: the [`Desk`] behind a lock, connected to the pools.
+//!
+//! The lock of a gate is taken inside the locks of pools, never around them: a pool asks the gate
+//! whether its next job may begin while it holds its own lock. What the gate decides for other
+//! pools is done after its lock is released, by [`Gate::pump`].
+
+use std::sync::{Arc, Weak};
+
+use super::budget::Rule;
+use super::desk::{Desk, LaneKey, Take};
+use crate::backlog::Ticket;
+use crate::error::TaskError;
+use crate::id::TaskId;
+use crate::job::Job;
+use crate::sync::lock::Mutex;
+use crate::task::AnyTask;
+use crate::time::clock::{self, Stamp};
+use crate::time::timer;
+
+/// The place of a task in the queue of its pool while it waits for a limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reserved {
+    /// Its position; `None` for the end of the queue.
+    pub(crate) ticket: Option<Ticket>,
+    /// The bytes of its encoded arguments, as far as the queue counts them.
+    pub(crate) bytes: u64,
+}
+
+/// A job that waits for a limit.
+pub(crate) struct Parked {
+    pub(crate) job: Job,
+    pub(crate) reserved: Reserved,
+}
+
+/// What becomes of a candidate for which its pool has a slot.
+pub(crate) enum Admission {
+    /// It begins. `next` is queued in the same pool, of which it is a waiting job no more.
+    Begin { job: Job, next: Option<Parked> },
+    /// It waits again, and is one of the waiting jobs of its pool.
+    Parked,
+}
+
+/// Whether tasks keep the position of their launch in the queue of their pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Position {
+    /// A task that gets the limit goes to where it would be had it never waited for the limit.
+    OfLaunch,
+    /// A task that gets the limit goes to the end, so that the keys of a keyed limit take turns.
+    AtEnd,
+}
+
+/// See the module's documentation.
+pub(crate) struct Gate {
+    pub(super) me: Weak<Gate>,
+    position: Position,
+    state: Mutex<State>,
+}
+
+struct State {
+    desk: Desk<Parked>,
+    /// When the timer is set to look again, for a rate.
+    timer_at: Option<Stamp>,
+}
+
+impl Gate {
+    pub(super) fn new(rule: Rule, position: Position) -> Arc<Gate> {
+        Arc::new_cyclic(|me| Gate {
+            me: Weak::clone(me),
+            position,
+            state: Mutex::new(State { desk: Desk::new(rule), timer_at: None }),
+        })
+    }
+
+    /// Returns whether a task that arrives now could begin as far as the limit is concerned.
+    pub(super) fn has_room(&self) -> bool {
+        let now = clock::now();
+        self.state.lock().desk.has_room(now)
+    }
+
+    /// Lets a task wait for the limit. [`pump`](Self::pump) must follow.
+    pub(super) fn enter(&self, lane: LaneKey, mut parked: Parked) {
+        if self.position == Position::AtEnd {
+            parked.reserved.ticket = None;
+        }
+        self.state.lock().desk.enter(parked.job.header().id, lane, parked);
+    }
+
+    /// Queues candidates in their pools as long as the limit has room for more.
+    ///
+    /// The caller holds no lock: a pool may wake threads, start processes and end tasks.
+    pub(super) fn pump(&self) {
+        let mut queued = None;
+        loop {
+            let picked = {
+                let now = clock::now();
+                let mut state = self.state.lock();
+                if let Some(id) = queued.take() {
+                    state.desk.queued(id);
+                }
+                let picked = state.desk.pick(now);
+                if picked.is_none() {
+                    self.set_timer(&mut state, now);
+                }
+                picked
+            };
+            let Some((id, parked)) = picked else { return };
+            queued = Some(id);
+            enqueue(parked);
+        }
+    }
+
+    /// Takes the limit for a candidate, under the lock of its pool.
+    pub(super) fn admit(&self, parked: Parked) -> Admission {
+        let (now, id) = (clock::now(), parked.job.header().id);
+        let mut state = self.state.lock();
+        match state.desk.take(id, now) {
+            Take::Taken { next } => {
+                Admission::Begin { job: parked.job, next: next.map(|(_, next)| next) }
+            }
+            // Its task has ended: the pool notices that when it begins the job.
+            Take::Gone => Admission::Begin { job: parked.job, next: None },
+            Take::Refused => match state.desk.put_back(id, parked) {
+                Some(parked) => Admission::Begin { job: parked.job, next: None },
+                None => {
+                    self.set_timer(&mut state, now);
+                    Admission::Parked
+                }
+            },
+        }
+    }
+
+    /// Lets a job wait again that had a slot and did not begin. Returns it if its task has left.
+    #[cfg(has_processes)]
+    pub(super) fn put_back(&self, parked: Parked) -> Option<Parked> {
+        let id = parked.job.header().id;
+        self.state.lock().desk.put_back(id, parked)
+    }
+
+    /// Removes a task that has ended or whose function has returned.
+    pub(super) fn leave(&self, id: TaskId) {
+        let parked = self.state.lock().desk.leave(id);
+        debug_assert!(parked.is_none(), "a task that waits is revoked before it ends");
+        self.pump();
+    }
+
+    /// Removes a task that waits for the limit, and returns it. Returns `None` if it does not wait.
+    pub(super) fn revoke(&self, id: TaskId) -> Option<Parked> {
+        self.state.lock().desk.leave_waiting(id)
+    }
+
+    /// Lends the share of `owner` to a task that it waits for. Returns false if it has none.
+    pub(super) fn lend(&self, owner: TaskId, awaited: TaskId) -> bool {
+        let lent = self.state.lock().desk.lend(owner, awaited);
+        if lent {
+            self.pump();
+        }
+        lent
+    }
+
+    /// Ends what [`lend`](Self::lend) has begun.
+    pub(super) fn unlend(&self, owner: TaskId, awaited: TaskId) {
+        self.state.lock().desk.unlend(owner, awaited);
+        self.pump();
+    }
+
+    /// Returns when the limit will be as if it had never been used, if no task comes. `None` while
+    /// a task waits for it or holds it.
+    pub(super) fn full_at(&self) -> Option<Stamp> {
+        let now = clock::now();
+        self.state.lock().desk.full_at(now)
+    }
+
+    /// Has the timer look again when time alone makes room. Only a rate needs that.
+    fn set_timer(&self, state: &mut State, now: Stamp) {
+        let Some(at) = state.desk.next_at(now) else { return };
+        if state.timer_at.is_some_and(|set| set > now && set <= at) {
+            return;
+        }
+        state.timer_at = Some(at);
+        let me = Weak::clone(&self.me);
+        timer::at(clock::instant(at), move || {
+            if let Some(gate) = me.upgrade() {
+                gate.state.lock().timer_at = None;
+                gate.pump();
+            }
+        });
+    }
+}
+
+/// Queues a candidate in its pool.
+fn enqueue(parked: Parked) {
+    let task: Arc<dyn AnyTask> = Arc::clone(parked.job.task());
+    let mut parked = Some(parked);
+    task.header().with_place(|place| {
+        if let Some(parked) = parked.take() {
+            place.enqueue_parked(parked);
+        }
+    });
+    if let Some(parked) = parked {
+        parked.job.end(TaskError::SupervisorStopped);
+    }
+}
