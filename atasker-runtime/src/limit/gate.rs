@@ -165,8 +165,7 @@ impl Gate {
 
     /// Returns when the limit will be as if it had never been used, if no task comes. `None` while
     /// a task waits for it or holds it.
-    pub(super) fn full_at(&self) -> Option<Stamp> {
-        let now = clock::now();
+    pub(super) fn full_at(&self, now: Stamp) -> Option<Stamp> {
         self.state.lock().desk.full_at(now)
     }
 

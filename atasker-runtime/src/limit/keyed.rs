@@ -267,7 +267,7 @@ impl<K: Send + Sync + 'static> Table<K> {
         let now = clock::now();
         let mut next = Stamp::MAX;
         cells.retain(|cell| {
-            let stays = match cell.gate.full_at() {
+            let stays = match cell.gate.full_at(now) {
                 // In use: kept again when the last task leaves.
                 None => false,
                 Some(at) if at <= now => false,
@@ -281,13 +281,16 @@ impl<K: Send + Sync + 'static> Table<K> {
             }
             stays
         });
+        let retained = cells.len();
         let mut kept = self.kept.lock();
         kept.cells.append(&mut cells);
         kept.has_timer = !kept.cells.is_empty();
         if kept.has_timer {
-            // At most twice a second, however many keys there are.
+            // At most twice a second, however many keys there are. A key that was added meanwhile may
+            // be due before the others.
             let soonest = clock::add(now, Duration::from_millis(500));
-            self.set_timer(next.max(soonest).min(clock::add(now, clock::FAR)));
+            let is_known = kept.cells.len() == retained;
+            self.set_timer(if is_known { next.max(soonest) } else { soonest });
         }
     }
 }
@@ -298,8 +301,9 @@ impl<K: Send + Sync + 'static> GateSource for Cell<K> {
     }
 
     fn left(self: Arc<Self>) {
-        let Some(at) = self.gate.full_at() else { return };
-        if at > clock::now()
+        let now = clock::now();
+        let Some(at) = self.gate.full_at(now) else { return };
+        if at > now
             && let Some(table) = self.table.upgrade()
         {
             table.keep(self, at);
