@@ -17,6 +17,7 @@ use dashmap::mapref::entry::Entry;
 use super::budget::Rule;
 use super::gate::{Gate, Position};
 use super::pass::GateSource;
+use crate::fork;
 use crate::sync::lock::Mutex;
 use crate::time::clock::{self, Stamp};
 use crate::time::timer;
@@ -92,6 +93,10 @@ impl<K: Hash + Eq + Send + Sync + 'static> KeyedLimit<K> {
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
+        if fork::is_copy() {
+            // A lock of the table may be held by a thread of the parent. No task is launched here.
+            return LimitKey { source: Gate::new(self.rule, Position::AtEnd) };
+        }
         let table = self.table.get_or_init(|| Arc::new(Table::default()));
         LimitKey { source: table.cell(key, self.rule) }
     }
@@ -313,7 +318,9 @@ impl<K: Send + Sync + 'static> GateSource for Cell<K> {
 
 impl<K> Drop for Cell<K> {
     fn drop(&mut self) {
-        if let Some(table) = self.table.upgrade() {
+        if let Some(table) = self.table.upgrade()
+            && !fork::is_copy()
+        {
             table.clean(self.hash);
         }
     }

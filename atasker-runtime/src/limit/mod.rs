@@ -32,6 +32,7 @@ pub(crate) use pass::{
 #[cfg(has_processes)]
 pub(crate) use pass::{pump, put_back};
 
+use crate::fork;
 use budget::Rule;
 use gate::{Gate, Position};
 
@@ -112,6 +113,10 @@ impl Limit {
     }
 
     fn source(&self) -> Arc<dyn GateSource> {
+        if fork::is_copy() {
+            // Another thread of the parent may have been creating the gate. No task is launched here.
+            return Gate::new(self.rule, Position::OfLaunch);
+        }
         let gate = self.gate.get_or_init(|| Gate::new(self.rule, Position::OfLaunch));
         Arc::<Gate>::clone(gate)
     }
