@@ -8,6 +8,7 @@ use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Token};
 
 use crate::crate_path::CratePath;
+use crate::duration_syntax;
 use crate::errors::{Errors, nearest};
 use crate::hygiene::{error_span, quote};
 use crate::worker::{self, WorkerKeys};
@@ -518,13 +519,14 @@ fn codec(value: &Expr) -> syn::Result<Codec> {
 pub(crate) fn duration(key: &str, value: Expr) -> syn::Result<TokenStream> {
     if let Some(text) = str_literal(&value) {
         let span = text.span();
-        let nanos = nanoseconds(&text.value()).map_err(|reason| {
+        let duration = duration_syntax::parse(&text.value()).map_err(|reason| {
             syn::Error::new(
                 span,
                 format!("{reason}: write a duration like `{key} = \"250ms\"`, \"5s\" or \"2m\""),
             )
         })?;
-        return Ok(quote_spanned!(error_span(span)=> ::core::time::Duration::from_nanos(#nanos)));
+        let (secs, nanos) = (duration.as_secs(), duration.subsec_nanos());
+        return Ok(quote_spanned!(error_span(span)=> ::core::time::Duration::new(#secs, #nanos)));
     }
     match &value {
         Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) if number.suffix().is_empty() => {
@@ -548,49 +550,10 @@ pub(crate) fn duration(key: &str, value: Expr) -> syn::Result<TokenStream> {
     }
 }
 
-/// The units, in ascending order.
-const UNITS: [(&str, u64); 6] = [
-    ("ns", 1),
-    ("us", 1_000),
-    ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
-];
-
+/// Returns a duration of less than 585 years in nanoseconds.
 pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'));
-    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let (number, unit) = (number.replace('_', ""), unit.trim());
-    if number.is_empty() {
-        return Err(format!("\"{text}\" is not a duration"));
-    }
-    if unit.is_empty() {
-        return Err(format!("the unit of \"{text}\" is missing"));
-    }
-    let unit = match unit {
-        "µs" => "us",
-        "min" => "m",
-        "sec" => "s",
-        unit => unit,
-    };
-    let Some((_, unit)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(format!("\"{unit}\" is not a unit of time (us, ms, s, m, h)"));
-    };
-    let too_long = || format!("\"{text}\" is too long");
-    match number.split_once('.') {
-        None => {
-            let number: u64 = number.parse().map_err(|_| too_long())?;
-            number.checked_mul(*unit).ok_or_else(too_long)
-        }
-        Some(_) => {
-            let number: f64 =
-                number.parse().map_err(|_| format!("\"{text}\" is not a duration"))?;
-            let nanos = number * *unit as f64;
-            if nanos < u64::MAX as f64 { Ok(nanos.round() as u64) } else { Err(too_long()) }
-        }
-    }
+    let nanos = duration_syntax::parse(text)?.as_nanos();
+    u64::try_from(nanos).map_err(|_| format!("\"{text}\" is too long"))
 }
 
 /// Checks that a value may be a `bool`.
@@ -684,19 +647,6 @@ fn companion(value: Expr) -> syn::Result<Companion> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_parsed() {
-        assert_eq!(nanoseconds("250ms"), Ok(250_000_000));
-        assert_eq!(nanoseconds("5s"), Ok(5_000_000_000));
-        assert_eq!(nanoseconds("2m"), Ok(120_000_000_000));
-        assert_eq!(nanoseconds("1_000us"), Ok(1_000_000));
-        assert_eq!(nanoseconds("1.5s"), Ok(1_500_000_000));
-        assert_eq!(nanoseconds("3 h"), Ok(10_800_000_000_000));
-        for wrong in ["", "5", "s", "5x", "99999999999h", "1.2.3s", "-1s"] {
-            assert!(nanoseconds(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn unknown_key_suggests_known_one() {

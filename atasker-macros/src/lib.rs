@@ -11,6 +11,7 @@ mod background;
 mod check;
 mod collect;
 mod crate_path;
+mod duration_syntax;
 mod errors;
 mod expand;
 mod hygiene;

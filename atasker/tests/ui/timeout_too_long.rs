@@ -1,6 +1,6 @@
 use atasker::background_task;
 
-#[background_task(timeout = "99999999999h")]
+#[background_task(timeout = "9999999999999999999h")]
 fn work(n: u32) -> u32 {
     n
 }
