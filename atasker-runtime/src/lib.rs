@@ -10,6 +10,7 @@
 #![cfg_attr(not(all(has_processes, feature = "async", feature = "pre-main")), allow(dead_code))]
 
 // 0: vocabulary
+mod config_file;
 mod error;
 mod fork;
 mod id;
@@ -108,7 +109,7 @@ pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
 #[cfg(feature = "mp")]
 pub use process::{MpPoolConfig, WorkerStdio, init, worker_data};
-pub use supervisor::{Supervisor, SupervisorBuilder, supervisor};
+pub use supervisor::{Supervisor, SupervisorBuilder, SupervisorConfig, supervisor};
 pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};
 pub use task::handle::{Messages, Task};

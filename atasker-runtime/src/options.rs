@@ -2,8 +2,16 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::config_file::rules::{self, accept};
+use crate::config_file::{duration, queue_limits, values};
+
 /// What happens to a launch when the queue of a pool is at its limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+///
+/// In a configuration file, the names are in lower case: `"block"`, `"reject"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Overflow {
     /// The launcher blocks its thread until there is room. Inside a task or on an aloop it never
     /// blocks: the task is admitted over the limit instead, because the room might depend on the
@@ -46,7 +54,11 @@ pub enum Overflow {
 /// let sup = Supervisor::builder().thread_pool(config.clone()).build();
 /// assert_eq!(sup.thread_pool(), config);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+///
+/// In a configuration file, the fields have the same names, see
+/// [`SupervisorConfig`](crate::SupervisorConfig).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 #[must_use = "a configuration does nothing until it is given to a supervisor"]
 pub struct PoolConfig {
@@ -57,20 +69,21 @@ pub struct PoolConfig {
     /// Slots beyond `pool_size` and `reserve_normal` for tasks of high priority.
     pub reserve_high: usize,
     /// Threads that are started eagerly and stay alive while idle: at most 65,536.
+    #[serde(deserialize_with = "values::min_size")]
     pub min_size: usize,
     /// The most threads that hold slots, whatever the reserves say: at least 1.
+    #[serde(deserialize_with = "values::max_size")]
     pub max_size: Option<usize>,
     /// How long a thread stays without work; [`Duration::MAX`] means forever.
+    #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// The most tasks that wait for a slot, and what happens to one more.
+    #[serde(with = "queue_limits::tasks")]
     pub queue_limit: Option<(usize, Overflow)>,
     /// The stack of each thread, in bytes; `None` means what std gives.
+    #[serde(deserialize_with = "values::stack_size")]
     pub stack_size: Option<usize>,
 }
-
-/// The maximum number of threads or worker processes to start eagerly. A larger number is a mistake
-/// and would exhaust the system.
-pub(crate) const MOST_IN_ADVANCE: usize = 1 << 16;
 
 /// The default time for which idle threads and worker processes are kept alive.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,15 +112,26 @@ impl PoolConfig {
     /// Applies the rules of the setters to fields that were set directly.
     #[track_caller]
     pub(crate) fn checked(self) -> Self {
-        let PoolConfig { min_size, max_size, stack_size, .. } = self;
-        let config = self.min_size(min_size);
-        let config = match max_size {
-            Some(threads) => config.max_size(threads),
-            None => config,
-        };
-        match stack_size {
-            Some(bytes) => config.stack_size(bytes),
-            None => config,
+        // All fields are listed, so that a new field has to be considered here.
+        let PoolConfig {
+            pool_size,
+            reserve_normal,
+            reserve_high,
+            min_size,
+            max_size,
+            idle_timeout,
+            queue_limit,
+            stack_size,
+        } = self;
+        PoolConfig {
+            pool_size,
+            reserve_normal,
+            reserve_high,
+            min_size: accept(rules::min_size(min_size)),
+            max_size: accept(max_size.map(rules::max_size).transpose()),
+            idle_timeout,
+            queue_limit,
+            stack_size: accept(stack_size.map(rules::stack_size).transpose()),
         }
     }
 
@@ -130,8 +154,7 @@ impl PoolConfig {
     /// Panics if `threads` is more than 65,536.
     #[track_caller]
     pub fn min_size(mut self, threads: usize) -> Self {
-        assert!(threads <= MOST_IN_ADVANCE, "`min_size` of a pool is at most {MOST_IN_ADVANCE}");
-        self.min_size = threads;
+        self.min_size = accept(rules::min_size(threads));
         self
     }
 
@@ -149,8 +172,7 @@ impl PoolConfig {
     /// ```
     #[track_caller]
     pub fn max_size(mut self, threads: usize) -> Self {
-        assert!(threads > 0, "a pool with a `max_size` of 0 would never run a task");
-        self.max_size = Some(threads);
+        self.max_size = Some(accept(rules::max_size(threads)));
         self
     }
 
@@ -178,9 +200,7 @@ impl PoolConfig {
     /// Panics if `bytes` is larger than the address space.
     #[track_caller]
     pub fn stack_size(mut self, bytes: usize) -> Self {
-        const LEAST: usize = 128 << 10;
-        assert!(bytes <= isize::MAX as usize, "a stack of {bytes} bytes exceeds the address space");
-        self.stack_size = Some(bytes.max(LEAST));
+        self.stack_size = Some(accept(rules::stack_size(bytes)));
         self
     }
 }
@@ -210,11 +230,22 @@ pub(crate) fn cpus() -> usize {
 /// assert_eq!(report.abandoned, 0);
 /// assert_eq!(task.join().unwrap(), 1);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// They can be part of a configuration file:
+///
+/// ```
+/// # extern crate atasker_runtime as atasker;
+/// use atasker::StopOptions;
+/// let options: StopOptions = toml::from_str("wait = '10s'\ncancel_tasks = true")?;
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 #[must_use = "the options do nothing until they are given to `stop` or `stop_async`"]
 pub struct StopOptions {
     /// The longest wait for tasks; `None` means without limit.
+    #[serde(with = "duration::optional")]
     pub wait: Option<Duration>,
     /// Whether queued tasks are canceled and running ones asked to stop.
     pub cancel_tasks: bool,
@@ -245,7 +276,7 @@ impl StopOptions {
 }
 
 /// What became of the tasks that existed when a supervisor was stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StopReport {
     /// Tasks that ended on their own, successfully or not, while the supervisor waited.
     pub completed: u64,

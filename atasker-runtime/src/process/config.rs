@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backlog::Limits;
-use crate::options::{IDLE_TIMEOUT, MOST_IN_ADVANCE, Overflow, cpus};
+use crate::config_file::rules::{self, accept};
+use crate::config_file::{duration, queue_limits, values};
+use crate::options::{IDLE_TIMEOUT, Overflow, cpus};
 use crate::process::data::WorkerData;
 use crate::sys::hooks::Hook;
 
@@ -20,7 +22,10 @@ use crate::sys::hooks::Hook;
 /// let config = MpPoolConfig::new(2).stdio(WorkerStdio::Log);
 /// # let _ = config;
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+///
+/// In a configuration file, the names are in lower case: `"inherit"`, `"null"`, `"log"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum WorkerStdio {
     /// To those of the program.
@@ -77,7 +82,25 @@ pub enum WorkerStdio {
 /// let sup = Supervisor::builder().mp_pool(config.clone()).build();
 /// assert_eq!(sup.mp_pool(), config);
 /// ```
-#[derive(Clone, PartialEq)]
+///
+/// Two configurations are equal if all settings are: the values of `worker_data` if they have the same
+/// type and the same encoding, `worker_init` and `worker_exit` if they are the same functions.
+///
+/// In a configuration file, the fields have the same names, see
+/// [`SupervisorConfig`](crate::SupervisorConfig). The values of `env` are written as they are.
+/// `worker_init`, `worker_exit` and `worker_data` are neither written nor read: the program adds them
+/// to what it has read.
+///
+/// ```
+/// # extern crate atasker_runtime as atasker;
+/// use atasker::MpPoolConfig;
+/// let config: MpPoolConfig = toml::from_str("pool_size = 2\nenv.MODE = 'fast'")?;
+/// let config = config.worker_data("a dictionary");
+/// assert_eq!(config.env["MODE"], "fast");
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 #[must_use = "a configuration does nothing until it is given to a supervisor"]
 pub struct MpPoolConfig {
@@ -91,19 +114,26 @@ pub struct MpPoolConfig {
     pub critical_extra: usize,
     /// The number of worker processes that are started eagerly and kept alive while idle: at most
     /// 65,536.
+    #[serde(deserialize_with = "values::min_size")]
     pub min_size: usize,
     /// How long a worker process is kept alive without work; [`Duration::MAX`] means forever.
+    #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// The number of tasks after which a worker process is replaced; `None` means never.
+    #[serde(deserialize_with = "values::zero_is_unlimited")]
     pub max_tasks_per_worker: Option<u64>,
     /// The address space, in bytes, that a worker process may add to what it has at its start;
     /// `None` means no limit.
+    #[serde(deserialize_with = "values::zero_is_unlimited")]
     pub memory_limit: Option<u64>,
     /// Environment variables of the worker processes, in addition to those of the program.
+    #[serde(deserialize_with = "values::env")]
     pub env: BTreeMap<String, String>,
     /// Where standard output and standard error of the worker processes go.
     pub stdio: WorkerStdio,
+    #[serde(skip)]
     pub(crate) worker_init: Option<Hook>,
+    #[serde(skip)]
     pub(crate) worker_exit: Option<Hook>,
     /// By how much the nice value of the worker processes is above that of the program.
     pub nice: i32,
@@ -112,11 +142,15 @@ pub struct MpPoolConfig {
     /// Whether core files of worker processes may be written, and other processes of the same user
     /// may trace them and read their memory.
     pub dumpable: bool,
+    #[serde(skip)]
     pub(crate) worker_data: Option<Arc<WorkerData>>,
     /// The most tasks that wait, and what happens to one more.
+    #[serde(with = "queue_limits::tasks")]
     pub queue_limit: Option<(usize, Overflow)>,
     /// The most bytes of encoded arguments that wait, and what happens to a task beyond that.
+    #[serde(with = "queue_limits::bytes")]
     pub queue_bytes: Option<(u64, Overflow)>,
+    #[serde(skip)]
     pub(crate) over_sockets: bool,
 }
 
@@ -203,14 +237,38 @@ impl MpPoolConfig {
 
     /// Applies the rules of the setters to fields that were set directly.
     #[track_caller]
-    pub(crate) fn checked(mut self) -> Self {
-        for (key, value) in &self.env {
-            check_variable(key, value);
+    pub(crate) fn checked(self) -> Self {
+        // All fields are listed, so that a new field has to be considered here.
+        let MpPoolConfig {
+            pool_size: _,
+            reserve_normal: _,
+            reserve_high: _,
+            critical_extra: _,
+            min_size,
+            idle_timeout: _,
+            max_tasks_per_worker,
+            memory_limit,
+            ref env,
+            stdio: _,
+            worker_init: _,
+            worker_exit: _,
+            nice: _,
+            nice_by_priority: _,
+            dumpable: _,
+            worker_data: _,
+            queue_limit: _,
+            queue_bytes: _,
+            over_sockets: _,
+        } = self;
+        for (key, value) in env {
+            accept(rules::variable(key, value));
         }
-        self.max_tasks_per_worker = self.max_tasks_per_worker.filter(|tasks| *tasks > 0);
-        self.memory_limit = self.memory_limit.filter(|bytes| *bytes > 0);
-        let processes = self.min_size;
-        self.min_size(processes)
+        MpPoolConfig {
+            min_size: accept(rules::min_size(min_size)),
+            max_tasks_per_worker: max_tasks_per_worker.and_then(rules::zero_is_unlimited),
+            memory_limit: memory_limit.and_then(rules::zero_is_unlimited),
+            ..self
+        }
     }
 
     /// Reserves slots beyond `pool_size` for tasks of normal priority or higher.
@@ -248,8 +306,7 @@ impl MpPoolConfig {
     /// Panics if `processes` is more than 65,536.
     #[track_caller]
     pub fn min_size(mut self, processes: usize) -> Self {
-        assert!(processes <= MOST_IN_ADVANCE, "`min_size` of a pool is at most {MOST_IN_ADVANCE}");
-        self.min_size = processes;
+        self.min_size = accept(rules::min_size(processes));
         self
     }
     /// Sets how long a worker process is kept alive without work (default: 30 s).
@@ -259,7 +316,7 @@ impl MpPoolConfig {
     }
     /// Replaces a worker process by a new one after it has run this many tasks. 0 means no limit.
     pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
-        self.max_tasks_per_worker = (tasks > 0).then_some(tasks);
+        self.max_tasks_per_worker = rules::zero_is_unlimited(tasks);
         self
     }
     /// Limits the address space, in bytes, that a worker process may add to what it has at its
@@ -273,7 +330,7 @@ impl MpPoolConfig {
     /// longer reply violates the protocol, and the worker process is killed. Without a limit, the
     /// length of a result is not bounded.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.memory_limit = (bytes > 0).then_some(bytes);
+        self.memory_limit = rules::zero_is_unlimited(bytes);
         self
     }
     /// Sets an environment variable of the worker processes, in addition to those of the program.
@@ -291,7 +348,7 @@ impl MpPoolConfig {
     #[track_caller]
     pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         let (key, value) = (key.into(), value.into());
-        check_variable(&key, &value);
+        accept(rules::variable(&key, &value));
         self.env.insert(key, value);
         self
     }
@@ -492,20 +549,6 @@ impl Default for MpPoolConfig {
     fn default() -> Self {
         Self::new(cpus()).reserve_normal(1).reserve_high(1)
     }
-}
-
-/// Checks a name and a value of an environment variable.
-///
-/// # Panics
-///
-/// Panics if no environment variable can have that name or value.
-#[track_caller]
-fn check_variable(key: &str, value: &str) {
-    assert!(
-        !key.is_empty() && !key.contains(['=', '\0']),
-        "{key:?} can't be the name of an environment variable"
-    );
-    assert!(!value.contains('\0'), "the environment variable `{key}` can't hold a NUL");
 }
 
 /// Registers a function in the table by which workers find it.

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::error::{KillError, TaskError};
 use crate::info::MpPoolInfo;
 use crate::job::Job;
@@ -18,8 +21,30 @@ pub(crate) fn in_worker() -> bool {
 }
 
 /// The configuration of the pool. It has no settings.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct MpPoolConfig {}
+
+impl MpPoolConfig {
+    pub(crate) fn checked(self) -> Self {
+        self
+    }
+}
+
+/// Accepts and ignores the settings of a program that has the feature, so that both can share a
+/// configuration file.
+impl<'de> Deserialize<'de> for MpPoolConfig {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Nothing {}
+
+        match from.is_human_readable() {
+            true => IgnoredAny::deserialize(from).map(drop)?,
+            // Formats that don't describe themselves can't skip a value of unknown type.
+            false => Nothing::deserialize(from).map(|Nothing {}| ())?,
+        }
+        Ok(MpPoolConfig {})
+    }
+}
 
 /// The pool of a supervisor.
 pub(crate) struct ProcessPool;

@@ -1,6 +1,6 @@
 //! The configuration of a supervisor before it is created.
 
-use super::{Core, Supervisor};
+use super::{Core, Supervisor, SupervisorConfig};
 use crate::observe::spans::Spans;
 use crate::options::PoolConfig;
 use crate::process::MpPoolConfig;
@@ -15,14 +15,43 @@ pub struct SupervisorBuilder {
     spans: Spans,
 }
 
+/// The id of a supervisor that is given none.
+const DEFAULT_ID: &str = "default";
+
 impl SupervisorBuilder {
     pub(super) fn new() -> Self {
         SupervisorBuilder {
-            id: "default".to_owned(),
+            id: DEFAULT_ID.to_owned(),
             thread_pool: PoolConfig::default(),
             mp_pool: MpPoolConfig::default(),
             spans: Spans::default(),
         }
+    }
+
+    /// Sets everything that a builder can set. Setters that are called later change single parts.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{PoolConfig, Supervisor, SupervisorConfig};
+    /// let mut config = SupervisorConfig::default();
+    /// config.id = Some("batch".to_owned());
+    /// config.thread_pool = PoolConfig::new(2);
+    /// let sup = Supervisor::builder().config(config).id("nightly batch").build();
+    /// assert_eq!(sup.id(), "nightly batch");
+    /// assert_eq!(sup.thread_pool(), PoolConfig::new(2));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if a field of `config` has a value that its setter rejects. A configuration that was
+    /// read from a file has none.
+    #[track_caller]
+    pub fn config(self, config: SupervisorConfig) -> Self {
+        // All fields are listed, so that a new field has to be considered here.
+        let SupervisorConfig { id, thread_pool, mp_pool, spans } = config;
+        let mp_pool = mp_pool.checked();
+        let id = id.unwrap_or_else(|| DEFAULT_ID.to_owned());
+        SupervisorBuilder { mp_pool, ..self }.id(id).thread_pool(thread_pool).spans(spans)
     }
 
     /// Sets the id, used in logs and in the names of threads and processes (default: `default`).

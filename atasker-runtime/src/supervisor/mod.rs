@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | here | the public handle, the default supervisor |
+//! | `builder`, `config` | the configuration before the start, by setters and as one value |
 //! | `processes` | the settings of the pool of worker processes |
 //! | `core` | what the handles share: places, phases |
 //! | `counters` | the number of live tasks |
@@ -22,6 +23,7 @@
 
 mod alarm;
 mod builder;
+mod config;
 mod core;
 mod counters;
 mod dispatch;
@@ -56,6 +58,7 @@ pub(crate) use self::counters::{SHARDS, shard};
 pub(crate) use self::workers::{ActiveWorker, Operation, WorkerSnapshot};
 use crate::unwind::Guarded;
 pub use builder::SupervisorBuilder;
+pub use config::SupervisorConfig;
 
 /// Owns a thread pool, worker processes and aloops, and shuts them down.
 ///

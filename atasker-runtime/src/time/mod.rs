@@ -2,4 +2,5 @@
 
 pub(crate) mod backoff;
 pub(crate) mod clock;
+pub(crate) mod duration_syntax;
 pub(crate) mod timer;

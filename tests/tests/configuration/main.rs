@@ -3,4 +3,6 @@
 mod boundary_settings;
 mod config_fields;
 mod default_configs;
+mod duration_spellings;
 mod extreme_durations;
+mod files;
