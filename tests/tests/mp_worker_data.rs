@@ -1,8 +1,10 @@
-//! With which types can the worker data be read, and what happens if another type is requested?
+//! Which worker data does a process have, with which types can it be read, and what happens if
+//! another type is requested?
 
 use std::panic::catch_unwind;
+use std::sync::{Mutex, PoisonError};
 
-use atasker::{MpPoolConfig, background_task, worker_data};
+use atasker::{MpPoolConfig, Supervisor, background_task, worker_data};
 use atasker_tests::events::{self, Seen};
 use atasker_tests::mp::supervisor;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -60,9 +62,59 @@ fn curious() -> (Option<bool>, bool) {
     (panics.unwrap_or(None), again.is_ok())
 }
 
-// One test, because the program has one value, the one that was set last.
+/// Builds a supervisor with other data, and returns what is found afterwards.
+#[background_task(tt = "mp")]
+fn builds_supervisor() -> (Option<String>, bool) {
+    let config = MpPoolConfig::new(1).worker_data(&7u32);
+    let sup = Supervisor::builder().mp_pool(config.clone()).build();
+    let before = worker_data::<String>().cloned();
+    sup.set_mp_pool(config.worker_data("other"));
+    (before, worker_data::<String>().map(String::as_str) == Some("pool"))
+}
+
+/// Held by each test, because the program has one value, the one that was set last.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn program_finds_what_was_set_last() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = || worker_data::<String>().map(String::as_str);
+    let first = supervisor(MpPoolConfig::new(1).worker_data("first"));
+    let second = supervisor(MpPoolConfig::new(1).worker_data("second"));
+    assert_eq!(found(), Some("second"));
+    // This sets no data, only a size.
+    first.set_mp_pool(first.mp_pool().max_tasks_per_worker(9));
+    assert_eq!(found(), Some("second"));
+    assert_eq!(text::builder().supervisor(&first).start().join().unwrap().unwrap(), "first");
+    let plain = supervisor(MpPoolConfig::new(1));
+    plain.set_mp_pool(MpPoolConfig::new(2));
+    assert_eq!(found(), Some("second"));
+
+    first.set_mp_pool(MpPoolConfig::new(1).worker_data("first"));
+    assert_eq!(found(), Some("first"));
+    let decoded = worker_data::<String>().unwrap();
+    first.set_mp_pool(MpPoolConfig::new(2).worker_data("first"));
+    assert!(std::ptr::eq(decoded, worker_data::<String>().unwrap()), "an equal value is decoded");
+
+    // A pool without data takes its own back only.
+    second.set_mp_pool(MpPoolConfig::new(1));
+    assert_eq!(found(), Some("first"));
+    first.set_mp_pool(MpPoolConfig::new(1));
+    assert_eq!(found(), None);
+    assert_eq!(text::builder().supervisor(&first).start().join().unwrap(), None);
+}
+
+#[test]
+fn worker_process_keeps_data_of_its_pool() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let sup = supervisor(MpPoolConfig::new(1).worker_data("pool"));
+    let task = builds_supervisor::builder().supervisor(&sup).start();
+    assert_eq!(task.join().unwrap(), (Some("pool".into()), true));
+}
+
 #[test]
 fn data_is_found_by_owned_type_only() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     events::record();
     let words = supervisor(MpPoolConfig::new(1).worker_data("hello"));
     assert_eq!(text::builder().supervisor(&words).start().join().unwrap().unwrap(), "hello");

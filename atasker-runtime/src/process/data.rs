@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::fork;
+use crate::process::in_worker;
 use crate::sync::lock::Mutex;
 use crate::unwind::{discard, log};
 use serde::Serialize;
@@ -95,24 +96,49 @@ thread_local! {
 
 /// Sets what [`worker_data`] returns in this process.
 pub(crate) fn set(data: Arc<WorkerData>) {
-    if fork::is_copy() {
+    if !fork::is_copy() {
+        PRESENT.lock().set(Some(data));
+    }
+}
+
+/// Sets what [`worker_data`] returns in the program, after a pool was given `data` and had `before`.
+pub(crate) fn pool_changed(before: Option<&Arc<WorkerData>>, data: Option<&Arc<WorkerData>>) {
+    // A worker process has the value of its own pool, whichever supervisors tasks create in it.
+    if fork::is_copy() || in_worker() {
         return;
     }
     let mut present = PRESENT.lock();
-    present.data = Some(data);
-    present.values = None;
+    match (before, data) {
+        // Taken over from the configuration before, so it is not what was set last.
+        (Some(before), Some(data)) if Arc::ptr_eq(before, data) => {}
+        (_, Some(data)) => present.set(Some(Arc::clone(data))),
+        (Some(before), None) if present.data.as_ref() == Some(before) => present.set(None),
+        (_, None) => {}
+    }
+}
+
+impl Present {
+    fn set(&mut self, data: Option<Arc<WorkerData>>) {
+        // An equal value needs not be decoded again, which would leak one more copy of it.
+        if self.data != data {
+            self.values = None;
+        }
+        self.data = data;
+    }
 }
 
 /// Returns the value that was passed to
 /// [`MpPoolConfig::worker_data`](crate::MpPoolConfig::worker_data). In a worker process, this is
-/// the value of its pool; in the program itself, the value that was set last.
+/// the value of its pool. In the program itself, this is the value that the latest supervisor, or
+/// the latest [`set_mp_pool`](crate::Supervisor::set_mp_pool), was given, and `None` once the pool
+/// with this value is given a configuration without one.
 ///
 /// `T` is the type that was set. A `str` is returned as `String` (also within another type), a
 /// `[U]` or `[U; N]` as `Vec<U>`, a `Path` as `PathBuf`, and a reference as its target. The value
 /// is decoded at the first call; later calls return the same reference.
 ///
 /// Returns `None` if no value was set, or if the value has another type. The latter is logged at
-/// WARN, once for each pair of types. Also returns `None` if called for a `T` by the `Deserialize`
+/// WARN, once for each pair of types in each process. Also returns `None` if called for a `T` by the `Deserialize`
 /// implementation of `T` itself.
 ///
 /// ```
@@ -144,7 +170,7 @@ pub fn worker_data<T: DeserializeOwned + Send + Sync + 'static>() -> Option<&'st
     // Decoded without a lock, because the code of the type may call this function, or panic.
     let value = decode::<T>(&bytes)?;
     let mut present = PRESENT.lock();
-    let is_current = present.data.as_ref().is_some_and(|now| Arc::ptr_eq(now, &data));
+    let is_current = present.data.as_ref() == Some(&data);
     if !is_current {
         drop(present);
         // Other data was set meanwhile.

@@ -41,7 +41,7 @@ pub(crate) struct ProcessPool(Mutex<MpPoolConfig>);
 
 impl ProcessPool {
     pub(crate) fn new(_: &str, _: Option<SchedulerKey>, config: MpPoolConfig) -> Arc<Self> {
-        record_data(&config);
+        data::pool_changed(None, config.worker_data.as_ref());
         Arc::new(ProcessPool(Mutex::new(config)))
     }
 
@@ -50,8 +50,9 @@ impl ProcessPool {
     }
 
     pub(crate) fn set_config(&self, config: MpPoolConfig) {
-        record_data(&config);
-        *self.0.lock() = config;
+        let mut present = self.0.lock();
+        data::pool_changed(present.worker_data.as_ref(), config.worker_data.as_ref());
+        *present = config;
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -74,13 +75,6 @@ impl ProcessPool {
             timed_out: 0,
             canceled: 0,
         }
-    }
-}
-
-/// Sets what `worker_data` returns in this process.
-fn record_data(config: &MpPoolConfig) {
-    if let Some(data) = &config.worker_data {
-        data::set(Arc::clone(data));
     }
 }
 

@@ -99,9 +99,7 @@ impl ProcessPool {
         scheduler: Option<SchedulerKey>,
         config: MpPoolConfig,
     ) -> Arc<Self> {
-        if let Some(data) = config.worker_data.as_ref() {
-            data::set(Arc::clone(data));
-        }
+        data::pool_changed(None, config.worker_data.as_ref());
         let injector = Arc::new(Injector::default());
         Arc::new_cyclic(|me| ProcessPool {
             id: supervisor_id.to_owned(),
@@ -126,10 +124,11 @@ impl ProcessPool {
     /// Applies new sizes and rules. Worker processes that were started with different settings are
     /// replaced.
     pub(crate) fn set_config(&self, config: MpPoolConfig) {
-        if let Some(data) = &config.worker_data {
-            data::set(Arc::clone(data));
-        }
-        self.with(|inner, now, actions| inner.on_config(config, now, actions));
+        self.with(|inner, now, actions| {
+            // Under the lock, so that the last of several changes applies.
+            data::pool_changed(inner.config.worker_data.as_ref(), config.worker_data.as_ref());
+            inner.on_config(config, now, actions);
+        });
     }
 
     /// Has worker processes report the begin and the end of every call at once while there are
