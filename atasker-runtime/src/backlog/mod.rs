@@ -281,6 +281,11 @@ impl<J> Backlog<J> {
             .is_some_and(|rest| self.queues[priority.index()].is_among_first(rest, ticket))
     }
 
+    /// Returns the waiting jobs, in no particular order.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &J> {
+        self.queues.iter().flat_map(Queue::iter)
+    }
+
     /// Removes all waiting jobs, the most urgent first.
     pub(crate) fn drain(&mut self) -> Vec<J> {
         let mut all = Vec::with_capacity(self.waiting);

@@ -60,7 +60,11 @@ impl<J> Queue<J> {
 
     #[inline]
     pub(crate) fn peek(&self) -> Option<&J> {
-        self.entries.iter().find_map(|(_, entry)| entry.as_ref())
+        self.iter().next()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &J> {
+        self.entries.iter().filter_map(|(_, entry)| entry.as_ref())
     }
 
     #[inline]

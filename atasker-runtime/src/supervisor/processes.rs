@@ -41,9 +41,10 @@ impl Supervisor {
     /// Tasks that begin after this returns run in worker processes started with the new settings.
     /// If a setting that applies to the start of a worker process has changed (`env`,
     /// `worker_data`, `worker_init`, `worker_exit`, `stdio`, `memory_limit`, `nice`,
-    /// `nice_by_priority`), idle worker processes are replaced immediately, and busy ones end after
-    /// their task. Without shared memory, a task that is on its way to a worker process counts as
-    /// begun.
+    /// `nice_by_priority`, `dumpable`), idle worker processes are replaced immediately, and busy
+    /// ones after their task, as far as the pool has slots for them. Values of `worker_data` are
+    /// compared by type and encoding. Without shared memory, a task that is on its way to a worker
+    /// process counts as begun.
     ///
     /// ```
     /// # extern crate atasker_runtime as atasker;

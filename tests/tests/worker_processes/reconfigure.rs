@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use atasker::{
-    MpPoolConfig, Priority, Supervisor, Task, TaskContext, WorkerStdio, background_task,
-    wait_completed, worker_data,
+    MpPoolConfig, Overflow, Priority, Supervisor, Task, TaskContext, TaskError, WorkerStdio,
+    background_task, wait_completed, worker_data,
 };
 use atasker_tests::mp::{supervisor, workers};
 use atasker_tests::processes::Process;
@@ -29,6 +29,11 @@ fn until_stopped(ctx: &TaskContext<(), u32>) -> Option<String> {
     std::env::var(KEY).ok()
 }
 
+#[background_task(tt = "mp")]
+fn length(bytes: &[u8]) -> usize {
+    bytes.len()
+}
+
 fn launch(sup: &Supervisor) -> Task<(u32, Option<String>)> {
     setting::builder().supervisor(sup).start()
 }
@@ -44,7 +49,7 @@ fn some_exit() {}
 #[test]
 fn changed_process_setting_replaces_idle_worker() {
     let base = || MpPoolConfig::new(1).env(KEY, "old");
-    let others: [(&str, MpPoolConfig); 9] = [
+    let others: [(&str, MpPoolConfig); 10] = [
         ("env", base().env(KEY, "new")),
         ("one more variable", base().env("ATASKER_TEST_OTHER", "")),
         ("worker_data", base().worker_data(&7u32)),
@@ -54,6 +59,7 @@ fn changed_process_setting_replaces_idle_worker() {
         ("memory_limit", base().memory_limit(1 << 32)),
         ("nice", base().nice(1)),
         ("nice_by_priority", base().nice_by_priority(true)),
+        ("dumpable", base().dumpable(false)),
     ];
     let sup = supervisor(base());
     for (name, other) in others {
@@ -100,6 +106,62 @@ fn busy_worker_is_replaced_after_task() {
         assert_ne!(pid, before);
     }
     eventually(|| Process::is_gone(before));
+}
+
+#[test]
+fn busy_worker_is_replaced_even_if_nothing_waits() {
+    let _watchdog = Watchdog::new("a busy worker process with old settings", FAR);
+    let sup = supervisor(MpPoolConfig::new(1).env(KEY, "old"));
+    let running = until_stopped::builder().supervisor(&sup).start();
+    let before = running.recv().unwrap();
+    sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, "new"));
+    assert_eq!(workers(&sup), [before]);
+    running.stop();
+    running.join().unwrap();
+    eventually(|| workers(&sup).iter().any(|pid| *pid != before));
+    assert_eq!(launch(&sup).join().unwrap().1.as_deref(), Some("new"));
+}
+
+#[test]
+fn successor_that_is_starting_is_replaced() {
+    let _watchdog = Watchdog::new("two changes of settings", FAR);
+    let sup = supervisor(MpPoolConfig::new(1).env(KEY, "0"));
+    let (first, _) = launch(&sup).join().unwrap();
+    for value in ["1", "2", "3"] {
+        sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, value).worker_init(slow_init));
+    }
+    // Without a task that triggers it.
+    eventually(|| Process::is_gone(first) && workers(&sup).len() == 1);
+    assert_eq!(launch(&sup).join().unwrap().1.as_deref(), Some("3"));
+}
+
+#[test]
+fn lower_task_limit_replaces_worker_that_exceeds_it() {
+    let sup = supervisor(MpPoolConfig::new(1));
+    let (before, _) = launch(&sup).join().unwrap();
+    assert_eq!(launch(&sup).join().unwrap().0, before);
+    sup.set_mp_pool(MpPoolConfig::new(1).max_tasks_per_worker(3));
+    assert_eq!(launch(&sup).join().unwrap().0, before);
+    eventually(|| Process::is_gone(before));
+    let (next, _) = launch(&sup).join().unwrap();
+    sup.set_mp_pool(MpPoolConfig::new(1).max_tasks_per_worker(1));
+    eventually(|| Process::is_gone(next));
+    assert_ne!(launch(&sup).join().unwrap().0, next);
+}
+
+#[test]
+fn new_queue_limit_counts_waiting_arguments() {
+    let _watchdog = Watchdog::new("a full queue", FAR);
+    let sup = supervisor(MpPoolConfig::new(1));
+    let running = until_stopped::builder().supervisor(&sup).start();
+    running.recv().unwrap();
+    let waiting = length::builder(&[0; 10_000]).supervisor(&sup).start();
+    sup.set_mp_pool(MpPoolConfig::new(1).queue_bytes(15_000, Overflow::Reject));
+    let rejected = length::builder(&[0; 10_000]).supervisor(&sup).start();
+    assert_eq!(rejected.join(), Err(TaskError::QueueFull));
+    let fits = length::builder(&[0; 1_000]).supervisor(&sup).start();
+    running.stop();
+    assert_eq!((waiting.join(), fits.join()), (Ok(10_000), Ok(1_000)));
 }
 
 #[test]

@@ -39,8 +39,8 @@ impl<T: Transport> Scheduler<T> {
         actions.kill(lane);
     }
 
-    /// Closes a lane whose worker process was started with outdated settings. It begins no more
-    /// calls, and ends once it is idle.
+    /// Replaces a worker process that was started with outdated settings. It begins no more calls,
+    /// and ends, and is succeeded by another, once it is idle.
     pub(crate) fn replace_worker(&mut self, index: usize, now: Stamp, actions: &mut Actions<T>) {
         self.revoke_pending(index, Pending::All, now);
         let lane = &mut self.lanes[index];
@@ -48,10 +48,17 @@ impl<T: Transport> Scheduler<T> {
             Stage::Empty => {}
             _ if lane.is_closing() => {}
             Stage::Live(_) if lane.live() == 0 => {
-                self.outdated += usize::from(lane.is_idle());
+                self.outdated += usize::from(!lane.dead);
                 lane.shut_down(now, actions);
             }
-            Stage::Starting | Stage::Live(_) => lane.close(now),
+            Stage::Live(_) => {
+                lane.close(now);
+                lane.has_successor = true;
+            }
+            Stage::Starting => {
+                self.outdated += 1;
+                lane.close(now);
+            }
         }
     }
 

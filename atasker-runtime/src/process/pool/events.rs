@@ -81,6 +81,7 @@ impl<T: Transport> Scheduler<T> {
             || self.config.max_tasks_per_worker.is_some_and(|limit| lane.tasks >= limit);
         if lane.live() == 0 && (lane.is_closing() || is_used_up()) {
             lane.shut_down(now, actions);
+            self.outdated += usize::from(std::mem::take(&mut lane.has_successor));
         }
     }
 
@@ -311,6 +312,7 @@ impl<T: Transport> Scheduler<T> {
         lane.stage = Stage::Empty;
         let was_closing = lane.is_closing();
         let tasks = lane.tasks;
+        self.outdated += usize::from(std::mem::take(&mut lane.has_successor));
         match early_exit {
             Some(early_exit) if !was_closing => {
                 let error = StartError { why: early_exit.why.as_str().into(), is_permanent: false };

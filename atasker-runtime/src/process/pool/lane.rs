@@ -44,6 +44,9 @@ pub(crate) struct Lane<T> {
     pub(crate) ready: bool,
     /// Since when the lane gets no more calls; 0 if it gets calls.
     closing_since: Stamp,
+    /// Another worker process is to be started when this one is idle, because its settings are
+    /// outdated.
+    pub(crate) has_successor: bool,
     /// Its worker process is dead or being killed.
     pub(crate) dead: bool,
     /// The call for which its worker process was killed.
@@ -96,6 +99,7 @@ impl<T> Default for Lane<T> {
             stage: Stage::Empty,
             ready: false,
             closing_since: 0,
+            has_successor: false,
             dead: false,
             killed_for: None,
             replying: None,

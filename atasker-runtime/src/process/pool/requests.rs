@@ -77,13 +77,14 @@ impl<T: Transport> Scheduler<T> {
         let starts_the_same = self.config.starts_the_same(&config);
         self.backlog.set_limits(config.limits());
         self.config = Arc::new(config);
+        self.recount_bytes();
         // The old settings may have kept worker processes from starting.
         self.reset_start_backoff();
         for index in 0..self.lanes.len() {
             // Calls that were sent in advance may have other slots now, or none.
-            match starts_the_same {
-                true => _ = self.revoke_pending(index, Pending::Behind, now),
-                false => self.replace_worker(index, now, actions),
+            self.revoke_pending(index, Pending::Behind, now);
+            if !starts_the_same || self.is_used_up(&self.lanes[index]) {
+                self.replace_worker(index, now, actions);
             }
         }
         self.schedule(now, actions);
@@ -95,6 +96,8 @@ impl<T: Transport> Scheduler<T> {
     /// Accepts launches from now on. `may_start` says whether worker processes can be started.
     pub(crate) fn open(&mut self, may_start: bool, now: Stamp, actions: &mut Actions<T>) {
         self.open = true;
+        // Nothing is started for worker processes that were replaced before the pool was closed.
+        self.outdated = 0;
         self.reset_start_backoff();
         if may_start {
             self.schedule(now, actions);

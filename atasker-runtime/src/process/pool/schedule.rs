@@ -60,8 +60,8 @@ pub(crate) struct Scheduler<T> {
     /// Whether the timer works. If the system can't start a thread for the timer, nothing may
     /// depend on a deadline.
     pub(crate) has_timer: bool,
-    /// The number of idle worker processes that were shut down because of new settings, and have no
-    /// successor yet.
+    /// The number of worker processes that ended, or will not be used, because of new settings, and
+    /// have no successor yet.
     pub(crate) outdated: usize,
     /// The number of threads that are completing calls or reaping a worker process.
     pub(crate) completing: usize,
@@ -281,6 +281,14 @@ impl<T: Transport> Scheduler<T> {
         self.backlog.requeue(priority, ticket, job);
     }
 
+    /// Counts the bytes in the backlog. While they are not limited, they are not kept up to date.
+    pub(crate) fn recount_bytes(&mut self) {
+        self.bytes = match self.config.queue_bytes {
+            Some(_) => self.backlog.jobs().map(|job| bytes_of(job) as u64).sum(),
+            None => 0,
+        };
+    }
+
     pub(crate) fn on_dequeued(&mut self, job: &Job) {
         self.bytes = self.bytes.saturating_sub(match self.config.queue_bytes {
             Some(_) => bytes_of(job) as u64,
@@ -426,6 +434,15 @@ impl<T: Transport> Scheduler<T> {
     /// Whether the lane's worker process may run one more task before it is replaced.
     pub(crate) fn may_take_task(&self, lane: &Lane<T>) -> bool {
         self.config.max_tasks_per_worker.is_none_or(|most| lane.tasks < most)
+    }
+
+    /// Whether the lane's worker process has run as many tasks as it may, or was sent more.
+    pub(crate) fn is_used_up(&self, lane: &Lane<T>) -> bool {
+        // The last one may run now, and is to end.
+        let running = u64::from(lane.live() > 0);
+        self.config
+            .max_tasks_per_worker
+            .is_some_and(|most| lane.tasks >= most.saturating_add(running))
     }
 
     pub(crate) fn send(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::TaskError;
+use crate::priority::Priority;
 use crate::process::pool::actions::{Action, Actions, Spawn};
 use crate::process::pool::events::StartFailureKind;
 use crate::process::pool::lane::{Lane, Stage};
@@ -44,17 +45,19 @@ impl<T: Transport> Scheduler<T> {
         if !self.open || self.is_backing_off() {
             return 0;
         }
-        let outdated = std::mem::take(&mut self.outdated);
-        if self.backlog.waiting() == 0 && self.config.min_size == 0 && outdated == 0 {
+        if self.backlog.waiting() == 0 && self.config.min_size == 0 && self.outdated == 0 {
             return 0;
         }
         let starting = self.lanes.iter().filter(|lane| lane.is_starting()).count();
         let there =
             self.lanes.iter().filter(|lane| lane.is_open() && lane.ready).count() + starting;
         let in_advance = if self.deadlines.eager_start != NEVER { 0 } else { self.config.min_size };
-        let mut wanted = in_advance.saturating_sub(there).max(outdated.saturating_sub(starting));
+        let idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
+        // The pool may have become smaller.
+        let room = self.backlog.free_for(Priority::Critical).saturating_sub(starting + idle);
+        let successors = self.outdated.saturating_sub(starting).min(room);
+        let mut wanted = in_advance.saturating_sub(there).max(successors);
         if let Some(priority) = self.backlog.first_priority() {
-            let idle = self.lanes.iter().filter(|lane| lane.is_idle()).count();
             let free = self.backlog.free_for(priority);
             let useful = free.min(self.backlog.waiting()).saturating_sub(starting + idle);
             wanted = wanted.max(useful);
@@ -62,6 +65,11 @@ impl<T: Transport> Scheduler<T> {
         // After a failure, one at a time until one has become ready.
         let most =
             if self.start_failures > 0 { 1usize.saturating_sub(starting) } else { usize::MAX };
+        // Successors that can't be started yet are not forgotten.
+        self.outdated = match wanted > most {
+            true => self.outdated.saturating_sub(most),
+            false => 0,
+        };
         let wanted = wanted.min(most);
         for started in 0..wanted {
             let free = self.lanes.iter().position(|lane| matches!(lane.stage, Stage::Empty));

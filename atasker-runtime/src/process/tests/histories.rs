@@ -18,7 +18,7 @@ use crate::TaskId;
 use crate::job::Job;
 use crate::process::parent::spawn::StartFailure;
 use crate::process::pool::actions::{Action, Actions, Spawn};
-use crate::process::pool::call::{Finished, FramesHandled, KillReason, Rejected};
+use crate::process::pool::call::{Finished, FramesHandled, KillReason, Rejected, bytes_of};
 use crate::process::pool::events::{EarlyExit, StartFailureKind, Wanted};
 use crate::process::pool::injector::Injector;
 use crate::process::pool::lane::{Lane, Stage};
@@ -112,7 +112,7 @@ impl Choices {
     fn config(&mut self) -> MpPoolConfig {
         if self.yes_in(4) {
             // With one worker process the order within a priority is exact.
-            return MpPoolConfig::new(1).critical_extra(0);
+            return MpPoolConfig::new(1).critical_extra(0).nice(self.next(2) as i32);
         }
         let mut number = |count| self.next(count) as usize;
         let config = MpPoolConfig::new(1 + number(3))
@@ -122,7 +122,14 @@ impl Choices {
             .min_size(number(3))
             .idle_timeout(Duration::from_millis([30_000, 50][number(2)]))
             // 0: no limit.
-            .max_tasks_per_worker([0, 0, 0, 1, 2, 5][number(6)]);
+            .max_tasks_per_worker([0, 0, 0, 1, 2, 5][number(6)])
+            // A worker process is replaced if this changes.
+            .nice(number(2) as i32);
+        // Counted, but never full.
+        let config = match number(2) {
+            0 => config,
+            _ => config.queue_bytes(u64::MAX, Overflow::Reject),
+        };
         match number(8) {
             queue @ 4.. => config.queue_limit(queue - 4, Overflow::Reject),
             _ => config,
@@ -188,6 +195,8 @@ struct Worker {
     /// How many calls it has begun, and how many it may.
     tasks: u64,
     most: Option<u64>,
+    /// What it was started with.
+    config: Arc<MpPoolConfig>,
 }
 
 impl Worker {
@@ -501,10 +510,25 @@ impl World {
             Event::Resized(config) => {
                 self.shrunk = true;
                 self.backs_off_until = 0;
-                self.workers.iter_mut().for_each(|worker| worker.most = None);
+                let most = config.max_tasks_per_worker;
+                for worker in &mut self.workers {
+                    // What has begun goes on, and its worker process is replaced afterwards.
+                    worker.most = most.map(|most| most.max(worker.tasks));
+                }
+                let is_outdated = !self.scheduler.config.starts_the_same(&config);
+                let unused = |lane: &&Lane<FakePeer>| lane.is_idle() || lane.is_starting();
+                let before = self.scheduler.lanes.iter().filter(unused).count();
                 self.act_on_all(|scheduler, now, actions| {
                     scheduler.on_config(*config, now, actions);
                 });
+                if is_outdated && !self.closed {
+                    let lanes = &self.scheduler.lanes;
+                    assert!(!lanes.iter().any(Lane::is_idle), "an idle one is not replaced");
+                    let starting = lanes.iter().filter(|lane| lane.is_starting()).count();
+                    let room = self.scheduler.backlog.free_for(Priority::Critical);
+                    let due = before.min(room).min(self.most_starts());
+                    assert!(starting >= due, "{starting} start instead of {before}");
+                }
             }
             Event::Closed => {
                 self.closed = true;
@@ -573,7 +597,8 @@ impl World {
             ignores_exit: false,
             in_transit: VecDeque::new(),
             tasks: 0,
-            most: config.max_tasks_per_worker.filter(|_| !self.shrunk),
+            most: self.scheduler.config.max_tasks_per_worker,
+            config,
         });
     }
 
@@ -629,7 +654,10 @@ impl World {
         worker.running = Some(worker.next);
         worker.next += 1;
         worker.tasks += 1;
-        assert!(worker.most.is_none_or(|most| worker.tasks <= most), "too many tasks for it");
+        let is_allowed = worker.most.is_none_or(|most| worker.tasks <= most);
+        assert!(is_allowed || counts_as_begun, "too many tasks for it");
+        let is_current = worker.config.starts_the_same(&self.scheduler.config);
+        assert!(is_current || counts_as_begun, "its settings are outdated");
         let number = worker.peer.number;
         let begun = self.tasks.get_mut(&id).expect("one that has ended begins");
         assert!(begun.begun_by.replace(number).is_none(), "one that has begun begins again");
@@ -879,6 +907,14 @@ impl World {
         if !self.shrunk {
             assert!(held <= limits.of(Priority::High), "{held} slots are held");
         }
+        for worker in &self.workers {
+            let is_current = worker.config.starts_the_same(&self.scheduler.config);
+            assert!(is_current || lanes[worker.lane].is_closing(), "an outdated one gets calls");
+        }
+        if self.scheduler.config.queue_bytes.is_some() {
+            let bytes: u64 = backlog.jobs().map(|job| bytes_of(job) as u64).sum();
+            assert_eq!(self.scheduler.bytes, bytes);
+        }
         let live = lanes.iter().filter(|lane| lane.worker().is_some()).count();
         assert_eq!(
             live,
@@ -978,4 +1014,51 @@ proptest! {
         }
         world.finish();
     }
+}
+
+#[test]
+fn all_are_replaced_after_failed_start() {
+    let mut world = World::new(MpPoolConfig::new(3), true);
+    (0..3).for_each(|_| world.happen(Event::Launch(Priority::Normal)));
+    world.drain();
+    world.all_go_on();
+    assert_eq!(world.scheduler.lanes.iter().filter(|lane| lane.is_idle()).count(), 3);
+    // The next worker processes are started one at a time.
+    world.scheduler.start_failures = 1;
+    world.happen(Event::Resized(Box::new(MpPoolConfig::new(3).nice(1))));
+    assert_eq!(world.starts.len(), 1);
+    (0..3).for_each(|_| world.all_go_on());
+    assert_eq!(world.workers.len(), 3, "not all are replaced");
+    assert!(world.workers.iter().all(|worker| worker.config.nice == 1 && worker.ready));
+    world.finish();
+}
+
+#[test]
+fn busy_worker_is_replaced_without_waiting_tasks() {
+    for dies in [false, true] {
+        let mut world = World::new(MpPoolConfig::new(2), true);
+        world.happen(Event::Launch(Priority::Normal));
+        for event in [Event::Spawned(0), Event::Ready(0), Event::Begins(0)] {
+            world.happen(event);
+        }
+        world.happen(Event::Resized(Box::new(MpPoolConfig::new(2).nice(1))));
+        assert!(world.starts.is_empty(), "it runs a task");
+        match dies {
+            true => world.happen(Event::Dies { at: 0, all_read: true }),
+            false => world.drain(),
+        }
+        assert_eq!(world.starts.len(), 1);
+        world.finish();
+    }
+}
+
+#[test]
+fn smaller_pool_replaces_as_many_as_it_may_have() {
+    let mut world = World::new(MpPoolConfig::new(4), true);
+    (0..4).for_each(|_| world.happen(Event::Launch(Priority::Normal)));
+    world.drain();
+    let smaller = MpPoolConfig::new(1).reserve_high(1).critical_extra(0).nice(1);
+    world.happen(Event::Resized(Box::new(smaller)));
+    assert_eq!(world.starts.len(), 2);
+    world.finish();
 }
