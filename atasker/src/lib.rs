@@ -87,6 +87,9 @@
 //! task that waits for another task releases its slot during the wait, so tasks can wait for tasks
 //! at any depth without exhausting the pool.
 //!
+//! The configuration of a supervisor can be read from a file in any format of serde: see
+//! [`SupervisorConfig`].
+//!
 //! # Worker processes
 //!
 //! A worker process is a copy of the running executable. With the feature `pre-main` (default), it

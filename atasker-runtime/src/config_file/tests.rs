@@ -181,3 +181,17 @@ fn durations_are_written_as_the_attributes_spell_them() {
         assert_eq!(Text(duration).to_string(), text);
     }
 }
+
+#[cfg(not(feature = "mp"))]
+#[test]
+fn settings_for_builds_with_worker_processes_are_ignored() {
+    let file = include_str!("../supervisor/example.toml");
+    let config: SupervisorConfig = toml::from_str(file).unwrap();
+    assert_eq!(config.id.as_deref(), Some("batch"));
+    let read: SupervisorConfig = serde_json::from_str(r#"{ "mp_pool": null }"#).unwrap();
+    assert_eq!(read, SupervisorConfig::default());
+    assert!(toml::from_str::<SupervisorConfig>("[mp_pools]").is_err());
+    // Builds with the feature read it as the default.
+    let written: toml::Table = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+    assert!(written["mp_pool"].as_table().unwrap().is_empty());
+}

@@ -16,18 +16,8 @@ use crate::process::MpPoolConfig;
 /// use atasker::{Overflow, Supervisor, SupervisorConfig};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let text = r#"
-/// # id = "batch"
-/// #
-/// # [thread_pool]
-/// # pool_size = 8
-/// # idle_timeout = "2m"
-/// # queue_limit = { tasks = 1000, overflow = "reject" }
-/// # "#;
-/// # let path = std::env::temp_dir().join(format!("atasker-{}.toml", std::process::id()));
-/// # std::fs::write(&path, text)?;
-/// let config: SupervisorConfig = toml::from_str(&std::fs::read_to_string(&path)?)?;
-/// # std::fs::remove_file(&path)?;
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/supervisor/example.toml");
+/// let config: SupervisorConfig = toml::from_str(&std::fs::read_to_string(path)?)?;
 /// let sup = Supervisor::builder().config(config).build();
 /// assert_eq!(sup.id(), "batch");
 /// assert_eq!(sup.thread_pool().idle_timeout, Duration::from_secs(120));
@@ -36,38 +26,10 @@ use crate::process::MpPoolConfig;
 /// # }
 /// ```
 ///
-/// The file of this example, with all settings of both pools:
+/// The file of this example, which contains all settings:
 ///
 /// ```toml
-/// id = "batch"
-/// spans = "inherit"            # or "per_task", "off"
-///
-/// [thread_pool]
-/// pool_size = 8                # 0: no limit
-/// reserve_normal = 5
-/// reserve_high = 5
-/// min_size = 0
-/// max_size = 16
-/// idle_timeout = "2m"
-/// queue_limit = { tasks = 1000, overflow = "reject" }      # or "block"
-/// stack_size = 2097152
-///
-/// [mp_pool]
-/// pool_size = 4
-/// reserve_normal = 1
-/// reserve_high = 1
-/// critical_extra = 4
-/// min_size = 1
-/// idle_timeout = "30s"
-/// max_tasks_per_worker = 1000
-/// memory_limit = 1073741824
-/// env = { MODE = "fast" }
-/// stdio = "log"                # or "inherit", "null"
-/// nice = 5
-/// nice_by_priority = false
-/// dumpable = true
-/// queue_limit = { tasks = 1000, overflow = "block" }
-/// queue_bytes = { bytes = 67108864, overflow = "block" }
+#[doc = include_str!("example.toml")]
 /// ```
 ///
 /// # Format
@@ -81,9 +43,8 @@ use crate::process::MpPoolConfig;
 /// * Durations are texts, as in the attributes: a number, which may have a fraction, and `ns`, `us`,
 ///   `ms`, `s`, `m` or `h`. They are written exactly, in the largest unit that gives a whole number.
 /// * A limit of a queue is a table. `overflow` may be left out, which means `"block"`.
-/// * [`worker_init`](crate::MpPoolConfig::worker_init),
-///   [`worker_exit`](crate::MpPoolConfig::worker_exit) and
-///   [`worker_data`](crate::MpPoolConfig::worker_data) are neither written nor read.
+/// * `worker_init`, `worker_exit` and `worker_data` of the pool of worker processes are neither
+///   written nor read.
 /// * TOML has no integers above 2<sup>63</sup> - 1, so larger numbers can't be written there.
 ///
 /// Without the feature `mp`, this type has no field `mp_pool`. A file may contain that table

@@ -10,66 +10,37 @@ use atasker::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const FILE: &str = r#"
-id = "batch"
-spans = "off"
-
-[thread_pool]
-pool_size = 8
-reserve_normal = 2
-reserve_high = 1
-min_size = 3
-max_size = 16
-idle_timeout = "2m"
-queue_limit = { tasks = 10, overflow = "reject" }
-stack_size = 2097152
-
-[mp_pool]
-pool_size = 4
-reserve_normal = 0
-reserve_high = 2
-critical_extra = 7
-min_size = 1
-idle_timeout = "250ms"
-max_tasks_per_worker = 1000
-memory_limit = 1073741824
-env = { MODE = "fast", "with space" = "" }
-stdio = "null"
-nice = -5
-nice_by_priority = true
-dumpable = false
-queue_limit = { tasks = 1000, overflow = "block" }
-queue_bytes = { bytes = 512, overflow = "reject" }
-"#;
+/// The file in the documentation, which contains all settings.
+const FILE: &str = include_str!("../../../atasker-runtime/src/supervisor/example.toml");
 
 /// What the setters make of the same.
 fn expected() -> SupervisorConfig {
     let mut config = SupervisorConfig::default();
     config.id = Some("batch".into());
-    config.spans = Spans::Off;
+    config.spans = Spans::PerTask;
     config.thread_pool = PoolConfig::new(8)
         .reserve_normal(2)
         .reserve_high(1)
         .min_size(3)
         .max_size(16)
         .idle_timeout(Duration::from_secs(120))
-        .queue_limit(10, Overflow::Reject)
-        .stack_size(2 << 20);
+        .queue_limit(1000, Overflow::Reject)
+        .stack_size(4 << 20);
     config.mp_pool = MpPoolConfig::new(4)
         .reserve_high(2)
         .critical_extra(7)
         .min_size(1)
-        .idle_timeout(Duration::from_millis(250))
-        .max_tasks_per_worker(1000)
+        .idle_timeout(Duration::from_millis(1500))
+        .max_tasks_per_worker(10_000)
         .memory_limit(1 << 30)
         .env("MODE", "fast")
-        .env("with space", "")
-        .stdio(WorkerStdio::Null)
-        .nice(-5)
+        .env("LANG", "C")
+        .stdio(WorkerStdio::Log)
+        .nice(5)
         .nice_by_priority(true)
         .dumpable(false)
-        .queue_limit(1000, Overflow::Block)
-        .queue_bytes(512, Overflow::Reject);
+        .queue_limit(10_000, Overflow::Block)
+        .queue_bytes(64 << 20, Overflow::Reject);
     config
 }
 
