@@ -128,6 +128,8 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     if fork::is_copy() {
         return None;
     }
+    // All fields are listed, so that a new field has to be considered here.
+    let &StopOptions { wait, cancel_tasks } = options;
     let own =
         core.is_called_from_own_task().then(current::get).flatten().map(|task| task.header().id);
     let mut lifecycle = core.lifecycle.lock();
@@ -145,7 +147,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
         core,
         before: core.counters.totals(),
         stops_before: lifecycle.stops,
-        deadline: options.wait.map(clock::after),
+        deadline: wait.map(clock::after),
         key: WaiterKey::next(),
     };
     // Other stops need not wait for this task any more.
@@ -154,7 +156,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     waiters.wake();
     log!(debug, supervisor = core.id(), "stopping");
     core.workers.stop();
-    if options.cancel_tasks {
+    if cancel_tasks {
         for task in stop.others() {
             control::stop(&task);
         }
