@@ -26,6 +26,7 @@ impl<T: Transport> Scheduler<T> {
 
     fn park(&mut self, priority: Priority, reserved: Reserved) {
         self.parked[priority.index()] += 1;
+        self.parked_bytes += reserved.bytes;
         self.bytes += reserved.bytes;
     }
 
@@ -40,6 +41,7 @@ impl<T: Transport> Scheduler<T> {
 
     fn unpark(&mut self, priority: Priority, reserved: Reserved) {
         self.parked[priority.index()] -= 1;
+        self.parked_bytes -= reserved.bytes;
         self.bytes = self.bytes.saturating_sub(reserved.bytes);
     }
 

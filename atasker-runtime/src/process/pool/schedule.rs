@@ -42,6 +42,8 @@ pub(crate) struct Scheduler<T> {
     pub(crate) bytes: u64,
     /// The number of jobs of each priority that wait for their limits, outside of the backlog.
     pub(crate) parked: [usize; 4],
+    /// The bytes of their arguments, as far as they were counted when they were parked.
+    pub(crate) parked_bytes: u64,
     /// Calls with limits that were revoked from their lanes.
     pub(crate) revoked: Vec<(Ticket, Job)>,
     pub(crate) lanes: Vec<Lane<T>>,
@@ -82,6 +84,7 @@ impl<T: Transport> Scheduler<T> {
             config: Arc::new(config),
             bytes: 0,
             parked: [0; 4],
+            parked_bytes: 0,
             revoked: Vec::new(),
             lanes: Vec::new(),
             injector_open_to: None,
@@ -284,7 +287,10 @@ impl<T: Transport> Scheduler<T> {
     /// Counts the bytes in the backlog. While they are not limited, they are not kept up to date.
     pub(crate) fn recount_bytes(&mut self) {
         self.bytes = match self.config.queue_bytes {
-            Some(_) => self.backlog.jobs().map(|job| bytes_of(job) as u64).sum(),
+            Some(_) => {
+                let queued: u64 = self.backlog.jobs().map(|job| bytes_of(job) as u64).sum();
+                queued + self.parked_bytes
+            }
             None => 0,
         };
     }
