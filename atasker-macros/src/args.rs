@@ -11,6 +11,7 @@ use crate::crate_path::CratePath;
 use crate::duration_syntax;
 use crate::errors::{Errors, nearest};
 use crate::hygiene::{error_span, quote};
+use crate::policies::{self, Policies};
 use crate::worker::{self, WorkerKeys};
 
 /// Where a task runs.
@@ -49,6 +50,8 @@ pub(crate) struct KeySet {
     pub(crate) aliases: &'static [(&'static str, &'static str)],
     /// Values that are likely to be written without their key.
     pub(crate) values: &'static [(&'static str, &'static str)],
+    /// Keys of another macro that this one can't support, with what to do instead.
+    pub(crate) elsewhere: &'static [(&'static str, &'static str)],
 }
 
 /// The values of the keys, with the tokens of the keys that errors point at.
@@ -59,6 +62,7 @@ pub(crate) struct Options {
     pub(crate) retries: Option<(Ident, TokenStream)>,
     pub(crate) aloop: Option<(Ident, Expr)>,
     pub(crate) codec: Option<(Ident, Codec)>,
+    pub(crate) policies: Policies,
     pub(crate) companion: Companion,
     /// The path of the facade in generated code.
     pub(crate) krate: CratePath,
@@ -84,6 +88,11 @@ const TASK_KEYS: KeySet = KeySet {
         "timeout",
         "retries",
         "retry_delay",
+        "backoff",
+        "retry_if",
+        "expires",
+        "limit",
+        "unique",
         "callback",
         "supervisor",
         "aloop",
@@ -100,10 +109,18 @@ const TASK_KEYS: KeySet = KeySet {
         ("kind", "tt"),
         ("retry", "retries"),
         ("max_retries", "retries"),
-        ("backoff", "retry_delay"),
+        ("back_off", "backoff"),
+        ("retry_on", "retry_if"),
+        ("retry_when", "retry_if"),
+        ("expiry", "expires"),
+        ("ttl", "expires"),
+        ("concurrency", "limit"),
+        ("rate", "limit"),
+        ("throttle", "limit"),
+        ("dedup", "unique"),
+        ("unique_by", "unique"),
         ("on_complete", "callback"),
         ("on_done", "callback"),
-        ("limit", "timeout"),
         ("after", "delay"),
         ("sup", "supervisor"),
         ("r#loop", "aloop"),
@@ -119,6 +136,7 @@ const TASK_KEYS: KeySet = KeySet {
         ("high", "priority"),
         ("critical", "priority"),
     ],
+    elsewhere: &[],
 };
 
 impl Syntax {
@@ -133,12 +151,18 @@ impl Syntax {
 impl KeySet {
     /// Returns the key with that name or alias, or the one with the most similar name.
     fn resolve(&self, name: &str) -> Option<&'static str> {
+        if self.elsewhere.iter().any(|(key, _)| *key == name) {
+            return None;
+        }
         let exact = self.keys.iter().find(|key| **key == name).copied();
         let alias = || self.aliases.iter().find(|(alias, _)| *alias == name).map(|(_, key)| *key);
         exact.or_else(alias).or_else(|| nearest(name, self.keys))
     }
 
     fn unknown(&self, name: &str) -> String {
+        if let Some((_, message)) = self.elsewhere.iter().find(|(key, _)| *key == name) {
+            return (*message).to_owned();
+        }
         match self.resolve(name) {
             Some(key) => format!("unknown key `{name}`: did you mean `{key}`?"),
             None => format!("unknown key `{name}`: the keys are {}", list(self.keys)),
@@ -166,6 +190,7 @@ impl Options {
             retries: None,
             aloop: None,
             codec: None,
+            policies: Policies::default(),
             companion: Companion::Same,
             krate: input
                 .fork()
@@ -254,11 +279,27 @@ impl Options {
                 not_literal_but_str(&value, "a name is a string: write `name = \"resize\"`")?;
                 self.name = Some(value);
             }
-            "delay" | "timeout" | "retry_delay" => {
+            "delay" | "timeout" | "retry_delay" | "expires" => {
+                if name == "retry_delay" {
+                    self.policies.retry_delay = Some(key.clone());
+                }
                 let value = duration(name, value)?;
                 self.setter(key, name, value);
             }
+            "backoff" => {
+                self.policies.backoff = Some(key.clone());
+                let value = policies::backoff(value, &self.krate)?;
+                self.setter(key, name, value);
+            }
+            "retry_if" => {
+                self.policies.retry_if = Some(key.clone());
+                let value = policies::retry_if(value)?;
+                self.setter(key, name, value);
+            }
+            "limit" => self.policies.limit = Some((key.clone(), policies::limit(value)?)),
+            "unique" => self.policies.unique = Some((key.clone(), policies::unique(value)?)),
             "retries" => {
+                self.policies.retries = Some(key.clone());
                 if let Some(value) = retries(value)? {
                     self.retries = Some((key.clone(), value));
                 }
@@ -325,7 +366,14 @@ impl Options {
             let method = Ident::new("aloop", key.span());
             calls.extend(quote!(.#method(#value)));
         }
+        calls.extend(self.policies.setters());
         calls
+    }
+
+    /// Returns the statements that must precede the use of the arguments: they evaluate expressions
+    /// over the parameters.
+    pub(crate) fn bindings(&self) -> TokenStream {
+        self.policies.bindings(&self.krate)
     }
 
     /// Returns the value of the key `name` if it is a literal.
@@ -364,6 +412,11 @@ fn example(key: &str) -> String {
         "tt" => "\"mp\"",
         "name" => "\"resize\"",
         "delay" | "timeout" | "retry_delay" => "\"5s\"",
+        "backoff" => "\"100ms..30s\"",
+        "retry_if" => "is_busy",
+        "expires" => "\"30s\"",
+        "limit" => "&RATE",
+        "unique" => "(user_id)",
         "interval" | "delay_before" => "\"1s\"",
         "queue_limit" => "100",
         "overrun" => "\"burst\"",

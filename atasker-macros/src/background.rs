@@ -24,6 +24,7 @@ use crate::check::{check_feature, check_place_keys};
 use crate::errors::Errors;
 use crate::expand::{hash, respan, returned_err, table};
 use crate::hygiene::{error_span, quote};
+use crate::item::is_written_as_result;
 
 /// The maximum number of parameters whose types can be inferred from the function.
 const MAX_PARAMS: usize = 12;
@@ -76,6 +77,7 @@ fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
     let (place, at) = options.tt.unwrap_or((default_place, what.span()));
     check_feature(place, at, errors);
     check_place_keys(options, place, errors);
+    options.policies.check(errors);
     if errors.any() {
         return quote!();
     }
@@ -220,9 +222,10 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
         }
     };
     let name = name(options);
-    let setters = options.setters();
+    let (bindings, setters) = (options.bindings(), options.setters());
     let returned_err = returned_err(krate);
     quote!({
+        #bindings
         // A single value, so that each of its uses can infer generic parameters.
         let __function = #path;
         #[allow(unused_variables)]
@@ -385,9 +388,10 @@ fn closure(
         }
     };
     let name = name(options);
-    let setters = options.setters();
+    let (bindings, setters) = (options.bindings(), options.setters());
     let returned_err = written_result(&closure).then(|| returned_err(krate));
     quote!({
+        #bindings
         let __function = #closure;
         #[allow(unused_variables)]
         let __name = #krate::__private::name_of(&__function);
@@ -400,10 +404,7 @@ fn closure(
 /// Returns whether the return type of the closure is written as a `Result`.
 fn written_result(closure: &ExprClosure) -> bool {
     match &closure.output {
-        syn::ReturnType::Type(_, ty) => match &**ty {
-            syn::Type::Path(path) => path.path.segments.last().is_some_and(|s| s.ident == "Result"),
-            _ => false,
-        },
+        syn::ReturnType::Type(_, ty) => is_written_as_result(ty),
         syn::ReturnType::Default => false,
     }
 }
@@ -437,16 +438,19 @@ fn closure_mp(closure: &ExprClosure, options: &Options, errors: &mut Errors) -> 
         return quote!();
     }
     let krate = &options.krate;
+    let returned_err = written_result(closure).then(|| returned_err(krate));
     let closure = quote!((#closure));
     let made = remote(&closure, CalledBy::Closure, &[], &[], &[], options);
     let name = match &options.name {
         Some(name) => quote!(.name(#name)),
         None => quote!(.name(::core::concat!(::core::module_path!(), "::{{closure}}"))),
     };
-    let setters = options.setters();
+    let (bindings, setters) = (options.bindings(), options.setters());
     quote!({
+        #bindings
         let (__result,) = #krate::__private::params0(&#closure);
         let __builder = #made #name #setters;
+        #returned_err
         __builder.start()
     })
 }
@@ -540,8 +544,9 @@ fn future(what: &impl ToTokens, options: &Options, errors: &mut Errors) -> Token
         return quote!();
     }
     let (krate, name) = (&options.krate, name(options));
-    let setters = options.setters();
+    let (bindings, setters) = (options.bindings(), options.setters());
     quote!({
+        #bindings
         let __future = #what;
         #[allow(unused_variables)]
         let __name = #krate::__private::name_of(&__future);

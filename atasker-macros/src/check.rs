@@ -31,6 +31,8 @@ pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     receiver(options, f, errors);
     context(f, errors);
     keys(options, f, errors);
+    options.policies.check(errors);
+    options.policies.check_parameters(f, errors);
     if errors.any() {
         // The checks below would report the same mistake again.
         return;

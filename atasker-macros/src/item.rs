@@ -3,6 +3,7 @@
 use crate::hygiene::{error_span, quote};
 use proc_macro2::{Span, TokenStream};
 use quote::format_ident;
+use syn::ext::IdentExt;
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
 use syn::visit::Visit;
@@ -64,6 +65,8 @@ pub(crate) struct TaskFn {
 /// The context parameter, which the supervisor passes.
 pub(crate) struct Context {
     pub(crate) by_ref: bool,
+    /// The name of the parameter, if it has one.
+    pub(crate) name: Option<Ident>,
     /// The type of the parameter as written.
     pub(crate) ty: Type,
     pub(crate) receives: Type,
@@ -214,8 +217,13 @@ impl Context {
         }
         .into_iter();
         let unit = || parse_quote!(());
+        let name = match &*arg.pat {
+            Pat::Ident(pat) => Some(pat.ident.clone()),
+            _ => None,
+        };
         Some(Context {
             by_ref,
+            name,
             ty: (*arg.ty).clone(),
             receives: types.next().unwrap_or_else(unit),
             sends: types.next().unwrap_or_else(unit),
@@ -253,12 +261,9 @@ impl TaskFn {
         }
     }
 
-    /// Returns whether the return type is written as a `Result<..>`.
+    /// Returns whether the return type is written as a `Result`.
     pub(crate) fn returns_result(&self) -> bool {
-        match self.result() {
-            Type::Path(path) => path.path.segments.last().is_some_and(|s| s.ident == "Result"),
-            _ => false,
-        }
+        is_written_as_result(&self.result())
     }
 
     /// Returns the types of the task's channels for `Task<R, I, O>`, or nothing without a context.
@@ -343,6 +348,19 @@ impl TaskFn {
         search.visit_signature(&self.sig);
         search.visit_block(&self.block);
         search.0
+    }
+}
+
+/// Returns whether a return type is written as a `Result`: its last name ends in that word, as in
+/// `Result<T, E>`, `io::Result<T>` or `QueryResult`. The generated code finds out whether it is one.
+pub(crate) fn is_written_as_result(ty: &Type) -> bool {
+    match bare(ty) {
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .is_some_and(|last| last.ident.unraw().to_string().ends_with("Result")),
+        _ => false,
     }
 }
 

@@ -17,6 +17,7 @@ mod expand;
 mod hygiene;
 mod item;
 mod main_fn;
+mod policies;
 mod worker;
 
 use proc_macro::TokenStream;
@@ -65,6 +66,11 @@ use proc_macro::TokenStream;
 /// | `timeout` | the time limit of a run, as a duration | none |
 /// | `retries` | how many times the task is run again after a panic, a timeout, the death of its worker process, or an `Err` if the return type is written as a `Result` | 0 |
 /// | `retry_delay` | the pause before each retry, as a duration | 0 |
+/// | `backoff` | a growing pause before each retry instead, from the first to the longest one: `"100ms..30s"`, or an expression of type `Backoff` | none |
+/// | `retry_if` | the path of a `fn(&R) -> bool`, or a closure: selects the results that are run again, instead of every `Err` | none |
+/// | `expires` | how long after its launch the task must have begun, as a duration; see `TaskBuilder::expires` | none |
+/// | `limit` | an expression of type `&Limit`, or another one that `TaskBuilder::limit` accepts, over the parameters | none |
+/// | `unique` | what makes the task unique: `(user_id)`, `(a, &b.c)`, or `()` for at most one task of the function; see below | none |
 /// | `callback` | the path of a `fn(&Result<R, TaskError>)`, or a closure | none |
 /// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
 /// | `aloop` | the name of an aloop, for an `async fn` | the default aloop |
@@ -137,6 +143,67 @@ use proc_macro::TokenStream;
 /// task.send(20).unwrap();
 /// task.send(2).unwrap();
 /// assert_eq!(task.join().unwrap(), 42);
+/// ```
+///
+/// # Retries
+///
+/// With `retries`, an `Err` is run again if the return type is written as a `Result`: if its last
+/// name ends in `Result` and it is one, as in `io::Result<T>` or a type alias `QueryResult<T>`.
+/// `retry_if` replaces that rule. For other return types, it selects the results to run again.
+/// Panics, exceeded time limits and deaths of worker processes are run again in any case. `backoff`
+/// and `retry_if` need `retries`, and `backoff` replaces `retry_delay`.
+///
+/// ```
+/// use std::io;
+///
+/// use atasker::background_task;
+///
+/// fn is_busy(result: &io::Result<u32>) -> bool {
+///     result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+/// }
+///
+/// #[background_task(retries = 5, backoff = "1ms..30s", retry_if = is_busy)]
+/// fn read_sensor(id: u32) -> io::Result<u32> {
+///     if id == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(20) }
+/// }
+///
+/// assert_eq!(read_sensor(1).join().unwrap().unwrap(), 20);
+/// let task = read_sensor(0);
+/// assert!(task.wait().unwrap().is_err());
+/// assert_eq!(task.info().attempt, 1);
+/// ```
+///
+/// # Unique tasks
+///
+/// While a task with the same name and `unique` key has not ended, another one is not started: it
+/// ends with `TaskError::Duplicate`, and `f::builder(..).start_unique()` returns a reference to the
+/// task that holds the key.
+///
+/// The parts of the key are expressions over the parameters, except the context. They are
+/// evaluated at the launch, before the parameters are moved. Each part is borrowed and cloned: `&str`
+/// and `&[T]` become a `String` and a `Vec<T>`. Parts must be `Hash + Eq + Clone + Send + Sync +
+/// 'static`. In `background!`, they are expressions of the caller.
+///
+/// ```
+/// use std::sync::mpsc::Receiver;
+/// use std::sync::{Arc, Mutex};
+///
+/// use atasker::background_task;
+///
+/// #[background_task(unique = (user_id, folder))]
+/// fn sync(user_id: u64, folder: String, until: Arc<Mutex<Receiver<()>>>) -> String {
+///     let _ = until.lock().unwrap().recv();
+///     format!("{folder} of {user_id}")
+/// }
+///
+/// let (done, until) = std::sync::mpsc::channel();
+/// let until = Arc::new(Mutex::new(until));
+/// let first = sync(7, "mail".into(), until.clone());
+/// assert!(sync(7, "mail".into(), until.clone()).join().unwrap_err().is_duplicate());
+/// let found = sync::builder(7, "mail".into(), until.clone()).start_unique().unwrap_err();
+/// assert_eq!(found.id(), first.id());
+/// done.send(()).unwrap();
+/// assert_eq!(first.join().unwrap(), "mail of 7");
 /// ```
 ///
 /// # Methods
@@ -285,6 +352,9 @@ pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
 /// implements `Display`. `false` and `Break` stop the worker. An `Err`, a panic and the death of a
 /// worker process are passed to `on_error`, which returns `Break` to stop the worker. Without
 /// `on_error`, the worker continues.
+///
+/// The keys `backoff`, `retry_if`, `expires`, `limit` and `unique` belong to tasks: launch a task
+/// from the worker to use them.
 ///
 /// With `process_result`, the function may return any type. Its result does not stop the worker.
 ///

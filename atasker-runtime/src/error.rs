@@ -69,6 +69,22 @@ pub enum TaskError {
     /// applies.
     #[error("the queue of the pool is full")]
     QueueFull,
+    /// The task expired, because its first attempt had not begun in time: see
+    /// [`TaskBuilder::expires`](crate::TaskBuilder::expires).
+    #[error("the task expired: after {after:?} it still waited for {detail}")]
+    Expired {
+        /// The time after which the task expires, its delay not counted.
+        after: Duration,
+        /// What the task waited for.
+        detail: String,
+    },
+    /// A task of the same name and key has not ended: see
+    /// [`TaskBuilder::unique`](crate::TaskBuilder::unique).
+    #[error("a task of the same name and `unique` key has not ended: {id}")]
+    Duplicate {
+        /// The id of that task.
+        id: TaskId,
+    },
     /// The task could not be started.
     #[error("the task could not be started: {detail}")]
     NotStarted {
@@ -101,6 +117,10 @@ impl fmt::Debug for TaskError {
                 .finish(),
             TaskError::SupervisorStopped => f.write_str("SupervisorStopped"),
             TaskError::QueueFull => f.write_str("QueueFull"),
+            TaskError::Expired { after, detail } => {
+                f.debug_struct("Expired").field("after", after).field("detail", detail).finish()
+            }
+            TaskError::Duplicate { id } => f.debug_struct("Duplicate").field("id", id).finish(),
             TaskError::NotStarted { detail } => {
                 f.debug_struct("NotStarted").field("detail", detail).finish()
             }
@@ -146,6 +166,17 @@ impl TaskError {
     /// Returns whether the worker process died.
     pub fn is_worker_died(&self) -> bool {
         matches!(self, TaskError::WorkerDied(_))
+    }
+
+    /// Returns whether the task expired before it began.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, TaskError::Expired { .. })
+    }
+
+    /// Returns whether the task was not accepted because one of the same name and key had not
+    /// ended.
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, TaskError::Duplicate { .. })
     }
 
     pub(crate) fn not_started(detail: impl Into<String>) -> TaskError {

@@ -10,6 +10,7 @@
 #![cfg_attr(not(all(has_processes, feature = "async", feature = "pre-main")), allow(dead_code))]
 
 // 0: vocabulary
+mod backoff;
 mod config_file;
 mod error;
 mod fork;
@@ -86,6 +87,7 @@ pub use background::{
     Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerHandle, WorkerHook,
     WorkerOutput,
 };
+pub use backoff::Backoff;
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
 #[cfg(feature = "dashboard")]
 pub use dashboard::{Dashboard, DashboardHandle};

@@ -4,6 +4,7 @@
 //! asked to stop, a message is queued, a thread waits for it) goes to the same place, which the
 //! task finds through its scheduler: see [`Header::with_place`](crate::task::header::Header).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +30,12 @@ pub(crate) trait Place: Send + Sync {
 
     /// Ends a running task.
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
+
+    /// Returns what a queued task waits for, as the end of a sentence: "a slot of the thread pool".
+    fn waits_for(&self, task: &dyn AnyTask) -> Cow<'static, str> {
+        let _ = task;
+        "its start".into()
+    }
 
     /// Forwards a request to stop to a running task.
     fn stop_requested(&self, task: &dyn AnyTask) {

@@ -209,6 +209,27 @@ fn rejected_launches_are_launched_and_rejected() {
 }
 
 #[test]
+fn expired_tasks_and_duplicates_have_their_outcomes() {
+    let sup = supervisor("policies");
+    let _export = sup.export_metrics();
+    let (holder, gate) = occupy(&sup, Priority::Normal);
+    let task = |name| TaskBuilder::new(|| ()).name(name).unique(()).supervisor(&sup);
+    task("late").expires(Duration::from_millis(1)).start().join().unwrap_err();
+    let first = task("twice").start();
+    task("twice").start().join().unwrap_err();
+    assert!(task("twice").start_unique().is_err());
+    gate.open();
+    holder.join().unwrap();
+    first.join().unwrap();
+    let (seen, of) = (recorder(), "supervisor=policies,tt=thread,name");
+    seen.wait(&format!("atasker_tasks_completed_total{{{of}=late,outcome=expired}}"), 1.0);
+    seen.wait(&format!("atasker_tasks_completed_total{{{of}=twice,outcome=rejected}}"), 1.0);
+    seen.wait(&format!("atasker_tasks_completed_total{{{of}=twice,outcome=ok}}"), 1.0);
+    // Nothing was launched by `start_unique`.
+    seen.wait(&format!("atasker_tasks_launched_total{{{of}=twice,priority=normal}}"), 2.0);
+}
+
+#[test]
 fn names_created_at_run_time_are_found_by_content() {
     let sup = supervisor("created");
     let _export = sup.export_metrics();

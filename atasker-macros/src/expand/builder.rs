@@ -22,9 +22,10 @@ impl Plan {
             Place::Mp => self.process(body),
         };
         let name = self.name();
-        let setters = self.options.setters();
+        let (bindings, setters) = (self.options.bindings(), self.options.setters());
         let returned_err = self.f.returns_result().then(|| returned_err(&self.options.krate));
         quote! {
+            #bindings
             let __builder = #made #name #setters;
             #returned_err
             __builder

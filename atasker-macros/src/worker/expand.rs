@@ -293,6 +293,7 @@ impl Plan {
         let unit: Type = parse_quote!(());
         let task = Context {
             by_ref: true,
+            name: None,
             ty: syn::parse2(quote!(&#krate::TaskContext)).expect("a type"),
             receives: unit.clone(),
             sends: unit,

@@ -36,7 +36,6 @@ pub(crate) const KEYS: KeySet = KeySet {
         ("first", "delay_before"),
         ("after", "delay_before"),
         ("q", "queue"),
-        ("limit", "queue_limit"),
         ("maxsize", "queue_limit"),
         ("trigger", "event"),
         ("missed", "overrun"),
@@ -62,6 +61,33 @@ pub(crate) const KEYS: KeySet = KeySet {
         ("fifo", "queue"),
         ("skip", "overrun"),
         ("burst", "overrun"),
+    ],
+    elsewhere: &[
+        (
+            "backoff",
+            "a background worker takes no `backoff`, because a run that fails is not repeated: \
+             launch a task with `retries` and `backoff` from the worker",
+        ),
+        (
+            "retry_if",
+            "a background worker takes no `retry_if`, because a run that fails is not repeated: \
+             launch a task with `retries` and `retry_if` from the worker",
+        ),
+        (
+            "expires",
+            "a background worker takes no `expires`, because its runs are not launched one by one: \
+             launch a task with `expires` from the worker",
+        ),
+        (
+            "limit",
+            "a background worker takes no `limit`, because its runs are not launched one by one: \
+             launch a task with `limit` from the worker (`queue_limit` limits the items in a queue)",
+        ),
+        (
+            "unique",
+            "a background worker takes no `unique`, because its runs never overlap: launch a task \
+             with `unique` from the worker",
+        ),
     ],
 };
 

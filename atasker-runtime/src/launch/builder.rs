@@ -1,6 +1,7 @@
 //! The builder of a task: its options, and its launch.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
@@ -16,6 +17,7 @@ use crate::observe::spans::TaskSpans;
 use crate::place::WhenFull;
 use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
+use crate::task::AnyTask;
 use crate::task::cell::{Body, Cell, UniqueTask};
 use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
@@ -100,7 +102,7 @@ where
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     #[inline]
-    fn header_mut(&mut self) -> &mut Header {
+    pub(super) fn header_mut(&mut self) -> &mut Header {
         self.cell.get_mut().header_mut()
     }
 
@@ -137,7 +139,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     ///
     /// [`retry_if`](Self::retry_if) selects the results that are retried as well. Without it, an
     /// `Err` is retried if the function carries the attribute and its return type is written as a
-    /// `Result`. Each retry is logged at DEBUG.
+    /// `Result`. Each retry is logged at DEBUG. [`retry_delay`](Self::retry_delay) and
+    /// [`backoff`](Self::backoff) set the pause before it.
     ///
     /// A function that can run only once ([`new`](TaskBuilder::new),
     /// [`with_context`](TaskBuilder::with_context), [`future`](TaskBuilder::future)) is never
@@ -147,9 +150,14 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         self
     }
 
-    /// Sets the delay before each retry.
+    /// Sets the delay before each retry. The last call of this and of [`backoff`](Self::backoff)
+    /// applies.
     pub fn retry_delay(mut self, delay: Duration) -> Self {
-        self.header_mut().extras_mut().retry_delay = delay;
+        let extras = self.header_mut().extras_mut();
+        extras.retry_delay = delay;
+        if let Some(policies) = &mut extras.policies {
+            policies.backoff = None;
+        }
         self
     }
 
@@ -271,12 +279,25 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
 
     /// Launches the task.
     ///
-    /// Launching never fails. If the supervisor is stopped, the queue is full, or the arguments
-    /// can't be encoded, the task ends with the matching [`TaskError`].
+    /// Launching never fails. If the supervisor is stopped, the queue is full, the
+    /// [`unique`](Self::unique) key is held, or the arguments can't be encoded, the task ends with
+    /// the matching [`TaskError`].
     pub fn start(mut self) -> Task<R, I, O> {
         match self.supervisor.take() {
             Some(core) => self.launch(Some(&core), WhenFull::Wait),
             None => self.launch(Some(supervisor().core()), WhenFull::Wait),
+        }
+    }
+
+    /// Launches the task unless `admit`, which is called directly before, returns an error. Nothing
+    /// is launched then, counted or reported: the task is dropped as a builder is.
+    pub(super) fn start_if<E>(
+        mut self,
+        admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
+    ) -> Result<Task<R, I, O>, E> {
+        match self.supervisor.take() {
+            Some(core) => self.launch_if(Some(&core), WhenFull::Wait, admit),
+            None => self.launch_if(Some(supervisor().core()), WhenFull::Wait, admit),
         }
     }
 
@@ -296,6 +317,16 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     }
 
     fn launch(self, core: Option<&Core>, when_full: WhenFull) -> Task<R, I, O> {
+        let Ok(task) = self.launch_if::<Infallible>(core, when_full, |_, _| Ok(()));
+        task
+    }
+
+    fn launch_if<E>(
+        self,
+        core: Option<&Core>,
+        when_full: WhenFull,
+        admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
+    ) -> Result<Task<R, I, O>, E> {
         let TaskBuilder { mut cell, channels, failed, .. } = self;
         let (core, failed) = match fork::is_copy() {
             true => (None, Some(Box::new(fork::error()))),
@@ -326,7 +357,10 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         let cell = cell.into_shared();
         let task = cell.clone().erase();
         match (core, refused) {
-            (Some(core), None) => core.launch(task, when_full),
+            (Some(core), None) => {
+                admit(core, &task)?;
+                core.launch(task, when_full);
+            }
             (_, error) => {
                 observe::launched(&task);
                 task.header().record_queued();
@@ -335,6 +369,6 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
                 end_waiting(task, error.unwrap_or(TaskError::SupervisorStopped));
             }
         }
-        Task::new(cell, channels)
+        Ok(Task::new(cell, channels))
     }
 }

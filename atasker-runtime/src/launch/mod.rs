@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `builder` | the options of a task, and its launch |
+//! | `policies` | further options: when a task is run again, expires, or is one too many |
 //! | `on_thread`, `on_aloop`, `remote` | the constructors, by the place where the task runs |
 //! | `aloop` | the handle to an aloop |
 //!
@@ -12,6 +13,7 @@
 
 mod builder;
 mod on_thread;
+mod policies;
 
 #[cfg(feature = "async")]
 mod aloop;

@@ -358,10 +358,9 @@ impl<J> Desk<J> {
         job
     }
 
-    /// Removes a task only if it waits, and returns its job.
-    pub(super) fn leave_waiting(&mut self, id: TaskId) -> Option<J> {
-        let waits = self.entries.get(&id).is_some_and(|entry| entry.stage == Stage::Waiting);
-        if waits { self.leave(id) } else { None }
+    /// Returns whether a task waits, and is not in the queue of its pool.
+    pub(super) fn waits(&self, id: TaskId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.stage == Stage::Waiting)
     }
 
     /// The task `owner` waits for `awaited` from now on, and lends it its share if it holds the

@@ -187,10 +187,10 @@ impl Model {
     fn cancel(&mut self, id: TaskId) {
         let task = &self.tasks[&id];
         let (key, pool) = (task.key, task.pool);
-        if self.desks[key].leave_waiting(id).is_none() {
+        if !self.desks[key].waits(id) {
             self.pools[pool].queue.retain(|_, other| *other != id);
-            self.desks[key].leave(id);
         }
+        self.desks[key].leave(id);
         self.waiting.remove(&id);
         self.pump(key);
         self.resume(id);

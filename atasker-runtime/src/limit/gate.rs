@@ -143,9 +143,17 @@ impl Gate {
         self.pump();
     }
 
-    /// Removes a task that waits for the limit, and returns it. Returns `None` if it does not wait.
-    pub(super) fn revoke(&self, id: TaskId) -> Option<Parked> {
-        self.state.lock().desk.leave_waiting(id)
+    /// Removes a task that waits for the limit, and returns it. Returns `None` if it does not wait, or
+    /// `covers` returns false.
+    pub(super) fn revoke(&self, id: TaskId, covers: impl FnOnce() -> bool) -> Option<Parked> {
+        let mut state = self.state.lock();
+        // Under the lock, because the task may have begun and wait for another attempt by now.
+        if state.desk.waits(id) && covers() { state.desk.leave(id) } else { None }
+    }
+
+    /// Returns whether a task waits for the limit.
+    pub(super) fn waits(&self, id: TaskId) -> bool {
+        self.state.lock().desk.waits(id)
     }
 
     /// Lends the share of `owner` to a task that it waits for. Returns false if it has none.

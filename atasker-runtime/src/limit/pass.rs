@@ -11,6 +11,7 @@ use crate::fork;
 use crate::id::TaskId;
 use crate::job::Job;
 use crate::place::WhenFull;
+use crate::task::control::Include;
 use crate::task::header::Header;
 use crate::task::state::Phase;
 use crate::task::{AnyTask, current};
@@ -95,7 +96,7 @@ pub(crate) fn enter(task: Arc<dyn AnyTask>, when_full: WhenFull) {
         return gate.pump();
     }
     // The task has ended before the thread that ended it could find it in the gate.
-    if let Some(parked) = gate.revoke(header.id) {
+    if let Some(parked) = gate.revoke(header.id, || true) {
         discard(parked);
     }
     pass.is_inside.store(true, Ordering::Release);
@@ -133,10 +134,17 @@ pub(crate) fn pump(header: &Header) {
     }
 }
 
-/// Removes a task from those that wait for its limit. Returns false if it does not wait for it.
-pub(crate) fn revoke(header: &Header) -> bool {
-    let parked = gate_of(header).and_then(|gate| gate.revoke(header.id));
+/// Removes a task from those that wait for its limit. Returns false if it does not wait for it, or
+/// is not covered.
+pub(crate) fn revoke(header: &Header, include: Include) -> bool {
+    let covers = || include.may_cover(header);
+    let parked = gate_of(header).and_then(|gate| gate.revoke(header.id, covers));
     parked.map(discard).is_some()
+}
+
+/// Returns whether a task waits for its limit.
+pub(crate) fn waits(header: &Header) -> bool {
+    gate_of(header).is_some_and(|gate| gate.waits(header.id))
 }
 
 /// Drops a job that was revoked, whose task the caller ends.

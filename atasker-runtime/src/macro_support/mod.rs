@@ -29,6 +29,7 @@ pub use crate::params::*;
 pub use future::*;
 pub use linkme;
 pub use thread::*;
+pub use unique::*;
 pub use worker::*;
 
 #[cfg(feature = "mp")]
@@ -36,6 +37,7 @@ mod platform;
 
 mod future;
 mod thread;
+mod unique;
 mod worker;
 
 /// Whether this build recognizes worker processes before `main`.

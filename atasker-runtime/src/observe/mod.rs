@@ -27,6 +27,7 @@ pub(crate) mod spans;
 pub(crate) mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::task::header::Header;
@@ -137,19 +138,28 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     }
 }
 
-/// An attempt is over, with this error or with a value, and another one follows.
+/// An attempt is over, with this error or with a value, and another one follows after `pause`.
 #[inline]
-pub(crate) fn retrying(task: &Arc<dyn AnyTask>, error: Option<&TaskError>, returned_err: bool) {
+pub(crate) fn retrying(
+    task: &Arc<dyn AnyTask>,
+    error: Option<&TaskError>,
+    returned_err: bool,
+    pause: Duration,
+) {
     if is_on() {
-        retrying_cold(task, error, returned_err);
+        retrying_cold(task, error, returned_err, pause);
     }
 }
 
 #[cold]
-fn retrying_cold(task: &Arc<dyn AnyTask>, error: Option<&TaskError>, returned_err: bool) {
+fn retrying_cold(
+    task: &Arc<dyn AnyTask>,
+    error: Option<&TaskError>,
+    returned_err: bool,
+    pause: Duration,
+) {
     let header = task.header();
     let Some(observers) = observers_of(header) else { return };
-    let pause = header.extras().map(|extras| extras.retry_delay).unwrap_or_default();
     events::task_retries(header, &observers.supervisor, pause, error);
     if observers.is_empty() && existing_watch(header).is_none() {
         return;

@@ -24,7 +24,10 @@ pub(crate) fn index_of(error: Option<&TaskError>, returned_err: bool) -> usize {
         Some(TaskError::Canceled) => 3,
         Some(TaskError::TimedOut { .. }) => 4,
         Some(TaskError::WorkerDied(_)) => 5,
-        Some(TaskError::QueueFull | TaskError::SupervisorStopped) => 7,
+        Some(TaskError::Expired { .. }) => 6,
+        Some(TaskError::QueueFull | TaskError::SupervisorStopped | TaskError::Duplicate { .. }) => {
+            7
+        }
         Some(TaskError::Codec { .. } | TaskError::NotStarted { .. }) => 8,
     }
 }
@@ -38,6 +41,7 @@ pub(crate) fn word(error: Option<&TaskError>, returned_err: bool) -> &'static st
 mod tests {
     use super::*;
     use crate::error::{DeathCause, WorkerDeath};
+    use crate::id::TaskId;
     use std::time::Duration;
 
     #[test]
@@ -49,7 +53,9 @@ mod tests {
             (Some(TaskError::Canceled), "canceled"),
             (Some(TaskError::TimedOut { limit: Duration::ZERO }), "timed_out"),
             (Some(TaskError::WorkerDied(WorkerDeath::new(1, DeathCause::Exit(1)))), "worker_died"),
+            (Some(TaskError::Expired { after: Duration::ZERO, detail: String::new() }), "expired"),
             (Some(TaskError::QueueFull), "rejected"),
+            (Some(TaskError::Duplicate { id: TaskId::next() }), "rejected"),
             (Some(TaskError::SupervisorStopped), "rejected"),
             (Some(TaskError::not_started("")), "other"),
             (None, "ok"),

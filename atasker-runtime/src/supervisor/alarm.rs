@@ -2,8 +2,7 @@
 //!
 //! Each alarm has a list of tasks in the order in which they were queued. All of them have the same
 //! time to wait, so the first one is always due next, and a single timer entry per alarm suffices.
-//! The list contains ids instead of tasks: one that has started or ended meanwhile costs a lookup
-//! when it is due.
+//! The list contains ids instead of tasks: see `pruning`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::sync::lock::{Mutex, RwLock};
 
 use super::core::Core;
+use super::pruning::{LookedUp, Pruning};
 use crate::id::TaskId;
 use crate::info::TaskInfo;
 use crate::task::AnyTask;
@@ -56,28 +56,16 @@ struct Waiting {
     list: VecDeque<Entry>,
     /// Whether a timer entry exists. The list may be empty when it fires.
     timer_set: bool,
-    /// The length at which tasks that no longer wait are removed.
-    prune_at: usize,
+    pruning: Pruning,
 }
 
 impl Waiting {
-    /// Removes tasks that have begun or ended. Called whenever the list has doubled, so the cost
-    /// per task is O(1), and a long time limit does not keep an entry for every task ever launched.
-    ///
-    /// Examined tasks are moved to `seen`, because dropping the last reference to a task may drop
-    /// its result, which must not happen under the lock.
-    fn prune(&mut self, core: &Core, seen: &mut Vec<Arc<dyn AnyTask>>) {
-        const LEAST: usize = 1024;
-        if self.list.len() >= LEAST {
-            self.list.retain(|entry| {
-                let Some(task) = core.lookup(entry.id) else { return false };
-                let waits = entry.still_waits(&task);
-                seen.push(task);
-                waits
-            });
-        }
-        self.prune_at = LEAST.max(self.list.len() * 2);
-        self.list.shrink_to(self.prune_at);
+    /// Removes tasks that have begun or ended.
+    fn prune(&mut self, core: &Core, looked_up: &mut LookedUp) {
+        self.list
+            .retain(|entry| looked_up.still_waits(core, entry.id, |task| entry.still_waits(task)));
+        let capacity = self.pruning.pruned(self.list.len());
+        self.list.shrink_to(capacity);
     }
 }
 
@@ -99,14 +87,14 @@ impl Alarms {
         if !self.any.load(Ordering::Acquire) {
             return;
         }
-        let mut seen = Vec::new();
+        let mut looked_up = LookedUp::default();
         for alarm in self.list.read().iter() {
             let due = clock::after(alarm.time);
             let mut waiting = alarm.waiting.lock();
-            if waiting.list.len() >= waiting.prune_at
+            if waiting.pruning.is_due(waiting.list.len())
                 && let Some(core) = self.core.upgrade()
             {
-                waiting.prune(&core, &mut seen);
+                waiting.prune(&core, &mut looked_up);
             }
             let attempts = task.header().attempt();
             waiting.list.push_back(Entry { due, id: task.header().id, attempts });
@@ -128,16 +116,14 @@ impl Alarms {
     /// Fires for the tasks that are due, and sets the timer for the next one.
     fn fire(&self, core: &Core, alarm: &Arc<Alarm>) {
         let now = Instant::now();
-        // Dropped after the lock is released: see `prune`.
-        let mut seen = Vec::new();
+        let mut looked_up = LookedUp::default();
         let mut waiting = alarm.waiting.lock();
         let mut due = Vec::new();
         waiting.timer_set = false;
         while let Some(entry) = waiting.list.pop_front() {
             if entry.due <= now {
                 due.push(entry);
-            } else if let Some(task) = core.lookup(entry.id) {
-                seen.push(task);
+            } else if looked_up.still_waits(core, entry.id, |_| true) {
                 waiting.timer_set = true;
                 self.set(alarm, entry.due);
                 waiting.list.push_front(entry);

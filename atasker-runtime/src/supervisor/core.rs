@@ -8,6 +8,7 @@ use crate::sync::lock::Mutex;
 
 use super::alarm::Alarms;
 use super::counters::Counters;
+use super::expiry::Expiries;
 use super::live;
 use super::workers::ActiveWorkers;
 use crate::aloop::Aloops;
@@ -24,6 +25,7 @@ use crate::process::{MpPoolConfig, ProcessPool};
 use crate::task::header::{Header, refresh};
 use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::Ending;
+use crate::task::unique::UniqueTasks;
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::task::{AnyTask, Schedule, park, table};
 use crate::thread::ThreadPool;
@@ -44,6 +46,9 @@ pub(crate) struct Core {
     pub(crate) processes: Arc<ProcessPool>,
     pub(crate) aloops: Aloops,
     pub(super) alarms: Alarms,
+    pub(super) expiries: Expiries,
+    /// The keys of its unique tasks.
+    pub(crate) unique: Arc<UniqueTasks>,
     pub(super) observers: Arc<Observers>,
     pub(super) workers: ActiveWorkers,
 }
@@ -117,6 +122,8 @@ impl Core {
                 processes,
                 aloops: Aloops::new(&id, key),
                 alarms: Alarms::new(weak_self.clone()),
+                expiries: Expiries::default(),
+                unique: Arc::default(),
                 observers: Observers::new(&id, spans, prompt, on_prompt),
                 workers: ActiveWorkers::default(),
                 id,

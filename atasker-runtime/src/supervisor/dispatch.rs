@@ -82,9 +82,26 @@ impl Core {
             self.counters.record_rejection();
             return end_waiting(task, TaskError::SupervisorStopped);
         }
-        match delay_of(header) {
-            Some(delay) => self.enqueue_after(task, delay),
+        match header.extras() {
             None => enqueue(self, task, when_full),
+            Some(_) => self.accept_with_extras(task, when_full, enqueue),
+        }
+    }
+
+    /// Goes on with an accepted launch of a task that may have a delay or policies.
+    fn accept_with_extras(
+        &self,
+        task: Arc<dyn AnyTask>,
+        when_full: WhenFull,
+        enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
+    ) {
+        if let Err(refused) = self.unique.claim(&task) {
+            self.counters.record_rejection();
+            return end_waiting(task, refused.into());
+        }
+        match delay_of(task.header()) {
+            Some(delay) => self.enqueue_after(task, delay),
+            None => self.enqueue_expiring(task, |task| enqueue(self, task, when_full)),
         }
     }
 
@@ -117,7 +134,9 @@ impl Core {
             let task = job.into_task();
             match weak_self.upgrade() {
                 Some(core) if task.header().state.queue() => {
-                    core.enqueue_observed(task, WhenFull::NoWait);
+                    core.enqueue_expiring(task, |task| {
+                        core.enqueue_observed(task, WhenFull::NoWait);
+                    });
                 }
                 Some(_) => {}
                 None => end_waiting(task, TaskError::SupervisorStopped),
@@ -207,11 +226,9 @@ impl Schedule for Core {
         self.run_on_pool("callback", run);
     }
 
-    fn retry(&self, task: Arc<dyn AnyTask>) {
-        let header = task.header();
-        let pause = header.extras().map(|extras| extras.retry_delay).unwrap_or_default();
+    fn retry(&self, task: Arc<dyn AnyTask>, pause: Duration) {
         // The place has dropped the task, and does not know it until it is started there again.
-        header.place_tag.store(0, Ordering::Relaxed);
+        task.header().place_tag.store(0, Ordering::Relaxed);
         // Always through the timer, because the caller may hold locks of the place.
         self.enqueue_after(task, pause);
     }

@@ -14,6 +14,8 @@
 //! | `live` | the supervisors of the process, for dashboards |
 //! | `view` | what a dashboard shows of a supervisor |
 //! | `alarm` | `on_queued_for` |
+//! | `expiry` | ends tasks that have not begun in time |
+//! | `pruning` | the lists of waiting tasks of these two |
 //! | `load` | the load, for metrics |
 //!
 //! A supervisor is *idle* until its first launch, then *active*, *draining* while it stops, and
@@ -27,6 +29,7 @@ mod config;
 mod core;
 mod counters;
 mod dispatch;
+mod expiry;
 #[cfg(feature = "dashboard")]
 pub(crate) mod live;
 #[cfg(not(feature = "dashboard"))]
@@ -36,6 +39,7 @@ mod live;
 pub(crate) mod load;
 #[cfg(feature = "mp")]
 mod processes;
+mod pruning;
 mod shutdown;
 #[cfg(feature = "dashboard")]
 pub(crate) mod view;

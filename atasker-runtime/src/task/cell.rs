@@ -37,7 +37,7 @@ use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase, Take};
 use crate::task::waiters::Waiters;
-use crate::task::{AnyTask, current, scheduler};
+use crate::task::{AnyTask, current, scheduler, unique};
 use crate::time::clock::Stamp;
 use crate::unwind::{self, Guarded, discard, log};
 
@@ -313,10 +313,13 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
                 channels.reset_for_retry();
             }
             if let Some(scheduler) = self.header.scheduler() {
-                observe::retrying(this, result.as_ref().err(), self.is_returned_err(&result));
+                let (error, is_err) = (result.as_ref().err(), self.is_returned_err(&result));
+                // Once, because it may be random, and what is reported must be what happens.
+                let pause = self.header.retry_pause();
+                observe::retrying(this, error, is_err, pause);
                 // The result of this attempt is dropped before the next one begins.
                 discard(result);
-                scheduler.retry(Arc::clone(this));
+                scheduler.retry(Arc::clone(this), pause);
                 return None;
             }
             // The supervisor is gone, so the task can't be rerun.
@@ -454,7 +457,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         self.hooks.as_ref().is_none_or(|hooks| {
             let hooks = hooks.lock();
             hooks.on_complete.is_empty() && hooks.retry_if.is_none()
-        })
+        }) && unique::slot_of(&self.header).is_none_or(|slot| !slot.is_set())
     }
 
     fn run(&self, this: &Arc<dyn AnyTask>) -> Option<Stamp> {
@@ -528,6 +531,12 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if let Some(data) = B::future_data(&self.place_data) {
             data.record_end(ending);
         }
+        let extras = header.extras();
+        if let Some(policies) = extras.and_then(|extras| extras.policies.as_ref()) {
+            // Before the end is visible, so that a thread which sees it can launch the next task
+            // with this key.
+            policies.unique.release();
+        }
         let before = header.state.publish(claim, ending);
         #[cfg(feature = "mp")]
         if let Some(remote) = self.remote() {
@@ -541,7 +550,7 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if before.has_waiters() {
             header.wake();
         }
-        if let Some(channels) = header.channels() {
+        if let Some(channels) = extras.and_then(|extras| extras.channels.as_ref()) {
             channels.close();
         }
         let handle = match before.has_join_interest() {

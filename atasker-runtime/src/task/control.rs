@@ -17,7 +17,7 @@ use crate::error::{KillError, TaskError};
 use crate::fork;
 use crate::limit;
 use crate::task::AnyTask;
-use crate::task::header::refresh;
+use crate::task::header::{Header, refresh};
 use crate::task::state::Phase;
 
 /// The pending tasks that an operation covers.
@@ -27,6 +27,16 @@ pub(crate) enum Include {
     Queued,
     /// Also tasks that hold a slot but have not begun.
     Admitted,
+    /// The same, except for tasks of which an earlier attempt has begun.
+    FirstAttempt,
+}
+
+impl Include {
+    /// Returns whether a pending task may be covered, whatever it waits for. A place asks under its
+    /// lock, so that the answer is still right when it revokes the task.
+    pub(crate) fn may_cover(self, header: &Header) -> bool {
+        self != Include::FirstAttempt || header.attempt() == 0
+    }
 }
 
 /// Ends a task that has not begun, with `error`. `include` says whether that covers a task that
@@ -36,6 +46,9 @@ pub(crate) fn cancel_pending(task: &Arc<dyn AnyTask>, error: TaskError, include:
     let header = task.header();
     loop {
         let phase = header.state.read().phase();
+        if !include.may_cover(header) {
+            return false;
+        }
         match phase {
             Phase::New | Phase::Delayed | Phase::Retrying => {
                 if let Some(claim) = header.state.claim(phase) {
@@ -50,7 +63,7 @@ pub(crate) fn cancel_pending(task: &Arc<dyn AnyTask>, error: TaskError, include:
             Phase::Queued => {
                 // The lock of the limit or of the place decides: a revoked task can't begin any
                 // more.
-                let revoked = limit::revoke(header)
+                let revoked = limit::revoke(header, include)
                     || header.with_place(|place| place.revoke(&**task, include)) == Some(true);
                 if !revoked {
                     return false;

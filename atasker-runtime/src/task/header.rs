@@ -17,6 +17,7 @@ use crate::priority::Priority;
 use crate::sync::Mutex;
 use crate::task::endpoint::AnyChannels;
 use crate::task::limit::TimeLimit;
+use crate::task::policies::Policies;
 use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{self, WaiterKey, Waiters};
@@ -71,6 +72,8 @@ pub(crate) struct Extras {
     pub(crate) watch: OnceLock<Box<Watch>>,
     /// The limit that the task shares with others.
     pub(crate) pass: Option<Box<Pass>>,
+    /// Back-off, expiry, unique key.
+    pub(crate) policies: Option<Box<Policies>>,
 }
 
 impl Header {
@@ -166,6 +169,24 @@ impl Header {
     #[inline]
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn policies(&self) -> Option<&Policies> {
+        self.extras()?.policies.as_deref()
+    }
+
+    /// Returns the policies for the builder, creating them if necessary.
+    pub(crate) fn policies_mut(&mut self) -> &mut Policies {
+        self.extras_mut().policies.get_or_insert_default()
+    }
+
+    /// Returns the pause before the attempt that follows the current one. It may be random, so each
+    /// call may return another one.
+    pub(crate) fn retry_pause(&self) -> Duration {
+        let Some(extras) = self.extras() else { return Duration::ZERO };
+        let backoff = extras.policies.as_ref().and_then(|policies| policies.backoff);
+        backoff.map_or(extras.retry_delay, |backoff| backoff.pause(self.attempt()))
     }
 
     /// Marks the copy of a task in a worker process as started, as attempt number `attempt`.

@@ -8,6 +8,7 @@
 //! | futures stored in their cell, and how a loop polls them | `future` |
 //! | stop, cancel, kill | `control` |
 //! | the time limit of a run | `limit` |
+//! | back-off, expiry, unique keys | `policies`, `unique` |
 //! | the link to the supervisor, and lookup by id | `scheduler`, `table` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
 //! | the task's own view | `context`, `channel`, `endpoint`, `current` |
@@ -34,17 +35,20 @@ pub(crate) mod limit;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
 pub(crate) mod park;
+pub(crate) mod policies;
 pub(crate) mod reference;
 pub(crate) mod scheduler;
 pub(crate) mod state;
 pub(crate) mod table;
 #[cfg(feature = "async")]
 pub(crate) mod tokio_thread;
+pub(crate) mod unique;
 pub(crate) mod wait;
 pub(crate) mod waiters;
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::info::TaskType;
@@ -72,7 +76,7 @@ pub(crate) trait AnyTask: Send + Sync {
     fn run(&self, this: &Arc<dyn AnyTask>) -> Option<Stamp>;
 
     /// Returns whether ending the task calls no user code: there is neither a callback nor a retry
-    /// predicate.
+    /// predicate nor a unique key.
     fn has_no_hooks(&self) -> bool;
 
     /// Starts the body as a future on a loop.
@@ -148,8 +152,8 @@ pub(crate) trait Schedule: Send + Sync {
     /// Runs callbacks on a pool thread.
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>);
 
-    /// Reruns a `Retrying` task after its retry delay.
-    fn retry(&self, task: Arc<dyn AnyTask>);
+    /// Reruns a `Retrying` task after this pause.
+    fn retry(&self, task: Arc<dyn AnyTask>, pause: Duration);
 
     /// Returns the place of tasks of this type.
     fn place(&self, tt: TaskType) -> &dyn Place;

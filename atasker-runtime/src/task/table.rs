@@ -256,7 +256,7 @@ fn deallocate(index: u32) {
     }
 }
 
-/// Returns an id for a task to be inserted. [`insert`] must follow.
+/// Returns an id for a task to be inserted.
 pub(crate) fn reserve() -> TaskId {
     TaskId::with_index(allocate())
 }
@@ -270,9 +270,15 @@ pub(crate) fn insert(id: TaskId, task: &Arc<dyn AnyTask>) {
 /// Frees the entry of a task whose id was returned by [`reserve`].
 pub(crate) fn remove(id: TaskId) {
     let Some(index) = id.table_index() else { return };
-    if let Some(task) = TABLE.entry(index).and_then(|entry| entry.remove(id.serial())) {
-        deallocate(index);
-        drop(task);
+    let Some(entry) = TABLE.entry(index) else { return };
+    match entry.remove(id.serial()) {
+        Some(task) => {
+            deallocate(index);
+            drop(task);
+        }
+        // The task was not launched, so it was not inserted. No other thread has this index.
+        None if entry.serial().is_none() => deallocate(index),
+        None => {}
     }
 }
 
@@ -324,6 +330,15 @@ mod tests {
         let (origin, number) = second.to_parts();
         assert!(get(TaskId::from_parts(origin ^ 1, number)).is_none());
         assert!(get(TaskId::from_parts(7, u64::MAX)).is_none());
+    }
+
+    #[test]
+    fn entry_of_a_task_that_was_not_inserted_is_used_again() {
+        let id = reserve();
+        remove(id);
+        let again = reserve();
+        assert_eq!(id.table_index(), again.table_index());
+        remove(again);
     }
 
     #[test]

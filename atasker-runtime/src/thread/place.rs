@@ -1,5 +1,6 @@
 //! What a supervisor requests from the thread pool: the implementation of `Place`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -7,7 +8,7 @@ use std::task::Poll;
 use super::injector::AfterPush;
 use super::pool::{After, Shared, Signal, ThreadPool};
 use super::run::{self, Spawned};
-use super::state::{NOT_IN_POOL, PoolState, ticket_of};
+use super::state::{PoolState, ticket_of};
 use crate::error::{KillError, TaskError};
 use crate::job::Job;
 use crate::limit::{self, Parked, Reserved};
@@ -38,18 +39,17 @@ impl Place for ThreadPool {
     fn revoke(&self, task: &dyn AnyTask, include: Include) -> bool {
         let (shared, header) = (&self.shared, task.header());
         let mut state = shared.state.lock();
-        if header.place_tag.load(Ordering::Relaxed) == NOT_IN_POOL {
-            // The job may be in the injector, from which it can't be removed: move it to the
-            // backlog.
-            state.drain_injector(&shared.injector, header.priority, usize::MAX);
+        if !include.may_cover(header) {
+            return false;
         }
+        state.find(&shared.injector, header);
         let Some(ticket) = ticket_of(header.place_tag.load(Ordering::Relaxed)) else {
             // The launch waits for space, or has not pushed the job yet, so there is nothing to
             // remove. If the task begins after all, the caller sees that in its state.
             return true;
         };
         let mut job = state.backlog.remove(header.priority, ticket);
-        if job.is_none() && include == Include::Admitted {
+        if job.is_none() && include != Include::Queued {
             job = state.remove_admitted(task);
         }
         let Some(job) = job else { return false };
@@ -95,6 +95,18 @@ impl Place for ThreadPool {
 
     fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
         Err(KillError::Unsupported)
+    }
+
+    fn waits_for(&self, task: &dyn AnyTask) -> Cow<'static, str> {
+        let (shared, header) = (&self.shared, task.header());
+        let mut state = shared.state.lock();
+        state.find(&shared.injector, header);
+        let waits_for = match ticket_of(header.place_tag.load(Ordering::Relaxed)) {
+            None => "room in the queue of the thread pool",
+            Some(_) if state.is_admitted(header) => "a pool thread to begin it",
+            Some(_) => "a slot of the thread pool",
+        };
+        waits_for.into()
     }
 
     fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {

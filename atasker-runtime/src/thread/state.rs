@@ -14,6 +14,7 @@ use crate::limit::{self, Admission, Parked, Reserved};
 use crate::options::PoolConfig;
 use crate::priority::Priority;
 use crate::task::AnyTask;
+use crate::task::header::Header;
 use crate::task::waiters::Waiters;
 
 /// The state under the lock. `repr(C)` keeps the fields that every run uses next to the lock,
@@ -272,6 +273,21 @@ impl PoolState {
         self.admitted_count -= 1;
         self.backlog.release(header.priority);
         Some(job)
+    }
+
+    /// Returns whether a task has a slot and no thread.
+    pub(super) fn is_admitted(&self, header: &Header) -> bool {
+        let jobs = &self.admitted[header.priority.index()];
+        jobs.iter().any(|job| job.header().id == header.id)
+    }
+
+    /// Makes the tag of a task say where in the pool it is.
+    pub(super) fn find(&mut self, injector: &Injector, header: &Header) {
+        if header.place_tag.load(Ordering::Relaxed) == NOT_IN_POOL {
+            // The job may be in the injector, from which it can't be removed: move it to the
+            // backlog.
+            self.drain_injector(injector, header.priority, usize::MAX);
+        }
     }
 
     /// Selects a thread to wake, if a job has a slot and no thread is waking. One at a time is

@@ -37,6 +37,7 @@ pub(crate) mod schedule;
 mod starts;
 pub(crate) mod timeouts;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -396,6 +397,10 @@ impl Place for ProcessPool {
 
     fn enqueue_parked(&self, parked: Parked) {
         self.with(|inner, now, actions| inner.enqueue_parked(parked, now, actions));
+    }
+
+    fn waits_for(&self, task: &dyn AnyTask) -> Cow<'static, str> {
+        self.with(|inner, _, _| inner.waits_for(task))
     }
 
     fn stop_requested(&self, task: &dyn AnyTask) {

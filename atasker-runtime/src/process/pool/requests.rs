@@ -1,5 +1,6 @@
 //! Requests of the supervisor and of task handles to the scheduler.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::backlog::Ticket;
@@ -34,7 +35,7 @@ impl<T: Transport> Scheduler<T> {
         now: Stamp,
         actions: &mut Actions<T>,
     ) -> Revocation {
-        if include == Include::Queued && self.has_slot(task) {
+        if include == Include::Queued && self.has_slot(task) || !include.may_cover(task.header()) {
             return Revocation::Denied;
         }
         let job = match self.location(task) {
@@ -57,6 +58,24 @@ impl<T: Transport> Scheduler<T> {
         Location::Withdrawn.record(&**job.task());
         self.schedule(now, actions);
         Revocation::Revoked(job)
+    }
+
+    /// Returns what a task waits for that has not begun.
+    pub(crate) fn waits_for(&self, task: &dyn AnyTask) -> Cow<'static, str> {
+        match self.location(task) {
+            Location::Nowhere | Location::Withdrawn => {
+                "room in the queue of the worker processes".into()
+            }
+            Location::Waiting(_) => match &self.start_error {
+                Some(error) => {
+                    format!("a worker process, which could not start: {}", error.why).into()
+                }
+                None => "a worker process".into(),
+            },
+            Location::Lane { .. } => {
+                "its turn in the worker process to which it had been sent".into()
+            }
+        }
     }
 
     /// Kills the worker process of a task that has begun.

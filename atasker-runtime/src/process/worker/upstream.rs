@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::error::KillError;
 use crate::info::TaskType;
@@ -36,7 +37,7 @@ impl Schedule for WorkerScheduler {
         run();
     }
 
-    fn retry(&self, task: Arc<dyn AnyTask>) {
+    fn retry(&self, task: Arc<dyn AnyTask>, _pause: Duration) {
         // The parent decides about retries; the local task has none.
         drop(task);
     }

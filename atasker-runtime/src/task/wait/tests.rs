@@ -53,7 +53,7 @@ impl Schedule for InlineScheduler {
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();
     }
-    fn retry(&self, _: Arc<dyn AnyTask>) {}
+    fn retry(&self, _: Arc<dyn AnyTask>, _: std::time::Duration) {}
     fn place(&self, _: TaskType) -> &dyn Place {
         self
     }

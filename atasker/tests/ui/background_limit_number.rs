@@ -1,0 +1,9 @@
+use atasker::background;
+
+fn work(n: u32) -> u32 {
+    n
+}
+
+fn main() {
+    let _: u32 = background!(work(1), limit = 4).join().unwrap();
+}

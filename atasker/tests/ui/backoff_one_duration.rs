@@ -1,0 +1,10 @@
+use atasker::background_task;
+
+#[background_task(retries = 3, backoff = "100ms")]
+fn work(n: u32) -> u32 {
+    n
+}
+
+fn main() {
+    let _: u32 = work(1).join().unwrap();
+}
