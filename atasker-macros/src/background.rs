@@ -22,7 +22,7 @@ use syn::{Expr, ExprCall, ExprClosure, Ident, Token};
 use crate::args::{Options, Place, Syntax};
 use crate::check::{check_feature, check_place_keys};
 use crate::errors::Errors;
-use crate::expand::{hash, respan, returned_err, table};
+use crate::expand::{check_inferred, hash, respan, returned_err, table};
 use crate::hygiene::{error_span, quote};
 use crate::item::is_written_as_result;
 
@@ -261,22 +261,27 @@ fn remote(
     options: &Options,
 ) -> TokenStream {
     let (krate, format) = (&options.krate, options.format());
-    // A type without serde's traits is reported at its argument, or at the function for the result.
     let spans: Vec<Span> = args.iter().map(|arg| error_span(arg.span())).collect();
     let of_each = || spans.iter().zip(types).zip(values);
     let reads = of_each().map(|((span, ty), value)| {
         let ty = located(ty, *span);
-        quote_spanned!(*span=> let #value = (&&&&#ty).__atasker_read(&mut __input)?;)
+        quote_spanned!(*span=> let #value = (&&&&&#ty).__atasker_read(&mut __input)?;)
     });
     let writes = of_each().map(|((span, ty), value)| {
         let (ty, value) = (located(ty, *span), located(value, *span));
-        quote_spanned!(*span=> (&&&#ty).__atasker_write(&#value, &mut __output)?;)
+        quote_spanned!(*span=> (&&&&#ty).__atasker_write(&#value, &mut __output)?;)
     });
+    // A type that can't be sent is reported at its argument, or at the function for the result.
+    let inferred =
+        types.iter().zip(args).map(|(ty, arg)| (ty.to_token_stream(), arg.to_token_stream()));
+    let check = check_inferred(krate, inferred, (quote!(__result), path.clone()));
     let at = error_span(path.span());
+    // A result of unknown type is reported as such, not as a type that lacks some trait.
+    let known = quote_spanned!(at=> (#krate::__private::value_of(__result)).__atasker_known());
     let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
-    let reader = quote_spanned!(at=> (&&__result).__atasker_reader::<#format_at>());
+    let reader = quote_spanned!(at=> (&&&__result).__atasker_reader::<#format_at>());
     let writer = quote_spanned! {at=>
-        (&&__result).__atasker_write_result::<#format_at>(__returned, #krate_at::__private::Call::reply_mut(__call))
+        (&&&__result).__atasker_write_result::<#format_at>(__returned, #krate_at::__private::Call::reply_mut(__call))
     };
     let call = quote!(__function(#(#values.__atasker_lend()),*));
     let (finish, finished) = match called_by {
@@ -305,8 +310,8 @@ fn remote(
         ) -> ::core::result::Result<(), #krate::TaskError> {
             #[allow(unused_imports)]
             use #krate::__private::{
-                FinishFuture as _, FinishValue as _, ReadBlock as _, ReadOwned as _, ReadRef as _, ReadSlice as _,
-                ResultBlock as _, ResultOwned as _,
+                FinishFuture as _, FinishValue as _, NoRead as _, NoResult as _, ReadBlock as _,
+                ReadOwned as _, ReadRef as _, ReadSlice as _, ResultBlock as _, ResultOwned as _,
             };
             let __function = #path;
             let (#(#types,)* __result,) = #krate::__private::#params(&__function);
@@ -320,9 +325,15 @@ fn remote(
             #writer
         }
         #table
+        let _ = || {
+            use #krate::__private::Known as _;
+            #known
+        };
         let __args = (|| -> ::core::result::Result<#krate::__private::Payload, #krate::TaskError> {
             #[allow(unused_imports)]
-            use #krate::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
+            use #krate::__private::{
+                NoWrite as _, WriteBlock as _, WriteOwned as _, WriteRef as _,
+            };
             #[allow(unused_mut)]
             let mut __output = #krate::__private::Output::<#format>::new();
             #(#writes)*
@@ -335,10 +346,13 @@ fn remote(
         };
         let __read = {
             #[allow(unused_imports)]
-            use #krate::__private::{ResultBlock as _, ResultOwned as _};
+            use #krate::__private::{NoResult as _, ResultBlock as _, ResultOwned as _};
             #reader
         };
-        #krate::__private::remote(&__ATASKER_FUNCTION, __args, __result, __read)
+        #check
+        #[allow(unused_imports)]
+        use #krate::__private::{RemoteNotSend as _, RemoteSend as _};
+        (&&__result).__atasker_remote(&__ATASKER_FUNCTION, __args, __read)
     })
 }
 

@@ -1,10 +1,11 @@
 //! The rules that need both the keys and the function. Each mistake is reported by one error, which
 //! points at the tokens to change and says what to write instead.
 //!
-//! Two mistakes can't be detected here, because a macro sees only the function:
+//! A macro sees only the function. Two mistakes are therefore hard to detect:
 //!
-//! * An associated function without `self` that never uses `Self` looks like a free function. The
-//!   compiler reports the companion type, which can't be part of an `impl` block.
+//! * An associated function without `self` that never uses `Self` looks like a free function: see
+//!   `surroundings`. Where that finds nothing, the compiler reports the companion type, which can't be
+//!   part of an `impl` block.
 //! * A method in the `impl` block of a trait looks like one in an inherent `impl` block. The
 //!   compiler reports the hidden method with its body, which is not a member of the trait.
 
@@ -15,6 +16,7 @@ use syn::{GenericParam, Type};
 use crate::args::{Companion, Options, Place};
 use crate::errors::Errors;
 use crate::item::{Role, TaskFn, borrows, impl_trait, is_mut_reference};
+use crate::surroundings;
 
 /// Returns where the function runs: the value of `tt`, or the default for its kind.
 pub(crate) fn place(options: &Options, f: &TaskFn) -> Place {
@@ -97,9 +99,17 @@ pub(crate) fn is_own_attribute(attr: &syn::Attribute) -> bool {
     })
 }
 
+/// Returns whether the function is known to be an associated one without `self`.
+pub(crate) fn is_associated(options: &Options, f: &TaskFn) -> bool {
+    // Only the companion type can't be in an `impl` block.
+    let has_companion = !matches!(options.companion, Companion::None);
+    f.receiver.is_none()
+        && (f.names_self_type() || (has_companion && surroundings::is_associated(&f.sig.ident)))
+}
+
 fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
     let Some(receiver) = &f.receiver else {
-        if f.names_self_type() {
+        if is_associated(options, f) {
             errors.on(
                 &f.sig.ident,
                 "#[background_task] works on free functions and on methods with an owned receiver, \

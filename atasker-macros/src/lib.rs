@@ -18,6 +18,7 @@ mod hygiene;
 mod item;
 mod main_fn;
 mod policies;
+mod surroundings;
 mod worker;
 
 use proc_macro::TokenStream;
@@ -107,7 +108,8 @@ use proc_macro::TokenStream;
 /// and may take `impl Trait`.
 ///
 /// With `tt = "mp"`, the parameters and the result must implement serde's traits, and the function
-/// must not be generic. The arguments are encoded when the task is launched, so a parameter may be
+/// must not be generic. Errors that don't implement them, such as `io::Error`, `Box<dyn Error>` and
+/// `anyhow::Error`, are sent as the error of a `RemoteResult<T>`. The arguments are encoded when the task is launched, so a parameter may be
 /// a reference: `&str`, `&[u8]`, `&[T]`, `&T`. `Vec<u8>` and `&[u8]` are encoded as one block of
 /// bytes. Types that inspect their input while they are deserialized (`#[serde(flatten)]`, untagged
 /// enums, `serde_json::Value`) need `codec = "msgpack"`.

@@ -23,6 +23,7 @@ mod options;
 mod panic_hook;
 mod params;
 mod priority;
+mod remote_error;
 mod sync;
 mod sys;
 #[cfg(any(feature = "mp", feature = "dashboard"))]
@@ -111,6 +112,7 @@ pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
 #[cfg(feature = "mp")]
 pub use process::{MpPoolConfig, WorkerStdio, init, worker_data};
+pub use remote_error::{ErrorChain, RemoteError, RemoteResult};
 pub use supervisor::{Supervisor, SupervisorBuilder, SupervisorConfig, supervisor};
 pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};

@@ -5,28 +5,30 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// The type of a parameter or result, without a value.
-pub struct Arg<P>(PhantomData<fn(P)>);
+pub struct Arg<P: ?Sized>(PhantomData<fn(P)>);
 
-impl<P> fmt::Debug for Arg<P> {
+impl<P: ?Sized> fmt::Debug for Arg<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(type_name::<P>())
     }
 }
 
-impl<P> Clone for Arg<P> {
+impl<P: ?Sized> Clone for Arg<P> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<P> Copy for Arg<P> {}
+impl<P: ?Sized> Copy for Arg<P> {}
 
-impl<P> Arg<P> {
+impl<P: ?Sized> Arg<P> {
     /// Names a type.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         Arg(PhantomData)
     }
+}
 
+impl<P> Arg<P> {
     /// Gives a value this type, so that literals are inferred and references coerced.
     #[inline(always)]
     pub fn value(self, value: P) -> P {

@@ -365,6 +365,22 @@
 //! A launch never fails and never panics: any failure becomes the [`TaskError`] of the task. An
 //! `Err` that the function returns is a result, not a `TaskError`.
 //!
+//! The error of a task in a worker process must be serializable. [`RemoteResult`] accepts any error:
+//!
+//! ```
+//! # #[cfg(feature = "mp")] {
+//! use atasker::{RemoteResult, background_task};
+//!
+//! #[background_task(tt = "mp")]
+//! fn lines(path: &str) -> RemoteResult<usize> {
+//!     Ok(std::fs::read_to_string(path)?.lines().count())
+//! }
+//!
+//! let error = lines("/nonexistent").join().unwrap().unwrap_err();
+//! assert_eq!(error.type_name(), "std::io::error::Error");
+//! # }
+//! ```
+//!
 //! # Features
 //!
 //! * `async` (default): async tasks and aloops. Depends on tokio.

@@ -6,11 +6,15 @@ use quote::{format_ident, quote_spanned};
 use syn::Ident;
 use syn::spanned::Spanned;
 
+use super::bounds::{self, At};
 use super::{Entry, Plan, Returns};
 use crate::args::Place;
 use crate::crate_path::CratePath;
 use crate::hygiene::{error_span, quote};
-use crate::item::{Context, impl_trait};
+use crate::item::{Context, Param, impl_trait};
+
+/// The maximum number of separate arguments. The rest is passed as a tuple.
+const MAX_SEPARATE: usize = 8;
 
 impl Plan {
     /// Returns a block that evaluates to a `TaskBuilder`. `body` is the path of the original
@@ -24,7 +28,12 @@ impl Plan {
         let name = self.name();
         let (bindings, setters) = (self.options.bindings(), self.options.setters());
         let returned_err = self.f.returns_result().then(|| returned_err(&self.options.krate));
+        let checks = match self.place {
+            Place::Mp => quote!(),
+            Place::Thread | Place::Async => self.checks(),
+        };
         quote! {
+            #checks
             #bindings
             let __builder = #made #name #setters;
             #returned_err
@@ -51,10 +60,51 @@ impl Plan {
         }
     }
 
-    /// Returns the type of the result, or `_` if only the compiler can name it.
-    fn result_type(&self) -> TokenStream {
+    /// Returns the checks of `Send` and `Clone`, before what requires these.
+    fn checks(&self) -> TokenStream {
+        let (f, krate) = (&self.f, &self.options.krate);
+        let again = self.options.retries.is_some();
+        let of_params = f.params.iter().take(self.separate_params()).flat_map(|param| {
+            let (ty, at) = (&param.ty, At::token(self.param_at(param)));
+            // A future that is not `Send` is reported with the argument that it captures.
+            let send = (self.place == Place::Thread).then(|| bounds::send(krate, ty, at));
+            let clone = again.then(|| bounds::clone(krate, "ClonedForAttempt", f, ty, at));
+            [send, clone].into_iter().flatten().flatten()
+        });
+        let result = f.result();
+        let of_result = bounds::send(krate, &result, bounds::type_at(&result));
+        let (import, checks) =
+            (bounds::import(krate), bounds::statement(of_params.chain(of_result)));
+        quote!(#import #checks)
+    }
+
+    /// Returns the place for errors about a parameter.
+    fn param_at(&self, param: &Param) -> Span {
+        match self.place {
+            Place::Thread => bounds::param_at(param),
+            Place::Async | Place::Mp => param.span(),
+        }
+    }
+
+    /// Returns the number of parameters with separate bounds, if not all have them.
+    fn separate_params(&self) -> usize {
+        let receivers = usize::from(self.f.receiver.is_some());
+        match self.f.params.len() + receivers {
+            count if count > MAX_SEPARATE => MAX_SEPARATE - 1 - receivers,
+            count => count - receivers,
+        }
+    }
+
+    /// Returns an expression of the type `Arg<R>`, for errors about the result.
+    fn result_arg(&self) -> TokenStream {
         let result = self.f.result();
-        if impl_trait(&result).is_some() { quote!(_) } else { quote!(#result) }
+        match impl_trait(&result) {
+            Some(_) => {
+                let krate = &self.options.krate;
+                quote!(#krate::__private::Arg::new())
+            }
+            None => bounds::type_at(&result).arg(&self.options.krate, &result),
+        }
     }
 
     /// Returns the span for errors about a captured value: the parameter that is likely to cause
@@ -105,8 +155,6 @@ impl Plan {
     /// captures nothing. An argument that is not `Send` is then reported at the user's parameter,
     /// and only there.
     fn thread(&self, body: &TokenStream) -> TokenStream {
-        /// The maximum number of separate arguments. The rest is passed as a tuple.
-        const MAX_SEPARATE: usize = 8;
         let (f, krate) = (&self.f, &self.options.krate);
         let mut given = Vec::new();
         if let Some(receiver) = &f.receiver {
@@ -115,7 +163,7 @@ impl Plan {
         }
         given.extend(f.params.iter().map(|param| {
             let mut name = param.name.clone();
-            name.set_span(name.span().located_at(param.span()));
+            name.set_span(self.param_at(param));
             quote!(#name)
         }));
         let names = numbered("a", given.len());
@@ -146,29 +194,28 @@ impl Plan {
                 }
             }
         };
-        quote!(#krate::__private::#constructor(#(#given,)* #closure))
+        let result = self.result_arg();
+        quote!(#krate::__private::#constructor(#result, #(#given,)* #closure))
     }
 
     fn future(&self, body: &TokenStream) -> TokenStream {
         let again = self.options.retries.is_some();
-        let (result, arguments) = (self.result_type(), self.arguments());
+        let (result, arguments) = (self.result_arg(), self.arguments());
         let span = self.future_span();
         let krate = self.options.krate.at(span);
         let body = &respan(body.clone(), span);
         let Some(context) = &self.f.context else {
             return if again {
                 quote_spanned! {span=>
-                    #krate::TaskBuilder::<#result>::__repeatable_future(
-                        move || #body(#(#arguments),*)
-                    )
+                    #krate::__private::future_again(#result, move || #body(#(#arguments),*))
                 }
             } else {
                 quote_spanned! {span=>
-                    #krate::TaskBuilder::<#result>::future(#body(#(#arguments),*))
+                    #krate::__private::future(#result, #body(#(#arguments),*))
                 }
             };
         };
-        let make = if again { "__repeatable_future_with_context" } else { "__future_with_context" };
+        let make = if again { "future_with_again" } else { "future_with" };
         let make = method(span, make);
         let Context { by_ref, receives, sends, .. } = context;
         let run = if *by_ref {
@@ -187,7 +234,8 @@ impl Plan {
             quote_spanned!(span=> #body(#passed))
         };
         quote_spanned! {span=>
-            #krate::TaskBuilder::<#result>::#make(
+            #krate::__private::#make(
+                #result,
                 move |__context: #krate::TaskContext<#receives, #sends>| #run
             )
         }

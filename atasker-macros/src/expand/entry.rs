@@ -56,12 +56,12 @@ impl Entry<'_> {
         let at = error_span(result.span());
         let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
         let read = quote_spanned! {at=>
-            (&&#krate_at::__private::Arg::<#result>::new()).__atasker_reader::<#format_at>()
+            (&&&#krate_at::__private::Arg::<#result>::new()).__atasker_reader::<#format_at>()
         };
         let read = quote! {
             {
                 #[allow(unused_imports)]
-                use #krate::__private::{ResultBlock as _, ResultOwned as _};
+                use #krate::__private::{NoResult as _, ResultBlock as _, ResultOwned as _};
                 #read
             }
         };
@@ -77,21 +77,26 @@ impl Entry<'_> {
                 },
             ),
         };
+        let arg = quote!((&&#krate::__private::Arg::<#given>::new()));
         let made = match self.codecs() {
-            None => quote! {
-                #krate::TaskBuilder::<#given>::__remote(&__ATASKER_FUNCTION, __args, #read)
-            },
+            None => quote!(#arg.__atasker_remote(&__ATASKER_FUNCTION, __args, #read)),
             Some((incoming, outgoing)) => quote! {
-                #krate::__private::remote_with_context::<#given, _, _>(
+                #arg.__atasker_remote_with_context(
                     &__ATASKER_FUNCTION, __args, #read, #incoming, #outgoing,
                 )
             },
         };
+        let context = self.context.iter().flat_map(|context| [&context.receives, &context.sends]);
+        let types = self.params.iter().map(|(ty, _)| ty).chain(context);
+        let check = super::portable::check(krate, result, types);
         quote!({
             #needs
+            #check
             #shim
             #table
             let __args = #written;
+            #[allow(unused_imports)]
+            use #krate::__private::{RemoteNotSend as _, RemoteSend as _};
             #made
         })
     }
@@ -102,7 +107,11 @@ impl Entry<'_> {
         let codec = |ty: &Type| {
             let at = error_span(ty.span());
             let (krate, format) = (self.krate.at(at), respan(self.format.clone(), at));
-            quote_spanned!(at=> #krate::__private::codec::<#format, #ty>())
+            quote_spanned! {at=> {
+                #[allow(unused_imports)]
+                use #krate::__private::{MessageOwned as _, NoMessage as _};
+                (&&#krate::__private::Arg::<#ty>::new()).__atasker_codec::<#format>()
+            }}
         };
         Some((codec(&context.receives), codec(&context.sends)))
     }
@@ -115,7 +124,7 @@ impl Entry<'_> {
             let (krate, ty) = (krate.at(*span), elide_lifetimes(ty));
             quote_spanned! {*span=>
                 let #holder =
-                    (&&&&#krate::__private::Arg::<#ty>::new()).__atasker_read(&mut __input)?;
+                    (&&&&&#krate::__private::Arg::<#ty>::new()).__atasker_read(&mut __input)?;
             }
         });
         let context = self.codecs().map(|(incoming, outgoing)| {
@@ -129,7 +138,7 @@ impl Entry<'_> {
         let at = error_span(result.span());
         let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
         let write = quote_spanned! {at=>
-            (&&#krate_at::__private::Arg::<#result>::new()).__atasker_write_result::<#format_at>(
+            (&&&#krate_at::__private::Arg::<#result>::new()).__atasker_write_result::<#format_at>(
                 __result,
                 #krate_at::__private::Call::reply_mut(__call),
             )
@@ -155,8 +164,8 @@ impl Entry<'_> {
             ) -> ::core::result::Result<(), #krate::TaskError> {
                 #[allow(unused_imports)]
                 use #krate::__private::{
-                    ReadBlock as _, ReadOwned as _, ReadRef as _, ReadSlice as _,
-                    ResultBlock as _, ResultOwned as _,
+                    NoRead as _, NoResult as _, ReadBlock as _, ReadOwned as _, ReadRef as _,
+                    ReadSlice as _, ResultBlock as _, ResultOwned as _,
                 };
                 #[allow(unused_mut)]
                 let mut __input =
@@ -180,14 +189,16 @@ impl Entry<'_> {
             let (krate, ty) = (krate.at(*span), elide_lifetimes(ty));
             let value = respan(value.clone(), *span);
             quote_spanned! {*span=>
-                (&&&#krate::__private::Arg::<#ty>::new())
+                (&&&&#krate::__private::Arg::<#ty>::new())
                     .__atasker_write(&#value, &mut __output)?;
             }
         });
         quote! {
             (|| -> ::core::result::Result<#krate::__private::Payload, #krate::TaskError> {
                 #[allow(unused_imports)]
-                use #krate::__private::{WriteBlock as _, WriteOwned as _, WriteRef as _};
+                use #krate::__private::{
+                    NoWrite as _, WriteBlock as _, WriteOwned as _, WriteRef as _,
+                };
                 #[allow(unused_mut)]
                 let mut __output = #krate::__private::Output::<#format>::new();
                 #(#writes)*

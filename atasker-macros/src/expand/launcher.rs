@@ -7,13 +7,16 @@ use syn::{Attribute, Ident, Meta, Signature, parse_quote};
 
 use super::{Plan, unraw};
 use crate::args::Companion;
+use crate::check;
 use crate::hygiene::quote;
 use crate::item::{TaskFn, map_meta};
 
 impl Plan {
     /// Returns the name of the companion type, or `None` if there is none.
     pub(super) fn companion_name(&self) -> Option<Ident> {
-        if self.f.receiver.is_some() || (self.failed && self.f.names_self_type()) {
+        if self.f.receiver.is_some()
+            || (self.failed && check::is_associated(&self.options, &self.f))
+        {
             return None;
         }
         match &self.options.companion {
@@ -124,24 +127,16 @@ impl Plan {
         quote!(#krate::__private::#never(move || #body(#context #(#names),*)))
     }
 
-    /// Returns the bounds of the function, with `Send` bounds for its result and messages unless
-    /// these are generic. A missing `Send` is then reported at the written type instead of inside
-    /// generated code.
+    /// Returns the bounds of the function, with `Send` bounds for its messages unless these are
+    /// generic. A missing `Send` is then reported at the written type instead of inside generated
+    /// code. That of the result is checked in the builder.
     pub(super) fn where_clause(&self) -> TokenStream {
         let f = &self.f;
-        let mut bounds = Vec::new();
-        if !self.failed {
-            let result = f.result();
-            let span = syn::spanned::Spanned::span(&result);
-            bounds.push((result, span));
-            if let Some(context) = &f.context {
-                for ty in [&context.receives, &context.sends] {
-                    bounds.push((ty.clone(), syn::spanned::Spanned::span(ty)));
-                }
-            }
-        }
-        let bounds = bounds.into_iter().filter(|(ty, _)| !f.is_generic(ty)).map(|(ty, span)| {
-            let ty = crate::item::elide_lifetimes(&ty);
+        let messages = f.context.iter().filter(|_| !self.failed);
+        let messages = messages.flat_map(|context| [&context.receives, &context.sends]);
+        let bounds = messages.filter(|ty| !f.is_generic(ty)).map(|ty| {
+            let span = syn::spanned::Spanned::span(ty);
+            let ty = crate::item::elide_lifetimes(ty);
             quote::quote_spanned!(span=> #ty: ::core::marker::Send + 'static,)
         });
         let own = f.sig.generics.where_clause.as_ref().map(|clause| {

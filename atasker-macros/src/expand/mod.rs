@@ -15,15 +15,18 @@
 //! A struct with named fields exists in the type namespace only, so it can have the same name as
 //! `fn f`, also inside the body of another function.
 
+pub(crate) mod bounds;
 mod builder;
 mod companion;
 mod entry;
 mod launcher;
+mod portable;
 
 pub(crate) use builder::{numbered, respan, returned_err, unraw};
 pub(crate) use companion::holder;
 pub(crate) use entry::{Entry, Returns, hash, table};
 pub(crate) use launcher::body;
+pub(crate) use portable::check_inferred;
 
 use proc_macro2::TokenStream;
 use syn::parse::Parser;

@@ -8,7 +8,7 @@ use syn::{FnArg, Ident, Pat, ReturnType, Signature, Type, parse_quote};
 use super::captured::Captured;
 use super::keys::{Kind, Order};
 use crate::args::{Options, Place};
-use crate::expand::{Entry, Returns, body, holder, respan, unraw};
+use crate::expand::{Entry, Returns, body, bounds, holder, respan, unraw};
 use crate::hygiene::{error_span, quote};
 use crate::item::{Context, Param, TaskFn, elide_lifetimes, impl_trait, static_lifetimes};
 
@@ -176,6 +176,23 @@ impl Plan {
             ReturnType::Type(_, ty) => ty.span(),
         };
         error_span(span)
+    }
+
+    /// Returns the checks of `Send` and `Clone`, before the call that requires these.
+    fn checks(&self) -> TokenStream {
+        let krate = &self.options.krate;
+        let of_item =
+            self.item().and_then(|item| bounds::send(krate, &item.ty, bounds::type_at(&item.ty)));
+        let of_captured = self.captured().iter().flat_map(|param| {
+            let at = bounds::At::token(bounds::param_at(param));
+            let ty: Type = syn::parse2(Captured::given(param)).expect("a type");
+            let cloned = Captured::of(param) == Captured::Cloned && self.place != Place::Mp;
+            let clone = cloned.then(|| bounds::clone(krate, "ClonedForRun", &self.f, &ty, at));
+            [bounds::send(krate, &ty, at), clone.flatten()].into_iter().flatten()
+        });
+        let import = bounds::import(krate);
+        let checks = bounds::statement(of_item.into_iter().chain(of_captured));
+        quote!(#import #checks)
     }
 
     /// Returns the call of the user's function.
@@ -414,6 +431,7 @@ impl<'a> WorkerFn<'a> {
             Place::Async => self.plan.future_span(),
             _ => error_span(self.plan.f.sig.ident.span()),
         };
+        let checks = self.plan.checks();
         let WorkerFn { generics, params, arguments, prepared, .. } = self;
         let call = quote_spanned!(at=> __atasker_worker(__builder, #(#arguments),*));
         quote! {
@@ -425,6 +443,7 @@ impl<'a> WorkerFn<'a> {
                 #(#prepared)*
                 #builder
             }
+            #checks
             #call
         }
     }
@@ -440,11 +459,9 @@ impl<'a> WorkerFn<'a> {
             .then(|| quote_spanned!(item.span()=> + ::core::cmp::Ord));
         let by_priority = ord.as_ref().map(|_| quote!(.by_priority()));
         self.generics.push(quote_spanned!(item.span()=> __I: ::core::marker::Send + 'static #ord));
-        let ty = &item.ty;
-        let krate_at = krate.at(item.span());
         self.param(
             quote!(_: #krate::__private::Arg<__I>),
-            quote_spanned!(item.span()=> #krate_at::__private::Arg::<#ty>::new()),
+            bounds::type_at(&item.ty).arg(krate, &item.ty),
         );
         let limit = match &keys.queue_limit {
             Some((_, limit)) => quote!(::core::option::Option::Some(#limit)),
@@ -474,7 +491,7 @@ impl<'a> WorkerFn<'a> {
 
         let mutable = (place == Place::Thread && captured == Captured::State).then(|| quote!(mut));
         let mut name = param.name.clone();
-        name.set_span(name.span().located_at(at));
+        name.set_span(bounds::param_at(param));
         self.param(quote!(#mutable #value: #ty), quote!(#name));
 
         match (place, captured) {

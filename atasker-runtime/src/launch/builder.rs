@@ -37,7 +37,8 @@ use crate::unwind::{Guarded, discard, log};
 ///     .start();
 /// assert_eq!(task.join().unwrap(), 42);
 /// ```
-#[must_use = "a builder does nothing until `start()` is called"]
+#[must_use = "a builder does nothing until `start()` is called; an unfinished task is lost when `main` returns, so \
+              call `start().join()`, or `start().detach()` and `#[atasker::main(drain = \"10s\")]`"]
 pub struct TaskBuilder<R, I = (), O = ()> {
     cell: UniqueTask<R>,
     channels: Option<Arc<Channels<I, O>>>,
@@ -100,7 +101,7 @@ where
     build(tt, body(Arc::clone(&channels)), place_data, Some(channels))
 }
 
-impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
+impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     #[inline]
     pub(super) fn header_mut(&mut self) -> &mut Header {
         self.cell.get_mut().header_mut()

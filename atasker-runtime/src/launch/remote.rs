@@ -37,15 +37,3 @@ where
     };
     builder.name(function.name)
 }
-
-impl<R: Send + 'static> TaskBuilder<R> {
-    /// For generated code: creates a task for a worker process, without channels.
-    #[doc(hidden)]
-    pub fn __remote(
-        function: &'static Function,
-        args: Result<Payload, TaskError>,
-        decode: Reader<R>,
-    ) -> TaskBuilder<R> {
-        remote(function, args, decode, None)
-    }
-}

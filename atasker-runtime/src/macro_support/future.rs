@@ -10,6 +10,62 @@ use crate::launch::TaskBuilder;
 use crate::params::Arg;
 use crate::task::handle::Task;
 
+#[cfg(feature = "async")]
+pub use with_result::*;
+
+/// The constructors of tasks that run futures, with the type of the result as a parameter with its
+/// own bound: see `thread`.
+#[cfg(feature = "async")]
+mod with_result {
+    use crate::launch::TaskBuilder;
+    use crate::params::Arg;
+    use crate::task::context::TaskContext;
+
+    /// Creates a task that runs once.
+    pub fn future<R: Send + 'static>(
+        _: Arg<R>,
+        future: impl Future<Output = R> + Send + 'static,
+    ) -> TaskBuilder<R> {
+        TaskBuilder::future(future)
+    }
+
+    /// Creates a task that may run again.
+    pub fn future_again<R: Send + 'static, F: Future<Output = R> + Send + 'static>(
+        _: Arg<R>,
+        f: impl FnMut() -> F + Send + 'static,
+    ) -> TaskBuilder<R> {
+        TaskBuilder::__repeatable_future(f)
+    }
+
+    /// Creates a task that runs once, with a context.
+    pub fn future_with<R, I, O, F>(
+        _: Arg<R>,
+        f: impl FnOnce(TaskContext<I, O>) -> F + Send + 'static,
+    ) -> TaskBuilder<R, I, O>
+    where
+        R: Send + 'static,
+        I: Send + 'static,
+        O: Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+    {
+        TaskBuilder::__future_with_context(f)
+    }
+
+    /// Creates a task that may run again, with a context.
+    pub fn future_with_again<R, I, O, F>(
+        _: Arg<R>,
+        f: impl FnMut(TaskContext<I, O>) -> F + Send + 'static,
+    ) -> TaskBuilder<R, I, O>
+    where
+        R: Send + 'static,
+        I: Send + 'static,
+        O: Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+    {
+        TaskBuilder::__repeatable_future_with_context(f)
+    }
+}
+
 /// Creates the task of a call that returns a future, which runs on an aloop.
 #[cfg(feature = "async")]
 pub trait StartFuture<F: Future> {

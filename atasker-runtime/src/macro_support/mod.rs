@@ -11,13 +11,15 @@ pub use crate::__needs_worker_processes as needs_worker_processes;
 pub use crate::remote::functions::{Call, FUNCTIONS, Function};
 #[cfg(feature = "mp")]
 pub use crate::wire::args::{
-    Input, Output, ReadBlock, ReadOwned, ReadRef, ReadSlice, ResultBlock, ResultOwned, WriteBlock,
-    WriteOwned, WriteRef,
+    Input, NoRead, NoResult, NoWrite, Output, ReadBlock, ReadOwned, ReadRef, ReadSlice,
+    ResultBlock, ResultOwned, WriteBlock, WriteOwned, WriteRef,
 };
 #[cfg(feature = "mp")]
 pub use crate::wire::codec::{Bincode, Format, Msgpack};
 #[cfg(feature = "mp")]
 pub use crate::wire::payload::Payload;
+#[cfg(feature = "mp")]
+pub use portable::*;
 #[cfg(feature = "mp")]
 pub use remote::*;
 
@@ -26,18 +28,24 @@ pub use crate::collection::{
 };
 use crate::launch::TaskBuilder;
 pub use crate::params::*;
+pub use bounds::*;
 pub use future::*;
 pub use linkme;
 pub use thread::*;
 pub use unique::*;
+pub use verdict::*;
 pub use worker::*;
 
 #[cfg(feature = "mp")]
 mod platform;
+#[cfg(feature = "mp")]
+mod portable;
 
+mod bounds;
 mod future;
 mod thread;
 mod unique;
+mod verdict;
 mod worker;
 
 /// Whether this build recognizes worker processes before `main`.
@@ -81,6 +89,22 @@ pub mod start {
 pub fn show_mp_pool(supervisor: &crate::Supervisor) -> String {
     supervisor.core().processes.describe()
 }
+
+/// Returns a value of the type, in code that never runs.
+#[cfg(feature = "mp")]
+pub fn value_of<R>(_: Arg<R>) -> R {
+    never()
+}
+
+/// Implemented for all types. Calling its method requires that the compiler knows the type.
+#[cfg(feature = "mp")]
+pub trait Known {
+    /// Does nothing.
+    fn __atasker_known(&self) {}
+}
+
+#[cfg(feature = "mp")]
+impl<T> Known for T {}
 
 /// Replaces a launch that did not compile.
 pub fn never<T>() -> T {
@@ -141,7 +165,7 @@ pub fn returned_err<R, I, O>(
     is_err: Option<fn(&R) -> bool>,
 ) -> TaskBuilder<R, I, O>
 where
-    R: Send + 'static,
+    R: 'static,
     I: Send + 'static,
     O: Send + 'static,
 {
@@ -164,7 +188,7 @@ mod remote {
     use crate::remote::functions::{Call, Function};
     use crate::task::context::TaskContext;
     use crate::task::endpoint::Codec;
-    use crate::wire::args::{read_message, write_message};
+    use crate::wire::args::{Reader, read_message, write_message};
     use crate::wire::codec::Format;
     use crate::wire::payload::Payload;
 
@@ -177,10 +201,27 @@ mod remote {
         }
     }
 
-    /// Returns the codec for messages of type `T`.
-    pub fn codec<F: Format, T: Serialize + DeserializeOwned + Send>() -> MessageCodec<T> {
-        MessageCodec(Codec { encode: write_message::<F, T>, decode: read_message::<F, T> })
+    /// Returns the codec of messages that can be sent.
+    pub trait MessageOwned<T> {
+        /// Returns the codec.
+        fn __atasker_codec<F: Format>(&self) -> MessageCodec<T>;
     }
+
+    impl<T: Serialize + DeserializeOwned + Send> MessageOwned<T> for &Arg<T> {
+        fn __atasker_codec<F: Format>(&self) -> MessageCodec<T> {
+            MessageCodec(Codec { encode: write_message::<F, T>, decode: read_message::<F, T> })
+        }
+    }
+
+    /// Accepts all other types, which the check by [`Portable`](super::Portable) rejects.
+    pub trait NoMessage<T> {
+        /// Never compiles if it is used.
+        fn __atasker_codec<F: Format>(&self) -> MessageCodec<T> {
+            const { panic!("messages of this program can't be sent to a worker process") }
+        }
+    }
+
+    impl<T> NoMessage<T> for Arg<T> {}
 
     /// Returns the context of a call, in the process that runs it.
     pub fn context<I, O>(
@@ -195,31 +236,81 @@ mod remote {
         call.context((incoming.0, outgoing.0))
     }
 
-    /// [`TaskBuilder::__remote`] for a function that takes a context.
-    pub fn remote_with_context<R, I, O>(
-        function: &'static Function,
-        args: Result<Payload, TaskError>,
-        decode: crate::wire::args::Reader<R>,
-        incoming: MessageCodec<I>,
-        outgoing: MessageCodec<O>,
-    ) -> TaskBuilder<R, I, O>
-    where
-        R: Send + 'static,
-        I: Send + 'static,
-        O: Send + 'static,
-    {
-        crate::launch::remote(function, args, decode, Some((incoming.0, outgoing.0)))
+    /// Creates the task of a call whose result can be sent between threads.
+    pub trait RemoteSend<R> {
+        /// Creates the task.
+        fn __atasker_remote(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+        ) -> TaskBuilder<R>;
+        /// Creates the task of a function that takes a context.
+        fn __atasker_remote_with_context<I, O>(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+            incoming: MessageCodec<I>,
+            outgoing: MessageCodec<O>,
+        ) -> TaskBuilder<R, I, O>
+        where
+            I: Send + 'static,
+            O: Send + 'static;
     }
 
-    /// [`TaskBuilder::__remote`] with the result type of a function.
-    pub fn remote<R: Send + 'static>(
-        function: &'static Function,
-        args: Result<Payload, TaskError>,
-        _: Arg<R>,
-        decode: crate::wire::args::Reader<R>,
-    ) -> TaskBuilder<R> {
-        TaskBuilder::__remote(function, args, decode)
+    impl<R: Send + 'static> RemoteSend<R> for &Arg<R> {
+        fn __atasker_remote(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+        ) -> TaskBuilder<R> {
+            crate::launch::remote(function, args, decode, None)
+        }
+        fn __atasker_remote_with_context<I, O>(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+            incoming: MessageCodec<I>,
+            outgoing: MessageCodec<O>,
+        ) -> TaskBuilder<R, I, O>
+        where
+            I: Send + 'static,
+            O: Send + 'static,
+        {
+            crate::launch::remote(function, args, decode, Some((incoming.0, outgoing.0)))
+        }
     }
+
+    /// Accepts all other results, which a check rejects.
+    pub trait RemoteNotSend<R> {
+        /// Never compiles if it is used.
+        fn __atasker_remote(
+            &self,
+            _: &'static Function,
+            _: Result<Payload, TaskError>,
+            _: Reader<R>,
+        ) -> TaskBuilder<R> {
+            const { panic!("{}", NOT_SEND) }
+        }
+        /// Never compiles if it is used.
+        fn __atasker_remote_with_context<I, O>(
+            &self,
+            _: &'static Function,
+            _: Result<Payload, TaskError>,
+            _: Reader<R>,
+            _: MessageCodec<I>,
+            _: MessageCodec<O>,
+        ) -> TaskBuilder<R, I, O> {
+            const { panic!("{}", NOT_SEND) }
+        }
+    }
+
+    const NOT_SEND: &str = "the result of a task in a worker process is not `Send`";
+
+    impl<R> RemoteNotSend<R> for Arg<R> {}
 
     /// Runs a future to completion on the current thread.
     pub fn block_on<F: Future>(future: F) -> Result<F::Output, TaskError> {

@@ -1,9 +1,10 @@
 //! Creates a thread task from a function and its arguments.
 //!
-//! Each argument is a separate parameter with its own bounds. An argument that is not `Send` or
-//! `Clone` is therefore reported by itself, at the span of the user's parameter.
+//! Each argument is a separate parameter with its own bounds, and so is the type of the result. One
+//! that is not `Send` or `Clone` is therefore reported by itself, at the user's tokens.
 
 use crate::launch::TaskBuilder;
+use crate::params::Arg;
 use crate::task::context::TaskContext;
 
 macro_rules! threads {
@@ -11,6 +12,7 @@ macro_rules! threads {
         /// Creates a task that runs once.
         #[allow(clippy::too_many_arguments)]
         pub fn $once<R: Send + 'static, $($p: Send + 'static),*>(
+            _: Arg<R>,
             $($v: $p,)*
             f: impl FnOnce($($p),*) -> R + Send + 'static,
         ) -> TaskBuilder<R> {
@@ -20,6 +22,7 @@ macro_rules! threads {
         /// Creates a task that may run again, with clones of the arguments.
         #[allow(clippy::too_many_arguments)]
         pub fn $again<R: Send + 'static, $($p: Clone + Send + 'static),*>(
+            _: Arg<R>,
             $($v: $p,)*
             mut f: impl FnMut($($p),*) -> R + Send + 'static,
         ) -> TaskBuilder<R> {
@@ -29,6 +32,7 @@ macro_rules! threads {
         /// Creates a task that runs once, with a context.
         #[allow(clippy::too_many_arguments)]
         pub fn $with<Msg: Send + 'static, Out: Send + 'static, R: Send + 'static, $($p: Send + 'static),*>(
+            _: Arg<R>,
             $($v: $p,)*
             f: impl FnOnce(&TaskContext<Msg, Out>, $($p),*) -> R + Send + 'static,
         ) -> TaskBuilder<R, Msg, Out> {
@@ -43,6 +47,7 @@ macro_rules! threads {
             R: Send + 'static,
             $($p: Clone + Send + 'static),*
         >(
+            _: Arg<R>,
             $($v: $p,)*
             mut f: impl FnMut(&TaskContext<Msg, Out>, $($p),*) -> R + Send + 'static,
         ) -> TaskBuilder<R, Msg, Out> {

@@ -30,7 +30,8 @@ use crate::time::clock;
 /// `I` the type of messages the task receives, and `O` the type of messages it sends.
 ///
 /// Dropping the handle detaches the task: it runs on, and its result is dropped.
-/// [`detach`](Self::detach) does so explicitly.
+/// [`detach`](Self::detach) does so explicitly. A task that has not ended when `main` returns is
+/// lost. `#[atasker::main(drain = "10s")]` waits for unfinished tasks first.
 ///
 /// ```
 /// # use atasker_runtime as atasker;
@@ -46,7 +47,8 @@ use crate::time::clock;
 ///
 /// Awaiting `&mut task` is cancel safe: if the future is dropped before it completes, the result is
 /// still there.
-#[must_use = "dropping the handle drops the result while the task runs on: call `detach()` if that is intended"]
+#[must_use = "an unfinished task is lost when `main` returns: call `join()`, or `detach()` and \
+              `#[atasker::main(drain = \"10s\")]`"]
 pub struct Task<R, I = (), O = ()> {
     cell: Arc<dyn Typed<R>>,
     channels: Option<Arc<Channels<I, O>>>,
@@ -84,7 +86,7 @@ impl<R, I, O> Task<R, I, O> {
     }
 }
 
-impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
+impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     pub(crate) fn erased(&self) -> Arc<dyn AnyTask> {
         self.cell.clone().erase()
     }
@@ -553,7 +555,7 @@ impl<R, I, O> fmt::Debug for Task<R, I, O> {
 // The handle never stores an `R`, so it may be moved whatever the task returns.
 impl<R, I, O> Unpin for Task<R, I, O> {}
 
-impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for Task<R, I, O> {
+impl<R: 'static, I: Send + 'static, O: Send + 'static> Future for Task<R, I, O> {
     type Output = Result<R, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

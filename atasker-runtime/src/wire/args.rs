@@ -12,13 +12,16 @@
 //! | [`ReadBlock`], [`WriteBlock`] | `Vec<u8>`, `&Vec<u8>`, `&[u8]`, `&str`, `&Path`: one block of bytes |
 //! | [`ReadSlice`] | `&[T]` |
 //! | [`ReadRef`], [`WriteRef`] | `&T` |
-//! | [`ReadOwned`], [`WriteOwned`] | anything else |
+//! | [`ReadOwned`], [`WriteOwned`] | anything else that serde can decode or encode |
+//! | [`NoRead`], [`NoWrite`] | anything else |
 //!
 //! The methods have unusual names, because a trait of the user that is implemented for all types
 //! would make a common name ambiguous.
 //!
-//! The last two traits apply to every `P` and require serde's traits only at the method. A missing
-//! serde trait is therefore reported as such, and not as a missing method.
+//! The last traits exist so that a type without serde's traits is not reported here, once for each
+//! use of its encoding. Generated code checks all types of a function elsewhere, with an error in
+//! plain words: see `macro_support::portable`. The methods of the last traits do not compile if they
+//! are used, so no type can bypass that check.
 
 use std::any::type_name;
 use std::borrow::Cow;
@@ -131,6 +134,16 @@ pub struct LentSlice<T>(Vec<T>);
 #[derive(Debug)]
 pub struct InPlace<'b, T: ?Sized>(&'b T);
 
+/// Holds nothing, because the argument can't be read.
+#[derive(Debug)]
+pub struct Missing(());
+
+impl Missing {
+    /// Returns the argument.
+    pub fn __atasker_lend<T>(self) -> T {
+        const { panic!("a type of this program can't be sent to a worker process") }
+    }
+}
 impl<T> Owned<T> {
     /// Returns the argument.
     pub fn __atasker_lend(self) -> T {
@@ -169,7 +182,7 @@ pub trait ReadBlock {
     ) -> Result<Self::Holder<'b>, TaskError>;
 }
 
-impl ReadBlock for &&&Arg<Vec<u8>> {
+impl ReadBlock for &&&&Arg<Vec<u8>> {
     type Holder<'b> = Owned<Vec<u8>>;
     fn __atasker_read<'b, F: Format>(
         &self,
@@ -179,7 +192,7 @@ impl ReadBlock for &&&Arg<Vec<u8>> {
     }
 }
 
-impl ReadBlock for &&&Arg<&Vec<u8>> {
+impl ReadBlock for &&&&Arg<&Vec<u8>> {
     type Holder<'b> = Lent<Vec<u8>>;
     fn __atasker_read<'b, F: Format>(
         &self,
@@ -189,7 +202,7 @@ impl ReadBlock for &&&Arg<&Vec<u8>> {
     }
 }
 
-impl ReadBlock for &&&Arg<&[u8]> {
+impl ReadBlock for &&&&Arg<&[u8]> {
     type Holder<'b> = InPlace<'b, [u8]>;
     fn __atasker_read<'b, F: Format>(
         &self,
@@ -199,7 +212,7 @@ impl ReadBlock for &&&Arg<&[u8]> {
     }
 }
 
-impl ReadBlock for &&&Arg<&str> {
+impl ReadBlock for &&&&Arg<&str> {
     type Holder<'b> = InPlace<'b, str>;
     fn __atasker_read<'b, F: Format>(
         &self,
@@ -209,7 +222,7 @@ impl ReadBlock for &&&Arg<&str> {
     }
 }
 
-impl ReadBlock for &&&Arg<&Path> {
+impl ReadBlock for &&&&Arg<&Path> {
     type Holder<'b> = InPlace<'b, Path>;
     fn __atasker_read<'b, F: Format>(
         &self,
@@ -225,16 +238,14 @@ pub trait ReadSlice<T> {
     fn __atasker_read<F: Format>(
         &self,
         input: &mut Input<'_, F>,
-    ) -> Result<LentSlice<T>, TaskError>
-    where
-        T: DeserializeOwned;
+    ) -> Result<LentSlice<T>, TaskError>;
 }
 
-impl<T> ReadSlice<T> for &&Arg<&[T]> {
-    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<LentSlice<T>, TaskError>
-    where
-        T: DeserializeOwned,
-    {
+impl<T: DeserializeOwned> ReadSlice<T> for &&&Arg<&[T]> {
+    fn __atasker_read<F: Format>(
+        &self,
+        input: &mut Input<'_, F>,
+    ) -> Result<LentSlice<T>, TaskError> {
         Ok(LentSlice(input.read()?))
     }
 }
@@ -242,16 +253,11 @@ impl<T> ReadSlice<T> for &&Arg<&[T]> {
 /// Reads a value to lend a reference to. See the module documentation.
 pub trait ReadRef<T> {
     /// Reads an argument.
-    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
-    where
-        T: DeserializeOwned;
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>;
 }
 
-impl<T> ReadRef<T> for &Arg<&T> {
-    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError>
-    where
-        T: DeserializeOwned,
-    {
+impl<T: DeserializeOwned> ReadRef<T> for &&Arg<&T> {
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Lent<T>, TaskError> {
         Ok(Lent(input.read()?))
     }
 }
@@ -259,19 +265,24 @@ impl<T> ReadRef<T> for &Arg<&T> {
 /// Reads an owned value. See the module documentation.
 pub trait ReadOwned<P> {
     /// Reads an argument.
-    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
-    where
-        P: DeserializeOwned;
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>;
 }
 
-impl<P> ReadOwned<P> for Arg<P> {
-    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError>
-    where
-        P: DeserializeOwned,
-    {
+impl<P: DeserializeOwned> ReadOwned<P> for &Arg<P> {
+    fn __atasker_read<F: Format>(&self, input: &mut Input<'_, F>) -> Result<Owned<P>, TaskError> {
         Ok(Owned(input.read()?))
     }
 }
+
+/// Accepts a parameter that can't be read. See the module documentation.
+pub trait NoRead {
+    /// Never compiles if it is used.
+    fn __atasker_read<F: Format>(&self, _: &mut Input<'_, F>) -> Result<Missing, TaskError> {
+        const { panic!("a type of this program can't be sent to a worker process") }
+    }
+}
+
+impl<P> NoRead for Arg<P> {}
 
 // Writing.
 
@@ -285,7 +296,7 @@ pub trait WriteBlock<P> {
     ) -> Result<(), TaskError>;
 }
 
-impl WriteBlock<Vec<u8>> for &&Arg<Vec<u8>> {
+impl WriteBlock<Vec<u8>> for &&&Arg<Vec<u8>> {
     fn __atasker_write<F: Format>(
         &self,
         value: &Vec<u8>,
@@ -296,7 +307,7 @@ impl WriteBlock<Vec<u8>> for &&Arg<Vec<u8>> {
     }
 }
 
-impl<'p> WriteBlock<&'p Vec<u8>> for &&Arg<&'p Vec<u8>> {
+impl<'p> WriteBlock<&'p Vec<u8>> for &&&Arg<&'p Vec<u8>> {
     fn __atasker_write<F: Format>(
         &self,
         value: &&'p Vec<u8>,
@@ -307,7 +318,7 @@ impl<'p> WriteBlock<&'p Vec<u8>> for &&Arg<&'p Vec<u8>> {
     }
 }
 
-impl<'p> WriteBlock<&'p [u8]> for &&Arg<&'p [u8]> {
+impl<'p> WriteBlock<&'p [u8]> for &&&Arg<&'p [u8]> {
     fn __atasker_write<F: Format>(
         &self,
         value: &&'p [u8],
@@ -318,7 +329,7 @@ impl<'p> WriteBlock<&'p [u8]> for &&Arg<&'p [u8]> {
     }
 }
 
-impl<'p> WriteBlock<&'p str> for &&Arg<&'p str> {
+impl<'p> WriteBlock<&'p str> for &&&Arg<&'p str> {
     fn __atasker_write<F: Format>(
         &self,
         value: &&'p str,
@@ -329,7 +340,7 @@ impl<'p> WriteBlock<&'p str> for &&Arg<&'p str> {
     }
 }
 
-impl<'p> WriteBlock<&'p Path> for &&Arg<&'p Path> {
+impl<'p> WriteBlock<&'p Path> for &&&Arg<&'p Path> {
     fn __atasker_write<F: Format>(
         &self,
         value: &&'p Path,
@@ -351,20 +362,15 @@ pub trait WriteRef<T: ?Sized> {
         &self,
         value: &&T,
         output: &mut Output<F>,
-    ) -> Result<(), TaskError>
-    where
-        T: Serialize;
+    ) -> Result<(), TaskError>;
 }
 
-impl<T: ?Sized> WriteRef<T> for &Arg<&T> {
+impl<T: Serialize + ?Sized> WriteRef<T> for &&Arg<&T> {
     fn __atasker_write<F: Format>(
         &self,
         value: &&T,
         output: &mut Output<F>,
-    ) -> Result<(), TaskError>
-    where
-        T: Serialize,
-    {
+    ) -> Result<(), TaskError> {
         output.write::<T>(value)
     }
 }
@@ -376,19 +382,28 @@ pub trait WriteOwned<P> {
         &self,
         value: &P,
         output: &mut Output<F>,
-    ) -> Result<(), TaskError>
-    where
-        P: Serialize;
+    ) -> Result<(), TaskError>;
 }
 
-impl<P> WriteOwned<P> for Arg<P> {
-    fn __atasker_write<F: Format>(&self, value: &P, output: &mut Output<F>) -> Result<(), TaskError>
-    where
-        P: Serialize,
-    {
+impl<P: Serialize> WriteOwned<P> for &Arg<P> {
+    fn __atasker_write<F: Format>(
+        &self,
+        value: &P,
+        output: &mut Output<F>,
+    ) -> Result<(), TaskError> {
         output.write::<P>(value)
     }
 }
+
+/// Accepts an argument that can't be written. See the module documentation.
+pub trait NoWrite<P> {
+    /// Never compiles if it is used.
+    fn __atasker_write<F: Format>(&self, _: &P, _: &mut Output<F>) -> Result<(), TaskError> {
+        const { panic!("a type of this program can't be sent to a worker process") }
+    }
+}
+
+impl<P> NoWrite<P> for Arg<P> {}
 
 // Results: as above, but with two kinds of blocks and owned values only.
 
@@ -404,7 +419,7 @@ pub trait ResultBlock<R> {
     fn __atasker_reader<F: Format>(&self) -> Reader<R>;
 }
 
-impl ResultBlock<Vec<u8>> for &Arg<Vec<u8>> {
+impl ResultBlock<Vec<u8>> for &&Arg<Vec<u8>> {
     fn __atasker_write_result<F: Format>(
         &self,
         value: Vec<u8>,
@@ -420,7 +435,7 @@ impl ResultBlock<Vec<u8>> for &Arg<Vec<u8>> {
 }
 
 impl<E: Serialize + DeserializeOwned + Send> ResultBlock<Result<Vec<u8>, E>>
-    for &Arg<Result<Vec<u8>, E>>
+    for &&Arg<Result<Vec<u8>, E>>
 {
     fn __atasker_write_result<F: Format>(
         &self,
@@ -458,30 +473,39 @@ impl<E: Serialize + DeserializeOwned + Send> ResultBlock<Result<Vec<u8>, E>>
 /// Writes and reads results of any other type. See the module documentation.
 pub trait ResultOwned<R> {
     /// Writes a result into an empty reply.
-    fn __atasker_write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
-    where
-        R: Serialize;
+    fn __atasker_write_result<F: Format>(&self, value: R, out: &mut Reply)
+    -> Result<(), TaskError>;
     /// Returns the decoder of a result. Left-over bytes are an error.
-    fn __atasker_reader<F: Format>(&self) -> Reader<R>
-    where
-        R: DeserializeOwned + Send;
+    fn __atasker_reader<F: Format>(&self) -> Reader<R>;
 }
 
-impl<R> ResultOwned<R> for Arg<R> {
-    fn __atasker_write_result<F: Format>(&self, value: R, out: &mut Reply) -> Result<(), TaskError>
-    where
-        R: Serialize,
-    {
+impl<R: Serialize + DeserializeOwned + Send> ResultOwned<R> for &Arg<R> {
+    fn __atasker_write_result<F: Format>(
+        &self,
+        value: R,
+        out: &mut Reply,
+    ) -> Result<(), TaskError> {
         F::write(&value, out.rest_mut())
             .map_err(|detail| failed::<R>(CodecStage::EncodeResult, detail))
     }
-    fn __atasker_reader<F: Format>(&self) -> Reader<R>
-    where
-        R: DeserializeOwned + Send,
-    {
+    fn __atasker_reader<F: Format>(&self) -> Reader<R> {
         read_result::<F, R>
     }
 }
+
+/// Accepts a result that can't be sent. See the module documentation.
+pub trait NoResult<R> {
+    /// Never compiles if it is used.
+    fn __atasker_write_result<F: Format>(&self, _: R, _: &mut Reply) -> Result<(), TaskError> {
+        const { panic!("a type of this program can't be sent from a worker process") }
+    }
+    /// Never compiles if it is used.
+    fn __atasker_reader<F: Format>(&self) -> Reader<R> {
+        const { panic!("a type of this program can't be sent from a worker process") }
+    }
+}
+
+impl<R> NoResult<R> for Arg<R> {}
 
 fn read_result<F: Format, R: DeserializeOwned + Send>(
     bytes: Cow<'_, [u8]>,
@@ -523,23 +547,23 @@ mod tests {
 
     fn written<F: Format>() -> Vec<u8> {
         let mut output = Output::<F>::new();
-        (&&&Arg::<&str>::new()).__atasker_write(&"text", &mut output).unwrap();
-        (&&&Arg::<Blob>::new()).__atasker_write(&vec![1, 2, 3], &mut output).unwrap();
-        (&&&Arg::<&[u8]>::new()).__atasker_write(&&[4, 5][..], &mut output).unwrap();
-        (&&&Arg::<&[String]>::new()).__atasker_write(&&["a".to_owned()][..], &mut output).unwrap();
-        (&&&Arg::<&Option<u64>>::new()).__atasker_write(&&Some(6), &mut output).unwrap();
-        (&&&Arg::<u64>::new()).__atasker_write(&7, &mut output).unwrap();
+        (&&&&Arg::<&str>::new()).__atasker_write(&"text", &mut output).unwrap();
+        (&&&&Arg::<Blob>::new()).__atasker_write(&vec![1, 2, 3], &mut output).unwrap();
+        (&&&&Arg::<&[u8]>::new()).__atasker_write(&&[4, 5][..], &mut output).unwrap();
+        (&&&&Arg::<&[String]>::new()).__atasker_write(&&["a".to_owned()][..], &mut output).unwrap();
+        (&&&&Arg::<&Option<u64>>::new()).__atasker_write(&&Some(6), &mut output).unwrap();
+        (&&&&Arg::<u64>::new()).__atasker_write(&7, &mut output).unwrap();
         output.into_payload().to_vec()
     }
 
     fn read<F: Format>(bytes: &[u8]) -> Result<(), TaskError> {
         let mut input = Input::<F>::arguments(bytes);
-        let text = (&&&&Arg::<&str>::new()).__atasker_read(&mut input)?;
-        let blob = (&&&&Arg::<Blob>::new()).__atasker_read(&mut input)?;
-        let block = (&&&&Arg::<&[u8]>::new()).__atasker_read(&mut input)?;
-        let list = (&&&&Arg::<&[String]>::new()).__atasker_read(&mut input)?;
-        let option = (&&&&Arg::<&Option<u64>>::new()).__atasker_read(&mut input)?;
-        let number = (&&&&Arg::<u64>::new()).__atasker_read(&mut input)?;
+        let text = (&&&&&Arg::<&str>::new()).__atasker_read(&mut input)?;
+        let blob = (&&&&&Arg::<Blob>::new()).__atasker_read(&mut input)?;
+        let block = (&&&&&Arg::<&[u8]>::new()).__atasker_read(&mut input)?;
+        let list = (&&&&&Arg::<&[String]>::new()).__atasker_read(&mut input)?;
+        let option = (&&&&&Arg::<&Option<u64>>::new()).__atasker_read(&mut input)?;
+        let number = (&&&&&Arg::<u64>::new()).__atasker_read(&mut input)?;
         input.end("all of it")?;
 
         let (text, block): (&str, &[u8]) = (text.__atasker_lend(), block.__atasker_lend());
@@ -579,10 +603,10 @@ mod tests {
     #[test]
     fn invalid_utf8_is_rejected_as_text() {
         let mut output = Output::<Bincode>::new();
-        (&&&Arg::<&[u8]>::new()).__atasker_write(&&[0xff, 0xfe][..], &mut output).unwrap();
+        (&&&&Arg::<&[u8]>::new()).__atasker_write(&&[0xff, 0xfe][..], &mut output).unwrap();
         let bytes = output.into_payload();
         let read =
-            (&&&&Arg::<&str>::new()).__atasker_read(&mut Input::<Bincode>::arguments(&bytes));
+            (&&&&&Arg::<&str>::new()).__atasker_read(&mut Input::<Bincode>::arguments(&bytes));
         assert!(read.unwrap_err().to_string().contains("utf-8"));
     }
 
@@ -591,30 +615,31 @@ mod tests {
         let mut reply = Reply::default();
         let block = vec![9, 8];
         let address = block.as_ptr();
-        (&&Arg::<Blob>::new()).__atasker_write_result::<Bincode>(block, &mut reply).unwrap();
+        (&&&Arg::<Blob>::new()).__atasker_write_result::<Bincode>(block, &mut reply).unwrap();
         assert_eq!(reply.parts(), [&[9, 8][..], &[]], "a block needs no length");
-        let reply = (&&Arg::<Blob>::new()).__atasker_reader::<Bincode>()(reply.into_bytes().into())
-            .unwrap();
+        let reply =
+            (&&&Arg::<Blob>::new()).__atasker_reader::<Bincode>()(reply.into_bytes().into())
+                .unwrap();
         assert_eq!((reply.as_slice(), reply.as_ptr()), (&[9, 8][..], address), "and no copy");
 
         type Either = Result<Blob, String>;
         for value in [Ok(vec![1]), Err("no".to_owned())] {
             let mut reply = Reply::default();
-            let reader = (&&Arg::<Either>::new()).__atasker_reader::<Msgpack>();
-            (&&Arg::<Either>::new())
+            let reader = (&&&Arg::<Either>::new()).__atasker_reader::<Msgpack>();
+            (&&&Arg::<Either>::new())
                 .__atasker_write_result::<Msgpack>(value.clone(), &mut reply)
                 .unwrap();
             let reply = reply.into_bytes();
             assert_eq!(reader((&reply).into()).unwrap(), value);
             assert_eq!(reader(reply.into()).unwrap(), value);
         }
-        assert!((&&Arg::<Either>::new()).__atasker_reader::<Bincode>()([7][..].into()).is_err());
-        assert!((&&Arg::<Either>::new()).__atasker_reader::<Bincode>()([][..].into()).is_err());
+        assert!((&&&Arg::<Either>::new()).__atasker_reader::<Bincode>()([7][..].into()).is_err());
+        assert!((&&&Arg::<Either>::new()).__atasker_reader::<Bincode>()([][..].into()).is_err());
 
         let mut reply = Reply::default();
-        (&&Arg::<u8>::new()).__atasker_write_result::<Bincode>(3, &mut reply).unwrap();
+        (&&&Arg::<u8>::new()).__atasker_write_result::<Bincode>(3, &mut reply).unwrap();
         reply.rest_mut().push(0);
-        let read = (&&Arg::<u8>::new()).__atasker_reader::<Bincode>()(reply.into_bytes().into());
+        let read = (&&&Arg::<u8>::new()).__atasker_reader::<Bincode>()(reply.into_bytes().into());
         let error = read.unwrap_err().to_string();
         assert!(error.contains("decode the result") && error.contains("left over"), "{error}");
     }

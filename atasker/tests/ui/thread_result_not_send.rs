@@ -6,4 +6,6 @@ fn work(n: u32) -> Rc<u32> {
     Rc::new(n)
 }
 
-fn main() {}
+fn main() {
+    let _ = work(1).join().unwrap();
+}

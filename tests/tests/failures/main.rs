@@ -3,5 +3,6 @@
 mod error_patterns;
 mod errors;
 mod panic_locations;
+mod remote_error;
 mod retries;
 mod time_limits;

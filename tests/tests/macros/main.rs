@@ -2,6 +2,7 @@
 
 mod async_fns;
 mod background;
+mod checked_types;
 mod hygiene;
 mod in_macros;
 pub mod lints;

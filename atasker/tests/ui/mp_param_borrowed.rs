@@ -1,0 +1,11 @@
+use atasker::background_task;
+struct Point(u32);
+
+#[background_task(tt = "mp")]
+fn work(point: &Point, points: &[Point]) -> u32 {
+    point.0 + points[0].0
+}
+
+fn main() {
+    let _: u32 = work(&Point(1), &[]).join().unwrap();
+}
