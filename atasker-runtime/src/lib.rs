@@ -43,6 +43,7 @@ pub mod progress;
 mod progress;
 #[cfg(feature = "mp")]
 mod remote;
+mod room;
 mod task;
 #[cfg(feature = "mp")]
 mod wire;
@@ -103,7 +104,7 @@ pub use info::{
 };
 #[cfg(feature = "async")]
 pub use launch::Aloop;
-pub use launch::TaskBuilder;
+pub use launch::{StartAsync, TaskBuilder};
 pub use limit::{KeyedLimit, Limit, LimitKey, TaskLimit};
 pub use observe::observer::{BackgroundRun, Observer, ProcessEvent, TaskEvent};
 pub use observe::registry::ObserverGuard;

@@ -19,8 +19,8 @@ pub enum Overflow {
     ///
     /// On a thread of the program's own tokio runtime (for example under `#[tokio::main]`), a
     /// blocking launch holds up everything else on that thread. The first one in a program logs a
-    /// WARN. Launch within `tokio::task::spawn_blocking` or `block_in_place` there, or use
-    /// [`Reject`](Self::Reject).
+    /// WARN. There, use [`start_async`](crate::TaskBuilder::start_async), launch within
+    /// `tokio::task::spawn_blocking` or `block_in_place`, or use [`Reject`](Self::Reject).
     #[default]
     Block,
     /// The task ends immediately with [`TaskError::QueueFull`](crate::TaskError::QueueFull).

@@ -6,12 +6,15 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::error::{KillError, TaskError};
 use crate::job::Job;
 use crate::limit::{Parked, Reserved};
+use crate::observe::observer;
 use crate::priority::Priority;
+use crate::room::Launcher;
 use crate::task::control::Include;
 use crate::task::{AnyTask, current, park};
 
@@ -104,6 +107,33 @@ pub(crate) trait Place: Send + Sync {
         self.start(parked.job, WhenFull::Pass);
     }
 
+    /// Finds out how a task can be launched without blocking. The task was not launched: only its
+    /// priority and its arguments matter. Pending while the queue is full and its rule is to block;
+    /// the launcher then waits in the waiting room, until it is polled again or
+    /// [leaves](Self::leave_room).
+    fn poll_room(
+        &self,
+        task: &dyn AnyTask,
+        launcher: Launcher,
+        context: &mut Context<'_>,
+    ) -> Poll<Room> {
+        let _ = (task, launcher, context);
+        Poll::Ready(Room::ByRule)
+    }
+
+    /// Removes a launcher from the waiting room.
+    fn leave_room(&self, launcher: Launcher) {
+        let _ = launcher;
+    }
+
+    /// Ends a reservation: its task is in the queue by now, or will not be launched.
+    fn end_reservation(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// Wakes all launchers in the waiting room, because the supervisor accepts no more launches.
+    fn wake_launchers(&self) {}
+
     /// Starts what is to be started eagerly.
     fn open(&self) {}
 
@@ -122,6 +152,16 @@ pub(crate) struct Closing<'a> {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// How to launch a task without blocking: see [`Place::poll_room`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room {
+    /// As the rule of the queue says, which does not block this launch.
+    ByRule,
+    /// With [`WhenFull::Pass`], because a place in the queue is reserved for it, with this many bytes,
+    /// until [`Place::end_reservation`].
+    Reserved { bytes: u64 },
+}
+
 /// What a launch does when the queue of its place is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum WhenFull {
@@ -129,14 +169,19 @@ pub(crate) enum WhenFull {
     Wait,
     /// Follows the overflow rule, except that a launcher that can't block is admitted.
     NoWait,
-    /// Admits the task: there is at most one such task per background worker.
+    /// Admits the task: its room is reserved, or it is the run of a background worker, which has at
+    /// most one.
     Pass,
 }
 
 impl WhenFull {
-    /// Returns whether the launching thread may be blocked: not within a task, nor on an aloop.
+    /// Returns whether the launching thread may be blocked: not within a task, on an aloop, or in an
+    /// observer.
     pub(crate) fn may_wait(self) -> bool {
-        self == WhenFull::Wait && !park::on_aloop_thread() && current::with(|task| task.is_none())
+        self == WhenFull::Wait
+            && !park::on_aloop_thread()
+            && current::with(|task| task.is_none())
+            && !observer::is_inside()
     }
 }
 
@@ -156,8 +201,9 @@ pub(crate) fn warn_of_a_blocked_runtime() {
         crate::unwind::log!(
             warn,
             "a launch waits for room in a full queue on a thread of a tokio runtime, which blocks \
-             everything else on that thread: launch within `spawn_blocking` or `block_in_place`, or \
-             let the queue reject tasks (`Overflow::Reject`). This warning is logged once"
+             everything else on that thread: use `start_async().await`, launch within \
+             `spawn_blocking` or `block_in_place`, or let the queue reject tasks \
+             (`Overflow::Reject`). This warning is logged once"
         );
     }
 }

@@ -282,11 +282,18 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     ///
     /// Launching never fails. If the supervisor is stopped, the queue is full, the
     /// [`unique`](Self::unique) key is held, or the arguments can't be encoded, the task ends with
-    /// the matching [`TaskError`].
-    pub fn start(mut self) -> Task<R, I, O> {
+    /// the matching [`TaskError`]. If the queue has a limit, the call may block: see
+    /// [`Overflow::Block`](crate::Overflow::Block), and [`start_async`](Self::start_async).
+    pub fn start(self) -> Task<R, I, O> {
+        self.start_with(WhenFull::Wait)
+    }
+
+    /// Launches the task on its supervisor.
+    #[inline]
+    pub(super) fn start_with(mut self, when_full: WhenFull) -> Task<R, I, O> {
         match self.supervisor.take() {
-            Some(core) => self.launch(Some(&core), WhenFull::Wait),
-            None => self.launch(Some(supervisor().core()), WhenFull::Wait),
+            Some(core) => self.launch(Some(&core), when_full),
+            None => self.launch(Some(supervisor().core()), when_full),
         }
     }
 
@@ -315,6 +322,16 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// Launches a run of a background worker, which never waits for room in a queue.
     pub(crate) fn start_run(self, core: &Weak<Core>) -> Task<R, I, O> {
         self.launch(core.upgrade().as_deref(), WhenFull::Pass)
+    }
+
+    /// Returns the task and its supervisor, to find out whether the launch would have to wait. `None`
+    /// if it never has to, because it is refused.
+    pub(super) fn queueable(&mut self) -> Option<(&dyn AnyTask, &Arc<Core>)> {
+        if fork::is_copy() || self.failed.is_some() {
+            return None;
+        }
+        let core = self.supervisor.get_or_insert_with(|| Arc::clone(supervisor().core()));
+        Some((self.cell.as_any(), core))
     }
 
     fn launch(self, core: Option<&Core>, when_full: WhenFull) -> Task<R, I, O> {

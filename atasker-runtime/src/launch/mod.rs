@@ -5,6 +5,7 @@
 //! | `builder` | the options of a task, and its launch |
 //! | `policies` | further options: when a task is run again, expires, or is one too many |
 //! | `on_thread`, `on_aloop`, `remote` | the constructors, by the place where the task runs |
+//! | `start_async` | launches that wait for room in a queue as a future |
 //! | `aloop` | the handle to an aloop |
 //!
 //! A builder makes the one allocation of a task, which holds its function, its state and the
@@ -14,6 +15,7 @@
 mod builder;
 mod on_thread;
 mod policies;
+mod start_async;
 
 #[cfg(feature = "async")]
 mod aloop;
@@ -27,3 +29,4 @@ pub use aloop::Aloop;
 pub use builder::TaskBuilder;
 #[cfg(feature = "mp")]
 pub(crate) use remote::remote;
+pub use start_async::StartAsync;

@@ -27,8 +27,8 @@ use std::time::Duration;
 pub(crate) use gate::{Admission, Parked, Reserved};
 pub use keyed::{KeyedLimit, LimitKey};
 pub(crate) use pass::{
-    GateSource, Pass, admit, enter, has_limit, leave, lend, lend_while_pending, revoke, unlend,
-    waits,
+    GateSource, Pass, admit, enter, has_limit, leave, lend, lend_while_pending, may_start, revoke,
+    unlend, waits,
 };
 #[cfg(has_processes)]
 pub(crate) use pass::{pump, put_back};

@@ -64,6 +64,11 @@ pub(crate) fn has_limit(header: &Header) -> bool {
     pass_of(header).is_some()
 }
 
+/// Returns whether a task may start as soon as it has a slot, as far as its limit is concerned.
+pub(crate) fn may_start(header: &Header) -> bool {
+    pass_of(header).is_none_or(|pass| pass.source.gate().has_room())
+}
+
 /// Returns the gate in which a task is.
 fn gate_of(header: &Header) -> Option<Arc<Gate>> {
     pass_of(header)?.gate()

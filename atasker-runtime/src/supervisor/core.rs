@@ -228,7 +228,7 @@ impl Core {
 
     /// Returns the places in the order in which they are closed. The threads are last, because the
     /// callbacks of all tasks run there.
-    fn places(&self) -> impl Iterator<Item = &dyn Place> {
+    pub(super) fn places(&self) -> impl Iterator<Item = &dyn Place> {
         [TaskType::Mp, TaskType::Async, TaskType::Thread].into_iter().map(|tt| self.place(tt))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::core::{AfterStop, Core, Phase};
@@ -11,8 +12,9 @@ use crate::job::{Job, end_waiting};
 use crate::limit;
 use crate::observe;
 use crate::observe::registry::Observers;
-use crate::place::{Place, WhenFull};
+use crate::place::{Place, Room, WhenFull};
 use crate::priority::Priority;
+use crate::room::Launcher;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
@@ -25,11 +27,7 @@ impl Core {
     /// Prepares a launch while the launcher has exclusive access to the task: sets the place, the
     /// id and the time, and changes the phase to queued.
     pub(crate) fn prepare(&self, header: &mut Header) {
-        if header.tt == TaskType::Mp && crate::process::in_worker() {
-            // Inside a worker process tasks run on its own threads, because worker processes start
-            // no worker processes.
-            header.tt = TaskType::Thread;
-        }
+        header.tt = effective(header.tt);
         self.assign(header);
         header.reserve_id();
         header.record_queued();
@@ -37,6 +35,48 @@ impl Core {
             Some(_) => TaskPhase::Delayed,
             None => TaskPhase::Queued,
         });
+    }
+
+    /// Finds out how a task can be launched without blocking, before it is launched. See
+    /// [`Place::poll_room`].
+    pub(crate) fn poll_room(
+        &self,
+        task: &dyn AnyTask,
+        launcher: Launcher,
+        context: &mut Context<'_>,
+    ) -> Poll<Room> {
+        let header = task.header();
+        let is_refused = match self.phase() {
+            Phase::Idle | Phase::Active => false,
+            Phase::Draining => !self.is_called_from_own_task(),
+            Phase::Stopped => true,
+        };
+        if is_refused || delay_of(header).is_some() {
+            // It ends at once, or waits for its delay first.
+            return Poll::Ready(Room::ByRule);
+        }
+        self.queue_of(header.tt).poll_room(task, launcher, context)
+    }
+
+    /// Removes a launcher that waits for room.
+    pub(crate) fn leave_room(&self, tt: TaskType, launcher: Launcher) {
+        self.queue_of(tt).leave_room(launcher);
+    }
+
+    /// Ends a reservation that `poll_room` has returned.
+    pub(crate) fn end_reservation(&self, tt: TaskType, bytes: u64) {
+        self.queue_of(tt).end_reservation(bytes);
+    }
+
+    /// Has launchers that wait for room check again, because launches from outside are refused from
+    /// now on.
+    pub(super) fn wake_launchers(&self) {
+        self.places().for_each(Place::wake_launchers);
+    }
+
+    /// Returns the place of a task that was not launched.
+    fn queue_of(&self, tt: TaskType) -> &dyn Place {
+        self.place(effective(tt))
     }
 
     /// Makes the task one of this supervisor.
@@ -205,6 +245,16 @@ impl Core {
             let task: Arc<dyn AnyTask> = Cell::<(), _>::new(header, body, ());
             self.threads.start(Job::new(task), WhenFull::NoWait);
         }
+    }
+}
+
+/// Returns where tasks of this type run in this process. Inside a worker process that is on its own
+/// threads, because worker processes start no worker processes.
+#[inline]
+fn effective(tt: TaskType) -> TaskType {
+    match tt {
+        TaskType::Mp if crate::process::in_worker() => TaskType::Thread,
+        other => other,
     }
 }
 

@@ -154,6 +154,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     let waiters = std::mem::take(&mut lifecycle.waiters);
     drop(lifecycle);
     waiters.wake();
+    core.wake_launchers();
     log!(debug, supervisor = core.id(), "stopping");
     core.workers.stop();
     if cancel_tasks {

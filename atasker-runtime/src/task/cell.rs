@@ -204,6 +204,10 @@ impl<R> UniqueTask<R> {
         self.0.header()
     }
 
+    pub(crate) fn as_any(&self) -> &dyn AnyTask {
+        &*self.0
+    }
+
     #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut dyn Typed<R> {
         // SAFETY: this is the only reference to the cell. `Cell::unique` created it, and neither

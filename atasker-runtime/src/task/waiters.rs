@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
 /// Identifies a waiter, so that it can replace or remove its waker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct WaiterKey(u64);
 
 impl WaiterKey {
@@ -110,6 +110,13 @@ pub(crate) fn drop_waker(waker: Option<Waker>) {
     if let Some(waker) = waker {
         unwind::discard(waker);
     }
+}
+
+/// Wakes several waiters. Call this without a lock.
+#[inline]
+#[track_caller]
+pub(crate) fn wake_all(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(wake);
 }
 
 /// Wakes a waiter, containing a panic so that the other waiters are woken, too.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use super::injector::AfterPush;
 use super::pool::{After, Shared, Signal, ThreadPool};
@@ -13,12 +13,13 @@ use crate::error::{KillError, TaskError};
 use crate::job::Job;
 use crate::limit::{self, Parked, Reserved};
 use crate::options::Overflow;
-use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
+use crate::place::{Closing, Place, Room, WhenFull, warn_of_a_blocked_runtime};
 use crate::priority::Priority;
+use crate::room::Launcher;
 use crate::sync::lock::MutexGuard;
 use crate::task::control::Include;
 use crate::task::state::Phase;
-use crate::task::waiters::{self, WaiterKey};
+use crate::task::waiters;
 use crate::task::{AnyTask, park};
 use crate::unwind::log;
 
@@ -53,10 +54,10 @@ impl Place for ThreadPool {
             job = state.remove_admitted(task);
         }
         let Some(job) = job else { return false };
-        let waiters = std::mem::take(&mut state.space_waiters);
+        let launchers = state.take_launchers(&shared.injector);
         // Another job may take the slot, if the job had one.
         shared.dispatch(state);
-        waiters.wake();
+        waiters::wake_all(launchers);
         // Not dropped as a job, which would end the task: the caller does that.
         drop(job.into_task());
         true
@@ -78,9 +79,9 @@ impl Place for ThreadPool {
     fn unreserve(&self, priority: Priority, _reserved: Reserved) {
         let mut state = self.shared.state.lock();
         state.unreserve(priority);
-        let waiters = std::mem::take(&mut state.space_waiters);
-        drop(state);
-        waiters.wake();
+        let launchers = state.take_launchers(&self.shared.injector);
+        self.shared.dispatch(state);
+        waiters::wake_all(launchers);
     }
 
     fn enqueue_parked(&self, parked: Parked) {
@@ -88,9 +89,9 @@ impl Place for ThreadPool {
         let priority = parked.job.priority();
         state.drain_injector(&self.shared.injector, priority, usize::MAX);
         state.unpark(priority, parked);
-        let waiters = std::mem::take(&mut state.space_waiters);
+        let launchers = state.take_launchers(&self.shared.injector);
         self.shared.dispatch(state);
-        waiters.wake();
+        waiters::wake_all(launchers);
     }
 
     fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
@@ -144,14 +145,54 @@ impl Place for ThreadPool {
     fn close(&self, _closing: &Closing<'_>) {
         let mut state = self.shared.state.lock();
         state.open = false;
-        let waiters = std::mem::take(&mut state.space_waiters);
+        let launchers = state.room.take_all();
         let idle = std::mem::take(&mut state.idle);
         state.threads -= idle.len();
         self.shared.dispatch(state);
-        waiters.wake();
+        waiters::wake_all(launchers);
         for parker in idle {
             parker.unpark(Signal::Exit);
         }
+    }
+
+    fn poll_room(
+        &self,
+        task: &dyn AnyTask,
+        launcher: Launcher,
+        context: &mut Context<'_>,
+    ) -> Poll<Room> {
+        let shared = &self.shared;
+        if !shared.injector.must_lock() {
+            return Poll::Ready(Room::ByRule);
+        }
+        let priority = task.header().priority;
+        let may_start = limit::may_start(task.header());
+        shared.poll_space(launcher, context.waker(), |state| match state.config.queue_limit {
+            Some((_, Overflow::Block)) if state.open => {
+                (!state.is_full(&shared.injector, priority, may_start)).then(|| {
+                    state.reserved += 1;
+                    Room::Reserved { bytes: 0 }
+                })
+            }
+            _ => Some(Room::ByRule),
+        })
+    }
+
+    fn leave_room(&self, launcher: Launcher) {
+        self.shared.leave_room(launcher);
+    }
+
+    fn end_reservation(&self, _bytes: u64) {
+        let mut state = self.shared.state.lock();
+        state.reserved -= 1;
+        let launchers = state.take_launchers(&self.shared.injector);
+        self.shared.dispatch(state);
+        waiters::wake_all(launchers);
+    }
+
+    fn wake_launchers(&self) {
+        let launchers = self.shared.state.lock().room.take_all();
+        waiters::wake_all(launchers);
     }
 }
 
@@ -184,6 +225,7 @@ impl Shared {
         may_start: bool,
     ) -> Result<MutexGuard<'_, PoolState>, Option<TaskError>> {
         let priority = job.priority();
+        let mut launcher = None;
         let mut state = self.state.lock();
         while state.open && state.is_full(&self.injector, priority, may_start) {
             match state.config.queue_limit {
@@ -193,11 +235,16 @@ impl Shared {
                 Some((_, Overflow::Block)) if when_full.may_wait() => {
                     drop(state);
                     warn_of_a_blocked_runtime();
-                    self.wait_for_space(job, may_start);
+                    // The same each time, so that the launch keeps its turn.
+                    let launcher = *launcher.get_or_insert_with(|| {
+                        Launcher::new(priority, limit::has_limit(job.header()))
+                    });
+                    self.wait_for_space(job, launcher, may_start);
                     if job.header().state.read().phase() != Phase::Queued {
+                        self.leave_room(launcher);
                         return Err(None);
                     }
-                    // All waiters are woken, and only one of them may find space: check again.
+                    // Another launch may have been faster: check again.
                     state = self.state.lock();
                 }
                 _ => break,
@@ -207,24 +254,48 @@ impl Shared {
     }
 
     /// Blocks the launch until the queue may have space, or its task has ended.
-    fn wait_for_space(&self, job: &Job, may_start: bool) {
-        let (key, task) = (WaiterKey::next(), job.header());
+    fn wait_for_space(&self, job: &Job, launcher: Launcher, may_start: bool) {
+        let task = job.header();
         park::block_on(None, |context| {
             // The task first: its end must wake this thread as well.
-            let ended = !task.watch(key, context.waker());
-            let waker = context.waker().clone();
-            let mut state = self.state.lock();
-            let ready =
-                ended || !state.open || !state.is_full(&self.injector, job.priority(), may_start);
-            let (old, spare) = match ready {
-                true => (state.space_waiters.remove(key), Some(waker)),
-                false => (state.space_waiters.add(key, waker), None),
-            };
-            drop(state);
-            waiters::drop_waker(old);
-            waiters::drop_waker(spare);
-            if ready { Poll::Ready(()) } else { Poll::Pending }
+            let ended = !task.watch(launcher.key(), context.waker());
+            self.poll_space(launcher, context.waker(), |state| {
+                let full = state.open && state.is_full(&self.injector, job.priority(), may_start);
+                (ended || !full).then_some(())
+            })
         });
-        task.unwatch(key);
+        task.unwatch(launcher.key());
+    }
+
+    /// Returns what `find` returns under the lock. If that is nothing, the launch waits in the
+    /// waiting room.
+    fn poll_space<T>(
+        &self,
+        launcher: Launcher,
+        waker: &Waker,
+        find: impl FnOnce(&mut PoolState) -> Option<T>,
+    ) -> Poll<T> {
+        // Cloned, and dropped, without the lock.
+        let waker = waker.clone();
+        let mut state = self.state.lock();
+        let found = find(&mut state);
+        let (old, spare) = match found {
+            Some(_) => (state.room.leave(launcher), Some(waker)),
+            None => (state.room.enter(launcher, waker), None),
+        };
+        drop(state);
+        waiters::drop_waker(old);
+        waiters::drop_waker(spare);
+        found.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Removes a launch that launches nothing. If it was woken, the space is another one's.
+    fn leave_room(&self, launcher: Launcher) {
+        let mut state = self.state.lock();
+        let waker = state.room.leave(launcher);
+        let launchers = state.take_launchers(&self.injector);
+        drop(state);
+        waiters::drop_waker(waker);
+        waiters::wake_all(launchers);
     }
 }

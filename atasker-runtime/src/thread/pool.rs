@@ -19,6 +19,7 @@ use crate::priority::Priority;
 use crate::sync::lock::{Mutex, MutexGuard};
 use crate::sync::spin;
 use crate::task::scheduler::SchedulerKey;
+use crate::task::waiters;
 use crate::time::backoff::backoff;
 use crate::time::clock::{self, Stamp};
 use crate::time::timer;
@@ -85,10 +86,10 @@ impl ThreadPool {
         let mut state = self.shared.state.lock();
         state.backlog.set_limits(limits(&config));
         state.config = config;
-        let waiters = std::mem::take(&mut state.space_waiters);
+        let launchers = state.take_launchers(&self.shared.injector);
         // Wakers are user code: called after `dispatch` has released the lock.
         self.shared.dispatch(state);
-        waiters.wake();
+        waiters::wake_all(launchers);
         // Idle threads apply the new idle timeout.
         let idle = std::mem::take(&mut self.shared.state.lock().idle);
         for parker in idle {
@@ -263,9 +264,9 @@ impl Shared {
             state.gate = u8::MAX;
             self.injector.set_gate(state.gate);
             let unstarted = state.drain_all(&self.injector);
-            let waiters = std::mem::take(&mut state.space_waiters);
+            let launchers = state.take_launchers(&self.injector);
             drop(state);
-            waiters.wake();
+            waiters::wake_all(launchers);
             for job in unstarted {
                 let detail = format!("the system can't create a thread: {}", with_advice(error));
                 guarded(|| job.end(TaskError::not_started(detail)));
@@ -282,9 +283,9 @@ impl Shared {
             let mut state = self.state.lock();
             state.waking = false;
             if let Some(job) = state.pop_admitted() {
-                let waiters = std::mem::take(&mut state.space_waiters);
+                let launchers = state.take_launchers(&self.injector);
                 self.dispatch(state);
-                waiters.wake();
+                waiters::wake_all(launchers);
                 return Some(job);
             }
             if let Signal::Exit = self.park_idle(state, parker) {
@@ -322,22 +323,22 @@ impl Shared {
         }
         state.admit(&self.injector);
         // A launch that waits for space may have become able to start at once.
-        let mut waiters = std::mem::take(&mut state.space_waiters);
+        let mut launchers = state.take_launchers(&self.injector);
         loop {
             match state.pop_admitted() {
                 Some(job) => {
                     // One slot was released and one job starts. All other admitted jobs were
                     // admitted before, so a thread is waking for them.
                     drop(state);
-                    waiters.wake();
+                    waiters::wake_all(launchers);
                     return (Some(job), after);
                 }
-                None if waiters.is_empty() => return (self.idle(state, parker), After::Other),
+                None if launchers.is_empty() => return (self.idle(state, parker), After::Other),
                 // Wakers are user code, so they are called without the lock. Jobs that arrive
                 // meanwhile are found by the next iteration.
                 None => {
-                    let waiters = std::mem::take(&mut waiters);
-                    MutexGuard::unlocked(&mut state, || waiters.wake());
+                    let launchers = std::mem::take(&mut launchers);
+                    MutexGuard::unlocked(&mut state, || waiters::wake_all(launchers));
                 }
             }
         }
@@ -401,9 +402,9 @@ impl Shared {
         let mut state = self.state.lock();
         state.backlog.release(priority);
         state.blocked += 1;
-        let waiters = std::mem::take(&mut state.space_waiters);
+        let launchers = state.take_launchers(&self.injector);
         let can_spawn = self.dispatch(state);
-        waiters.wake();
+        waiters::wake_all(launchers);
         can_spawn
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 use super::injector::{self, Injector};
 use super::parker::Parker;
@@ -11,11 +12,11 @@ use crate::backlog::{Backlog, Limits, Ticket};
 use crate::id::TaskId;
 use crate::job::Job;
 use crate::limit::{self, Admission, Parked, Reserved};
-use crate::options::PoolConfig;
+use crate::options::{Overflow, PoolConfig};
 use crate::priority::Priority;
+use crate::room::WaitingRoom;
 use crate::task::AnyTask;
 use crate::task::header::Header;
-use crate::task::waiters::Waiters;
 
 /// The state under the lock. `repr(C)` keeps the fields that every run uses next to the lock,
 /// because their cache lines move from thread to thread.
@@ -30,7 +31,7 @@ pub(super) struct PoolState {
     pub(super) admitted_count: usize,
     pub(super) tasks_run: u64,
     /// Launches that wait for space in the queue.
-    pub(super) space_waiters: Waiters,
+    pub(super) room: WaitingRoom,
     pub(super) backlog: Backlog<Job>,
     /// The number of jobs of each priority that wait for their limits, outside of the backlog.
     pub(super) parked: [usize; 4],
@@ -49,6 +50,8 @@ pub(super) struct PoolState {
     pub(super) backing_off: bool,
     /// Failures to spawn a thread, in a row.
     pub(super) spawn_failures: u32,
+    /// The number of launches for which space is reserved.
+    pub(super) reserved: usize,
 }
 
 /// The thread to wake after the lock is released.
@@ -92,9 +95,10 @@ impl PoolState {
             thread_number: 0,
             tasks_run: 0,
             overdue: Vec::new(),
-            space_waiters: Waiters::NONE,
+            room: WaitingRoom::default(),
             backing_off: false,
             spawn_failures: 0,
+            reserved: 0,
             gate: u8::MAX,
         }
     }
@@ -249,7 +253,7 @@ impl PoolState {
     /// the usual case, in which no job waits for a thread and no launch waits for space. The number
     /// of taken slots stays the same, so the gate needs no update.
     pub(super) fn hand_off_slot(&mut self, injector: &Injector) -> Option<Job> {
-        if self.admitted_count > 0 || !self.space_waiters.is_empty() {
+        if self.admitted_count > 0 || !self.room.is_empty() {
             return None;
         }
         Some(self.next_admitted(injector)?.1)
@@ -329,19 +333,66 @@ impl PoolState {
         NewThread { number: self.thread_number, stack: self.config.stack_size }
     }
 
-    /// Returns whether the queue is full for one more job of this priority. A job that may start
-    /// needs no space in the queue, and it can't overtake another one, because no job waits that
-    /// could have a slot.
-    ///
-    /// `may_start` says whether the job may start as soon as it has a slot.
+    /// Returns whether the queue is full for one more job of this priority. `may_start` says whether
+    /// the job may start as soon as it has a slot.
     pub(super) fn is_full(&self, injector: &Injector, priority: Priority, may_start: bool) -> bool {
-        let waiting = || {
-            let injected = Priority::ALL.into_iter().map(|priority| injector.len(priority));
-            let parked = self.parked.iter().sum::<usize>();
-            self.backlog.waiting() + injected.sum::<usize>() + parked
+        self.config.queue_limit.is_some_and(|(limit, _)| {
+            !self.has_space(injector, limit, priority, may_start, self.reserved)
+        })
+    }
+
+    /// Returns whether the queue has space for one more job of this priority, behind `before` others
+    /// for which it has space. A job that may start needs no space in the queue, and it can't
+    /// overtake another one, because no job waits that could have a slot.
+    fn has_space(
+        &self,
+        injector: &Injector,
+        limit: usize,
+        priority: Priority,
+        may_start: bool,
+        before: usize,
+    ) -> bool {
+        let injected = Priority::ALL.into_iter().map(|priority| injector.len(priority));
+        let parked = self.parked.iter().sum::<usize>();
+        let waiting = self.backlog.waiting() + injected.sum::<usize>() + parked;
+        waiting + before < limit || may_start && before < self.backlog.free_for(priority)
+    }
+
+    /// Takes out the launches for which there may be space now. To be called after each change that
+    /// may make space; the caller wakes them without the lock.
+    #[inline]
+    pub(super) fn take_launchers(&mut self, injector: &Injector) -> Vec<Waker> {
+        match self.room.is_empty() {
+            true => Vec::new(),
+            false => self.take_some_launchers(injector),
+        }
+    }
+
+    #[cold]
+    fn take_some_launchers(&mut self, injector: &Injector) -> Vec<Waker> {
+        // Jobs that may start leave the queue first.
+        self.admit(injector);
+        let mut room = std::mem::take(&mut self.room);
+        let taken = match self.config.queue_limit {
+            // In an idle pool no further change would wake those that are left if the first ones
+            // don't launch anything, because they are not polled.
+            Some((limit, Overflow::Block)) if self.open && !self.is_idle(injector) => room
+                .take_while(|launcher, taken| {
+                    let (priority, may_start) = (launcher.priority(), !launcher.has_limit());
+                    let before = self.reserved + taken;
+                    self.has_space(injector, limit, priority, may_start, before)
+                }),
+            _ => room.take_all(),
         };
-        self.config.queue_limit.is_some_and(|(limit, _)| waiting() >= limit)
-            && !(may_start && self.backlog.may_start(priority))
+        self.room = room;
+        taken
+    }
+
+    /// Returns whether no job waits or holds a slot.
+    fn is_idle(&self, injector: &Injector) -> bool {
+        let waiting = self.backlog.waiting() + self.parked.iter().sum::<usize>();
+        self.backlog.held() + waiting + self.reserved == 0
+            && Priority::ALL.into_iter().all(|priority| injector.is_empty(priority))
     }
 }
 

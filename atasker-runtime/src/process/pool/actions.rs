@@ -10,6 +10,7 @@
 //! that they stay in order and do not follow a call that is revoked.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use smallvec::SmallVec;
 
@@ -32,8 +33,8 @@ pub(crate) struct Actions<T> {
     pub(crate) discarded: Vec<Job>,
     /// Tasks whose limits may have room for others.
     pub(crate) pumped: Vec<Arc<dyn AnyTask>>,
-    /// Launchers that wait for room in the queue have to check again.
-    pub(super) room: bool,
+    /// Launches that wait for room in the queue and have to check again.
+    pub(crate) launchers: Vec<Waker>,
 }
 
 /// One of these actions.
@@ -74,7 +75,7 @@ impl<T> Default for Actions<T> {
             rejected: Vec::new(),
             discarded: Vec::new(),
             pumped: Vec::new(),
-            room: false,
+            launchers: Vec::new(),
         }
     }
 }
@@ -115,10 +116,6 @@ impl<T: Transport> Actions<T> {
 
     pub(crate) fn discard(&mut self, job: Job) {
         self.discarded.push(job);
-    }
-
-    pub(crate) fn notify_room(&mut self) {
-        self.room = true;
     }
 
     /// Whether a worker process is to be killed.

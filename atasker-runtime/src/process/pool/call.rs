@@ -7,6 +7,7 @@ use crate::error::TaskError;
 use crate::job::Job;
 use crate::limit;
 use crate::priority::Priority;
+use crate::task::AnyTask;
 use crate::time::clock::{self, Stamp};
 
 /// A call in a lane.
@@ -115,5 +116,10 @@ pub(crate) fn pipelined_bytes(job: &Job) -> Option<usize> {
 
 /// The encoded arguments of a job, in bytes.
 pub(crate) fn bytes_of(job: &Job) -> usize {
-    job.task().remote().map_or(0, |remote| remote.args().len())
+    bytes_of_task(&**job.task())
+}
+
+/// The encoded arguments of a task, in bytes.
+pub(crate) fn bytes_of_task(task: &dyn AnyTask) -> usize {
+    task.remote().map_or(0, |remote| remote.args().len())
 }

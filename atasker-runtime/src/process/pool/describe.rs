@@ -31,7 +31,7 @@ impl ProcessPool {
             inner.early_deaths,
             inner.deadlines,
             inner.completing,
-            inner.blocked_launchers,
+            inner.room.len(),
             inner.started,
             inner.tasks_run,
             inner.restarts,

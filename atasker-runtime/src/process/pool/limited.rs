@@ -53,7 +53,7 @@ impl<T: Transport> Scheduler<T> {
         actions: &mut Actions<T>,
     ) {
         self.unpark(priority, reserved);
-        self.notify_room(actions);
+        self.wake_launchers(actions);
     }
 
     /// Enqueues a job that has waited for its limit.

@@ -40,6 +40,7 @@ pub(crate) mod timeouts;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock::{Condvar, Mutex, MutexGuard};
@@ -48,14 +49,15 @@ use crate::task::control::Include;
 use crate::error::{KillError, TaskError};
 use crate::info::{MpPoolInfo, Waiting, WorkerProcessInfo};
 use crate::job::Job;
-use crate::limit::{Parked, Reserved};
+use crate::limit::{self, Parked, Reserved};
 use crate::options::Overflow;
-use crate::place::{Closing, Place, WhenFull, warn_of_a_blocked_runtime};
+use crate::place::{Closing, Place, Room, WhenFull, warn_of_a_blocked_runtime};
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
 use crate::process::parent::peer::Peer;
 use crate::process::parent::spawn;
 use crate::process::pool::actions::Actions;
+use crate::process::pool::call::bytes_of_task;
 use crate::process::pool::injector::Injector;
 use crate::process::pool::lane::{Lane, SHUTDOWN_GRACE};
 use crate::process::pool::location::Location;
@@ -63,10 +65,11 @@ use crate::process::pool::requests::Revocation;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::timeouts::NEVER;
 use crate::process::{data, in_worker};
+use crate::room::Launcher;
 use crate::sync::spin;
-use crate::task::AnyTask;
 use crate::task::scheduler::SchedulerKey;
 use crate::task::state::Phase;
+use crate::task::{AnyTask, park, waiters};
 use crate::time::clock::{self, Stamp};
 use crate::time::timer::{self, TimerKey};
 use crate::unwind::log;
@@ -87,8 +90,6 @@ pub(crate) struct ProcessPool {
     timer: Mutex<Option<TimerKey>>,
     /// How long a thread that waits for a call spins for its end, in nanoseconds.
     pub(crate) spin_window: AtomicU64,
-    /// Notified when there may be room in the queue.
-    pub(crate) room: Condvar,
     /// Notified when a worker process has ended, or its calls were completed.
     pub(crate) ended: Condvar,
 }
@@ -111,7 +112,6 @@ impl ProcessPool {
             timer_at: AtomicU64::new(NEVER),
             timer: Mutex::new(None),
             spin_window: AtomicU64::new(spin::MAX_WINDOW),
-            room: Condvar::new(),
             ended: Condvar::new(),
         })
     }
@@ -283,32 +283,73 @@ impl ProcessPool {
         when_full: WhenFull,
         may_start: bool,
     ) -> Result<(), Option<TaskError>> {
-        let mut is_warned = false;
+        let mut launcher = None;
         loop {
             // The thread that revoked the task ends it.
             if inner.is_stale(job) {
+                if let Some(launcher) = launcher {
+                    MutexGuard::unlocked(inner, || self.leave_room(launcher));
+                }
                 return Err(None);
             }
             if !inner.open {
                 return Err(Some(TaskError::SupervisorStopped));
             }
-            match inner.overflow(job, may_start) {
+            match inner.overflow(&**job.task(), may_start) {
                 None => return Ok(()),
                 Some(_) if when_full == WhenFull::Pass => return Ok(()),
                 Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
                 Some(Overflow::Block) if !when_full.may_wait() => return Ok(()),
-                Some(Overflow::Block) if !is_warned => {
-                    is_warned = true;
-                    MutexGuard::unlocked(inner, warn_of_a_blocked_runtime);
-                }
                 Some(Overflow::Block) => {
-                    // Counted under the lock, so that `notify_room` costs nothing while none waits.
-                    inner.blocked_launchers += 1;
-                    self.room.wait(inner);
-                    inner.blocked_launchers -= 1;
+                    // The same each time, so that the launch keeps its turn.
+                    let launcher = *launcher.get_or_insert_with(|| {
+                        Launcher::new(job.priority(), limit::has_limit(job.header()))
+                    });
+                    MutexGuard::unlocked(inner, || {
+                        warn_of_a_blocked_runtime();
+                        self.wait_for_room(job, launcher, may_start);
+                    });
                 }
             }
         }
+    }
+
+    /// Blocks the launch until there may be room in the queue, or its task has ended.
+    fn wait_for_room(&self, job: &Job, launcher: Launcher, may_start: bool) {
+        let task = job.header();
+        park::block_on(None, |context| {
+            // The task first: its end must wake this thread as well.
+            let ended = !task.watch(launcher.key(), context.waker());
+            self.poll_launcher(launcher, context.waker(), |inner| {
+                let full = inner.open
+                    && !inner.is_stale(job)
+                    && inner.overflow(&**job.task(), may_start) == Some(Overflow::Block);
+                (ended || !full).then_some(())
+            })
+        });
+        task.unwatch(launcher.key());
+    }
+
+    /// Returns what `find` returns under the lock. If that is nothing, the launch waits in the
+    /// waiting room.
+    fn poll_launcher<T>(
+        &self,
+        launcher: Launcher,
+        waker: &Waker,
+        find: impl FnOnce(&mut Scheduler<Peer>) -> Option<T>,
+    ) -> Poll<T> {
+        // Cloned, and dropped, without the lock.
+        let waker = waker.clone();
+        let mut inner = self.inner.lock();
+        let found = find(&mut inner);
+        let (old, spare) = match found {
+            Some(_) => (inner.room.leave(launcher), Some(waker)),
+            None => (inner.room.enter(launcher, waker), None),
+        };
+        drop(inner);
+        waiters::drop_waker(old);
+        waiters::drop_waker(spare);
+        found.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Reassigns the calls that a worker has not begun, if the system reports that it is stopped.
@@ -464,6 +505,56 @@ impl Place for ProcessPool {
         let extras = task.header().extras_or_new();
         extras.worker_pid.store(worker.pid, Ordering::Relaxed);
         record_progress(task, worker.page.progress(call));
+    }
+
+    fn poll_room(
+        &self,
+        task: &dyn AnyTask,
+        launcher: Launcher,
+        context: &mut Context<'_>,
+    ) -> Poll<Room> {
+        let may_start = limit::may_start(task.header());
+        self.poll_launcher(launcher, context.waker(), |inner| {
+            let config = &inner.config;
+            let is_limited = config.queue_limit.is_some() || config.queue_bytes.is_some();
+            if !is_limited || !inner.open || inner.permanent_start_error().is_some() {
+                return Some(Room::ByRule);
+            }
+            match inner.overflow(task, may_start) {
+                Some(Overflow::Block) => None,
+                Some(Overflow::Reject) => Some(Room::ByRule),
+                None => {
+                    let bytes = bytes_of_task(task) as u64;
+                    inner.reserved += 1;
+                    inner.reserved_bytes += bytes;
+                    Some(Room::Reserved { bytes })
+                }
+            }
+        })
+    }
+
+    fn leave_room(&self, launcher: Launcher) {
+        let (waker, actions) = self.lanes_and_actions(|inner, _, actions| {
+            let waker = inner.room.leave(launcher);
+            // If the launch was woken, the room is another one's.
+            inner.wake_launchers(actions);
+            waker
+        });
+        waiters::drop_waker(waker);
+        actions.perform(self);
+    }
+
+    fn end_reservation(&self, bytes: u64) {
+        self.with_lanes(|inner, _, actions| {
+            inner.reserved -= 1;
+            inner.reserved_bytes -= bytes;
+            inner.wake_launchers(actions);
+        });
+    }
+
+    fn wake_launchers(&self) {
+        let launchers = self.inner.lock().room.take_all();
+        waiters::wake_all(launchers);
     }
 
     fn try_complete(&self, task: &dyn AnyTask) -> bool {

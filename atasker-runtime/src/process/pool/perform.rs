@@ -7,13 +7,14 @@ use crate::process::parent::spawn;
 use crate::process::pool::ProcessPool;
 use crate::process::pool::actions::{Action, Actions, Spawn};
 use crate::process::pool::call::Rejected;
+use crate::task::waiters;
 use crate::unwind::guarded;
 
 impl Actions<Peer> {
     /// Performs them. The caller holds no lock.
     pub(crate) fn perform(self, pool: &ProcessPool) {
-        if self.room {
-            pool.room.notify_all();
+        if !self.launchers.is_empty() {
+            waiters::wake_all(self.launchers);
         }
         for action in self.list {
             match action {

@@ -50,7 +50,9 @@ impl<T: Transport> Scheduler<T> {
             // The launcher waits for room, or another thread is about to enqueue the task.
             Location::Nowhere | Location::Withdrawn => {
                 Location::Withdrawn.record(task);
-                self.notify_room(actions);
+                // Before callbacks of the task run, which may wait for the launcher. Any of those in
+                // the room may be the one.
+                actions.launchers.extend(self.room.take_all());
                 return Revocation::NotHere;
             }
         };
@@ -109,7 +111,6 @@ impl<T: Transport> Scheduler<T> {
         self.schedule(now, actions);
         // The reader threads have to apply the new idle time.
         self.lanes.iter().for_each(|lane| actions.wake_reader_of(lane));
-        actions.notify_room();
     }
 
     /// Accepts launches from now on. `may_start` says whether worker processes can be started.
@@ -128,7 +129,7 @@ impl<T: Transport> Scheduler<T> {
         self.drain_injector(actions);
         self.open = false;
         self.update_injector(now, actions);
-        actions.notify_room();
+        actions.launchers.extend(self.room.take_all());
         let waiting = self.backlog.drain();
         self.bytes = 0;
         for index in 0..self.lanes.len() {

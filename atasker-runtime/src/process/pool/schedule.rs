@@ -19,7 +19,9 @@ use crate::options::Overflow;
 use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
 use crate::process::pool::actions::{Action, Actions};
-use crate::process::pool::call::{Limit, Pending, Sent, SentAt, bytes_of, pipelined_bytes};
+use crate::process::pool::call::{
+    Limit, Pending, Sent, SentAt, bytes_of, bytes_of_task, pipelined_bytes,
+};
 use crate::process::pool::choice::{Choice, Round};
 use crate::process::pool::injector::Injector;
 use crate::process::pool::lane::Lane;
@@ -27,6 +29,7 @@ use crate::process::pool::location::Location;
 use crate::process::pool::starts::StartError;
 use crate::process::pool::timeouts::{Deadlines, NEVER, STALL_CHECK_DELAY};
 use crate::process::transport::Transport;
+use crate::room::WaitingRoom;
 use crate::sys::cpus::prefetch;
 use crate::task::AnyTask;
 use crate::task::state::Phase;
@@ -67,8 +70,11 @@ pub(crate) struct Scheduler<T> {
     pub(crate) outdated: usize,
     /// The number of threads that are completing calls or reaping a worker process.
     pub(crate) completing: usize,
-    /// The number of launchers that wait for room in the queue.
-    pub(crate) blocked_launchers: usize,
+    /// Launches that wait for room in the queue.
+    pub(crate) room: WaitingRoom,
+    /// The launches for which room is reserved, and the bytes of their arguments.
+    pub(crate) reserved: usize,
+    pub(crate) reserved_bytes: u64,
     pub(crate) started: u64,
     pub(crate) tasks_run: u64,
     pub(crate) restarts: u64,
@@ -97,7 +103,9 @@ impl<T: Transport> Scheduler<T> {
             has_timer: true,
             outdated: 0,
             completing: 0,
-            blocked_launchers: 0,
+            room: WaitingRoom::default(),
+            reserved: 0,
+            reserved_bytes: 0,
             started: 0,
             tasks_run: 0,
             restarts: 0,
@@ -148,24 +156,29 @@ impl<T: Transport> Scheduler<T> {
         self.lanes[lane].begun(call)
     }
 
-    /// What to do with a job that would have to wait, if the queue is full.
+    /// What to do with a task that would have to wait, if the queue is full.
     ///
     /// `may_start` says whether it may start as soon as it has a slot.
-    pub(crate) fn overflow(&self, job: &Job, may_start: bool) -> Option<Overflow> {
-        let by_count = self.config.queue_limit.filter(|(limit, _)| self.waiting() >= *limit);
+    pub(crate) fn overflow(&self, task: &dyn AnyTask, may_start: bool) -> Option<Overflow> {
+        let by_count =
+            self.config.queue_limit.filter(|(limit, _)| self.waiting() + self.reserved >= *limit);
         let by_bytes = self.config.queue_bytes.filter(|(limit, _)| {
-            self.bytes > 0 && self.bytes.saturating_add(bytes_of(job) as u64) > *limit
+            let bytes = self.bytes + self.reserved_bytes;
+            bytes > 0 && bytes.saturating_add(bytes_of_task(task) as u64) > *limit
         });
-        // A job that would start at once does not wait. Neither does one for which a worker process
-        // is started, because no more jobs wait for new worker processes than there are free slots.
-        let starts = || {
-            let waiting = self.waiting();
-            waiting == 0 && self.lanes.iter().any(Lane::is_idle)
-                || self.config.queue_limit.is_some_and(|(limit, _)| limit == 0)
-                    && waiting < self.backlog.free_for(job.priority())
-        };
         let hit = by_count.map(|(_, o)| o).or(by_bytes.map(|(_, o)| o))?;
-        (!(may_start && starts())).then_some(hit)
+        let starts = may_start && self.starts_next(task.header().priority, self.reserved);
+        (!starts).then_some(hit)
+    }
+
+    /// Whether one more job, behind `before` others that have room, would start at once, and so does
+    /// not wait. Neither does one for which a worker process is started, because no more jobs wait
+    /// for new worker processes than there are free slots.
+    fn starts_next(&self, priority: Priority, before: usize) -> bool {
+        let waiting = self.waiting() + before;
+        waiting == 0 && self.lanes.iter().any(Lane::is_idle)
+            || self.config.queue_limit.is_some_and(|(limit, _)| limit == 0)
+                && waiting < self.backlog.free_for(priority)
     }
 
     /// Whether the task was revoked before its job arrived, or has ended.
@@ -347,11 +360,36 @@ impl<T: Transport> Scheduler<T> {
         }
     }
 
-    /// Has launchers that wait for room check again.
-    pub(crate) fn notify_room(&self, actions: &mut Actions<T>) {
-        if self.blocked_launchers > 0 {
-            actions.notify_room();
+    /// Wakes the launches for which there may be room now. Called after each change that may make
+    /// room.
+    #[inline]
+    pub(crate) fn wake_launchers(&mut self, actions: &mut Actions<T>) {
+        if !self.room.is_empty() {
+            self.wake_some_launchers(actions);
         }
+    }
+
+    #[cold]
+    fn wake_some_launchers(&mut self, actions: &mut Actions<T>) {
+        let mut room = std::mem::take(&mut self.room);
+        actions.launchers.extend(match (self.config.queue_limit, self.config.queue_bytes) {
+            // In an idle pool no further change would wake those that are left if the first ones
+            // don't launch anything, because they are not polled.
+            (Some((limit, Overflow::Block)), None) if self.open && !self.is_idle() => room
+                .take_while(|launcher, taken| {
+                    let before = self.reserved + taken;
+                    let starts = || self.starts_next(launcher.priority(), before);
+                    self.waiting() + before < limit || !launcher.has_limit() && starts()
+                }),
+            // Arguments of one launch may not fit where those of another one do.
+            _ => room.take_all(),
+        });
+        self.room = room;
+    }
+
+    /// Whether no job waits or is in a lane.
+    fn is_idle(&self) -> bool {
+        self.waiting() + self.reserved == 0 && self.lanes.iter().all(|lane| lane.live() == 0)
     }
 
     /// Sends a new job or lets it wait.
@@ -409,7 +447,7 @@ impl<T: Transport> Scheduler<T> {
                 break;
             }
         }
-        self.notify_room(actions);
+        self.wake_launchers(actions);
     }
 
     fn dispatch_waiting(&mut self, now: Stamp, actions: &mut Actions<T>) {

@@ -183,6 +183,6 @@ impl<T: Transport> Scheduler<T> {
         for job in self.backlog.drain() {
             actions.reject(job, no_worker_error(self.start_failures, why));
         }
-        self.notify_room(actions);
+        self.wake_launchers(actions);
     }
 }

@@ -7,6 +7,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -16,6 +18,7 @@ use super::fake::FakePeer;
 use super::*;
 use crate::TaskId;
 use crate::job::Job;
+use crate::place::WhenFull;
 use crate::process::parent::spawn::StartFailure;
 use crate::process::pool::actions::{Action, Actions, Spawn};
 use crate::process::pool::call::{Finished, FramesHandled, KillReason, Rejected, bytes_of};
@@ -27,6 +30,7 @@ use crate::process::pool::requests::Revocation;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::timeouts::NEVER;
 use crate::process::transport::entry::CallState;
+use crate::room::Launcher;
 use crate::task::AnyTask;
 use crate::task::control::Include;
 use crate::time::clock::Stamp;
@@ -76,6 +80,10 @@ enum Event {
     Sticks(usize),
     Canceled(usize),
     Killed(usize),
+    /// A launch that waits for room checks again if it was woken.
+    ChecksRoom(usize),
+    /// A launch that waits for room is given up, woken or not.
+    GivesUp(usize),
     /// Time passes, in nanoseconds.
     Passes(u64),
     Resized(Box<MpPoolConfig>),
@@ -130,8 +138,9 @@ impl Choices {
             0 => config,
             _ => config.queue_bytes(u64::MAX, Overflow::Reject),
         };
-        match number(8) {
-            queue @ 4.. => config.queue_limit(queue - 4, Overflow::Reject),
+        match number(12) {
+            queue @ 8.. => config.queue_limit(queue - 8, Overflow::Block),
+            queue @ 4..8 => config.queue_limit(queue - 4, Overflow::Reject),
             _ => config,
         }
     }
@@ -141,7 +150,7 @@ impl Choices {
     }
 
     fn event(mut self) -> Event {
-        match self.next(330) {
+        match self.next(352) {
             0..44 => Event::Launch(self.priority()),
             44..55 => Event::Burst(self.priority(), 2 + self.next(10) as u8),
             55..60 => Event::Limited(self.priority(), 1 + self.next(79)),
@@ -167,6 +176,8 @@ impl Choices {
             320..324 => Event::Killed(self.index()),
             324..326 => Event::Passes(1_200_000_000),
             326..329 => Event::Resized(Box::new(self.config())),
+            329..347 => Event::ChecksRoom(self.index()),
+            347..350 => Event::GivesUp(self.index()),
             _ => Event::Closed,
         }
     }
@@ -226,6 +237,22 @@ struct Known {
     begun_by: Option<u64>,
 }
 
+/// A launch that waits for room.
+struct Waiting {
+    launcher: Launcher,
+    task: Arc<dyn AnyTask>,
+    woken: Arc<Woken>,
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        assert!(!self.0.swap(true, Ordering::Relaxed), "a launch is woken twice");
+    }
+}
+
 struct World {
     scheduler: Scheduler<FakePeer>,
     injector: Arc<Injector>,
@@ -235,6 +262,8 @@ struct World {
     workers: Vec<Worker>,
     /// Those that have not ended.
     tasks: HashMap<TaskId, Known>,
+    /// Those that were not launched yet.
+    room: Vec<Waiting>,
     launched: usize,
     ended: usize,
     /// No worker but the first has ever come: calls of one priority begin in their order.
@@ -259,6 +288,7 @@ impl World {
             starts: Vec::new(),
             workers: Vec::new(),
             tasks: HashMap::new(),
+            room: Vec::new(),
             launched: 0,
             ended: 0,
             alone: true,
@@ -295,6 +325,7 @@ impl World {
     }
 
     fn perform(&mut self, actions: Actions<FakePeer>) {
+        actions.launchers.into_iter().for_each(Waker::wake);
         for action in actions.list {
             match action {
                 Action::Spawn(spawn) => {
@@ -350,7 +381,11 @@ impl World {
         if limit.is_some() {
             header.extras_mut().timeout = limit;
         }
-        let id = task.header().id;
+        self.launch_task(task, WhenFull::Wait);
+    }
+
+    fn launch_task(&mut self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+        let (id, priority) = (task.header().id, task.header().priority);
         let order = self.launched;
         let known = Known { task: Arc::clone(&task), priority, order, begun_by: None };
         let starts = self.starts_at_once(priority);
@@ -364,7 +399,8 @@ impl World {
             assert!(self.now < self.backs_off_until);
             return self.end(job);
         }
-        match self.scheduler.overflow(&job) {
+        match self.scheduler.overflow(&**job.task()) {
+            Some(_) if when_full == WhenFull::Pass => {}
             Some(Overflow::Reject) => {
                 let (limit, _) = self.scheduler.config.queue_limit.expect("there is a limit");
                 let waiting = self.scheduler.backlog.waiting();
@@ -372,7 +408,13 @@ impl World {
                 assert!(waiting >= limit && (!starts || waiting > 0), "the queue is not full");
                 return self.end(job);
             }
-            Some(Overflow::Block) => unreachable!("no limit says so"),
+            Some(Overflow::Block) => {
+                // It is a future, of which nothing is known before it has room.
+                self.tasks.remove(&id);
+                self.launched -= 1;
+                let (launcher, woken) = (Launcher::new(priority), Arc::default());
+                return self.wait_for_room(Waiting { launcher, task: job.into_task(), woken });
+            }
             None => {}
         }
         self.act(|scheduler, now, actions| scheduler.submit(priority, job, now, actions));
@@ -382,6 +424,67 @@ impl World {
             let starting = self.scheduler.lanes.iter().filter(|lane| lane.is_starting()).count();
             let free = self.scheduler.backlog.free_for(priority);
             assert!(starting >= free.min(self.most_starts()), "a slot is free");
+        }
+    }
+
+    fn wait_for_room(&mut self, waiting: Waiting) {
+        let waker = Arc::clone(&waiting.woken).into();
+        assert!(self.scheduler.room.enter(waiting.launcher, waker).is_none());
+        self.room.push(waiting);
+    }
+
+    /// A launch that was woken checks again.
+    fn check_room(&mut self, at: usize) {
+        let woken = |at: &usize| self.room[*at].woken.0.load(Ordering::Relaxed);
+        let those: Vec<_> = (0..self.room.len()).filter(woken).collect();
+        if those.is_empty() {
+            return;
+        }
+        let waiting = self.room.remove(those[at % those.len()]);
+        waiting.woken.0.store(false, Ordering::Relaxed);
+        if self.closed {
+            return;
+        }
+        if self.scheduler.overflow(&*waiting.task) == Some(Overflow::Block) {
+            return self.wait_for_room(waiting);
+        }
+        self.scheduler.reserved += 1;
+        self.launch_task(waiting.task, WhenFull::Pass);
+        self.act(|scheduler, _, actions| {
+            scheduler.reserved -= 1;
+            scheduler.wake_launchers(actions);
+        });
+    }
+
+    fn give_up(&mut self, at: usize) {
+        if self.room.is_empty() {
+            return;
+        }
+        let waiting = self.room.remove(at % self.room.len());
+        self.act(|scheduler, _, actions| {
+            let waker = scheduler.room.leave(waiting.launcher);
+            assert_eq!(waker.is_none(), waiting.woken.0.load(Ordering::Relaxed));
+            scheduler.wake_launchers(actions);
+        });
+    }
+
+    /// No launch waits for room that is there, unless one that was woken has to check first.
+    fn check_launchers(&self) {
+        let is_woken = |waiting: &Waiting| waiting.woken.0.load(Ordering::Relaxed);
+        assert_eq!(
+            self.room.iter().filter(|waiting| !is_woken(waiting)).count(),
+            self.scheduler.room.len()
+        );
+        if !self.room.iter().any(is_woken) {
+            assert!(!self.closed || self.room.is_empty(), "a launch waits for a closed pool");
+            for waiting in &self.room {
+                let overflow = self.scheduler.overflow(&*waiting.task);
+                assert_eq!(
+                    overflow,
+                    Some(Overflow::Block),
+                    "a launch waits for room that is there"
+                );
+            }
         }
     }
 
@@ -506,6 +609,8 @@ impl World {
                     });
                 }
             }
+            Event::ChecksRoom(at) => self.check_room(at),
+            Event::GivesUp(at) => self.give_up(at),
             Event::Passes(nanos) => self.passes(nanos),
             Event::Resized(config) => {
                 self.shrunk = true;
@@ -871,6 +976,7 @@ impl World {
 
     /// What holds after each step.
     fn check(&self) {
+        self.check_launchers();
         let lanes = &self.scheduler.lanes;
         let all: Vec<_> =
             self.unbegun().map(|known| (self.at(&*known.task), known.priority)).collect();
@@ -926,7 +1032,7 @@ impl World {
     /// Everything goes on until all that was launched has ended.
     fn drain(&mut self) {
         for round in 0..2_000 {
-            if self.ended == self.launched {
+            if self.ended == self.launched && self.room.is_empty() {
                 return;
             }
             self.all_go_on();
@@ -940,7 +1046,7 @@ impl World {
                 self.workers.iter_mut().for_each(|worker| worker.stopped = false);
             }
         }
-        panic!("{} of {} have ended", self.ended, self.launched);
+        panic!("{} of {} have ended, {} wait", self.ended, self.launched, self.room.len());
     }
 
     /// Each worker comes a bit further.
@@ -953,6 +1059,9 @@ impl World {
             for event in [Event::Taken(at), Event::Arrives(at), Event::Exits(at)] {
                 self.happen(event);
             }
+        }
+        for _ in 0..self.room.len() {
+            self.happen(Event::ChecksRoom(0));
         }
     }
 
