@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::TaskError;
 use crate::fork;
 use crate::info::TaskType;
-use crate::job::end_waiting;
+use crate::job::{Job, end_waiting};
 use crate::limit::{Pass, TaskLimit};
 use crate::observe;
 use crate::observe::spans::TaskSpans;
@@ -19,9 +19,11 @@ use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
 use crate::task::AnyTask;
 use crate::task::cell::{Body, Cell, UniqueTask};
+use crate::task::chained::Link;
 use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
 use crate::task::header::Header;
+use crate::task::waiters::WaiterKey;
 use crate::unwind::{Guarded, discard, log};
 
 /// A task under construction. Set its options, then call [`start`](Self::start).
@@ -334,6 +336,40 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         Some((self.cell.as_any(), core))
     }
 
+    /// Launches the task as one that waits until `first` has ended: see `task::chained`. `link` is the
+    /// key by which it is a waiter of `first`.
+    pub(super) fn start_after(
+        mut self,
+        first: &Arc<dyn AnyTask>,
+        link: WaiterKey,
+    ) -> Task<R, I, O> {
+        let scheduler = first.header().scheduler();
+        let header = self.header_mut();
+        header.set_like(first.header());
+        header.extras_mut().chained_to = Some(Arc::downgrade(first));
+        let scheduler = scheduler.filter(|scheduler| scheduler.prepare_chained(header));
+        let TaskBuilder { cell, channels, .. } = self;
+        let cell = cell.into_shared();
+        let task = cell.clone().erase();
+        match scheduler {
+            Some(scheduler) if scheduler.accept_chained(&task, first.header()) => {
+                Link::connect(first, link, Job::new(task));
+            }
+            accepted_by => {
+                let why = match fork::is_copy() {
+                    true => fork::error(),
+                    // How the first one has ended says more than that the supervisor is stopped.
+                    false => first.error().cloned().unwrap_or(TaskError::SupervisorStopped),
+                };
+                match accepted_by {
+                    Some(_) => end_waiting(task, why),
+                    None => refuse(task, why),
+                }
+            }
+        }
+        Task::new(cell, channels)
+    }
+
     fn launch(self, core: Option<&Core>, when_full: WhenFull) -> Task<R, I, O> {
         let Ok(task) = self.launch_if::<Infallible>(core, when_full, |_, _| Ok(()));
         task
@@ -379,14 +415,17 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
                 admit(core, &task)?;
                 core.launch(task, when_full);
             }
-            (_, error) => {
-                observe::launched(&task);
-                task.header().record_queued();
-                let held = task.header().state.set_join_interest();
-                debug_assert!(held, "a new task has no handle yet");
-                end_waiting(task, error.unwrap_or(TaskError::SupervisorStopped));
-            }
+            (_, error) => refuse(task, error.unwrap_or(TaskError::SupervisorStopped)),
         }
         Ok(Task::new(cell, channels))
     }
+}
+
+/// Ends a task that was built, but not launched.
+fn refuse(task: Arc<dyn AnyTask>, error: TaskError) {
+    observe::launched(&task);
+    task.header().record_queued();
+    let held = task.header().state.set_join_interest();
+    debug_assert!(held, "a new task has no handle yet");
+    end_waiting(task, error);
 }

@@ -6,6 +6,7 @@
 //! | `policies` | further options: when a task is run again, expires, or is one too many |
 //! | `on_thread`, `on_aloop`, `remote` | the constructors, by the place where the task runs |
 //! | `start_async` | launches that wait for room in a queue as a future |
+//! | `chain` | tasks that start when another one has ended |
 //! | `aloop` | the handle to an aloop |
 //!
 //! A builder makes the one allocation of a task, which holds its function, its state and the
@@ -13,6 +14,7 @@
 //! AnyTask>`, so nothing below this module is generic over the user's types.
 
 mod builder;
+mod chain;
 mod on_thread;
 mod policies;
 mod start_async;

@@ -80,7 +80,7 @@ fn launched_cold(task: &Arc<dyn AnyTask>) {
     }
 }
 
-/// A task was queued: after its delay, or for another attempt.
+/// A task was queued: after its delay, for another attempt, or after the task that it is chained to.
 #[inline]
 pub(crate) fn queued(task: &Arc<dyn AnyTask>) {
     if is_on() {
@@ -91,7 +91,11 @@ pub(crate) fn queued(task: &Arc<dyn AnyTask>) {
 #[cold]
 fn queued_cold(task: &Arc<dyn AnyTask>) {
     let Some(observers) = observers_of(task.header()) else { return };
-    if let Some(watch) = existing_watch(task.header()) {
+    let header = task.header();
+    // A chained task has no delay from which the time could be computed.
+    if header.extras().is_some_and(|extras| extras.chained_to.is_some()) {
+        watch_of(header).record_queued();
+    } else if let Some(watch) = existing_watch(header) {
         watch.record_queued();
     }
     events::task_queued(task.header(), &observers.supervisor);

@@ -58,7 +58,8 @@ pub(crate) struct Core {
 pub(super) struct Lifecycle {
     /// Waiters for a change of the phase, or for the end of the last task.
     pub(super) waiters: Waiters,
-    /// Own tasks that have requested the current stop, which neither waits for them nor ends them.
+    /// Own tasks that have requested the current stop, and tasks that are chained to them. The stop
+    /// neither waits for them nor ends them.
     pub(super) callers: Vec<TaskId>,
     /// The number of completed stops. A waiter compares it with an earlier value, because a quick
     /// restart would hide the phase `Stopped`.

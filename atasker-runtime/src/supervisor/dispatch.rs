@@ -290,4 +290,34 @@ impl Schedule for Core {
             TaskType::Async => &self.aloops,
         }
     }
+
+    fn prepare_chained(&self, header: &mut Header) -> bool {
+        self.assign(header);
+        header.reserve_id();
+        header.record_queued();
+        header.state.set_launched(TaskPhase::Delayed);
+        true
+    }
+
+    fn accept_chained(&self, task: &Arc<dyn AnyTask>, first: &Header) -> bool {
+        observe::launched(task);
+        let id = task.header().id;
+        table::insert(id, task);
+        self.counters.record_launch();
+        if !self.admits() {
+            self.counters.record_rejection();
+            return false;
+        }
+        self.exempt_chained(id, first.id);
+        true
+    }
+
+    fn queue_chained(&self, job: Job) {
+        let task = job.into_task();
+        // Unless it was ended meanwhile. Like a task whose delay is over, it does not wait for room:
+        // no launcher is there to be blocked.
+        if task.header().state.queue() {
+            self.enqueue_observed(task, WhenFull::NoWait);
+        }
+    }
 }

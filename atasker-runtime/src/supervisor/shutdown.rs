@@ -1,5 +1,6 @@
 //! Shutdown: draining, the deadline, and closing the places.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -8,9 +9,11 @@ use super::core::{Core, Phase};
 use super::counters::Totals;
 use crate::error::TaskError;
 use crate::fork;
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::options::{StopOptions, StopReport};
 use crate::place::Closing;
+use crate::task::chained::first_of;
 use crate::task::control::Include;
 use crate::task::header::refresh;
 use crate::task::state::Phase as TaskPhase;
@@ -143,6 +146,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
         Phase::Stopped => return None,
     };
     lifecycle.callers.extend(own);
+    let has_callers = !lifecycle.callers.is_empty();
     let stop = Stop {
         core,
         before: core.counters.totals(),
@@ -153,16 +157,49 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     // Other stops need not wait for this task any more.
     let waiters = std::mem::take(&mut lifecycle.waiters);
     drop(lifecycle);
+    if has_callers {
+        core.exempt_all_chained();
+    }
     waiters.wake();
     core.wake_launchers();
     log!(debug, supervisor = core.id(), "stopping");
     core.workers.stop();
     if cancel_tasks {
-        for task in stop.others() {
+        for task in control::waiting_first(stop.others()) {
             control::stop(&task);
         }
     }
     (own.is_none() || !joins_other).then_some(stop)
+}
+
+/// Tasks that are chained to a task that has requested the stop. They wait for that task, which
+/// waits for the stop. So the stop does not wait for them either, and they end when that task does.
+impl Core {
+    /// Exempts a task that is launched now, if its first one has requested the stop in progress.
+    pub(super) fn exempt_chained(&self, id: TaskId, first: TaskId) {
+        // A stop that begins later finds the task in the table.
+        if self.phase() == Phase::Draining {
+            let mut lifecycle = self.lifecycle.lock();
+            if lifecycle.callers.contains(&first) {
+                lifecycle.callers.push(id);
+            }
+        }
+    }
+
+    /// Exempts those that exist when a stop begins.
+    fn exempt_all_chained(&self) {
+        let mut exempt: HashSet<_> = self.lifecycle.lock().callers.iter().copied().collect();
+        // In the order of their launch, so the first one of a task comes before it.
+        for task in self.live_tasks() {
+            let id = task.header().id;
+            if let Some(first) = first_of(&*task)
+                && exempt.contains(&first.header().id)
+                && exempt.insert(id)
+            {
+                self.lifecycle.lock().callers.push(id);
+            }
+        }
+    }
 }
 
 impl Stop<'_> {
@@ -207,7 +244,9 @@ impl Stop<'_> {
         };
         let own: Vec<_> = own.into_iter().filter_map(|id| self.core.find_live(id)).collect();
         let counted = self.report(0);
-        let abandoned = self.others().iter().filter(|task| abandon(task)).count() as u64;
+        // A task that ends here must not end or start another one, which would not be counted.
+        let others = control::waiting_first(self.others());
+        let abandoned = others.filter(abandon).count() as u64;
         let report = StopReport { abandoned, ..counted };
         self.core.close(&Closing { callers: &own, deadline: self.deadline });
         let mut lifecycle = self.core.lifecycle.lock();

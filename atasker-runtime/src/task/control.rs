@@ -6,6 +6,10 @@
 //! | `stop` | canceled | asked to stop | - |
 //! | `cancel` | canceled: `true` | asked to stop: `false` | `false` |
 //! | `kill` | canceled | as the place can | Ok |
+//!
+//! A task that is chained to another one waits until that one has ended. What cancels it acts on the
+//! other one, too: see `chained`.
+//!
 //! A task that was admitted at its launch but has not been picked up is between waiting and
 //! running. For `stop` it counts as running: with `let t = f(); t.stop();`, `f` always gets to do
 //! its cleanup, whether or not a thread has picked it up yet. For `cancel` and `kill` it has not
@@ -17,6 +21,7 @@ use crate::error::{KillError, TaskError};
 use crate::fork;
 use crate::limit;
 use crate::task::AnyTask;
+use crate::task::chained::first_of;
 use crate::task::header::{Header, refresh};
 use crate::task::state::Phase;
 
@@ -92,6 +97,24 @@ fn cancel_or_ask(task: &Arc<dyn AnyTask>, include: Include) -> bool {
     if fork::is_copy() {
         return false;
     }
+    let canceled = cancel_or_ask_one(task, include);
+    if canceled {
+        each_before(task, |first| cancel_or_ask_one(first, include));
+    }
+    canceled
+}
+
+/// Calls `act` with the task that a canceled one was chained to. If that one is canceled as well,
+/// which `act` returns, continues with the task before. In a loop, because a chain can have any
+/// length.
+fn each_before(task: &Arc<dyn AnyTask>, mut act: impl FnMut(&Arc<dyn AnyTask>) -> bool) {
+    let mut next = first_of(&**task);
+    while let Some(first) = next {
+        next = if act(&first) { first_of(&*first) } else { None };
+    }
+}
+
+fn cancel_or_ask_one(task: &Arc<dyn AnyTask>, include: Include) -> bool {
     let cancel = || cancel_pending(task, TaskError::Canceled, include);
     cancel() || {
         request_stop(task);
@@ -114,21 +137,55 @@ pub(crate) fn abort(task: &Arc<dyn AnyTask>) {
     task.abort(task);
 }
 
-/// Ends a task, as far as its place can.
+/// Ends a task, as far as its place can. If it was chained to a task that has not ended, ends that
+/// one as well; a thread is asked to stop.
 pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
     if fork::is_copy() {
         return Err(KillError::Unsupported);
     }
+    if kill_one(task)? == Killed::Pending {
+        each_before(task, |first| match kill_one(first) {
+            Ok(killed) => killed == Killed::Pending,
+            Err(_) => cancel_or_ask_one(first, Include::Admitted),
+        });
+    }
+    Ok(())
+}
+
+/// What `kill` has met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Killed {
+    /// A task that waited. It has ended.
+    Pending,
+    /// A task that was running, or had ended.
+    Begun,
+}
+
+fn kill_one(task: &Arc<dyn AnyTask>) -> Result<Killed, KillError> {
     // Twice, because a run may end and another be prepared between the two checks. After the first
     // round none is prepared any more, and the second round meets the one that was.
     for _ in 0..2 {
-        if cancel_pending(task, TaskError::Canceled, Include::Admitted)
-            || matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended)
-        {
-            return Ok(());
+        if cancel_pending(task, TaskError::Canceled, Include::Admitted) {
+            return Ok(Killed::Pending);
+        }
+        if matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended) {
+            return Ok(Killed::Begun);
         }
         let killed = task.header().with_place(|place| place.kill(task));
         killed.unwrap_or(Err(KillError::Unsupported))?;
     }
-    Ok(())
+    Ok(Killed::Begun)
+}
+
+/// Returns the tasks in the order in which all of them are to be stopped, canceled or killed: first
+/// those that wait, so that none of them begins when another one ends.
+pub(crate) fn waiting_first(
+    tasks: Vec<Arc<dyn AnyTask>>,
+) -> impl Iterator<Item = Arc<dyn AnyTask>> {
+    let has_begun = |task: &Arc<dyn AnyTask>| {
+        matches!(task.header().state.read().phase(), Phase::Started | Phase::Ending | Phase::Ended)
+    };
+    let (begun, waiting): (Vec<_>, Vec<_>) = tasks.into_iter().partition(has_begun);
+    // The last one that was launched first, for the same reason.
+    waiting.into_iter().rev().chain(begun)
 }

@@ -52,8 +52,7 @@ use crate::time::clock;
 pub struct Task<R, I = (), O = ()> {
     cell: Arc<dyn Typed<R>>,
     channels: Option<Arc<Channels<I, O>>>,
-    /// The task was polled, so its waker may be registered.
-    polled: bool,
+    polled: Polled,
     /// The outcome was moved out.
     took: bool,
     on_drop: OnDrop,
@@ -62,10 +61,20 @@ pub struct Task<R, I = (), O = ()> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum OnDrop {
+pub(crate) enum OnDrop {
     Nothing,
     Stop,
     Kill,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Polled {
+    No,
+    /// A waker may be registered.
+    Yes,
+    /// The join interest belongs to another handle. Here, because the drop of a handle that was never
+    /// polled checks nothing else.
+    Moved,
 }
 
 impl<R, I, O> Task<R, I, O> {
@@ -74,7 +83,7 @@ impl<R, I, O> Task<R, I, O> {
         Task {
             cell,
             channels,
-            polled: false,
+            polled: Polled::No,
             took: false,
             on_drop: OnDrop::Nothing,
             _lends: PhantomData,
@@ -84,13 +93,13 @@ impl<R, I, O> Task<R, I, O> {
     pub(crate) fn header(&self) -> &Header {
         self.cell.header()
     }
-}
 
-impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     pub(crate) fn erased(&self) -> Arc<dyn AnyTask> {
         self.cell.clone().erase()
     }
+}
 
+impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     fn fresh(&self) -> &Header {
         if self.header().tt == TaskType::Mp {
             refresh(&*self.erased());
@@ -242,6 +251,64 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// Returns whether the result is being cloned. The waker is notified when that ends.
     fn is_cloned(&self, context: &Context<'_>) -> bool {
         self.header().watch_clones(WaiterKey::HANDLE, context.waker())
+    }
+
+    /// Moves out the outcome of a task that has ended, for the task that is chained to it. Never
+    /// panics. While the result is being cloned, the thread waits without its slot, because the
+    /// clone may wait for other tasks.
+    pub(crate) fn into_outcome(mut self) -> Result<R, TaskError> {
+        let id = self.header().id;
+        loop {
+            match self.cell.take() {
+                Taken::Outcome(outcome) => {
+                    self.took = true;
+                    return outcome;
+                }
+                Taken::Gone => {
+                    return Err(TaskError::not_started(format!(
+                        "the result of task {id} was taken by an earlier `.await`"
+                    )));
+                }
+                Taken::Borrowed if cloning::is_active(id) => {
+                    return Err(TaskError::not_started(format!(
+                        "the result of task {id} can't be moved out by its own `Clone`"
+                    )));
+                }
+                Taken::Borrowed => {
+                    self.polled = Polled::Yes;
+                    park::block_on(None, |context| match self.is_cloned(context) {
+                        true => Poll::Pending,
+                        false => Poll::Ready(()),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Returns the handle without the ends of the channels. From now on, what the task sends is
+    /// rejected, because it could not be received any more.
+    pub(crate) fn without_channels(mut self) -> Task<R> {
+        let header = self.cell.header();
+        if self.polled == Polled::Yes {
+            header.unwatch(WaiterKey::HANDLE);
+        }
+        let running = !fork::is_copy() && !header.state.read().is_ended();
+        if running && let Some(channels) = &self.channels {
+            channels.set_receiver(false);
+            if channels.are_encoded() {
+                header.with_place(|place| place.flush_messages(&*self.erased()));
+            }
+        }
+        let mut task = Task::new(Arc::clone(&self.cell), None);
+        (task.took, task.on_drop) = (self.took, self.on_drop);
+        // Its join interest is that of the new handle.
+        self.polled = Polled::Moved;
+        task
+    }
+
+    /// Sets what the drop of the handle does. Returns what it did before.
+    pub(crate) fn set_on_drop(&mut self, on_drop: OnDrop) -> OnDrop {
+        std::mem::replace(&mut self.on_drop, on_drop)
     }
 
     /// Waits for the result, which stays in the task.
@@ -560,7 +627,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Future for Task<R, I, O> 
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.is_completed() {
-            self.polled = true;
+            self.polled = Polled::Yes;
             if self.header().watch(WaiterKey::HANDLE, context.waker()) {
                 limit::lend_while_pending(self.header());
                 return Poll::Pending;
@@ -570,7 +637,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Future for Task<R, I, O> 
             if let Some(outcome) = self.take() {
                 return Poll::Ready(outcome);
             }
-            self.polled = true;
+            self.polled = Polled::Yes;
             if self.is_cloned(context) {
                 return Poll::Pending;
             }
@@ -585,7 +652,10 @@ impl<R, I, O> Drop for Task<R, I, O> {
             return;
         }
         let header = self.cell.header();
-        if self.polled {
+        if self.polled != Polled::No {
+            if self.polled == Polled::Moved {
+                return;
+            }
             header.unwatch(WaiterKey::HANDLE);
             limit::unlend(header);
         }

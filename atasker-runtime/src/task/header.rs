@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub(crate) struct Extras {
     pub(crate) pass: Option<Box<Pass>>,
     /// Back-off, expiry, unique key.
     pub(crate) policies: Option<Box<Policies>>,
+    /// The task that this one is chained to. Weak, because that one owns its link to this one.
+    pub(crate) chained_to: Option<Weak<dyn AnyTask>>,
 }
 
 impl Header {
@@ -109,6 +111,15 @@ impl Header {
             Some(_) => None,
             None => Some(self.name),
         }
+    }
+
+    /// Sets the name and the priority of another task.
+    pub(crate) fn set_like(&mut self, other: &Header) {
+        self.priority = other.priority;
+        self.set_name(match other.extras().and_then(|extras| extras.name.as_ref()) {
+            Some(name) => Cow::Owned(name.to_string()),
+            None => Cow::Borrowed(other.name),
+        });
     }
 
     pub(crate) fn set_name(&mut self, name: Cow<'static, str>) {

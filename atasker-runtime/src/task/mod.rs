@@ -7,6 +7,7 @@
 //! | function and outcome, and who may access them | `cell`, `body` |
 //! | futures stored in their cell, and how a loop polls them | `future` |
 //! | stop, cancel, kill | `control` |
+//! | a task that starts when another one has ended | `chained` |
 //! | the time limit of a run | `limit` |
 //! | back-off, expiry, unique keys | `policies`, `unique` |
 //! | the link to the supervisor, and lookup by id | `scheduler`, `table` |
@@ -20,6 +21,7 @@
 
 pub(crate) mod body;
 pub(crate) mod cell;
+pub(crate) mod chained;
 pub(crate) mod channel;
 mod cloning;
 pub(crate) mod context;
@@ -52,6 +54,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::info::TaskType;
+use crate::job::Job;
 use crate::observe::registry::Observers;
 use crate::place::Place;
 use crate::time::clock::Stamp;
@@ -157,4 +160,23 @@ pub(crate) trait Schedule: Send + Sync {
 
     /// Returns the place of tasks of this type.
     fn place(&self, tt: TaskType) -> &dyn Place;
+
+    /// Prepares the launch of a task that is chained to another one: see `chained`. Returns false
+    /// if nothing is launched here.
+    fn prepare_chained(&self, header: &mut Header) -> bool {
+        let _ = header;
+        false
+    }
+
+    /// Accepts a task that was prepared by [`prepare_chained`](Self::prepare_chained) and is chained
+    /// to `first`. Returns false if it is refused: the caller ends it.
+    fn accept_chained(&self, task: &Arc<dyn AnyTask>, first: &Header) -> bool {
+        let _ = (task, first);
+        false
+    }
+
+    /// Queues a chained task that was accepted, because the first one has ended well.
+    fn queue_chained(&self, job: Job) {
+        drop(job);
+    }
 }
