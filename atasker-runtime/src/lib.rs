@@ -118,9 +118,14 @@ pub use supervisor::{Supervisor, SupervisorBuilder, SupervisorConfig, supervisor
 pub use task::context::TaskContext;
 pub use task::current::{CurrentTask, current};
 pub use task::handle::{Messages, Task};
+#[cfg(feature = "async")]
+pub use task::message_stream::MessageStream;
 pub use task::reference::{TaskRef, TypedTask};
+#[cfg(feature = "async")]
+pub use task::wait::TaskStream;
 pub use task::wait::{
-    Alternatives, AsCompleted, Bounded, TaskHandle, WaitTime, Waitable, as_completed, bounded,
+    Alternatives, AsCompleted, Bounded, BoundedBy, TaskHandle, TaskSet, WaitTime, Waitable,
+    as_completed, bounded, bounded_by,
 };
 
 /// Entry points for the fuzzer, which sets `--cfg fuzzing`: the parsers of untrusted bytes.

@@ -4,13 +4,14 @@
 use std::io::Read;
 use std::os::fd::FromRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use atasker::{
     FunctionCollection, IntervalWorker, Job, JobHandle, MpPoolConfig, PoolConfig, QueueWorker,
-    StopOptions, Supervisor, Task, TaskBuilder, TaskCollection, TaskContext, WorkerContext,
-    as_completed, background_task, supervisor, wait_any, wait_completed,
+    StopOptions, Supervisor, Task, TaskBuilder, TaskCollection, TaskContext, TaskSet,
+    WorkerContext, as_completed, background_task, bounded, bounded_by, supervisor, wait_any,
+    wait_completed,
 };
 use atasker_tests::forks::{fork, refused, wait_for};
 use atasker_tests::{FAR, Gate, Watchdog, checks, eventually};
@@ -26,6 +27,8 @@ struct Program {
     process: Task<u32>,
     delayed: Task<u32>,
     ended: Task<u32>,
+    chained: Task<u32>,
+    set: Mutex<TaskSet<u32>>,
     queue: QueueWorker<u32>,
     ticks: IntervalWorker,
     job: JobHandle,
@@ -49,7 +52,7 @@ impl Program {
     fn new(path: &str) -> Program {
         let sup = Supervisor::builder()
             .id("forked")
-            .thread_pool(PoolConfig::new(4))
+            .thread_pool(PoolConfig::new(6))
             .mp_pool(MpPoolConfig::new(2))
             .build();
         let gate = Gate::new();
@@ -75,6 +78,16 @@ impl Program {
         ticks.start();
         let ended = sup.spawn(|| 7);
         ended.wait().unwrap();
+        let gated = |n| {
+            let waits = gate.clone();
+            sup.spawn(move || {
+                waits.wait();
+                n
+            })
+        };
+        let mut set: TaskSet<u32> = [gated(8), sup.spawn(|| 9)].into_iter().collect();
+        // Its waker is registered.
+        assert_eq!(set.join_next().unwrap().1, Ok(9));
         let delayed = TaskBuilder::new(|| 4).delay(Duration::from_secs(3600));
         Program {
             thread: thread.supervisor(&sup).start(),
@@ -82,6 +95,8 @@ impl Program {
             process: waits_for::builder(path).supervisor(&sup).start(),
             delayed: delayed.supervisor(&sup).start(),
             ended,
+            chained: gated(10).chain(|n| n + 1),
+            set: Mutex::new(set),
             queue,
             ticks,
             job: sup.create_job(Job::every(Duration::from_millis(1)), || ()),
@@ -103,6 +118,8 @@ impl Program {
         assert_eq!(self.process.join().unwrap(), 3);
         assert!(self.delayed.cancel());
         assert_eq!(self.ended.join().unwrap(), 7);
+        assert_eq!(self.chained.join().unwrap(), 11);
+        assert_eq!(self.set.lock().unwrap().join_next().unwrap().1, Ok(8));
         assert_eq!(doubles::builder(4).supervisor(&self.sup).start().join().unwrap(), 8);
         assert!(self.ticks.is_active());
         assert_eq!(self.sup.stop(StopOptions::new()).abandoned, 0);
@@ -124,7 +141,7 @@ impl Load {
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     match kind {
-                        0 => assert_eq!(sup.spawn(|| 1).join().unwrap(), 1),
+                        0 => assert_eq!(sup.spawn(|| 1).chain(|n| n + 1).join().unwrap(), 2),
                         1 => assert_eq!(sup.spawn_async(async { 2 }).join().unwrap(), 2),
                         2 => {
                             let task = doubles::builder(3).supervisor(&sup).start();
@@ -248,6 +265,48 @@ fn waits(program: &Program) -> i32 {
     ]
 }
 
+/// Chained tasks, sets, streams, and launches that wait as futures.
+fn chains_and_sets(program: &Program) -> i32 {
+    use futures_lite::StreamExt;
+    use futures_lite::future::block_on;
+    let Program { sup, chained, set, .. } = program;
+    let builders = || (0..3).map(|_| TaskBuilder::new(|| 1_u32).supervisor(sup));
+    let tasks = || (0..3).map(|_| sup.spawn(|| 1_u32));
+    let mut ours: TaskSet<u32> = tasks().collect();
+    let mut theirs = set.lock().unwrap();
+    checks![
+        refused(chained.wait()),
+        !chained.cancel() && chained.kill().is_err(),
+        {
+            chained.stop();
+            !chained.is_completed()
+        },
+        refused(sup.spawn(|| 1).chain(|n| n + 1).join()),
+        refused(sup.spawn(|| Ok::<_, ()>(1)).try_chain(|n| Ok(n + 1)).join()),
+        ours.join_next().is_some_and(|(_, outcome)| refused(outcome)),
+        ours.try_join_next().is_some_and(|(_, outcome)| refused(outcome)),
+        block_on(ours.join_next_async()).is_some_and(|(_, outcome)| refused(outcome)),
+        ours.join_next().is_none(),
+        {
+            theirs.stop_all();
+            theirs.kill_all();
+            theirs.len() == 1
+        },
+        theirs.try_join_next().is_some_and(|(_, outcome)| refused(outcome)),
+        bounded_by(2, builders().enumerate()).all(|(_, outcome)| refused(outcome)),
+        block_on(bounded(2, builders()).into_stream().all(|(_, outcome)| refused(outcome))),
+        block_on(as_completed(tasks()).into_stream().all(|(_, outcome)| refused(outcome))),
+        refused(block_on(builders().next().unwrap().start_async()).join()),
+        block_on(sup.spawn(|| 1).into_message_stream().next()).is_none(),
+        {
+            drop(as_completed([chained]).cancel_on_drop());
+            theirs.extend(tasks());
+            *theirs = TaskSet::new().kill_on_drop();
+            !chained.is_completed()
+        },
+    ]
+}
+
 fn goes_on(exits: bool, rounds: usize, checks: Checks) {
     let path = std::env::temp_dir().join(format!(
         "atasker-{}-{exits}-{}",
@@ -279,6 +338,12 @@ fn wait_in_fork_fails() {
 }
 
 #[test]
+fn set_and_chain_in_fork_fail() {
+    goes_on(false, 100, chains_and_sets);
+    goes_on(true, 100, chains_and_sets);
+}
+
+#[test]
 fn fork_may_drop_everything() {
     let path = std::env::temp_dir().join(format!("atasker-{}-drops", std::process::id()));
     let path = path.to_str().unwrap();
@@ -288,8 +353,9 @@ fn fork_may_drop_everything() {
         let _watchdog = Watchdog::new(format!("round {round}"), FAR * 2);
         assert_eq!(
             fork(round % 2 == 0, || {
-                let Program { thread, future, process, delayed, ended, .. } =
+                let Program { thread, future, process, delayed, ended, chained, set, .. } =
                     program.take().unwrap();
+                drop((chained.kill_on_drop(), set.into_inner().unwrap().kill_on_drop()));
                 drop((thread.kill_on_drop(), future.stop_on_drop(), process.kill_on_drop()));
                 drop((delayed, ended));
                 0

@@ -8,7 +8,6 @@ use super::desk::LaneKey;
 use super::gate::{Admission, Gate, Parked, Reserved};
 use crate::error::TaskError;
 use crate::fork;
-use crate::id::TaskId;
 use crate::job::Job;
 use crate::place::WhenFull;
 use crate::task::control::Include;
@@ -181,6 +180,13 @@ pub(crate) struct Lent<'a> {
     awaited: Vec<&'a Header>,
 }
 
+impl Lent<'_> {
+    /// Does not end with this guard.
+    fn keep(mut self) {
+        self.awaited.clear();
+    }
+}
+
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let owner = self.owner.header();
@@ -207,27 +213,24 @@ pub(crate) fn lend<'a>(awaited: impl Iterator<Item = &'a Header>) -> Option<Lent
     (!awaited.is_empty()).then_some(Lent { owner, awaited })
 }
 
-/// Lends the share of the current task to a task that it awaits, until one of them ends or
+/// Lends the share of the current task to the tasks that it awaits, until one of both ends or
 /// [`unlend`] is called.
 #[inline]
-pub(crate) fn lend_while_pending(awaited: &Header) {
-    with_current_gate(awaited, |gate, owner| _ = gate.lend(owner, awaited.id));
+pub(crate) fn lend_while_pending<'a>(awaited: impl Iterator<Item = &'a Header>) {
+    if let Some(lent) = lend(awaited) {
+        lent.keep();
+    }
 }
 
 /// The current task does not await this task any more.
 #[inline]
 pub(crate) fn unlend(awaited: &Header) {
-    with_current_gate(awaited, |gate, owner| gate.unlend(owner, awaited.id));
-}
-
-#[inline]
-fn with_current_gate(awaited: &Header, f: impl FnOnce(&Gate, TaskId)) {
     if has_limit(awaited) && !fork::is_copy() {
-        // Out of the closure, because a gate may start tasks in which another one is current.
+        // Out of the closure of `current`, because a gate may start tasks, which become current.
         if let Some(owner) = current::get()
             && let Some(gate) = gate_of(owner.header())
         {
-            f(&gate, owner.header().id);
+            gate.unlend(owner.header().id, awaited.id);
         }
     }
 }

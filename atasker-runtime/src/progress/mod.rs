@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `wait_completed!(tasks, progress = "indexing")`, also `wait_settled!` | the tasks that have ended, of all |
 //! | [`as_completed(tasks).progress("hashing")`](crate::AsCompleted::progress) | the same |
-//! | [`bounded(n, builders).progress("hashing")`](crate::Bounded::progress) | the same; a rate if the number of builders is unknown |
+//! | [`bounded(n, builders).progress("hashing")`](crate::Bounded::progress), also `bounded_by` | the same; a rate if the number of builders is unknown |
 //! | [`task.show_progress("indexing")`](crate::Task::show_progress) | what the task reports |
 //!
 //! A label is a `&'static str` or a `String`. A bar shows the label, `done/total` and the estimated

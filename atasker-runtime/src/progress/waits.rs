@@ -8,7 +8,9 @@ use super::meter::{AtEnd, EndWaker, Meter};
 use crate::error::WaitError;
 use crate::launch::TaskBuilder;
 use crate::task::handle::Task;
-use crate::task::wait::{self, AsCompleted, Bounded, TaskHandle, WaitTime, Waitable};
+use crate::task::wait::{
+    self, AsCompleted, Bounded, BoundedBy, TaskHandle, WaitTime, Waitable, Window,
+};
 
 /// The functions that the macros call.
 pub mod entry {
@@ -75,15 +77,38 @@ impl<T: TaskHandle> AsCompleted<T> {
     /// ```
     pub fn progress(mut self, label: impl Into<Cow<'static, str>>) -> Self {
         self.meter.end();
-        let mut meter = Meter::new(self.tasks.len() - self.left);
-        for (index, task) in self.tasks.iter().enumerate() {
-            if let Some(task) = task {
-                meter.add(index, || task.erased_task().0);
-            }
+        let mut meter = Meter::new(self.total - self.in_flight.len());
+        for (slot, task) in self.in_flight.iter() {
+            meter.add(slot, || task.erased_task().0);
         }
-        meter.show(label.into(), Some(self.tasks.len() as u64));
+        meter.show(label.into(), Some(self.total as u64));
         self.meter = meter;
         self
+    }
+}
+
+impl<S, K, R, I, O> Window<S, K, R, I, O>
+where
+    S: Iterator<Item = (K, TaskBuilder<R, I, O>)>,
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    fn show_progress(&mut self, label: Cow<'static, str>) {
+        self.meter.end();
+        let returned = self.launched - self.in_flight.len();
+        let mut meter = Meter::new(returned);
+        for (slot, task) in self.in_flight.iter() {
+            meter.add(slot, || task.erased());
+        }
+        let total = match self.size_hint() {
+            (least, Some(most)) if least == most => {
+                Some((returned as u64).saturating_add(most as u64))
+            }
+            _ => None,
+        };
+        meter.show(label, total);
+        self.meter = meter;
     }
 }
 
@@ -111,22 +136,31 @@ where
     /// assert_eq!(sum, 332_833_500);
     /// ```
     pub fn progress(mut self, label: impl Into<Cow<'static, str>>) -> Self {
-        self.meter.end();
-        let returned = self.launched - self.in_flight();
-        let mut meter = Meter::new(returned);
-        for (slot, flight) in self.slots.iter().enumerate() {
-            if let Some(flight) = flight {
-                meter.add(slot, || flight.task.erased());
-            }
-        }
-        let total = match self.size_hint() {
-            (least, Some(most)) if least == most => {
-                Some((returned as u64).saturating_add(most as u64))
-            }
-            _ => None,
-        };
-        meter.show(label.into(), total);
-        self.meter = meter;
+        self.window.show_progress(label.into());
+        self
+    }
+}
+
+impl<S, K, R, I, O> BoundedBy<S, K, R, I, O>
+where
+    S: Iterator<Item = (K, TaskBuilder<R, I, O>)>,
+    R: Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    /// Shows a progress bar until the iterator returns `None` or is dropped, as
+    /// [`Bounded::progress`] does.
+    ///
+    /// ```
+    /// # extern crate atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, bounded_by};
+    /// let squares = (0..1000_u64).map(|n| (n, TaskBuilder::new(move || n * n)));
+    /// for (n, square) in bounded_by(8, squares).progress("squaring") {
+    ///     assert_eq!(square.unwrap(), n * n);
+    /// }
+    /// ```
+    pub fn progress(mut self, label: impl Into<Cow<'static, str>>) -> Self {
+        self.window.show_progress(label.into());
         self
     }
 }

@@ -262,6 +262,12 @@ impl<T> Channel<T> {
         }
     }
 
+    /// Removes the waker of a receiver.
+    pub(crate) fn unwatch_receiver(&self, key: WaiterKey) {
+        let waker = self.inner.lock().receivers.remove(key);
+        waiters::drop_waker(waker);
+    }
+
     /// Waits for a message until the deadline.
     #[track_caller]
     pub(crate) fn recv(&self, deadline: Option<Instant>) -> Result<T, RecvError> {

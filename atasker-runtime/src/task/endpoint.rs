@@ -1,9 +1,11 @@
 //! The ends of the channels of a task: values within this process, bytes for a connection.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::channel::{Bytes, Channel, MAX_MESSAGE_BYTES};
+use super::waiters::WaiterKey;
 use super::waiters::Waiters;
 use crate::error::{RecvError, SendError, TaskError, TrySendError};
 use crate::unwind::log;
@@ -113,10 +115,34 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// Polls for a message. The key identifies the receiver.
+    pub(crate) fn poll_recv(
+        &self,
+        key: WaiterKey,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<T, RecvError>> {
+        match self {
+            Endpoint::Local(channel) => channel.poll_recv(key, context),
+            Endpoint::Encoded(channel, codec) => {
+                channel.poll_recv(key, context).map(|bytes| Self::decode(codec, bytes))
+            }
+        }
+    }
+
     pub(crate) async fn recv_async(&self) -> Result<T, RecvError> {
         match self {
             Endpoint::Local(channel) => channel.recv_async().await,
             Endpoint::Encoded(channel, codec) => Self::decode(codec, channel.recv_async().await),
+        }
+    }
+}
+
+impl<T> Endpoint<T> {
+    /// Removes the waker of a receiver.
+    pub(crate) fn unwatch_receiver(&self, key: WaiterKey) {
+        match self {
+            Endpoint::Local(channel) => channel.unwatch_receiver(key),
+            Endpoint::Encoded(channel, _) => channel.unwatch_receiver(key),
         }
     }
 }

@@ -488,7 +488,12 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         }
     }
 
-    fn received<T>(&self, result: Result<T, RecvError>) -> Result<T, RecvError> {
+    /// Returns the channel of the messages from the task, if it has any.
+    pub(super) fn outbox(&self) -> Option<&Endpoint<O>> {
+        self.channels().map(|channels| &channels.outbox)
+    }
+
+    pub(super) fn received<T>(&self, result: Result<T, RecvError>) -> Result<T, RecvError> {
         if result.is_ok()
             && let Some(Endpoint::Encoded(..)) =
                 self.channels.as_ref().map(|channels| &channels.outbox)
@@ -629,7 +634,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Future for Task<R, I, O> 
         if !self.is_completed() {
             self.polled = Polled::Yes;
             if self.header().watch(WaiterKey::HANDLE, context.waker()) {
-                limit::lend_while_pending(self.header());
+                limit::lend_while_pending(std::iter::once(self.header()));
                 return Poll::Pending;
             }
         }

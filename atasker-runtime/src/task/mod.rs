@@ -12,6 +12,7 @@
 //! | back-off, expiry, unique keys | `policies`, `unique` |
 //! | the link to the supervisor, and lookup by id | `scheduler`, `table` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
+//! | the messages of a task as a stream | `message_stream` |
 //! | the task's own view | `context`, `channel`, `endpoint`, `current` |
 //! | blocking and waiting | `park`, `wait`, `waiters` |
 //!
@@ -36,6 +37,8 @@ pub(crate) mod header;
 pub(crate) mod limit;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;
+#[cfg(feature = "async")]
+pub(crate) mod message_stream;
 pub(crate) mod park;
 pub(crate) mod policies;
 pub(crate) mod reference;

@@ -1,8 +1,8 @@
-//! What are the bars of `as_completed` and `bounded`?
+//! What are the bars of `as_completed`, `bounded` and `bounded_by`, also as streams?
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use atasker::{Task, TaskBuilder, as_completed, bounded};
+use atasker::{Task, TaskBuilder, as_completed, bounded, bounded_by};
 use atasker_tests::{Gate, eventually};
 use atasker_tests_seen::screen::Screen;
 
@@ -76,6 +76,42 @@ fn bounded_shows_a_total_if_the_number_of_builders_is_known() {
         eventually(|| screen.shows(&format!("{}/4", n + 1)));
     }
     assert!(outcomes.next().is_none());
+    assert!(screen.is_clear(), "{}", screen.text());
+}
+
+#[test]
+fn bounded_by_shows_the_bar_of_bounded() {
+    let screen = Screen::new();
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    let keyed = builders(&gates).enumerate().map(|(n, builder)| (n * 10, builder));
+    let mut outcomes = bounded_by(2, keyed).progress("with keys");
+    assert!(screen.shows("with keys") && screen.shows("0/3"), "{}", screen.text());
+    for (n, gate) in gates.iter().enumerate() {
+        gate.open();
+        assert_eq!(outcomes.next().unwrap().0, n * 10);
+        eventually(|| screen.shows(&format!("{}/3", n + 1)));
+    }
+    assert!(outcomes.next().is_none());
+    assert!(screen.is_clear(), "{}", screen.text());
+}
+
+#[test]
+fn stream_keeps_the_bar() {
+    use futures_lite::{StreamExt, future::block_on};
+    let (sup, screen) = (unlimited(), Screen::new());
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    let mut stream = bounded(2, builders(&gates)).progress("streaming").into_stream();
+    for (n, gate) in gates.iter().enumerate() {
+        gate.open();
+        assert_eq!(block_on(stream.next()).unwrap().0, n);
+        eventually(|| screen.shows(&format!("{}/3", n + 1)));
+    }
+    assert!(block_on(stream.next()).is_none());
+    assert!(screen.is_clear(), "{}", screen.text());
+    let tasks: Vec<Task<usize>> = (0..2).map(|n| sup.spawn(move || n)).collect();
+    let mut stream = as_completed(tasks).progress("ending").into_stream();
+    assert!(block_on(stream.next()).is_some() && screen.shows("ending"));
+    drop(stream);
     assert!(screen.is_clear(), "{}", screen.text());
 }
 

@@ -1,11 +1,18 @@
-//! Tests of chained tasks, and of launches that wait as futures.
+//! Tests of chained tasks, sets, streams, and of launches that wait as futures.
 
+mod bounded_by;
+mod cancel_on_drop;
 mod chain_end;
 mod chain_result;
 mod chain_stop;
 mod chain_verbs;
 mod launch_room;
 mod launch_room_mp;
+mod message_stream;
+mod set_async;
+mod set_drop;
+mod set_join;
+mod task_stream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

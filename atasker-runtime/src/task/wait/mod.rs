@@ -5,7 +5,11 @@
 //! | the end of one task, blocking or as a future | here |
 //! | what can be waited for, and what it returns | `waitable` |
 //! | the first of several | `first` |
-//! | each one as it completes, and a bounded number in flight | `each` |
+//! | each one as it completes | `each` |
+//! | a bounded number in flight | `bounded` |
+//! | a set of tasks that come and go | `set` |
+//! | the three as streams | `stream` |
+//! | what these have in common | `in_flight` |
 //! | how a waiter learns which of many tasks has ended | `ready` |
 //! | the macros | `macros` |
 //!
@@ -13,10 +17,15 @@
 //! *any* registers with each task a waker that pushes the task's index to one queue, so that a
 //! completion costs O(1) regardless of the number of tasks.
 
+mod bounded;
 mod each;
 mod first;
+mod in_flight;
 mod macros;
 mod ready;
+mod set;
+#[cfg(feature = "async")]
+mod stream;
 #[cfg(all(test, not(atasker_loom)))]
 mod tests;
 mod waitable;
@@ -34,10 +43,16 @@ use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, park};
 use crate::time::clock;
 
-pub use each::{AsCompleted, Bounded, as_completed, bounded};
+#[cfg(feature = "progress")]
+pub(crate) use bounded::Window;
+pub use bounded::{Bounded, BoundedBy, bounded, bounded_by};
+pub use each::{AsCompleted, as_completed};
 pub use first::Alternatives;
 #[cfg(all(test, atasker_loom))]
 pub(crate) use ready::Arrivals;
+pub use set::TaskSet;
+#[cfg(feature = "async")]
+pub use stream::TaskStream;
 pub use waitable::{TaskHandle, WaitTime, Waitable};
 
 /// Waits for the end of a task. Returns false if the deadline passes first.

@@ -78,9 +78,31 @@ impl Arrivals {
         }
     }
 
+    /// Adds a task. One that has ended already arrives before those that ended later, as far as they
+    /// have not been returned.
+    pub(crate) fn add_in_order<'t>(&mut self, index: usize, task: impl Fn(usize) -> &'t Header) {
+        let known = self.batch.len();
+        self.add(index, task(index));
+        if self.batch.len() == known {
+            return;
+        }
+        // It has arrived. Those that wait in the queue have ended by now, mostly before it.
+        self.batch.pop_back();
+        self.batch.extend(std::mem::take(&mut self.queue.lock().woken));
+        let ended = task(index).ended();
+        let later = self.batch.iter().rev().take_while(|other| task(**other).ended() > ended);
+        self.batch.insert(self.batch.len() - later.count(), index);
+    }
+
+    /// Returns an index that was polled, to poll it again.
+    pub(crate) fn put_back(&mut self, index: usize) {
+        self.batch.push_front(index);
+    }
+
     /// Sorts the arrived tasks by the time of their end. For tasks that had ended before they were
     /// added.
     pub(crate) fn sort<'t>(&mut self, task: impl Fn(usize) -> &'t Header) {
+        self.batch.extend(std::mem::take(&mut self.queue.lock().woken));
         self.batch.make_contiguous().sort_by_key(|index| task(*index).ended());
     }
 

@@ -3,6 +3,8 @@
 //! The shape of the results follows from the shape of the arguments. A result is moved out only if
 //! its task was passed by value.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::error::{TaskError, WaitError};
@@ -115,7 +117,12 @@ pub trait Waitable: Sealed + Sized {
     message = "`{Self}` is not a task",
     label = "a task, or a reference to one, is expected here"
 )]
-pub trait TaskHandle: Waitable + Handle {}
+pub trait TaskHandle: Waitable + Handle {
+    /// Returns the outcome of a task that has ended, as `__settled` does. Pending while the result is
+    /// being cloned and can't be moved out.
+    #[doc(hidden)]
+    fn __poll(&mut self, context: &mut Context<'_>) -> Poll<Self::Settled>;
+}
 
 /// The time limit of a wait: a `Duration`, or an `Option<Duration>` where `None` means no limit.
 ///
@@ -155,7 +162,7 @@ pub(super) fn at(index: usize) -> impl Fn(WaitError) -> WaitError {
 
 impl<R, I, O> Sealed for Task<R, I, O> {}
 
-impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Handle for Task<R, I, O> {
+impl<R, I, O> Handle for Task<R, I, O> {
     fn header_ref(&self) -> HeaderRef<'_> {
         HeaderRef(self.header())
     }
@@ -193,7 +200,11 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for Task<
     }
 }
 
-impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskHandle for Task<R, I, O> {}
+impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskHandle for Task<R, I, O> {
+    fn __poll(&mut self, context: &mut Context<'_>) -> Poll<Self::Settled> {
+        Pin::new(self).poll(context)
+    }
+}
 
 // References.
 
@@ -211,7 +222,15 @@ impl<T: Handle> Handle for &T {
     }
 }
 
-impl<T: TaskHandle> TaskHandle for &T where Self: Waitable {}
+impl<T: TaskHandle> TaskHandle for &T
+where
+    Self: Waitable,
+{
+    fn __poll(&mut self, _: &mut Context<'_>) -> Poll<Self::Settled> {
+        // Nothing is moved out.
+        Poll::Ready((*self).__settled())
+    }
+}
 
 impl<'a, R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for &'a Task<R, I, O> {
     type Output = &'a R;
