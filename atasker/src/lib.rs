@@ -57,6 +57,11 @@
 //! With the feature `progress`, waits and tasks show progress bars: `wait_completed!(tasks, progress =
 //! "indexing")`, `task.show_progress("indexing")`.
 //!
+//! [`chain`](Task::chain) and [`try_chain`](Task::try_chain) launch a task that starts when another
+//! one has ended well. [`as_completed`], [`bounded`], [`bounded_by`] and [`TaskSet`] return the
+//! outcomes of many tasks in the order of their completion. For async code, the first three convert
+//! into streams, and [`start_async`](TaskBuilder::start_async) launches without blocking.
+//!
 //! Dropping the handle detaches the task, which runs on. [`background!`] launches closures, futures
 //! and functions without the attribute; [`TaskBuilder`] does so without any macro.
 //!
