@@ -1,9 +1,10 @@
-//! Identifiers of tasks, unique across processes.
+//! Identifiers: of tasks, unique across processes, and of schedulers.
 
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +29,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct TaskId {
     origin: u64,
     number: u64,
+}
+
+/// The key of a scheduler (a supervisor), by which its tasks and its timer entries refer to it. Never
+/// reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct SchedulerKey(pub(crate) NonZeroU64);
+
+impl SchedulerKey {
+    /// Returns the key as a number.
+    #[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
+    pub(crate) fn get(self) -> u64 {
+        self.0.get()
+    }
 }
 
 /// The number of bits that hold the index of the task in the task table.

@@ -80,6 +80,8 @@ mod macro_support;
 mod metrics;
 mod supervisor;
 
+pub mod testing;
+
 // 7: what shows supervisors
 #[cfg(feature = "dashboard")]
 mod dashboard;

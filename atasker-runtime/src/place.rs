@@ -61,6 +61,13 @@ pub(crate) trait Place: Send + Sync {
         let _ = task;
     }
 
+    /// Returns whether a queued task waits for a slot, or for something before, so that it may not
+    /// begin soon.
+    fn waits_for_slot(&self, task: &dyn AnyTask) -> bool {
+        let _ = task;
+        false
+    }
+
     /// Updates the header of a task with what only the place knows.
     fn refresh(&self, task: &dyn AnyTask) {
         let _ = task;
@@ -157,7 +164,7 @@ pub(crate) struct Closing<'a> {
 pub(crate) enum Room {
     /// As the rule of the queue says, which does not block this launch.
     ByRule,
-    /// With [`WhenFull::Pass`], because a place in the queue is reserved for it, with this many bytes,
+    /// With [`WhenFull::Reserved`], because a place in the queue is reserved for it, with this many bytes,
     /// until [`Place::end_reservation`].
     Reserved { bytes: u64 },
 }
@@ -169,12 +176,18 @@ pub(crate) enum WhenFull {
     Wait,
     /// Follows the overflow rule, except that a launcher that can't block is admitted.
     NoWait,
-    /// Admits the task: its room is reserved, or it is the run of a background worker, which has at
-    /// most one.
+    /// Admits the task, because its room is reserved.
+    Reserved,
+    /// Admits the task, which is the run of a background worker: there is at most one such task.
     Pass,
 }
 
 impl WhenFull {
+    /// Returns whether the task is admitted whatever the rule is.
+    pub(crate) fn passes(self) -> bool {
+        matches!(self, WhenFull::Reserved | WhenFull::Pass)
+    }
+
     /// Returns whether the launching thread may be blocked: not within a task, on an aloop, or in an
     /// observer.
     pub(crate) fn may_wait(self) -> bool {

@@ -365,6 +365,45 @@
 //! processes that inherit its output. [`WorkerStdio::Log`] and `Null` avoid that for worker
 //! processes.
 //!
+//! # Testing
+//!
+//! Every function with the attribute can be called plainly, as `f::call(..)`. The module [`testing`]
+//! makes code that launches tasks testable without waiting: launches that run their tasks before they
+//! return, a clock of a supervisor that the test moves, and the other end of a [`TaskContext`].
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use atasker::{Supervisor, TaskContext, background_task, testing};
+//!
+//! #[background_task(delay = "1m", retries = 2, retry_delay = "10m")]
+//! fn deliver(ctx: &TaskContext<(), u32>, to: String) -> Result<u32, String> {
+//!     let _ = ctx.send(ctx.attempt());
+//!     if ctx.attempt() < 3 { Err(format!("{to} is not at home")) } else { Ok(ctx.attempt()) }
+//! }
+//!
+//! // The function alone.
+//! let (ctx, peer) = TaskContext::pair();
+//! assert!(deliver::call(&ctx, "Ada".into()).is_err());
+//! assert_eq!(peer.recv().unwrap(), 1);
+//!
+//! // As a task, with all attempts, without the delay and the pauses.
+//! let guard = testing::inline();
+//! let task = deliver("Ada".into());
+//! assert_eq!(task.messages().collect::<Vec<_>>(), [1, 2, 3]);
+//! assert_eq!(task.join().unwrap(), Ok(3));
+//! drop(guard);
+//!
+//! // With them, by a clock of the test.
+//! let sup = Supervisor::builder().build();
+//! let clock = testing::pause(&sup);
+//! let task = deliver::builder("Ada".into()).supervisor(&sup).start();
+//! clock.advance(Duration::from_secs(11 * 60));
+//! assert_eq!(task.info().attempt, 2);
+//! clock.advance(Duration::from_secs(10 * 60));
+//! assert_eq!(task.result(), Some(&Ok(3)));
+//! ```
+//!
 //! # Errors
 //!
 //! A launch never fails and never panics: any failure becomes the [`TaskError`] of the task. An

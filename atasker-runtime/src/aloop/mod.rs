@@ -8,6 +8,7 @@
 //! | `runtime` | one aloop: its tokio runtime and its thread |
 //! | `runner` | polls the futures that are ready |
 //! | `body` | how the future of a task is created and stored |
+//! | `inline` | futures of tasks that are run by their launch, for tests |
 //!
 //! The future of a task is stored in the allocation of the task, which is also its waker. It is not
 //! a tokio task. A launch or a wake pushes the task into the queue of the aloop (`task::future`),
@@ -21,10 +22,12 @@
 //! drop the future there.
 
 mod body;
+mod inline;
 mod place;
 mod runner;
 mod runtime;
 
 pub(crate) use body::{FutureBody, LazyFuture, RepeatableFuture};
+pub(crate) use inline::{InlineLoop, end_inline_runtime};
 pub(crate) use place::{Aloops, not_started};
 pub(crate) use runtime::Loop;

@@ -1,6 +1,9 @@
-//! The time by both clocks.
+//! The time of a supervisor by both clocks.
 
 use std::time::{Instant, SystemTime};
+
+use crate::id::SchedulerKey;
+use crate::time::source;
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +13,7 @@ pub(super) struct Now {
 }
 
 impl Now {
-    pub(super) fn read() -> Now {
-        Now { monotonic: Instant::now(), wall: SystemTime::now() }
+    pub(super) fn read(owner: Option<SchedulerKey>) -> Now {
+        Now { monotonic: source::now(owner), wall: source::wall(owner) }
     }
 }

@@ -126,7 +126,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for StartAs
         }
         let builder = builder.take().expect("it was there above");
         let task = builder.start_with(match &reservation {
-            Some(_) => WhenFull::Pass,
+            Some(_) => WhenFull::Reserved,
             None => WhenFull::NoWait,
         });
         // After the task is in the queue, so that no other launch takes its room.

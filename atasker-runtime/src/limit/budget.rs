@@ -92,6 +92,14 @@ impl Budget {
         }
     }
 
+    /// Goes on with another clock, which reads `now` when the present one reads `before`.
+    pub(super) fn change_clock(&mut self, before: Stamp, now: Stamp) {
+        if let Rule::Rate { count, .. } = self.rule {
+            self.debt = self.debt_at(count, before);
+            self.updated = now;
+        }
+    }
+
     /// Gives one back. The token of a rate stays spent.
     pub(super) fn give_back(&mut self) {
         if let Rule::Concurrency(_) = self.rule {

@@ -111,6 +111,11 @@ impl<J> Desk<J> {
         }
     }
 
+    /// See [`Budget::change_clock`].
+    pub(super) fn change_clock(&mut self, before: Stamp, now: Stamp) {
+        self.budget.change_clock(before, now);
+    }
+
     /// Returns whether a task may take the limit now, beyond what is offered.
     pub(super) fn has_room(&self, now: Stamp) -> bool {
         self.budget.free(now) > self.offers

@@ -10,12 +10,12 @@ use super::budget::Rule;
 use super::desk::{Desk, LaneKey, Take};
 use crate::backlog::Ticket;
 use crate::error::TaskError;
-use crate::id::TaskId;
+use crate::id::{SchedulerKey, TaskId};
 use crate::job::Job;
 use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
 use crate::time::clock::{self, Stamp};
-use crate::time::timer;
+use crate::time::source;
 
 /// The place of a task in the queue of its pool while it waits for a limit.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,8 +58,27 @@ pub(crate) struct Gate {
 
 struct State {
     desk: Desk<Parked>,
+    /// The supervisor whose time a rate goes by: that of the last task. It is the real time unless a
+    /// test has paused that supervisor.
+    owner: Option<SchedulerKey>,
     /// When the timer is set to look again, for a rate.
     timer_at: Option<Stamp>,
+}
+
+impl State {
+    fn now(&self) -> Stamp {
+        clock::stamp(source::now(self.owner))
+    }
+
+    fn go_by(&mut self, owner: Option<SchedulerKey>) {
+        if self.owner != owner {
+            let before = self.now();
+            self.owner = owner;
+            let now = self.now();
+            self.desk.change_clock(before, now);
+            self.timer_at = None;
+        }
+    }
 }
 
 impl Gate {
@@ -67,14 +86,15 @@ impl Gate {
         Arc::new_cyclic(|me| Gate {
             me: Weak::clone(me),
             position,
-            state: Mutex::new(State { desk: Desk::new(rule), timer_at: None }),
+            state: Mutex::new(State { desk: Desk::new(rule), owner: None, timer_at: None }),
         })
     }
 
     /// Returns whether a task that arrives now could begin as far as the limit is concerned.
     pub(super) fn has_room(&self) -> bool {
-        let now = clock::now();
-        self.state.lock().desk.has_room(now)
+        let state = self.state.lock();
+        let now = state.now();
+        state.desk.has_room(now)
     }
 
     /// Lets a task wait for the limit. [`pump`](Self::pump) must follow.
@@ -82,7 +102,9 @@ impl Gate {
         if self.position == Position::AtEnd {
             parked.reserved.ticket = None;
         }
-        self.state.lock().desk.enter(parked.job.header().id, lane, parked);
+        let mut state = self.state.lock();
+        state.go_by(parked.job.header().scheduler);
+        state.desk.enter(parked.job.header().id, lane, parked);
     }
 
     /// Queues candidates in their pools as long as the limit has room for more.
@@ -92,8 +114,8 @@ impl Gate {
         let mut queued = None;
         loop {
             let picked = {
-                let now = clock::now();
                 let mut state = self.state.lock();
+                let now = state.now();
                 if let Some(id) = queued.take() {
                     state.desk.queued(id);
                 }
@@ -111,8 +133,9 @@ impl Gate {
 
     /// Takes the limit for a candidate, under the lock of its pool.
     pub(super) fn admit(&self, parked: Parked) -> Admission {
-        let (now, id) = (clock::now(), parked.job.header().id);
+        let id = parked.job.header().id;
         let mut state = self.state.lock();
+        let now = state.now();
         match state.desk.take(id, now) {
             Take::Taken { next } => {
                 Admission::Begin { job: parked.job, next: next.map(|(_, next)| next) }
@@ -171,10 +194,12 @@ impl Gate {
         self.pump();
     }
 
-    /// Returns when the limit will be as if it had never been used, if no task comes. `None` while
-    /// a task waits for it or holds it.
-    pub(super) fn full_at(&self, now: Stamp) -> Option<Stamp> {
-        self.state.lock().desk.full_at(now)
+    /// Returns the time, in nanoseconds, after which the limit will be as if it had never been used,
+    /// if no task comes. `None` while a task waits for it or holds it.
+    pub(super) fn full_in(&self) -> Option<u64> {
+        let state = self.state.lock();
+        let now = state.now();
+        state.desk.full_at(now).map(|at| at.saturating_sub(now))
     }
 
     /// Has the timer look again when time alone makes room. Only a rate needs that.
@@ -185,7 +210,7 @@ impl Gate {
         }
         state.timer_at = Some(at);
         let me = Weak::clone(&self.me);
-        timer::at(clock::instant(at), move || {
+        source::at(state.owner, clock::instant(at), move || {
             if let Some(gate) = me.upgrade() {
                 gate.state.lock().timer_at = None;
                 gate.pump();

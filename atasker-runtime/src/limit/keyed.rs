@@ -272,12 +272,11 @@ impl<K: Send + Sync + 'static> Table<K> {
         let now = clock::now();
         let mut next = Stamp::MAX;
         cells.retain(|cell| {
-            let stays = match cell.gate.full_at(now) {
+            let stays = match cell.gate.full_in() {
                 // In use: kept again when the last task leaves.
-                None => false,
-                Some(at) if at <= now => false,
-                Some(at) => {
-                    next = next.min(at);
+                None | Some(0) => false,
+                Some(nanos) => {
+                    next = next.min(now.saturating_add(nanos));
                     true
                 }
             };
@@ -306,12 +305,10 @@ impl<K: Send + Sync + 'static> GateSource for Cell<K> {
     }
 
     fn left(self: Arc<Self>) {
-        let now = clock::now();
-        let Some(at) = self.gate.full_at(now) else { return };
-        if at > now
+        if let Some(nanos @ 1..) = self.gate.full_in()
             && let Some(table) = self.table.upgrade()
         {
-            table.keep(self, at);
+            table.keep(self, clock::now().saturating_add(nanos));
         }
     }
 }

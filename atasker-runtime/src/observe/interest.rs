@@ -14,7 +14,8 @@ use tracing_core::{Level, Metadata};
 
 use crate::unwind::guarded;
 
-/// The bits of [`Probe`]s, and above them the number of observers of all supervisors.
+/// The bits of [`Probe`]s, and above them the number of observers of all supervisors and of threads
+/// whose launches run their tasks.
 static OBSERVED: AtomicUsize = AtomicUsize::new(0);
 
 /// A subscriber wants spans at INFO.
@@ -43,11 +44,11 @@ pub(super) fn wants_events() -> bool {
     OBSERVED.load(Ordering::Relaxed) & DEBUG != 0
 }
 
-pub(super) fn add_observer() {
+pub(crate) fn add_observer() {
     OBSERVED.fetch_add(OBSERVER, Ordering::SeqCst);
 }
 
-pub(super) fn remove_observers(count: usize) {
+pub(crate) fn remove_observers(count: usize) {
     OBSERVED.fetch_sub(OBSERVER * count, Ordering::SeqCst);
 }
 

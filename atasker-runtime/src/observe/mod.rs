@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::error::TaskError;
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending};
-use crate::task::{AnyTask, scheduler};
+use crate::task::{AnyTask, hold, scheduler};
 use crate::time::clock::Stamp;
 pub(crate) use interest::is_on;
 use observer::TaskEvent;
@@ -113,6 +113,7 @@ pub(crate) fn started(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
 #[cold]
 fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     let header = task.header();
+    hold::on_begin(header);
     let Some(observers) = observers_of(header) else { return };
     let spans = spans::wants_span(header);
     if observers.is_empty() && !spans && !interest::wants_events() {

@@ -14,6 +14,7 @@ use crate::place::{Closing, Place, WhenFull};
 use crate::task::AnyTask;
 use crate::task::control::Include;
 use crate::task::scheduler::SchedulerKey;
+use crate::time::Reading;
 
 /// Always false, because there are no worker processes.
 pub(crate) fn in_worker() -> bool {
@@ -61,6 +62,8 @@ impl ProcessPool {
 
 impl ProcessPool {
     pub(crate) fn set_prompt(&self, _reasons: &AtomicUsize) {}
+
+    pub(crate) fn on_clock(&self, _reading: Reading) {}
 }
 
 impl Place for ProcessPool {

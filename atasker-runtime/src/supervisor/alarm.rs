@@ -13,19 +13,20 @@ use crate::sync::lock::{Mutex, RwLock};
 
 use super::core::Core;
 use super::pruning::{LookedUp, Pruning};
-use crate::id::TaskId;
+use crate::id::{SchedulerKey, TaskId};
 use crate::info::TaskInfo;
 use crate::task::AnyTask;
 use crate::task::header::refresh;
 use crate::task::state::Phase;
-use crate::time::clock;
-use crate::time::timer;
+use crate::time::source;
 use crate::unwind::Guarded;
 
 type Action = Arc<Guarded<Box<dyn Fn(&TaskInfo) + Send + Sync>>>;
 
 pub(crate) struct Alarms {
     core: Weak<Core>,
+    /// The supervisor, whose time counts.
+    owner: Option<SchedulerKey>,
     any: AtomicBool,
     list: RwLock<Vec<Arc<Alarm>>>,
 }
@@ -70,8 +71,13 @@ impl Waiting {
 }
 
 impl Alarms {
-    pub(super) fn new(core: Weak<Core>) -> Self {
-        Alarms { core, any: AtomicBool::new(false), list: RwLock::new(Vec::new()) }
+    pub(super) fn new(core: Weak<Core>, key: SchedulerKey) -> Self {
+        Alarms {
+            core,
+            owner: Some(key),
+            any: AtomicBool::new(false),
+            list: RwLock::new(Vec::new()),
+        }
     }
 
     /// Adds an alarm, for tasks queued from now on.
@@ -89,7 +95,7 @@ impl Alarms {
         }
         let mut looked_up = LookedUp::default();
         for alarm in self.list.read().iter() {
-            let due = clock::after(alarm.time);
+            let due = source::after(self.owner, alarm.time);
             let mut waiting = alarm.waiting.lock();
             if waiting.pruning.is_due(waiting.list.len())
                 && let Some(core) = self.core.upgrade()
@@ -106,7 +112,7 @@ impl Alarms {
 
     fn set(&self, alarm: &Arc<Alarm>, due: Instant) {
         let (core, alarm) = (self.core.clone(), Arc::clone(alarm));
-        timer::at(due, move || {
+        source::at(self.owner, due, move || {
             if let Some(core) = core.upgrade() {
                 core.alarms.fire(&core, &alarm);
             }
@@ -115,7 +121,7 @@ impl Alarms {
 
     /// Fires for the tasks that are due, and sets the timer for the next one.
     fn fire(&self, core: &Core, alarm: &Arc<Alarm>) {
-        let now = Instant::now();
+        let now = source::now(self.owner);
         let mut looked_up = LookedUp::default();
         let mut waiting = alarm.waiting.lock();
         let mut due = Vec::new();

@@ -29,6 +29,7 @@ use crate::task::unique::UniqueTasks;
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::task::{AnyTask, Schedule, park, table};
 use crate::thread::ThreadPool;
+use crate::time::source;
 use crate::unwind::log;
 
 /// See the documentation of the module `supervisor`.
@@ -93,6 +94,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         if !fork::is_copy() {
             scheduler::unregister(self.key);
+            source::forget(self.key);
             live::dropped(self.key);
         }
     }
@@ -122,7 +124,7 @@ impl Core {
                 threads: ThreadPool::new(&id, key, threads),
                 processes,
                 aloops: Aloops::new(&id, key),
-                alarms: Alarms::new(weak_self.clone()),
+                alarms: Alarms::new(weak_self.clone(), key),
                 expiries: Expiries::default(),
                 unique: Arc::default(),
                 observers: Observers::new(&id, spans, prompt, on_prompt),
@@ -142,7 +144,6 @@ impl Core {
         &self.observers
     }
 
-    #[cfg_attr(not(any(feature = "metrics", feature = "dashboard")), allow(dead_code))]
     pub(crate) fn key(&self) -> SchedulerKey {
         self.key
     }
@@ -279,7 +280,7 @@ impl Core {
     }
 
     /// Returns the live tasks in the order of their launch.
-    pub(super) fn live_tasks(&self) -> Vec<Arc<dyn AnyTask>> {
+    pub(crate) fn live_tasks(&self) -> Vec<Arc<dyn AnyTask>> {
         let mut tasks = Vec::new();
         // Counted first: tasks counted by then are seen below.
         if self.counters.live() > 0 && !fork::is_copy() {

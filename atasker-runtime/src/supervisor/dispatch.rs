@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::core::{AfterStop, Core, Phase};
+use super::inline;
 use crate::error::TaskError;
 use crate::info::TaskType;
 use crate::job::{Job, end_waiting};
@@ -19,8 +20,9 @@ use crate::task::body::Once;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::state::{Ending, Phase as TaskPhase};
-use crate::task::{AnyTask, Schedule, current, table};
-use crate::time::clock;
+use crate::task::{AnyTask, Schedule, current, hold, table};
+use crate::time::activity::Until;
+use crate::time::source;
 use crate::time::timer;
 
 impl Core {
@@ -104,6 +106,10 @@ impl Core {
     #[cold]
     fn launch_observed(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         observe::launched(&task);
+        if inline::runs(when_full) {
+            return self.accept(task, when_full, Self::run_inline);
+        }
+        hold::on_launch(task.header(), when_full);
         self.accept(task, when_full, Self::enqueue_observed);
     }
 
@@ -167,13 +173,25 @@ impl Core {
 
     /// Queues the task after `delay`.
     fn enqueue_after(&self, task: Arc<dyn AnyTask>, delay: Duration) {
+        let state = &task.header().state;
+        if state.read().phase() == TaskPhase::Delayed && inline::is_active() {
+            // Launched by this thread just now.
+            if state.queue() {
+                self.run_inline(task, WhenFull::NoWait);
+            }
+            return;
+        }
         let weak_self = self.weak_self.clone();
         let job = Job::new(Arc::clone(&task));
-        let key = timer::at(clock::after(delay), move || {
+        // Until the timer is set. The action may count the task again.
+        let held = hold::take(task.header());
+        let owner = Some(self.key);
+        let key = source::at(owner, source::after(owner, delay), move || {
             // If the task was ended meanwhile, dropping the job has no effect.
             let task = job.into_task();
             match weak_self.upgrade() {
                 Some(core) if task.header().state.queue() => {
+                    hold::hold(task.header(), Until::Ended);
                     core.enqueue_expiring(task, |task| {
                         core.enqueue_observed(task, WhenFull::NoWait);
                     });
@@ -182,6 +200,7 @@ impl Core {
                 None => end_waiting(task, TaskError::SupervisorStopped),
             }
         });
+        drop(held);
         let header = task.header();
         *header.extras_or_new().delay_timer.lock() = Some(key);
         if !timer::is_running() {
@@ -220,6 +239,14 @@ impl Core {
         if self.threads.is_own_thread() {
             return run();
         }
+        let run = match source::busy(Some(self.key), Until::Ended) {
+            // An advance of a paused clock waits for it.
+            Some(busy) => Box::new(move || {
+                let _busy = busy;
+                run();
+            }),
+            None => run,
+        };
         if !self.threads.is_open() {
             // After the shutdown: on a dedicated thread or, if none can be started, on this one.
             let run = Arc::new(crate::sync::lock::Mutex::new(Some(run)));
@@ -273,12 +300,19 @@ impl Schedule for Core {
     }
 
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
+        if inline::is_active() {
+            return run();
+        }
         self.run_on_pool("callback", run);
     }
 
     fn retry(&self, task: Arc<dyn AnyTask>, pause: Duration) {
         // The place has dropped the task, and does not know it until it is started there again.
         task.header().place_tag.store(0, Ordering::Relaxed);
+        if inline::is_running(task.header().id) {
+            // Its launch makes the next attempt.
+            return;
+        }
         // Always through the timer, because the caller may hold locks of the place.
         self.enqueue_after(task, pause);
     }

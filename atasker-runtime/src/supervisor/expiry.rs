@@ -25,6 +25,7 @@ use crate::task::control::{self, Include};
 use crate::task::header::Header;
 use crate::task::state::Phase;
 use crate::time::clock::{self, Stamp};
+use crate::time::source;
 use crate::time::timer::{self, TimerKey};
 
 /// The tasks of a supervisor that expire unless they begin in time.
@@ -63,13 +64,13 @@ fn waits_for(task: &Arc<dyn AnyTask>) -> Cow<'static, str> {
 impl Core {
     /// Returns the time by which tasks expire.
     fn expiry_now(&self) -> Stamp {
-        clock::now()
+        clock::stamp(source::now(Some(self.key)))
     }
 
     /// Runs `expire_due` at this time.
     fn expire_at(&self, due: Stamp) -> TimerKey {
         let weak_self = self.weak_self.clone();
-        timer::at(clock::instant(due), move || {
+        source::at(Some(self.key), clock::instant(due), move || {
             if let Some(core) = weak_self.upgrade() {
                 core.expire_due();
             }

@@ -9,6 +9,7 @@
 //! | `core` | what the handles share: places, phases |
 //! | `counters` | the number of live tasks |
 //! | `dispatch` | gives launched tasks to their places, and relays operations on tasks |
+//! | `inline` | launches that run their task themselves, for tests |
 //! | `shutdown` | stop, drain, deadline, restart |
 //! | `workers` | the background workers and jobs |
 //! | `live` | the supervisors of the process, for dashboards |
@@ -30,6 +31,7 @@ mod core;
 mod counters;
 mod dispatch;
 mod expiry;
+pub(crate) mod inline;
 #[cfg(feature = "dashboard")]
 pub(crate) mod live;
 #[cfg(not(feature = "dashboard"))]

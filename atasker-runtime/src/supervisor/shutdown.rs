@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::core::{Core, Phase};
 use super::counters::Totals;
+use super::inline;
 use crate::error::TaskError;
 use crate::fork;
 use crate::id::TaskId;
@@ -133,8 +134,10 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     }
     // All fields are listed, so that a new field has to be considered here.
     let &StopOptions { wait, cancel_tasks } = options;
-    let own =
-        core.is_called_from_own_task().then(current::get).flatten().map(|task| task.header().id);
+    let mut own = inline::running(core.key());
+    let current = core.is_called_from_own_task().then(current::get).flatten();
+    let current = current.map(|task| task.header().id);
+    own.extend(current.filter(|current| !own.contains(current)));
     let mut lifecycle = core.lifecycle.lock();
     let joins_other = match core.phase() {
         Phase::Idle | Phase::Active => {
@@ -145,7 +148,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
         Phase::Draining => true,
         Phase::Stopped => return None,
     };
-    lifecycle.callers.extend(own);
+    lifecycle.callers.extend(own.iter().copied());
     let has_callers = !lifecycle.callers.is_empty();
     let stop = Stop {
         core,
@@ -169,7 +172,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
             control::stop(&task);
         }
     }
-    (own.is_none() || !joins_other).then_some(stop)
+    (own.is_empty() || !joins_other).then_some(stop)
 }
 
 /// Tasks that are chained to a task that has requested the stop. They wait for that task, which

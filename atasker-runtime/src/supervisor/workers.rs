@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use crate::sync::lock::Mutex;
 
 use super::core::Core;
+use crate::id::TaskId;
 use crate::info::{BackgroundWorkerInfo, JobInfo, SupervisorInfo};
 
 /// A background worker or a job.
@@ -13,6 +14,10 @@ use crate::info::{BackgroundWorkerInfo, JobInfo, SupervisorInfo};
 pub(crate) trait ActiveWorker: Send + Sync {
     /// Starts no further runs, and asks the current one to stop.
     fn stop_nowait(&self);
+
+    /// Returns the task of the current run, unless the worker is a loop, which has one task for all
+    /// runs.
+    fn timed_run(&self) -> Option<TaskId>;
 
     /// Returns a snapshot.
     fn snapshot(&self) -> WorkerSnapshot;
@@ -98,6 +103,11 @@ impl Core {
         }
         self.unregister(key);
         None
+    }
+
+    /// Returns the tasks of the runs in progress, without those of loops.
+    pub(crate) fn timed_runs(&self) -> Vec<TaskId> {
+        self.workers.all().iter().filter_map(|one| one.timed_run()).collect()
     }
 
     /// Removes a worker that is no longer active.

@@ -37,7 +37,7 @@ use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending, Phase, Take};
 use crate::task::waiters::Waiters;
-use crate::task::{AnyTask, current, scheduler, unique};
+use crate::task::{AnyTask, current, hold, scheduler, unique};
 use crate::time::clock::Stamp;
 use crate::unwind::{self, Guarded, discard, log};
 
@@ -676,9 +676,14 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         is_err.is_some_and(|is_err| is_err(value))
     }
 
-    /// Emits the event of the end.
+    /// Tells those that observe the end, which is visible by now.
     #[cold]
     fn report_end(&self, ending: Ending, handle: Handle) {
+        self.emit_end(ending, handle);
+        drop(hold::take(&self.header));
+    }
+
+    fn emit_end(&self, ending: Ending, handle: Handle) {
         let Some(scheduler) = self.header.scheduler() else { return };
         let supervisor = scheduler.observers().map_or("", |observers| &observers.supervisor);
         events::task_ended(&self.header, supervisor, ending.outcome(), self.error(), handle);

@@ -14,7 +14,8 @@
 //! | outbox | the handle receives | the end of the task |
 //!
 //! While a task has no typed handle, its outbox rejects every message. A typed handle created from
-//! a `TaskRef` reopens it.
+//! a `TaskRef` reopens it. A task that is run by its launch (`testing::inline`) waits at neither
+//! channel.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,6 +59,11 @@ struct Inner<T> {
     recv_stopped: bool,
     /// Sending no longer waits for room.
     send_stopped: bool,
+    /// Nothing can be queued while the task runs, because its launch has not returned: receiving
+    /// ends once nothing is queued.
+    no_sender: bool,
+    /// Nothing is received while the task runs: sending never waits for room.
+    no_receiver: bool,
     receiver: Receiver,
     receivers: Waiters,
     senders: Waiters,
@@ -101,6 +107,8 @@ impl<T> Channel<T> {
                 closed: false,
                 recv_stopped: false,
                 send_stopped: false,
+                no_sender: false,
+                no_receiver: false,
                 receiver: Receiver::Present,
                 receivers: Waiters::NONE,
                 senders: Waiters::NONE,
@@ -179,7 +187,7 @@ impl<T> Channel<T> {
                 let waker = context.waker().clone();
                 // The waker was cloned without the lock, so everything is checked again under it.
                 let mut inner = self.inner.lock();
-                if inner.send_stopped {
+                if inner.send_stopped || inner.no_receiver {
                     drop(inner);
                     waiters::drop_waker(Some(waker));
                     return Poll::Ready(Err(SendError(message)));
@@ -231,6 +239,7 @@ impl<T> Channel<T> {
             }
             None if inner.closed => Err(RecvError::Closed),
             None if inner.recv_stopped => Err(RecvError::Stopped),
+            None if inner.no_sender => Err(RecvError::Closed),
             None => Err(RecvError::Empty),
         }
     }
@@ -290,6 +299,18 @@ impl<T> Channel<T> {
             in_flight = std::mem::take(&mut inner.in_flight);
             inner.bytes -= in_flight.iter().map(self.weigh).sum::<usize>();
         });
+    }
+
+    /// Called when the task, which receives here, is run by its launch: a wait for a message would
+    /// never end.
+    pub(crate) fn never_wait_to_receive(&self) {
+        self.inner.lock().no_sender = true;
+    }
+
+    /// Called when the task, which sends here, is run by its launch: a wait for room would never
+    /// end.
+    pub(crate) fn never_wait_to_send(&self) {
+        self.inner.lock().no_receiver = true;
     }
 
     /// Called when the task, which receives here, is asked to stop. Returns the waiters for the

@@ -71,7 +71,8 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// Creates a context without a task, for calling a function in a test.
     ///
     /// The context is never stopped. Receiving fails with [`RecvError::Closed`] immediately, and
-    /// messages sent are accepted and dropped.
+    /// messages sent are accepted and dropped. [`pair`](Self::pair) creates a context whose other end
+    /// the test holds.
     ///
     /// ```
     /// # use atasker_runtime as atasker;
@@ -83,13 +84,18 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// assert!(ctx.send("nowhere".to_owned()).is_ok());
     /// ```
     pub fn detached() -> Self {
-        let body = Once(Some(|_: &Arc<dyn AnyTask>| ()));
         let mut header = Header::new(TaskType::Thread);
         header.set_name("detached".into());
+        TaskContext::without_task(header, Channels::discarding())
+    }
+
+    /// Creates a context of a task that no place runs.
+    pub(crate) fn without_task(header: Header, channels: Arc<Channels<I, O>>) -> Self {
+        let body = Once(Some(|_: &Arc<dyn AnyTask>| ()));
         header.record_queued();
         let launched = header.state.launch(Phase::Queued) && header.begin();
         debug_assert!(launched, "a new task can be started");
-        TaskContext { task: Cell::<(), _>::new(header, body, ()), channels: Channels::discarding() }
+        TaskContext { task: Cell::<(), _>::new(header, body, ()), channels }
     }
 
     fn header(&self) -> &Header {

@@ -16,9 +16,11 @@
 //! begun.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::{KillError, TaskError};
 use crate::fork;
+use crate::info::TaskType;
 use crate::limit;
 use crate::task::AnyTask;
 use crate::task::chained::first_of;
@@ -171,7 +173,13 @@ fn kill_one(task: &Arc<dyn AnyTask>) -> Result<Killed, KillError> {
         if matches!(task.header().state.read().phase(), Phase::Ending | Phase::Ended) {
             return Ok(Killed::Begun);
         }
-        let killed = task.header().with_place(|place| place.kill(task));
+        let header = task.header();
+        let is_inline = header.extras().is_some_and(|e| e.is_inline.load(Ordering::Relaxed));
+        if is_inline && header.tt != TaskType::Async {
+            // It runs on the thread that has launched it, wherever it would run otherwise.
+            return Err(KillError::Unsupported);
+        }
+        let killed = header.with_place(|place| place.kill(task));
         killed.unwrap_or(Err(KillError::Unsupported))?;
     }
     Ok(Killed::Begun)

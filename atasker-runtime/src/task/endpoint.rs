@@ -8,6 +8,7 @@ use super::channel::{Bytes, Channel, MAX_MESSAGE_BYTES};
 use super::waiters::WaiterKey;
 use super::waiters::Waiters;
 use crate::error::{RecvError, SendError, TaskError, TrySendError};
+use crate::fork;
 use crate::unwind::log;
 
 /// Encodes and decodes the messages of one direction.
@@ -153,6 +154,19 @@ pub(crate) struct Channels<I, O> {
     pub(crate) inbox: Endpoint<I>,
     /// From the task to the handle.
     pub(crate) outbox: Endpoint<O>,
+    /// Closes both when the last context is dropped, if they have no task that ends.
+    _close: Option<CloseOnDrop>,
+}
+
+/// Closes channels when it is dropped.
+struct CloseOnDrop(Arc<dyn AnyChannels>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if !fork::is_copy() {
+            self.0.close();
+        }
+    }
 }
 
 impl<I, O> Channels<I, O> {
@@ -161,6 +175,7 @@ impl<I, O> Channels<I, O> {
         Arc::new(Channels {
             inbox: Endpoint::Local(Channel::new()),
             outbox: Endpoint::Local(Channel::new()),
+            _close: None,
         })
     }
 
@@ -171,6 +186,7 @@ impl<I, O> Channels<I, O> {
         Arc::new(Channels {
             inbox: Endpoint::Local(inbox),
             outbox: Endpoint::Local(Channel::discarding()),
+            _close: None,
         })
     }
 
@@ -196,6 +212,19 @@ impl<I, O> Channels<I, O> {
         Arc::new(Channels {
             inbox: Endpoint::Encoded(inbox, codecs.0),
             outbox: Endpoint::Encoded(outbox, codecs.1),
+            _close: None,
+        })
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Channels<I, O> {
+    /// Returns the same channels, which are closed when the last reference to the returned value is
+    /// dropped.
+    pub(crate) fn closing_on_drop(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Channels {
+            inbox: self.inbox.clone(),
+            outbox: self.outbox.clone(),
+            _close: Some(CloseOnDrop(Arc::clone(self) as Arc<dyn AnyChannels>)),
         })
     }
 }
@@ -208,6 +237,8 @@ pub(crate) trait AnyChannels: std::any::Any + Send + Sync {
     fn request_stop(&self) -> [[Waiters; 2]; 2];
     /// Prepares both channels for another attempt.
     fn reset_for_retry(&self);
+    /// Called before the launch of the task runs it: the task waits at neither channel.
+    fn run_inline(&self);
     /// Returns the encoded messages to the task, if the channels belong to a connection.
     fn inbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>>;
     /// Returns the encoded messages from the task, if the channels belong to a connection.
@@ -246,6 +277,17 @@ impl<I: Send + 'static, O: Send + 'static> AnyChannels for Channels<I, O> {
         match &self.outbox {
             Endpoint::Local(channel) => channel.reset_for_retry(),
             Endpoint::Encoded(channel, _) => channel.reset_for_retry(),
+        }
+    }
+
+    fn run_inline(&self) {
+        match &self.inbox {
+            Endpoint::Local(channel) => channel.never_wait_to_receive(),
+            Endpoint::Encoded(channel, _) => channel.never_wait_to_receive(),
+        }
+        match &self.outbox {
+            Endpoint::Local(channel) => channel.never_wait_to_send(),
+            Endpoint::Encoded(channel, _) => channel.never_wait_to_send(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The part of a task that does not depend on its types: identity, state, times, waiters.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::task::{AnyTask, Schedule, table};
+use crate::time::activity::Busy;
 use crate::time::clock::{self, Stamp};
 
 /// See the module's documentation. The plain fields are set while the builder has exclusive access,
@@ -66,6 +67,10 @@ pub(crate) struct Extras {
     pub(crate) delay_timer: crate::sync::lock::Mutex<Option<crate::time::timer::TimerKey>>,
     /// The armed time limit of the current run.
     pub(crate) limit: crate::sync::lock::Mutex<Option<TimeLimit>>,
+    /// Counts the task as busy, if a test has paused the time of its supervisor.
+    pub(crate) hold: crate::sync::lock::Mutex<Option<Busy>>,
+    /// The task runs within its launch (`testing::inline`).
+    pub(crate) is_inline: AtomicBool,
     /// The spans of the task, as its builder has set them. Taken by the launch.
     pub(crate) spans: crate::sync::lock::Mutex<TaskSpans>,
     /// What was reported about the task, if anything observes it.
@@ -213,6 +218,11 @@ impl Header {
     #[inline]
     pub(crate) fn attempts_left(&self) -> bool {
         self.extras().is_some_and(|extras| self.attempt() <= extras.retries)
+    }
+
+    /// Returns whether the task may have more than one attempt.
+    pub(crate) fn may_retry(&self) -> bool {
+        self.extras().is_some_and(|extras| extras.retries > 0)
     }
 
     /// Assigns an id with an entry in the task table.

@@ -15,7 +15,9 @@ use crate::fork;
 use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
 use crate::task::header::Header;
-use crate::time::clock;
+use crate::task::hold;
+use crate::time::activity::Until;
+use crate::time::source;
 use crate::time::timer::{self, TimerKey};
 
 /// What a place does about runs that exceed their limits.
@@ -56,7 +58,8 @@ impl TimeLimit {
         let watch = Arc::new(Watch { limit, place, over: Mutex::new(false) });
         // Weak, because the run keeps its task alive as long as it lasts.
         let (weak, shared) = (Arc::downgrade(task), Arc::clone(&watch));
-        let key = timer::at(clock::after(limit), move || {
+        let owner = task.header().scheduler;
+        let key = source::at(owner, source::after(owner, limit), move || {
             if let Some(task) = weak.upgrade() {
                 shared.exceeded(&task);
             }
@@ -87,6 +90,10 @@ impl Watch {
             }
             if let Some(place) = &self.place {
                 place.entered(task.header());
+            }
+            if task.header().attempts_left() {
+                // The next attempt follows when this one has returned.
+                hold::hold(task.header(), Until::Ended);
             }
             task.record_overrun()
         };

@@ -15,6 +15,7 @@
 //! | the messages of a task as a stream | `message_stream` |
 //! | the task's own view | `context`, `channel`, `endpoint`, `current` |
 //! | blocking and waiting | `park`, `wait`, `waiters` |
+//! | what an advance of a paused clock waits for | `hold` |
 //!
 //! **Only the owner of a [`Claim`] ends a task**, and there is one claim per task. Places hold a
 //! task as a [`Job`](crate::job::Job) until it begins, then as a [`Run`](crate::job::Run). Either
@@ -34,6 +35,7 @@ pub(crate) mod endpoint;
 pub(crate) mod future;
 pub(crate) mod handle;
 pub(crate) mod header;
+pub(crate) mod hold;
 pub(crate) mod limit;
 #[cfg(all(test, atasker_loom))]
 mod loom_tests;

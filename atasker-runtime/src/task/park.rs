@@ -218,6 +218,14 @@ pub(crate) fn block_briefly<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>
     }
 }
 
+/// Polls until ready, between the polls of a future that is run by its launch. Releases the slot as
+/// [`block_on`] does, and is allowed on any thread.
+#[cfg(feature = "async")]
+pub(crate) fn wait_for_wake(poll: impl FnMut(&mut Context<'_>) -> Poll<()>) {
+    let _released = ReleasedSlot::release(&mut || false);
+    park_until(None, Spin::First, poll);
+}
+
 /// Like [`block_on`], but keeps the slot: a sleep rather than a wait for other tasks.
 ///
 /// # Panics

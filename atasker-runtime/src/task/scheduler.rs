@@ -14,19 +14,8 @@ use std::sync::{Arc, Weak};
 use crate::fork;
 use crate::sync::lock::RwLock;
 
+pub(crate) use crate::id::SchedulerKey;
 use crate::task::Schedule;
-
-/// The key of a scheduler. Never reused.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct SchedulerKey(NonZeroU64);
-
-impl SchedulerKey {
-    /// Returns the key as a number.
-    #[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
-    pub(crate) fn get(self) -> u64 {
-        self.0.get()
-    }
-}
 
 struct Schedulers {
     by_key: BTreeMap<SchedulerKey, Weak<dyn Schedule>>,

@@ -110,6 +110,18 @@ impl Place for ThreadPool {
         waits_for.into()
     }
 
+    fn waits_for_slot(&self, task: &dyn AnyTask) -> bool {
+        let (shared, header) = (&self.shared, task.header());
+        let mut state = shared.state.lock();
+        // As in `revoke`. The job may have had no chance to start.
+        state.drain_injector(&shared.injector, header.priority, usize::MAX);
+        shared.dispatch(state);
+        let state = shared.state.lock();
+        // One without a ticket waits elsewhere, to get here.
+        ticket_of(header.place_tag.load(Ordering::Relaxed))
+            .is_none_or(|ticket| state.backlog.is_among_first(usize::MAX, header.priority, ticket))
+    }
+
     fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
         if limit::has_limit(task.header()) {
             // It begins when its limit has room, which the waiting task lends it.
@@ -229,7 +241,7 @@ impl Shared {
         let mut state = self.state.lock();
         while state.open && state.is_full(&self.injector, priority, may_start) {
             match state.config.queue_limit {
-                Some((_, Overflow::Reject)) if when_full != WhenFull::Pass => {
+                Some((_, Overflow::Reject)) if !when_full.passes() => {
                     return Err(Some(TaskError::QueueFull));
                 }
                 Some((_, Overflow::Block)) if when_full.may_wait() => {

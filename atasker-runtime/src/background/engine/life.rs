@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use crate::background::engine::{Engine, Hook, Phase, State};
-use crate::background::now::Now;
 use crate::background::wall_clock;
 use crate::error::TaskError;
 use crate::fork;
@@ -38,7 +37,7 @@ impl Engine {
                     state.starting = true;
                     state.stop_announced = false;
                     // Before the hooks, so that their requests for runs count.
-                    state.schedule.start(Now::read());
+                    state.schedule.start(self.now());
                     self.active_generation.store(state.generation, Ordering::Release);
                     let generation = state.generation;
                     // Once per engine: the list of watched engines has no duplicates.

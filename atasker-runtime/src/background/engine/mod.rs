@@ -36,8 +36,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::background::now::Now;
 use crate::background::schedule::Schedule;
 use crate::fork;
+use crate::id::{SchedulerKey, TaskId};
 use crate::info::{BackgroundWorkerInfo, JobInfo, WorkerKind};
 use crate::supervisor::{ActiveWorker, Core, Operation, WorkerSnapshot};
 use crate::sync::lock::Mutex;
@@ -72,6 +74,8 @@ pub(crate) struct Engine {
     key: u64,
     pub(in crate::background) spec: WorkerSpec,
     pub(in crate::background) core: Weak<Core>,
+    /// The supervisor, whose time counts.
+    owner: Option<SchedulerKey>,
     executor: Box<dyn Executor>,
     state: Mutex<State>,
     /// The active generation, or 0. For contexts, which read it without the lock.
@@ -132,11 +136,13 @@ impl Engine {
         executor: Box<dyn Executor>,
     ) -> Arc<Engine> {
         static LAST: AtomicU64 = AtomicU64::new(0);
+        let owner = core.upgrade().map(|core| core.key());
         let engine = Arc::new_cyclic(|this| Engine {
             this: Weak::clone(this),
             key: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             spec,
             core,
+            owner,
             executor,
             state: Mutex::new(State {
                 phase: Phase::New,
@@ -164,6 +170,11 @@ impl Engine {
             core.add_known(Arc::downgrade(&engine) as Weak<dyn ActiveWorker>);
         }
         engine
+    }
+
+    /// Returns the time of the supervisor.
+    fn now(&self) -> Now {
+        Now::read(self.owner)
     }
 
     fn arc(&self) -> Arc<Engine> {
@@ -253,6 +264,12 @@ impl Engine {
 impl ActiveWorker for Engine {
     fn stop_nowait(&self) {
         let _life = Engine::stop_nowait(self);
+    }
+
+    fn timed_run(&self) -> Option<TaskId> {
+        let state = self.state.lock();
+        let task = state.task.as_ref().filter(|_| self.spec.kind != WorkerKind::Loop)?;
+        Some(task.header().id)
     }
 
     fn snapshot(&self) -> WorkerSnapshot {

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::background::engine::{Engine, Phase, State};
-use crate::background::now::Now;
 use crate::background::outcome::RunEnd;
 use crate::background::schedule::{Due, QueueState};
 use crate::background::wall_clock::OnClockSet;
@@ -18,6 +17,7 @@ use crate::sync::lock::MutexGuard;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, control};
 use crate::time::clock::{self, Stamp};
+use crate::time::source;
 use crate::time::timer;
 use crate::unwind::log;
 
@@ -133,7 +133,7 @@ impl Engine {
             None | Some(0) => QueueState::Empty,
             Some(_) => QueueState::HasItems,
         };
-        let due = state.schedule.due(Now::read(), queue);
+        let due = state.schedule.due(self.now(), queue);
         match due {
             Due::Now(planned) => {
                 if let Some((_, key)) = state.timer.take() {
@@ -160,7 +160,7 @@ impl Engine {
                     }
                     // Weak: the timer doesn't keep a dropped worker alive.
                     let this = Weak::clone(&self.this);
-                    let key = timer::at(at, move || {
+                    let key = source::at(self.owner, at, move || {
                         if let Some(engine) = this.upgrade() {
                             let mut state = engine.state.lock();
                             // Another entry may have replaced this one meanwhile.
@@ -225,7 +225,7 @@ impl Engine {
         if run.begun {
             self.runs.fetch_add(1, Ordering::AcqRel);
         }
-        let now = Now::read();
+        let now = self.now();
         state.schedule.ended(now);
         if !run.begun {
             // The run was not made. Items remain in their queue, and after a planned run, `ended`
@@ -320,7 +320,8 @@ impl WorkerRun {
             state.task = Some(Arc::clone(task));
         }
         self.began = clock::now();
-        self.lateness = self.planned.map(|planned| planned.elapsed());
+        let now = || source::now(self.engine.owner);
+        self.lateness = self.planned.map(|planned| now().saturating_duration_since(planned));
         state.last = Some(self.began);
         state.lateness = self.lateness;
         if let Some(lateness) = state.lateness {
@@ -355,7 +356,7 @@ impl OnClockSet for Engine {
     /// Plans the next run again.
     fn on_clock_set(&self) {
         let mut state = self.state.lock();
-        state.schedule.on_clock_set(Now::read());
+        state.schedule.on_clock_set(self.now());
         self.advance(state);
     }
 }

@@ -14,6 +14,7 @@ use crate::launch::TaskBuilder;
 use crate::lent::Lent;
 use crate::task::AnyTask;
 use crate::task::context::TaskContext;
+use crate::task::hold;
 use crate::unwind::{self, Guarded};
 
 /// The function of a worker that runs on an aloop.
@@ -54,6 +55,7 @@ impl Executor for AloopExecutor {
                 }
                 let end = caught(&function, WorkerContext::for_run(&run, task.clone())).await;
                 next = run.end(end.into(), next_run);
+                hold::on_end_of_run(task.task().header());
                 if next.is_some() {
                     // Lets other tasks on the aloop run.
                     tokio::task::yield_now().await;

@@ -11,6 +11,7 @@ use crate::lent::Lent;
 use crate::priority::Priority;
 use crate::task::AnyTask;
 use crate::task::context::TaskContext;
+use crate::task::hold;
 use crate::unwind;
 
 /// The function of a worker that runs on threads.
@@ -53,6 +54,7 @@ impl Executor for ThreadExecutor {
                 });
                 drop(context);
                 next = run.end(end.into(), next_run);
+                hold::on_end_of_run(task.task().header());
             }
         });
         Some(self.launch.start(task))

@@ -21,6 +21,7 @@ use crate::process::pool::call::Rejected;
 use crate::process::pool::lane::Lane;
 use crate::process::transport::Transport;
 use crate::task::AnyTask;
+use crate::time::clock::Stamp;
 
 /// What has to be done once the pool's lock is released.
 #[must_use = "workers wait to be woken"]
@@ -56,6 +57,9 @@ pub(crate) enum Action<T> {
     /// Report to [`Scheduler::on_stopped`](crate::process::pool::schedule::Scheduler::on_stopped)
     /// if the system says that this worker process is stopped.
     CheckStopped(Arc<T>),
+    /// Call [`Scheduler::on_limit_time`](crate::process::pool::schedule::Scheduler::on_limit_time)
+    /// at this time of the clock of limits, which is not the real one.
+    SetLimitTimer(Stamp),
 }
 
 /// A worker process that is to be started.

@@ -36,15 +36,17 @@ pub(crate) struct Rejected(pub(crate) Job, pub(crate) TaskError);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     pub(crate) limit: Duration,
-    /// When to check whether it is over. The call may begin later than it is sent, so this is
-    /// the earliest time.
+    /// When to check whether it is over, by the clock of limits. The call may begin later than it is
+    /// sent, so this is the earliest time.
     pub(crate) check_at: Stamp,
+    /// When the call has begun by the clock of limits, if that clock has changed since; otherwise 0.
+    pub(crate) begun: Stamp,
 }
 
 impl Limit {
-    /// The limit of a call that is sent now.
+    /// The limit of a call that is sent now, by the clock of limits.
     pub(crate) fn new(limit: Duration, now: Stamp) -> Limit {
-        Limit { limit, check_at: clock::add(now, limit) }
+        Limit { limit, check_at: clock::add(now, limit), begun: 0 }
     }
 }
 

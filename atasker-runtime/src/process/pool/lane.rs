@@ -12,6 +12,7 @@ use crate::process::pool::call::{
     CheckedLimits, Finished, FirstCall, FramesHandled, InvalidPage, KillReason, Limit, Pending,
     Rejected, Sent, SentAt,
 };
+use crate::process::pool::limit_clock::LimitClock;
 use crate::process::pool::timeouts::NEVER;
 use crate::process::transport::entry::CallState;
 use crate::process::transport::page::CAPACITY;
@@ -324,24 +325,28 @@ impl<T: Transport> Lane<T> {
         self.get(call)?.limit.as_mut()
     }
 
-    /// Checks whether the current call of the worker exceeds its time limit.
-    pub(crate) fn check_limits(&mut self, now: Stamp) -> CheckedLimits {
+    /// Checks whether the current call of the worker exceeds its time limit, by the clock of limits.
+    pub(crate) fn check_limits(&mut self, now: Stamp, clock: LimitClock) -> CheckedLimits {
         let mut checked = CheckedLimits { exceeded: None, next: NEVER, waits: false };
         let replying = self.replying();
+        let limit_now = clock.at(now);
         for call in replying.into_iter().chain(self.first..self.next_call()) {
-            let Some(&mut Limit { limit, mut check_at }) = self.limit_mut(call) else { continue };
-            if check_at <= now {
+            let Some(&mut Limit { limit, mut check_at, begun }) = self.limit_mut(call) else {
+                continue;
+            };
+            if check_at <= limit_now {
                 self.notice_begin(call, limit, now);
                 let is_running = replying == Some(call) || self.has_begun(call);
-                let elapsed = Duration::from_nanos(now.saturating_sub(self.begun(call)));
+                let begun = if begun != 0 { begun } else { clock.at(self.begun(call)) };
+                let elapsed = Duration::from_nanos(limit_now.saturating_sub(begun));
                 check_at = if !is_running {
                     checked.waits = true;
                     // The time limit counts from the begin of the call. A limit of zero would make
                     // the timer spin.
-                    clock::add(now, limit.max(Duration::from_millis(1)))
+                    clock::add(limit_now, limit.max(Duration::from_millis(1)))
                 } else if elapsed < limit {
                     checked.waits = true;
-                    clock::add(now, limit - elapsed)
+                    clock::add(limit_now, limit - elapsed)
                 } else {
                     // A later call may have begun since this one was done. Then that one counts.
                     checked.exceeded = Some((call, limit));
@@ -354,6 +359,20 @@ impl<T: Transport> Lane<T> {
             checked.next = checked.next.min(check_at);
         }
         checked
+    }
+
+    /// Records when calls with a time limit have begun by this clock, which is about to change.
+    pub(crate) fn note_begins(&mut self, clock: LimitClock) {
+        let replying = self.replying();
+        for call in replying.into_iter().chain(self.first..self.next_call()) {
+            if replying != Some(call) && !self.has_begun(call) {
+                continue;
+            }
+            let begun = clock.at(self.begun(call));
+            if let Some(limit) = self.limit_mut(call).filter(|limit| limit.begun == 0) {
+                limit.begun = begun;
+            }
+        }
     }
 
     /// Whether the worker is executing this call, or writing its reply, and has begun no later one.

@@ -14,7 +14,7 @@
 //! | requests: revoke, kill, new settings, open, close | `requests` |
 //! | events: a worker process has started, replied, ended | `events` |
 //! | jobs with limits that they share with others | `limited` |
-//! | deadlines | `timeouts` |
+//! | deadlines, and the clock of time limits | `timeouts`, `limit_clock` |
 //! | what the scheduler has decided, and performing it | `actions`, `perform` |
 //! | launches that would only have to wait | `injector` |
 //! | reports of the other threads, and completing a call without its reader thread | `complete` |
@@ -29,6 +29,7 @@ mod ends;
 pub(crate) mod events;
 pub(crate) mod injector;
 pub(crate) mod lane;
+pub(crate) mod limit_clock;
 mod limited;
 pub(crate) mod location;
 mod perform;
@@ -72,6 +73,7 @@ use crate::task::state::Phase;
 use crate::task::{AnyTask, park, waiters};
 use crate::time::clock::{self, Stamp};
 use crate::time::timer::{self, TimerKey};
+use crate::time::{Reading, source};
 use crate::unwind::log;
 
 /// How long worker processes may take to exit gracefully once the deadline of a stop has passed.
@@ -138,6 +140,22 @@ impl ProcessPool {
         self.with_lanes(|inner, _, actions| {
             // Read under the lock, so that the last of several changes applies.
             inner.on_prompt(reasons.load(Ordering::SeqCst) > 0, actions);
+        });
+    }
+
+    /// The time of the supervisor follows from the real time in another way from now on.
+    pub(crate) fn on_clock(&self, reading: Reading) {
+        self.with_lanes(|inner, _, actions| inner.on_clock(reading.into(), actions));
+    }
+
+    /// Has time limits checked at a time of the supervisor's clock, if that is not the real one.
+    #[cold]
+    fn set_limit_timer(&self, at: Stamp) {
+        let me = Weak::clone(&self.me);
+        source::at(self.scheduler, clock::instant(at), move || {
+            if let Some(pool) = me.upgrade() {
+                pool.with_lanes(|inner, now, actions| inner.on_limit_time(at, now, actions));
+            }
         });
     }
 
@@ -297,7 +315,7 @@ impl ProcessPool {
             }
             match inner.overflow(&**job.task(), may_start) {
                 None => return Ok(()),
-                Some(_) if when_full == WhenFull::Pass => return Ok(()),
+                Some(_) if when_full.passes() => return Ok(()),
                 Some(Overflow::Reject) => return Err(Some(TaskError::QueueFull)),
                 Some(Overflow::Block) if !when_full.may_wait() => return Ok(()),
                 Some(Overflow::Block) => {
@@ -555,6 +573,10 @@ impl Place for ProcessPool {
     fn wake_launchers(&self) {
         let launchers = self.inner.lock().room.take_all();
         waiters::wake_all(launchers);
+    }
+
+    fn waits_for_slot(&self, task: &dyn AnyTask) -> bool {
+        self.with(|inner, _, _| !inner.has_slot(task))
     }
 
     fn try_complete(&self, task: &dyn AnyTask) -> bool {

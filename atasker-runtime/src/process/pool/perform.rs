@@ -28,6 +28,7 @@ impl Actions<Peer> {
                     guarded(|| drop(task));
                 }
                 Action::CheckStopped(peer) => pool.check_stopped(&peer),
+                Action::SetLimitTimer(at) => pool.set_limit_timer(at),
                 Action::Spawn(Spawn { lane, number, first, config }) => {
                     // Without the pool there are no tasks, and no lanes.
                     if let Some(pool) = pool.me.upgrade() {

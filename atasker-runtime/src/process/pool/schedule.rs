@@ -509,8 +509,8 @@ impl<T: Transport> Scheduler<T> {
         // Under the pool's lock: a thread that cancels, kills or messages the task finds it here.
         Location::Lane { lane: index, call }.record(&**task);
         if let Some(limit) = header.timeout() {
-            let limit = Limit::new(limit, now);
-            self.deadlines.limits = self.deadlines.limits.min(limit.check_at);
+            let limit = Limit::new(limit, self.deadlines.limit_clock.at(now));
+            self.deadlines.add_limit(limit.check_at, actions);
             sent.limit = Some(limit);
         }
         let task = sent.job.task();

@@ -6,8 +6,11 @@ use std::time::Duration;
 use crate::process::pool::actions::{Action, Actions};
 use crate::process::pool::call::KillReason;
 use crate::process::pool::lane::Lane;
+use crate::process::pool::limit_clock::LimitClock;
 use crate::process::pool::schedule::Scheduler;
 use crate::process::transport::Transport;
+use crate::task::hold;
+use crate::time::activity::Until;
 use crate::time::clock::{self, Stamp};
 
 /// The deadlines of the scheduler.
@@ -19,8 +22,13 @@ pub(crate) struct Deadlines {
     pub(crate) eager_start: Stamp,
     /// The next check of whether workers begin their calls.
     pub(crate) stall_check: Stamp,
-    /// The earliest time at which a call may have exceeded its time limit.
+    /// The earliest time at which a call may have exceeded its time limit, if limits are measured by
+    /// the real clock.
     pub(crate) limits: Stamp,
+    /// By which clock they are measured.
+    pub(crate) limit_clock: LimitClock,
+    /// The same as `limits` by another clock than the real one. The timer of that clock is set.
+    limit_timer: Stamp,
 }
 
 /// No deadline.
@@ -28,7 +36,27 @@ pub(crate) const NEVER: Stamp = Stamp::MAX;
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Deadlines { start: NEVER, eager_start: NEVER, stall_check: NEVER, limits: NEVER }
+        Deadlines {
+            start: NEVER,
+            eager_start: NEVER,
+            stall_check: NEVER,
+            limits: NEVER,
+            limit_clock: LimitClock::REAL,
+            limit_timer: NEVER,
+        }
+    }
+}
+
+impl Deadlines {
+    /// Has time limits checked at this time of their clock.
+    pub(crate) fn add_limit<T: Transport>(&mut self, at: Stamp, actions: &mut Actions<T>) {
+        if self.limit_clock.is_real() {
+            self.limits = self.limits.min(at);
+        } else if at < self.limit_timer {
+            // An entry for a later time stays in the timer, and has no effect.
+            self.limit_timer = at;
+            actions.push(Action::SetLimitTimer(at));
+        }
     }
 }
 
@@ -39,7 +67,7 @@ impl<T: Transport> Scheduler<T> {
     /// Returns when [`on_timeout`](Self::on_timeout) is to be called, or [`NEVER`]. An earlier call
     /// does no harm.
     pub(crate) fn next_timeout(&self) -> Stamp {
-        let Deadlines { start, eager_start, stall_check, limits } = self.deadlines;
+        let Deadlines { start, eager_start, stall_check, limits, .. } = self.deadlines;
         start.min(eager_start).min(stall_check.min(limits))
     }
 
@@ -59,6 +87,30 @@ impl<T: Transport> Scheduler<T> {
         let expired = self.deadlines.limits <= now && self.check_limits(now, actions);
         if may_start || expired {
             self.schedule(now, actions);
+        }
+    }
+
+    /// Limits are measured by this clock from now on, which shows the same time as the one before
+    /// or, if that stands still, a later one.
+    pub(crate) fn on_clock(&mut self, clock: LimitClock, actions: &mut Actions<T>) {
+        for lane in &mut self.lanes {
+            lane.note_begins(self.deadlines.limit_clock);
+        }
+        self.deadlines.limit_clock = clock;
+        let limits = std::mem::replace(&mut self.deadlines.limits, NEVER);
+        if limits != NEVER {
+            self.deadlines.add_limit(limits, actions);
+        }
+    }
+
+    /// The time of an [`Action::SetLimitTimer`] has come.
+    pub(crate) fn on_limit_time(&mut self, at: Stamp, now: Stamp, actions: &mut Actions<T>) {
+        // Otherwise an earlier entry has set the timer again.
+        if at == self.deadlines.limit_timer {
+            self.drain_injector(actions);
+            if self.check_limits(now, actions) {
+                self.schedule(now, actions);
+            }
         }
     }
 
@@ -94,7 +146,7 @@ impl<T: Transport> Scheduler<T> {
         let mut exceeded = Vec::new();
         let mut next = NEVER;
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let checked = lane.check_limits(now);
+            let checked = lane.check_limits(now, self.deadlines.limit_clock);
             exceeded.extend(checked.exceeded.map(|(call, limit)| (index, call, limit)));
             next = next.min(checked.next);
             if checked.waits {
@@ -102,8 +154,15 @@ impl<T: Transport> Scheduler<T> {
                 actions.wake_reader_of(lane);
             }
         }
-        self.deadlines.limits = next;
+        (self.deadlines.limits, self.deadlines.limit_timer) = (NEVER, NEVER);
+        if next != NEVER {
+            self.deadlines.add_limit(next, actions);
+        }
         for (index, call, limit) in &exceeded {
+            if let Some(sent) = self.lanes[*index].get(*call) {
+                // An advance of the clock waits for the end of the task.
+                hold::hold(sent.job.header(), Until::Ended);
+            }
             self.kill_for(*index, *call, KillReason::TimeLimit(*limit), now, actions);
         }
         !exceeded.is_empty()

@@ -25,6 +25,7 @@ use crate::process::pool::call::{Finished, FramesHandled, KillReason, Rejected, 
 use crate::process::pool::events::{EarlyExit, StartFailureKind, Wanted};
 use crate::process::pool::injector::Injector;
 use crate::process::pool::lane::{Lane, Stage};
+use crate::process::pool::limit_clock::LimitClock;
 use crate::process::pool::location::Location;
 use crate::process::pool::requests::Revocation;
 use crate::process::pool::schedule::Scheduler;
@@ -86,6 +87,10 @@ enum Event {
     GivesUp(usize),
     /// Time passes, in nanoseconds.
     Passes(u64),
+    /// A test pauses the time of the supervisor, moves it by nanoseconds, and lets it run again.
+    Pauses,
+    Moves(u64),
+    Resumes,
     Resized(Box<MpPoolConfig>),
     /// The pool is closed.
     Closed,
@@ -150,7 +155,7 @@ impl Choices {
     }
 
     fn event(mut self) -> Event {
-        match self.next(352) {
+        match self.next(363) {
             0..44 => Event::Launch(self.priority()),
             44..55 => Event::Burst(self.priority(), 2 + self.next(10) as u8),
             55..60 => Event::Limited(self.priority(), 1 + self.next(79)),
@@ -178,9 +183,37 @@ impl Choices {
             326..329 => Event::Resized(Box::new(self.config())),
             329..347 => Event::ChecksRoom(self.index()),
             347..350 => Event::GivesUp(self.index()),
+            350..353 => Event::Pauses,
+            353..360 => Event::Moves(self.nanos()),
+            360..362 => Event::Resumes,
             _ => Event::Closed,
         }
     }
+}
+
+impl Choices {
+    /// One of the events that matter to time limits.
+    fn timed_event(mut self) -> Event {
+        match self.next(40) {
+            0..5 => Event::Limited(self.priority(), 1 + self.next(79)),
+            5..8 => Event::Spawned(self.index()),
+            8..11 => Event::Ready(self.index()),
+            11..18 => Event::Begins(self.index()),
+            18..20 => Event::Ends { at: self.index(), took: self.nanos(), reply_follows: true },
+            20..22 => Event::Taken(self.index()),
+            22..23 => Event::Arrives(self.index()),
+            23..25 => Event::Exits(self.index()),
+            25..28 => Event::Passes(self.nanos()),
+            28..31 => Event::Pauses,
+            31..37 => Event::Moves(self.nanos()),
+            37..39 => Event::Resumes,
+            _ => Event::Canceled(self.index()),
+        }
+    }
+}
+
+fn timed_event() -> impl Strategy<Value = Event> {
+    any::<u64>().prop_map(|number| Choices(number).timed_event())
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -229,6 +262,16 @@ enum At {
     InTransit,
 }
 
+/// Which report of the time is due.
+enum Report {
+    /// By the timer of the pool.
+    Pool,
+    /// By the timer of the clock of limits.
+    Limits,
+    /// By the reader thread of a lane.
+    Lane(usize),
+}
+
 struct Known {
     task: Arc<dyn AnyTask>,
     priority: Priority,
@@ -274,6 +317,12 @@ struct World {
     closed: bool,
     /// Nothing is started before, because of a failed start.
     backs_off_until: Stamp,
+    /// By which time limits are measured, and the entries of its timer.
+    clock: LimitClock,
+    is_paused: bool,
+    limit_timers: Vec<Stamp>,
+    /// When calls have begun, by that clock.
+    begun: HashMap<TaskId, Stamp>,
 }
 
 impl World {
@@ -296,6 +345,10 @@ impl World {
             shrunk: false,
             closed: false,
             backs_off_until: 0,
+            clock: LimitClock::REAL,
+            is_paused: false,
+            limit_timers: Vec::new(),
+            begun: HashMap::new(),
         };
         world.act(|scheduler, now, actions| scheduler.open(true, now, actions));
         world
@@ -348,6 +401,7 @@ impl World {
                         });
                     }
                 }
+                Action::SetLimitTimer(at) => self.limit_timers.push(at),
                 Action::WakeReader(_) | Action::Stop(..) => {}
             }
         }
@@ -400,7 +454,7 @@ impl World {
             return self.end(job);
         }
         match self.scheduler.overflow(&**job.task()) {
-            Some(_) if when_full == WhenFull::Pass => {}
+            Some(_) if when_full == WhenFull::Reserved => {}
             Some(Overflow::Reject) => {
                 let (limit, _) = self.scheduler.config.queue_limit.expect("there is a limit");
                 let waiting = self.scheduler.backlog.waiting();
@@ -449,7 +503,7 @@ impl World {
             return self.wait_for_room(waiting);
         }
         self.scheduler.reserved += 1;
-        self.launch_task(waiting.task, WhenFull::Pass);
+        self.launch_task(waiting.task, WhenFull::Reserved);
         self.act(|scheduler, _, actions| {
             scheduler.reserved -= 1;
             scheduler.wake_launchers(actions);
@@ -501,6 +555,57 @@ impl World {
         others.all(|other| other.priority < priority || is_first(other))
             && scheduler.backlog.may_start(priority)
             && scheduler.lanes.iter().any(Lane::is_idle)
+    }
+
+    fn set_clock(&mut self, clock: LimitClock) {
+        assert_eq!(clock.at(self.now).max(self.limit_now()), clock.at(self.now));
+        self.clock = clock;
+        self.act(|scheduler, _, actions| scheduler.on_clock(clock, actions));
+    }
+
+    fn limit_now(&self) -> Stamp {
+        self.clock.at(self.now)
+    }
+
+    /// Moves a paused clock from one due time to the next.
+    fn moves(&mut self, nanos: u64) {
+        let until = self.limit_now() + nanos;
+        let mut reports = 0;
+        loop {
+            let next = self.limit_timers.iter().copied().min().filter(|next| *next <= until);
+            let at = next.unwrap_or(until).max(self.limit_now());
+            self.set_clock(LimitClock::new(at, self.now, false));
+            reports += 1;
+            assert!(reports < 20_000, "the timer does not rest");
+            match next {
+                Some(_) => self.limit_times(),
+                None => break,
+            }
+        }
+        self.check_limits();
+    }
+
+    /// The clock of limits has reached entries of its timer.
+    fn limit_times(&mut self) {
+        let now = self.limit_now();
+        let (due, later) = self.limit_timers.iter().copied().partition(|at| *at <= now);
+        self.limit_timers = later;
+        for at in Vec::<Stamp>::into_iter(due) {
+            self.act(|scheduler, now, actions| scheduler.on_limit_time(at, now, actions));
+        }
+    }
+
+    /// No worker runs a call whose time limit is over.
+    fn check_limits(&self) {
+        for worker in &self.workers {
+            let Some(call) = worker.running else { continue };
+            let calls = worker.peer.calls.lock();
+            let call = &calls[&call];
+            if let Some(limit) = self.tasks[&call.id].task.header().timeout() {
+                let is_over = self.limit_now() - self.begun[&call.id] >= limit.as_nanos() as u64;
+                assert!(!is_over || worker.peer.told.lock().killed, "its time limit is over");
+            }
+        }
     }
 
     fn unbegun(&self) -> impl Iterator<Item = &Known> {
@@ -612,6 +717,16 @@ impl World {
             Event::ChecksRoom(at) => self.check_room(at),
             Event::GivesUp(at) => self.give_up(at),
             Event::Passes(nanos) => self.passes(nanos),
+            Event::Pauses if !self.is_paused => {
+                self.is_paused = true;
+                self.set_clock(LimitClock::new(self.limit_now(), self.now, false));
+            }
+            Event::Moves(nanos) if self.is_paused => self.moves(nanos),
+            Event::Resumes if self.is_paused => {
+                self.is_paused = false;
+                self.set_clock(LimitClock::new(self.limit_now(), self.now, true));
+            }
+            Event::Pauses | Event::Moves(_) | Event::Resumes => {}
             Event::Resized(config) => {
                 self.shrunk = true;
                 self.backs_off_until = 0;
@@ -747,6 +862,7 @@ impl World {
                 CallState::Sent => {
                     assert!(worker.peer.told.lock().woken, "it was not woken for a call");
                     (call.state, call.begun) = (CallState::Begun, self.now);
+                    self.begun.insert(call.id, self.clock.at(self.now));
                     break (call.id, call.has_set_out);
                 }
                 // One that it has never seen has no effect.
@@ -906,8 +1022,9 @@ impl World {
             if let Some((killed_for, KillReason::TimeLimit(limit))) = unfinished.killed_for
                 && killed_for == call
             {
-                let begun = worker.peer.calls.lock()[&call].begun;
-                assert!(self.now - begun >= limit.as_nanos() as u64, "killed before its limit");
+                let begun = self.begun[&job.header().id];
+                let ran = self.limit_now() - begun;
+                assert!(ran >= limit.as_nanos() as u64, "killed before its limit");
             }
             self.end(job);
         }
@@ -917,13 +1034,17 @@ impl World {
     }
 
     /// When a reader thread, or the timer, has to report the time, at most at `until`.
-    fn next_deadline(&mut self, until: Stamp) -> Option<(Stamp, Option<usize>)> {
-        let mut next = (self.scheduler.next_timeout(), None);
+    fn next_deadline(&mut self, until: Stamp) -> Option<(Stamp, Report)> {
+        let mut next = (self.scheduler.next_timeout(), Report::Pool);
+        let limits = self.limit_timers.iter().filter_map(|at| self.clock.real(*at)).min();
+        if let Some(at) = limits.filter(|at| *at < next.0) {
+            next = (at, Report::Limits);
+        }
         for worker in self.workers.iter().filter(|worker| worker.ready) {
             let rest = self.scheduler.next_lane_timeout(worker.lane, self.now);
             let at = rest.nanos.map_or(NEVER, |nanos| self.now.saturating_add(nanos));
             if at < next.0 {
-                next = (at, Some(worker.lane));
+                next = (at, Report::Lane(worker.lane));
             }
         }
         (next.0 <= until).then_some(next)
@@ -937,20 +1058,15 @@ impl World {
             reports += 1;
             assert!(reports < 20_000, "the timer does not rest");
             match lane {
-                None => self.act(|scheduler, now, actions| scheduler.on_timeout(now, actions)),
-                Some(lane) => self.lane_timeout(lane),
+                Report::Pool => {
+                    self.act(|scheduler, now, actions| scheduler.on_timeout(now, actions));
+                }
+                Report::Limits => self.limit_times(),
+                Report::Lane(lane) => self.lane_timeout(lane),
             }
         }
         self.now = until;
-        for worker in &self.workers {
-            let Some(call) = worker.running else { continue };
-            let calls = worker.peer.calls.lock();
-            let call = &calls[&call];
-            if let Some(limit) = self.tasks[&call.id].task.header().timeout() {
-                let is_over = self.now - call.begun >= limit.as_nanos() as u64;
-                assert!(!is_over || worker.peer.told.lock().killed, "its time limit is over");
-            }
-        }
+        self.check_limits();
     }
 
     /// The time for one worker: it may exit if it has been idle for long enough.
@@ -1095,6 +1211,22 @@ impl World {
         assert_eq!((backlog.held(), backlog.critical(), backlog.waiting()), (0, 0, 0));
         assert_eq!((self.scheduler.bytes, self.scheduler.completing), (0, 0));
         assert!(self.tasks.is_empty(), "a task has not ended");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 4_000, ..ProptestConfig::with_cases(500) })]
+
+    /// The assertions are those of `check_limits` and `dies`.
+    #[test]
+    fn time_limits_go_by_their_clock(
+        config in config(),
+        pipelined: bool,
+        events in prop::collection::vec(timed_event(), 1..80),
+    ) {
+        let mut world = World::new(config, pipelined);
+        events.into_iter().for_each(|event| world.happen(event));
+        world.finish();
     }
 }
 

@@ -1,0 +1,11 @@
+//! Tests of the module `testing`.
+
+mod inline_async;
+mod inline_kinds;
+mod inline_launches;
+mod inline_mp;
+mod pair;
+mod paused_limits;
+mod paused_supervisors;
+mod paused_tasks;
+mod paused_workers;
