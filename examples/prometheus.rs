@@ -5,7 +5,7 @@
 //! curl http://127.0.0.1:9000/metrics
 //! ```
 //!
-//! The program analyses made-up documents until SIGTERM or SIGINT (Ctrl-C): each one is fetched by
+//! The program analyzes made-up documents until SIGTERM or SIGINT (Ctrl-C): each one is fetched by
 //! an async task, counted in a worker process, and stored by a task on a thread. A worker process
 //! crashes now and then, and a background worker reports the totals.
 //!
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("prometheus: {} words", WORDS.load(Ordering::Relaxed));
     });
     report.start();
-    let analysis = analyse();
+    let analysis = analyze();
     eprintln!("prometheus: serving http://{address}/metrics, process {}", std::process::id());
 
     wait_for_signal(sup)?;
@@ -66,8 +66,8 @@ fn wait_for_signal(sup: &Supervisor) -> Result<(), Box<dyn Error>> {
 }
 
 /// Analyses one document after the other, until a stop is requested.
-#[background_task(name = "analyse", priority = "high")]
-fn analyse(ctx: &TaskContext) {
+#[background_task(name = "analyze", priority = "high")]
+fn analyze(ctx: &TaskContext) {
     for number in 0.. {
         if ctx.wait_stop(Duration::from_millis(20)) {
             return;

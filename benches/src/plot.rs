@@ -57,9 +57,9 @@ pub fn draw(
             lines(&chart, plot, across.log_scale().base(4.0), up.log_scale(), &series)?
         }
     }
-    for (at, (one, colour)) in coloured(&series).enumerate() {
+    for (at, (one, color)) in colored(&series).enumerate() {
         let y = 40 + 24 * at as i32;
-        let style = colour.stroke_width(width(one));
+        let style = color.stroke_width(width(one));
         legend.draw(&PathElement::new([(4, y), (28, y)], style))?;
         let text = if one.ours {
             ("sans-serif", 14, FontStyle::Bold)
@@ -136,26 +136,26 @@ where
         .light_line_style(BLACK.mix(0.04))
         .draw()?;
     // This project last, above the others.
-    let mut all: Vec<_> = coloured(series).collect();
+    let mut all: Vec<_> = colored(series).collect();
     all.sort_by_key(|(one, _)| one.ours);
-    for (one, colour) in all {
-        let style = colour.stroke_width(width(one));
+    for (one, color) in all {
+        let style = color.stroke_width(width(one));
         chart.draw_series(LineSeries::new(one.points.iter().copied(), style))?;
-        let dot = |at: &(f64, f64)| Circle::new(*at, if one.ours { 4 } else { 3 }, colour.filled());
+        let dot = |at: &(f64, f64)| Circle::new(*at, if one.ours { 4 } else { 3 }, color.filled());
         chart.draw_series(one.points.iter().map(dot))?;
     }
     Ok(())
 }
 
-fn coloured(series: &[Series]) -> impl Iterator<Item = (&Series, RGBColor)> {
+fn colored(series: &[Series]) -> impl Iterator<Item = (&Series, RGBColor)> {
     let mut peers = PEERS.iter().copied().cycle();
-    let colour = move |one: &Series| match one.ours {
+    let color = move |one: &Series| match one.ours {
         true => OURS,
         false => peers.next().expect("the colors repeat"),
     };
     series.iter().map({
-        let mut colour = colour;
-        move |one| (one, colour(one))
+        let mut color = color;
+        move |one| (one, color(one))
     })
 }
 

@@ -181,11 +181,11 @@ fn among_others<R: Send + 'static>(
     let others = |count: u64| -> Vec<Task<u64>> {
         (0..count).map(|n| twice::builder(n).supervisor(sup).start()).collect()
     };
-    let mut neighbours = others(20);
+    let mut neighbors = others(20);
     let victim = victim().supervisor(sup).start();
-    neighbours.extend(others(20));
+    neighbors.extend(others(20));
     let error = victim.join().err();
-    for (n, task) in neighbours.into_iter().enumerate() {
+    for (n, task) in neighbors.into_iter().enumerate() {
         assert_eq!(task.join().expect(what), 2 * (n as u64 % 20), "{what}");
     }
     // The pool still works.

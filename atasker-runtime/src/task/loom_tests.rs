@@ -117,7 +117,7 @@ fn handle(cell: &Arc<dyn Typed<String>>) -> Task<String> {
 }
 
 #[test]
-fn loom_a_canceller_and_a_runner_make_one_outcome() {
+fn loom_a_canceler_and_a_runner_make_one_outcome() {
     model(|| {
         let (cell, runs) = queued(None);
         let runner = {
@@ -128,7 +128,7 @@ fn loom_a_canceller_and_a_runner_make_one_outcome() {
                 }
             })
         };
-        let canceller = {
+        let canceler = {
             let task = cell.clone().erase();
             thread::spawn(move || end_waiting(task, TaskError::Canceled))
         };
@@ -141,7 +141,7 @@ fn loom_a_canceller_and_a_runner_make_one_outcome() {
         let info = cell.header().info();
         assert!(info.time_completed.is_some());
         runner.join().unwrap();
-        canceller.join().unwrap();
+        canceler.join().unwrap();
         // If it was canceled, it never ran. The outcome has not changed since.
         assert_eq!(runs.load(Ordering::Relaxed), u32::from(first.is_ok()));
         assert_eq!(outcome(&cell).is_ok(), first.is_ok());

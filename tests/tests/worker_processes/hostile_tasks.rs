@@ -39,9 +39,9 @@ fn among_others_with_loss<R: Send + 'static>(
 ) -> (Result<R, TaskError>, u32) {
     let _watchdog = Watchdog::new("a hostile task", FAR);
     let others = || (0..20).map(|n| double::builder(n).supervisor(sup).start());
-    let mut neighbours: Vec<Task<u64>> = others().collect();
+    let mut neighbors: Vec<Task<u64>> = others().collect();
     let task = task().supervisor(sup).start();
-    neighbours.extend(others());
+    neighbors.extend(others());
     let outcome = task.join();
     let mut lost = 0;
     let mut end = |task: Task<u64>, expected| match task.join() {
@@ -51,7 +51,7 @@ fn among_others_with_loss<R: Send + 'static>(
             lost += 1;
         }
     };
-    for (n, task) in neighbours.into_iter().enumerate() {
+    for (n, task) in neighbors.into_iter().enumerate() {
         end(task, 2 * (n as u64 % 20));
     }
     end(double::builder(21).supervisor(sup).start(), 42);
