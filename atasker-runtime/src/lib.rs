@@ -86,10 +86,11 @@ pub mod testing;
 #[cfg(feature = "dashboard")]
 mod dashboard;
 
+#[cfg(feature = "cron")]
+pub use background::CronError;
 pub use background::{
-    BackgroundWorker, CronError, EventWorker, IntervalWorker, Job, JobFn, JobHandle, LoopWorker,
-    Overrun, PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerHandle, WorkerHook,
-    WorkerOutput,
+    BackgroundWorker, EventWorker, IntervalWorker, Job, JobFn, JobHandle, LoopWorker, Overrun,
+    PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerHandle, WorkerHook, WorkerOutput,
 };
 pub use backoff::Backoff;
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};

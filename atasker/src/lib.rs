@@ -430,6 +430,7 @@
 //! * `async` (default): async tasks and aloops. Depends on tokio.
 //! * `mp` (default): worker processes. Depends on bincode and rmp-serde.
 //! * `pre-main` (default): recognizes worker processes before `main`, without setup code.
+//! * `cron` (default): jobs by cron expressions, `Job::cron`. Depends on chrono.
 //! * `metrics`: metrics of a supervisor, through the crate `metrics`; see
 //!   `Supervisor::export_metrics`.
 //! * `log`: records of the crate `log` in worker processes go to the program's logger; see

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::background::assembly::{Callbacks, WorkerOptions};
+#[cfg(feature = "cron")]
 use crate::background::cron::{Cron, CronError};
 use crate::background::engine::Engine;
 use crate::background::executor::{self, MakeExecutor};
@@ -27,6 +28,7 @@ use crate::time::clock;
 /// // One run, in an hour.
 /// let job = Job::once(Duration::from_secs(3600));
 /// // Daily at 4:30, local time.
+/// # #[cfg(feature = "cron")]
 /// let job = Job::cron("30 4 * * *");
 /// ```
 #[derive(Debug)]
@@ -67,9 +69,21 @@ impl Job {
     ///
     /// An expression has five fields (minute, hour, day of the month, month, day of the week), or
     /// six with the second as the first field. A seventh field is the year, up to 5000. Without the
-    /// field, the second is 0. Nicknames such as `@daily` and the extensions of the crate
-    /// [`croner`](https://docs.rs/croner) (`L`, `W`, `#`, and `+` before the day of the week) are
-    /// supported.
+    /// field, the second is 0. A field is `*` or a list of values, of ranges (`9-17`), and of
+    /// either with a step (`*/5`, `9-17/2`). Months and days of the week have names (`JAN`, `MON`),
+    /// and Sunday is 0 or 7. A day that matches the day of the month or the day of the week is
+    /// sufficient if neither of both fields is `*`.
+    ///
+    /// | extension | meaning |
+    /// |---|---|
+    /// | `L`, `LW` | the last day of the month; its last day from Monday to Friday |
+    /// | `15W` | the day from Monday to Friday that is nearest to the 15th, in the same month |
+    /// | `FRI#2`, `FRI#L`, `5L` | the second Friday of the month; the last one |
+    /// | `+FRI` | only Fridays that also match the day of the month |
+    /// | `?` | like `*`, for the day of the month or of the week |
+    /// | `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly` | an expression by its name |
+    ///
+    /// Requires the feature `cron`, which is enabled by default.
     ///
     /// # Daylight saving time
     ///
@@ -88,6 +102,7 @@ impl Job {
     /// # Panics
     /// Panics if the expression is invalid, or never matches a future time. See
     /// [`try_cron`](Self::try_cron).
+    #[cfg(feature = "cron")]
     #[track_caller]
     pub fn cron(expression: &str) -> Self {
         match Self::try_cron(expression) {
@@ -111,6 +126,7 @@ impl Job {
     ///     assert!(Job::try_cron(wrong).is_err());
     /// }
     /// ```
+    #[cfg(feature = "cron")]
     pub fn try_cron(expression: &str) -> Result<Self, CronError> {
         let cron = Box::new(Cron::parse(expression)?);
         Ok(Job::new(Trigger::Cron { cron, planned: None }))

@@ -27,6 +27,10 @@
 mod assembly;
 mod builder;
 mod context;
+#[cfg(feature = "cron")]
+mod cron;
+#[cfg(not(feature = "cron"))]
+#[path = "cron/disabled.rs"]
 mod cron;
 mod engine;
 mod executor;
@@ -42,6 +46,7 @@ mod wall_clock;
 
 pub use builder::{WorkerBuilder, WorkerHandle};
 pub use context::WorkerContext;
+#[cfg(feature = "cron")]
 pub use cron::CronError;
 pub use handle::{BackgroundWorker, EventWorker, IntervalWorker, LoopWorker};
 pub use hook::WorkerHook;

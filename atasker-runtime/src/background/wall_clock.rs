@@ -66,7 +66,7 @@ fn start() {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cron"))]
 mod tests {
     use crate::{Job, Supervisor};
 

@@ -1,7 +1,10 @@
-//! Checks the fields of a cron expression before the crate `croner` parses them, because `croner`
-//! ignores empty items and accepts names in every field.
+//! Parses a cron expression, field by field.
 
 use std::ops::RangeInclusive;
+
+use crate::background::cron::days::{Days, MAX_YEAR};
+use crate::background::cron::plan::CronPlan;
+use crate::background::cron::values::{Span, Values};
 
 /// The maximum length in bytes. An expression that lists every value of every field is shorter.
 const MAX_LEN: usize = 4096;
@@ -10,7 +13,7 @@ const MONTHS: [&str; 12] =
     ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-/// A field of an expression.
+/// A kind of field.
 struct Field {
     name: &'static str,
     values: RangeInclusive<u16>,
@@ -19,19 +22,15 @@ struct Field {
 }
 
 const SECOND: Field = Field { name: "second", values: 0..=59, names: &[] };
-const FIELDS: [Field; 6] = [
-    Field { name: "minute", values: 0..=59, names: &[] },
-    Field { name: "hour", values: 0..=23, names: &[] },
-    Field { name: "day of the month", values: 1..=31, names: &[] },
-    Field { name: "month", values: 1..=12, names: &MONTHS },
-    Field { name: "day of the week", values: 0..=7, names: &WEEKDAYS },
-    Field { name: "year", values: 1..=5000, names: &[] },
-];
-const DAY: usize = 2;
-const WEEKDAY: usize = 4;
+const MINUTE: Field = Field { name: "minute", values: 0..=59, names: &[] };
+const HOUR: Field = Field { name: "hour", values: 0..=23, names: &[] };
+const DAY: Field = Field { name: "day of the month", values: 1..=31, names: &[] };
+const MONTH: Field = Field { name: "month", values: 1..=12, names: &MONTHS };
+const WEEKDAY: Field = Field { name: "day of the week", values: 0..=7, names: &WEEKDAYS };
+const YEAR: Field = Field { name: "year", values: 1..=MAX_YEAR, names: &[] };
 
-/// Returns an error text if the expression is invalid.
-pub(super) fn check(expression: &str) -> Result<(), String> {
+/// Returns the fields of an expression, or an error text.
+pub(super) fn parse(expression: &str) -> Result<CronPlan, String> {
     if expression.len() > MAX_LEN {
         return Err(format!("it is longer than {MAX_LEN} bytes"));
     }
@@ -42,40 +41,119 @@ pub(super) fn check(expression: &str) -> Result<(), String> {
     if let [nickname] = fields[..]
         && nickname.starts_with('@')
     {
-        return Ok(());
+        let meaning = nickname_meaning(nickname)
+            .ok_or_else(|| format!("`{nickname}` is not one of the nicknames {NICKNAMES}"))?;
+        fields = meaning.split_ascii_whitespace().collect();
     }
     if !(5..=7).contains(&fields.len()) {
         return Err(format!("it has {} fields", fields.len()));
     }
-    if fields.len() > 5 {
-        SECOND.check_list(fields.remove(0), |_| false)?;
+    let seconds = if fields.len() > 5 { fields.remove(0) } else { "0" };
+    // Checked in their order, so that the first wrong field is reported.
+    let seconds = SECOND.values(seconds)?;
+    let minutes = MINUTE.values(fields[0])?;
+    let hours = HOUR.values(fields[1])?;
+    let mut days = Days::default();
+    read_days(fields[2], &mut days)?;
+    days.months = MONTH.values(fields[3])?;
+    read_weekdays(fields[4], &mut days)?;
+    days.years = YEAR.spans(fields.get(5).unwrap_or(&"*"))?;
+    Ok(CronPlan { days, hours, minutes, seconds })
+}
+
+const NICKNAMES: &str = "`@yearly`, `@annually`, `@monthly`, `@weekly`, `@daily` and `@hourly`";
+
+fn nickname_meaning(nickname: &str) -> Option<&'static str> {
+    Some(match &*nickname.to_ascii_lowercase() {
+        "@yearly" | "@annually" => "0 0 1 1 *",
+        "@monthly" => "0 0 1 * *",
+        "@weekly" => "0 0 * * SUN",
+        "@daily" => "0 0 * * *",
+        "@hourly" => "0 * * * *",
+        _ => return None,
+    })
+}
+
+/// Parses the days of the month, with items such as `L`, `LW` and `15W`.
+fn read_days(text: &str, days: &mut Days) -> Result<(), String> {
+    if matches!(text, "*" | "?") {
+        return Ok(());
     }
-    for (index, (field, text)) in FIELDS.iter().zip(fields).enumerate() {
-        match index {
-            DAY | WEEKDAY if text == "?" => {}
-            DAY => field.check_list(text, |item| field.is_special_day(item))?,
-            WEEKDAY => {
-                let text = text.strip_prefix('+').unwrap_or(text);
-                field.check_list(text, |item| field.is_special_weekday(item))?;
-            }
-            _ => field.check_list(text, |_| false)?,
+    days.any_day = false;
+    for item in text.split(',') {
+        let upper = item.to_ascii_uppercase();
+        if upper == "L" {
+            days.last = true;
+        } else if upper == "LW" {
+            days.last_workday = true;
+        } else if let Some(day) = upper.strip_suffix('W').and_then(|day| DAY.value(day)) {
+            days.nearest_workdays.add(Span::one(day));
+        } else {
+            days.days.add(DAY.item(item, text)?);
         }
     }
     Ok(())
 }
 
-impl Field {
-    fn check_list(&self, text: &str, is_special: impl Fn(&str) -> bool) -> Result<(), String> {
-        if text == "*" {
-            return Ok(());
+/// Parses the days of the week, with items such as `5L`, `FRI#2` and `FRI#L`.
+fn read_weekdays(text: &str, days: &mut Days) -> Result<(), String> {
+    if text == "?" {
+        return Ok(());
+    }
+    days.both = text.starts_with('+');
+    let text = text.strip_prefix('+').unwrap_or(text);
+    if text == "*" {
+        return Ok(());
+    }
+    days.any_weekday = false;
+    for item in text.split(',') {
+        if let Some((day, nth)) = nth_weekday(item) {
+            // Both 0 and 7 are Sunday.
+            days.nth_weekdays[nth].add(Span::one(day % 7));
+        } else {
+            days.weekdays.add(WEEKDAY.item(item, text)?);
         }
-        text.split(',').try_for_each(|item| {
-            if is_special(item) { Ok(()) } else { self.check_item(item, text) }
-        })
+    }
+    days.weekdays.fold_sunday();
+    Ok(())
+}
+
+/// Parses an item such as `5L`, `FRI#2` or `FRI#L` to the day and its index in `nth_weekdays`.
+fn nth_weekday(item: &str) -> Option<(u16, usize)> {
+    let (day, nth) = match item.split_once('#') {
+        Some(parts) => parts,
+        None => item.split_at_checked(item.len().checked_sub(1)?)?,
+    };
+    let nth = match nth {
+        "1" | "2" | "3" | "4" | "5" if item.contains('#') => nth.parse::<usize>().ok()? - 1,
+        "L" | "l" => Days::LAST,
+        _ => return None,
+    };
+    Some((WEEKDAY.value(day)?, nth))
+}
+
+impl Field {
+    fn values(&self, text: &str) -> Result<Values, String> {
+        let mut values = Values::default();
+        self.spans(text)?.into_iter().for_each(|span| values.add(span));
+        Ok(values)
     }
 
-    /// Checks a value, `a-b`, `*/n` or `a-b/n`.
-    fn check_item(&self, item: &str, text: &str) -> Result<(), String> {
+    /// Parses a list.
+    fn spans(&self, text: &str) -> Result<Vec<Span>, String> {
+        if text == "*" {
+            return Ok(vec![self.all(1)]);
+        }
+        text.split(',').map(|item| self.item(item, text)).collect()
+    }
+
+    /// Returns every value, or every `step`th from the first on.
+    fn all(&self, step: u16) -> Span {
+        Span { first: *self.values.start(), last: *self.values.end(), step }
+    }
+
+    /// Parses a value, `a-b`, `*/n` or `a-b/n`.
+    fn item(&self, item: &str, text: &str) -> Result<Span, String> {
         let Field { name, values, .. } = self;
         if item.is_empty() {
             return Err(format!("the {name} `{text}` has an empty item"));
@@ -84,21 +162,25 @@ impl Field {
             Some((range, step)) => (range, Some(step)),
             None => (item, None),
         };
-        if let Some(step) = step {
-            let max = *values.end();
-            if !number(step).is_some_and(|step| (1..=max).contains(&step)) {
-                return Err(format!("the step of the {name} `{item}` is not within 1-{max}"));
+        let step = match step {
+            None => 1,
+            Some(text) => {
+                let max = *values.end();
+                let Some(step) = number(text).filter(|step| (1..=max).contains(step)) else {
+                    return Err(format!("the step of the {name} `{item}` is not within 1-{max}"));
+                };
+                if range == "*" {
+                    return Ok(self.all(step));
+                }
+                if !range.contains('-') {
+                    return Err(format!(
+                        "the {name} `{item}` has a step without a range: write `*/{step}`, or a \
+                         range such as `{range}-{max}/{step}`"
+                    ));
+                }
+                step
             }
-            if range == "*" {
-                return Ok(());
-            }
-            if !range.contains('-') {
-                return Err(format!(
-                    "the {name} `{item}` has a step without a range: write `*/{step}`, or a range such \
-                     as `{range}-{max}/{step}`"
-                ));
-            }
-        }
+        };
         let value = |text: &str| {
             self.value(text).ok_or_else(|| {
                 let (min, max) = (values.start(), values.end());
@@ -106,7 +188,7 @@ impl Field {
             })
         };
         let Some((first, last)) = range.split_once('-') else {
-            return value(range).map(drop);
+            return value(range).map(Span::one);
         };
         let (first_value, mut last_value) = (value(first)?, value(last)?);
         if self.names == WEEKDAYS && last_value == 0 && number(last).is_none() {
@@ -116,7 +198,7 @@ impl Field {
         if first_value > last_value {
             return Err(format!("the {name} `{range}` runs backwards"));
         }
-        Ok(())
+        Ok(Span { first: first_value, last: last_value, step })
     }
 
     /// Parses a number or a name.
@@ -124,23 +206,6 @@ impl Field {
         let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
         let named = named.and_then(|index| Some(self.values.start() + u16::try_from(index).ok()?));
         named.or_else(|| number(text)).filter(|value| self.values.contains(value))
-    }
-
-    /// Returns whether an item is `L`, `LW`, or like `15W`.
-    fn is_special_day(&self, item: &str) -> bool {
-        let item = item.to_ascii_uppercase();
-        let day = item.strip_suffix('W').and_then(|day| self.value(day));
-        matches!(&*item, "L" | "LW") || day.is_some()
-    }
-
-    /// Returns whether an item is like `5L`, `FRI#2` or `FRI#L`.
-    fn is_special_weekday(&self, item: &str) -> bool {
-        let item = item.to_ascii_uppercase();
-        let (day, is_known) = match item.split_once('#') {
-            Some((day, nth)) => (day, matches!(nth, "1" | "2" | "3" | "4" | "5" | "L")),
-            None => (item.strip_suffix('L').unwrap_or(""), true),
-        };
-        is_known && self.value(day).is_some()
     }
 }
 
@@ -151,7 +216,7 @@ fn number(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::parse;
 
     #[test]
     fn valid_expressions_pass() {
@@ -169,7 +234,7 @@ mod tests {
             "  0\t0 * * ?  ",
             "@daily",
         ] {
-            assert_eq!(check(expression), Ok(()), "{expression}");
+            assert!(parse(expression).is_ok(), "{expression}");
         }
     }
 
@@ -213,9 +278,9 @@ mod tests {
             ("* * * * mär", "the unsupported character `ä`"),
             ("99999999999 * * * *", "is not within 0-59"),
         ] {
-            let error = check(expression).unwrap_err();
+            let error = parse(expression).unwrap_err();
             assert!(error.contains(said), "{expression}: {error}");
         }
-        assert!(check(&"1,".repeat(1 << 20)).unwrap_err().contains("longer than"));
+        assert!(parse(&"1,".repeat(1 << 20)).unwrap_err().contains("longer than"));
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `fields` | checks the fields of an expression |
+//! | `values` | sets of the values of a field |
+//! | `days` | decides whether a day matches |
 //! | `plan` | finds the next time that matches, in a time zone |
+//! | `fields` | parses an expression |
 
+mod days;
 mod fields;
 mod plan;
+mod values;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,15 +29,7 @@ impl Cron {
     }
 
     fn read(expression: &str, zone: &impl TimeZone, now: SystemTime) -> Result<Cron, String> {
-        fields::check(expression)?;
-        let parser = croner::parser::CronParser::builder()
-            .seconds(croner::parser::Seconds::Optional)
-            .build();
-        let read = parser.parse(expression).map_err(|error| {
-            // The text becomes part of a longer sentence.
-            error.to_string().trim_end_matches('.').to_owned()
-        })?;
-        let cron = Cron(plan::CronPlan::new(read.pattern));
+        let cron = Cron(fields::parse(expression)?);
         match cron.next_in(zone, now) {
             Some(_) => Ok(cron),
             None => Err("it never matches a future time".to_owned()),
@@ -68,6 +64,7 @@ impl Cron {
 /// let error = Job::try_cron("60 * * * *").unwrap_err();
 /// assert!(error.to_string().contains("the minute `60` is not within 0-59"));
 /// ```
+#[cfg(feature = "cron")]
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
     "`{expression}` is not a cron expression: {detail}. Write five fields, or six with seconds first, \
@@ -87,5 +84,7 @@ fn truncated(expression: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod croner_tests;
 #[cfg(test)]
 mod tests;

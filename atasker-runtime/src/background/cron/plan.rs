@@ -11,7 +11,9 @@
 //! All times are whole seconds since 1970. A local time is the UTC time plus the offset.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, Offset, TimeZone, Timelike};
-use croner::{CronComponent, CronPattern, Weekday, YEAR_UPPER_LIMIT};
+
+use crate::background::cron::days::{Days, MAX_YEAR};
+use crate::background::cron::values::Values;
 
 const HOUR: i64 = 3600;
 
@@ -25,46 +27,13 @@ const MAX_OFFSET: i64 = 16 * HOUR;
 /// The fields of an expression.
 #[derive(Clone, Debug)]
 pub(super) struct CronPlan {
-    days: CronPattern,
-    hours: Values,
-    minutes: Values,
-    seconds: Values,
-}
-
-/// The values of a field, up to 63.
-#[derive(Clone, Copy, Debug)]
-struct Values(u64);
-
-impl Values {
-    fn of(field: &CronComponent) -> Values {
-        Values(field.values().into_iter().fold(0, |all, value| all | 1 << value))
-    }
-
-    /// Returns the smallest value that is at least `min`.
-    fn first(self, min: u32) -> Option<u32> {
-        let rest = self.0 >> min;
-        (rest != 0).then(|| min + rest.trailing_zeros())
-    }
-
-    fn has(self, value: u32) -> bool {
-        self.0 >> value & 1 == 1
-    }
-
-    fn count(self) -> u32 {
-        self.0.count_ones()
-    }
+    pub(super) days: Days,
+    pub(super) hours: Values,
+    pub(super) minutes: Values,
+    pub(super) seconds: Values,
 }
 
 impl CronPlan {
-    pub(super) fn new(pattern: CronPattern) -> CronPlan {
-        CronPlan {
-            hours: Values::of(&pattern.hours),
-            minutes: Values::of(&pattern.minutes),
-            seconds: Values::of(&pattern.seconds),
-            days: pattern,
-        }
-    }
-
     /// Returns whether all hours match. Times that the clock skips are then not made up for,
     /// because the next hour has runs as well.
     fn covers_all_hours(&self) -> bool {
@@ -148,7 +117,7 @@ impl CronPlan {
     }
 
     fn first_in_day(&self, from: NaiveDateTime) -> Option<NaiveDateTime> {
-        if !self.has_day(from.date()) {
+        if !self.days.has(from.date()) {
             return None;
         }
         let (hour, minute, second) = (from.hour(), from.minute(), from.second());
@@ -166,21 +135,13 @@ impl CronPlan {
         from.date().and_hms_opt(hour, minute, second)
     }
 
-    fn has_day(&self, day: NaiveDate) -> bool {
-        let weekday = Weekday::from_days_from_sunday(day.weekday().num_days_from_sunday());
-        let fields = &self.days;
-        fields.month_match(day.month()).unwrap_or(false)
-            && fields.year_match(day.year()).unwrap_or(false)
-            && fields.day_match(day.year(), day.month(), day.day(), weekday).unwrap_or(false)
-    }
-
     /// Returns the first matching day that is not before `from`. There are 14 kinds of years, by
     /// length and first weekday. A kind without a matching day is searched only once, so that an
     /// expression that never matches is detected quickly.
     fn first_day(&self, from: NaiveDate) -> Option<NaiveDate> {
         let mut without = [false; 14];
-        for year in from.year()..=YEAR_UPPER_LIMIT {
-            if !self.days.year_match(year).unwrap_or(false) {
+        for year in from.year()..=i32::from(MAX_YEAR) {
+            if !self.days.has_year(year) {
                 continue;
             }
             let start = NaiveDate::from_ymd_opt(year, 1, 1)?;
@@ -191,7 +152,7 @@ impl CronPlan {
                 continue;
             }
             let days = start.max(from).iter_days().take_while(|day| day.year() == year);
-            let found = days.into_iter().find(|day| self.has_day(*day));
+            let found = days.into_iter().find(|day| self.days.has(*day));
             if found.is_some() {
                 return found;
             }
@@ -203,7 +164,7 @@ impl CronPlan {
 
 /// Returns the offset of `zone` from UTC at a time, or `None` outside the supported years.
 fn offset(zone: &impl TimeZone, at: i64) -> Option<i64> {
-    let at = civil(at).filter(|at| at.year() <= YEAR_UPPER_LIMIT + 1)?;
+    let at = civil(at).filter(|at| at.year() <= i32::from(MAX_YEAR) + 1)?;
     Some(zone.offset_from_utc_datetime(&at).fix().local_minus_utc().into())
 }
 
