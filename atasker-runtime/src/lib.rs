@@ -6,6 +6,7 @@
 //!
 //! A module imports only from its own level or from the levels above it in the list below.
 #![deny(unsafe_op_in_unsafe_fn)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Items used by one place only are unused if that place is disabled, and so is the hook before `main`.
 #![cfg_attr(not(all(has_processes, feature = "async", feature = "pre-main")), allow(dead_code))]
 

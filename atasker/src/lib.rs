@@ -439,6 +439,7 @@
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 //! * `dashboard`: a web page that shows the supervisors and steers them; see `Dashboard`. Depends on
 //!   axum.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[doc(inline)]
 pub use atasker_macros::{
@@ -448,9 +449,9 @@ pub use atasker_macros::{
 pub use atasker_runtime::*;
 
 #[cfg(all(doctest, feature = "mp", feature = "async"))]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 #[cfg(all(doctest, feature = "mp", feature = "async"))]
-#[doc = include_str!("../../docs/from-python.md")]
+#[doc = include_str!("../docs/from-python.md")]
 struct FromPython;

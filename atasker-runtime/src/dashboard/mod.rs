@@ -98,6 +98,7 @@ use shared::{Shared, Shown};
 /// A dashboard keeps 900 points and 200 failures per supervisor, in memory that is allocated once.
 /// It counts the launches and ends of tasks, which takes 0.2 to 0.4 us per task. The state is computed
 /// only while a page is open, once per second. It holds no supervisor alive.
+#[cfg(feature = "dashboard")]
 #[derive(Clone)]
 #[must_use = "a dashboard does nothing until it is served or nested"]
 pub struct Dashboard {

@@ -30,6 +30,7 @@ use crate::unwind::log;
 /// dashboard.stop();
 /// # Ok(()) }
 /// ```
+#[cfg(feature = "dashboard")]
 pub struct DashboardHandle {
     addr: SocketAddr,
     thread: ThreadId,

@@ -39,6 +39,7 @@ use crate::time::clock;
 /// assert_eq!(task.join().unwrap(), 42);
 /// assert_eq!(jobs.run(async { "done" }), "done");
 /// ```
+#[cfg(feature = "async")]
 #[derive(Clone)]
 pub struct Aloop {
     inner: Arc<Loop>,
@@ -150,6 +151,7 @@ impl Aloop {
     }
 }
 
+#[cfg(feature = "async")]
 impl Supervisor {
     /// Returns the aloop with this name, and starts it if none is running. An aloop that was
     /// stopped is replaced by a new one, which `sup.aloop(name)` and tasks launched by that name

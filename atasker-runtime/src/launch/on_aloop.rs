@@ -11,6 +11,7 @@ use crate::task::context::TaskContext;
 use crate::task::future::FutureData;
 use crate::task::handle::Task;
 
+#[cfg(feature = "async")]
 impl<R: Send + 'static> TaskBuilder<R> {
     /// Creates a task that runs a future on an aloop.
     ///
@@ -66,6 +67,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     }
 }
 
+#[cfg(feature = "async")]
 impl Supervisor {
     /// Runs `future` on the default aloop.
     ///

@@ -51,6 +51,7 @@ struct Export {
 
 static EXPORTS: Mutex<Vec<Export>> = Mutex::new(Vec::new());
 
+#[cfg(feature = "metrics")]
 impl Supervisor {
     /// Exports metrics of this supervisor through the crate [`metrics`](https://docs.rs/metrics),
     /// until the returned guard is dropped.

@@ -24,6 +24,7 @@ use crate::sys::hooks::Hook;
 /// ```
 ///
 /// In a configuration file, the names are in lower case: `"inherit"`, `"null"`, `"log"`.
+#[cfg(feature = "mp")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -99,6 +100,7 @@ pub enum WorkerStdio {
 /// assert_eq!(config.env["MODE"], "fast");
 /// # Ok::<(), toml::de::Error>(())
 /// ```
+#[cfg(feature = "mp")]
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -151,6 +151,7 @@ impl Present {
 /// assert!(worker_data::<u32>().is_none());
 /// # drop(sup);
 /// ```
+#[cfg(feature = "mp")]
 pub fn worker_data<T: DeserializeOwned + Send + Sync + 'static>() -> Option<&'static T> {
     if fork::is_copy() {
         return None;

@@ -123,6 +123,7 @@ use crate::sys::{self, entry};
 /// // In the first line of `main`:
 /// atasker::init();
 /// ```
+#[cfg(feature = "mp")]
 pub fn init() {
     enter();
 }

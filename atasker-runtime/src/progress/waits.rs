@@ -58,6 +58,7 @@ fn wait_with_bar<W: Waitable>(
     wait::wait_all(tasks, time)
 }
 
+#[cfg(feature = "progress")]
 impl<T: TaskHandle> AsCompleted<T> {
     /// Shows a progress bar until the iterator returns `None` or is dropped.
     ///
@@ -87,6 +88,7 @@ impl<T: TaskHandle> AsCompleted<T> {
     }
 }
 
+#[cfg(feature = "progress")]
 impl<S, K, R, I, O> Window<S, K, R, I, O>
 where
     S: Iterator<Item = (K, TaskBuilder<R, I, O>)>,
@@ -112,6 +114,7 @@ where
     }
 }
 
+#[cfg(feature = "progress")]
 impl<S, R, I, O> Bounded<S, R, I, O>
 where
     S: Iterator<Item = TaskBuilder<R, I, O>>,
@@ -141,6 +144,7 @@ where
     }
 }
 
+#[cfg(feature = "progress")]
 impl<S, K, R, I, O> BoundedBy<S, K, R, I, O>
 where
     S: Iterator<Item = (K, TaskBuilder<R, I, O>)>,
@@ -165,6 +169,7 @@ where
     }
 }
 
+#[cfg(feature = "progress")]
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// Shows a progress bar until the task has ended.
     ///

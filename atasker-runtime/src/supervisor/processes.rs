@@ -4,6 +4,7 @@ use super::{Supervisor, SupervisorBuilder};
 use crate::fork;
 use crate::process::MpPoolConfig;
 
+#[cfg(feature = "mp")]
 impl SupervisorBuilder {
     /// Configures the pool of worker processes (default: the `Default` of
     /// [`MpPoolConfig`]).
@@ -18,6 +19,7 @@ impl SupervisorBuilder {
     }
 }
 
+#[cfg(feature = "mp")]
 impl Supervisor {
     /// Returns the configuration of the pool of worker processes: what the supervisor was built
     /// with, or what [`set_mp_pool`](Self::set_mp_pool) set last.

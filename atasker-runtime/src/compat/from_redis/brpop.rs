@@ -65,6 +65,7 @@ use crate::task::handle::Task;
 /// # Panics
 /// Panics on the thread of an aloop or of another tokio runtime if it would have to block.
 #[track_caller]
+#[cfg(feature = "redis")]
 pub fn redis_brpop<R, I, O>(task: Task<R, I, O>, url: &str, key: &str) -> Result<R, TaskError>
 where
     R: Send + 'static,
