@@ -10,7 +10,11 @@
 //! decoded: see `msgpack`. There every element takes at least one byte.
 //!
 //! bincode is pinned to `=2.0.1`: 3.0.0 is an empty tombstone that does not compile, and the crate
-//! is no longer maintained (RUSTSEC-2025-0141).
+//! is no longer maintained (RUSTSEC-2025-0141). The advisory reports no defect. The encoding is read
+//! and written only by copies of one program, so a release can replace the crate without a change
+//! for users: here, in [`Bincode`], and in `bounded`, which bounds what its decoder may use. That
+//! is the plan if a defect is found, or when the compiler no longer accepts the crate. `deny.toml`
+//! accepts the notice until then.
 
 use std::marker::PhantomData;
 
