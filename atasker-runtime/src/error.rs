@@ -185,6 +185,16 @@ impl TaskError {
 }
 
 /// The step at which a value failed to cross a process boundary.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{CodecStage, TaskError};
+/// /// Whether the caller has passed a value that can't be sent to a worker process.
+/// fn is_bad_argument(error: &TaskError) -> bool {
+///     use CodecStage::{DecodeArguments, EncodeArguments};
+///     matches!(error, TaskError::Codec { stage: EncodeArguments | DecodeArguments, .. })
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CodecStage {
@@ -216,6 +226,17 @@ impl fmt::Display for CodecStage {
 }
 
 /// How a worker process died.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskError, WorkerDeath};
+/// fn report(error: &TaskError) {
+///     if let TaskError::WorkerDied(death) = error {
+///         let death: &WorkerDeath = death;
+///         eprintln!("process {} ended by {}", death.pid(), death.cause());
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerDeath {
     pid: u32,
@@ -246,6 +267,15 @@ impl fmt::Display for WorkerDeath {
 
 /// The cause of a worker process's death. Displayed as `SIGSEGV (11)`, `exit code 3`, `stack
 /// overflow, SIGABRT (6)` or `memory limit, SIGABRT (6)`.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{DeathCause, TaskError};
+/// /// Whether the worker process was killed from outside, by the kernel for lack of memory, for example.
+/// fn was_killed(error: &TaskError) -> bool {
+///     matches!(error, TaskError::WorkerDied(death) if *death.cause() == DeathCause::Signal(9))
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeathCause {
@@ -429,6 +459,18 @@ impl std::error::Error for WorkerError {
 }
 
 /// The error of a wait for tasks.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, WaitError, wait_completed};
+/// let sup = Supervisor::builder().build();
+/// match wait_completed!(sup.spawn(|| 1), sup.spawn(|| -> u32 { panic!("no luck") })) {
+///     Err(WaitError::Task { index, error, .. }) => {
+///         assert_eq!((index, error.is_panic()), (1, true));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
@@ -457,6 +499,19 @@ pub enum WaitError {
 }
 
 /// The error of an attempt to kill a task.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{KillError, TaskBuilder, TaskContext};
+/// let task = TaskBuilder::with_context(|ctx: &TaskContext<(), ()>| {
+///     ctx.send(()).unwrap();
+///     ctx.recv().is_err()
+/// })
+/// .start();
+/// task.recv().unwrap(); // it runs
+/// assert!(matches!(task.kill(), Err(KillError::Unsupported)));
+/// task.stop();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KillError {
@@ -467,6 +522,14 @@ pub enum KillError {
 }
 
 /// The reason why no message was received.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{RecvError, TaskBuilder, TaskContext};
+/// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv()).start();
+/// task.stop();
+/// assert_eq!(task.join().unwrap(), Err(RecvError::Stopped));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -485,6 +548,15 @@ pub enum RecvError {
 }
 
 /// A message that could not be sent, returned to the sender.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{SendError, TaskBuilder, TaskContext};
+/// let task = TaskBuilder::<()>::with_context(|_: &TaskContext<String>| ()).start();
+/// task.wait().unwrap();
+/// let SendError(message) = task.send("too late".to_owned()).unwrap_err();
+/// assert_eq!(message, "too late");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
@@ -506,6 +578,16 @@ impl<T> fmt::Display for SendError<T> {
 impl<T> std::error::Error for SendError<T> {}
 
 /// A message that could not be sent immediately, returned to the sender.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskContext, TrySendError};
+/// let task = TaskBuilder::<()>::with_context(|_: &TaskContext<String>| ()).start();
+/// task.wait().unwrap();
+/// let error = task.try_send("too late".to_owned()).unwrap_err();
+/// assert!(matches!(error, TrySendError::Closed(_)));
+/// assert_eq!(error.into_inner(), "too late");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
     /// The channel holds 1,024 messages already.

@@ -145,6 +145,13 @@ impl fmt::Debug for TaskId {
 }
 
 /// The error for a text that is not a [`TaskId`].
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{ParseTaskIdError, TaskId};
+/// let error: ParseTaskIdError = "seven".parse::<TaskId>().unwrap_err();
+/// println!("{error}");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a task id (two hexadecimal numbers joined by a dash): {0:?}")]
 pub struct ParseTaskIdError(String);

@@ -9,6 +9,13 @@ use crate::info_serde;
 use crate::priority::Priority;
 
 /// The kind of place where a task runs.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskType};
+/// let task = TaskBuilder::new(|| 42).start();
+/// assert_eq!(task.tt(), TaskType::Thread);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -33,6 +40,16 @@ impl TaskType {
 }
 
 /// The status of a task.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::{TaskBuilder, TaskStatus};
+/// let task = TaskBuilder::new(|| 42).delay(Duration::from_secs(3600)).start();
+/// assert_eq!(task.status(), TaskStatus::Delayed);
+/// assert!(task.cancel());
+/// assert_eq!(task.status(), TaskStatus::Canceled);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -69,6 +86,15 @@ impl TaskStatus {
 }
 
 /// How a task ended.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{Outcome, Supervisor};
+/// let sup = Supervisor::builder().build();
+/// let task = sup.spawn(|| panic!("no luck"));
+/// assert!(task.wait().is_err());
+/// assert_eq!(task.info().outcome, Some(Outcome::Failed));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -82,6 +108,15 @@ pub enum Outcome {
 }
 
 /// The progress that a task reports.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskContext};
+/// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.progress(3, 10)).start();
+/// task.wait().unwrap();
+/// let progress = task.progress().unwrap();
+/// assert_eq!((progress.done, progress.total, progress.message), (3, 10, None));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// The number of steps done.
@@ -93,6 +128,16 @@ pub struct Progress {
 }
 
 /// A snapshot of a task.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskStatus};
+/// let task = TaskBuilder::new(|| 42).name("answer").start();
+/// task.wait().unwrap();
+/// let info = task.info();
+/// assert_eq!((info.name.as_str(), info.status, info.attempt), ("answer", TaskStatus::Completed, 1));
+/// assert!(info.time_queued <= info.time_started.unwrap());
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TaskInfo {
@@ -129,6 +174,13 @@ pub struct TaskInfo {
 }
 
 /// The number of waiting tasks of a pool, by priority.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::Supervisor;
+/// let waiting = Supervisor::builder().build().info().thread_pool.waiting;
+/// assert_eq!((waiting.low, waiting.total()), (0, 0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Waiting {
@@ -150,6 +202,14 @@ impl Waiting {
 }
 
 /// A snapshot of a thread pool.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{PoolConfig, Supervisor};
+/// let sup = Supervisor::builder().thread_pool(PoolConfig::new(4).reserve_high(1)).build();
+/// let pool = sup.info().thread_pool;
+/// assert_eq!((pool.pool_size, pool.reserve_high, pool.threads), (4, 1, 0));
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct ThreadPoolInfo {
@@ -186,6 +246,14 @@ pub struct ThreadPoolInfo {
 }
 
 /// A snapshot of a worker process.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::supervisor;
+/// for process in supervisor().info().mp_pool.into_iter().flat_map(|pool| pool.workers) {
+///     println!("process {} has run {} tasks", process.pid, process.tasks_run);
+/// }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct WorkerProcessInfo {
@@ -200,6 +268,14 @@ pub struct WorkerProcessInfo {
 }
 
 /// A snapshot of a pool of worker processes.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::supervisor;
+/// if let Some(pool) = supervisor().info().mp_pool {
+///     println!("{} running, {} waiting, {} replaced", pool.running, pool.waiting.total(), pool.restarts);
+/// }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct MpPoolInfo {
@@ -230,6 +306,15 @@ pub struct MpPoolInfo {
 }
 
 /// A snapshot of an aloop.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::Supervisor;
+/// let sup = Supervisor::builder().build();
+/// sup.create_aloop("jobs");
+/// let aloop = &sup.info().aloops[0];
+/// assert_eq!((aloop.name.as_str(), aloop.threads), ("jobs", 1));
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct AloopInfo {
@@ -250,6 +335,14 @@ pub struct AloopInfo {
 }
 
 /// A snapshot of a supervisor.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::Supervisor;
+/// let sup = Supervisor::builder().id("batch").build();
+/// let info = sup.info();
+/// assert_eq!((info.id.as_str(), info.active, info.tasks), ("batch", false, 0));
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SupervisorInfo {
@@ -272,6 +365,13 @@ pub struct SupervisorInfo {
 }
 
 /// What triggers the runs of a background worker.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{EventWorker, WorkerKind};
+/// let worker = EventWorker::builder().run(|_| ());
+/// assert_eq!(worker.kind(), WorkerKind::Event);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -301,6 +401,17 @@ impl std::fmt::Display for WorkerKind {
 }
 
 /// A snapshot of a background worker.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{EventWorker, Supervisor};
+/// let sup = Supervisor::builder().build();
+/// let worker = EventWorker::builder().name("flush").supervisor(&sup).run(|_| ());
+/// worker.start();
+/// let info = &sup.info().workers[0];
+/// assert_eq!((info.name.as_str(), info.runs), ("flush", 0));
+/// # worker.stop();
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct BackgroundWorkerInfo {
@@ -332,6 +443,16 @@ pub struct BackgroundWorkerInfo {
 }
 
 /// A snapshot of a scheduled job.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::{Job, Supervisor};
+/// let sup = Supervisor::builder().build();
+/// let job = sup.create_job(Job::once(Duration::from_secs(3600)).name("report"), || ());
+/// assert_eq!(sup.info().jobs[0].name, "report");
+/// # job.cancel();
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct JobInfo {

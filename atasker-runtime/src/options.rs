@@ -136,18 +136,39 @@ impl PoolConfig {
     }
 
     /// Reserves slots beyond `pool_size` for tasks of normal priority or higher.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::PoolConfig;
+    /// let config = PoolConfig::new(4).reserve_normal(2);
+    /// # let _ = config;
+    /// ```
     pub fn reserve_normal(mut self, slots: usize) -> Self {
         self.reserve_normal = slots;
         self
     }
 
     /// Reserves slots beyond those for tasks of high priority.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::PoolConfig;
+    /// let config = PoolConfig::new(4).reserve_high(1);
+    /// # let _ = config;
+    /// ```
     pub fn reserve_high(mut self, slots: usize) -> Self {
         self.reserve_high = slots;
         self
     }
 
     /// Starts this many threads eagerly and keeps them alive while idle.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::PoolConfig;
+    /// let config = PoolConfig::new(4).min_size(2);
+    /// # let _ = config;
+    /// ```
     ///
     /// # Panics
     ///
@@ -178,6 +199,13 @@ impl PoolConfig {
 
     /// Sets how long a thread is kept alive without work (default: 30 s). [`Duration::MAX`] keeps
     /// threads alive indefinitely.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::PoolConfig;
+    /// let config = PoolConfig::new(4).idle_timeout(std::time::Duration::MAX);
+    /// # let _ = config;
+    /// ```
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
@@ -187,6 +215,13 @@ impl PoolConfig {
     /// to one more. With 0, a task that finds no free slot exceeds the limit.
     ///
     /// [`Overflow::Block`] blocks the launching thread; see there about threads of a tokio runtime.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Overflow, PoolConfig};
+    /// let config = PoolConfig::new(4).queue_limit(1_000, Overflow::Reject);
+    /// # let _ = config;
+    /// ```
     pub fn queue_limit(mut self, tasks: usize, overflow: Overflow) -> Self {
         self.queue_limit = Some((tasks, overflow));
         self
@@ -194,6 +229,13 @@ impl PoolConfig {
 
     /// Sets the stack size of each thread, in bytes (default: that of std). Less than 128 KiB
     /// counts as 128 KiB, because the pool and the reporting of panics need some of it.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::PoolConfig;
+    /// let config = PoolConfig::new(4).stack_size(8 << 20);
+    /// # let _ = config;
+    /// ```
     ///
     /// # Panics
     ///

@@ -9,3 +9,8 @@
 //! - `tour`: every kind of task once, with assertions.
 //! - `workers`: a small system monitor made of background workers.
 //! - `talk`: messages to and from running tasks in every place.
+
+/// The programs of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -80,6 +80,14 @@ impl<W: WorkerHandle> fmt::Debug for WorkerBuilder<W> {
 
 impl LoopWorker {
     /// Returns a builder for a loop worker.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{LoopWorker, WorkerContext};
+    /// let worker = LoopWorker::builder().run(|ctx: &WorkerContext| ctx.runs() < 9);
+    /// worker.start();
+    /// # while worker.is_started() { std::thread::yield_now() }
+    /// ```
     pub fn builder() -> WorkerBuilder<LoopWorker> {
         WorkerBuilder::new(WorkerKind::Loop, Trigger::Loop, Duration::ZERO)
     }
@@ -87,6 +95,15 @@ impl LoopWorker {
 
 impl IntervalWorker {
     /// Returns a builder for a worker that starts a run every `interval`, the first one at once.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::IntervalWorker;
+    /// let worker = IntervalWorker::builder(Duration::from_secs(1)).run(|_| println!("tick"));
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn builder(interval: Duration) -> WorkerBuilder<IntervalWorker> {
         let trigger = Trigger::Every { period: interval, overrun: Overrun::Skip };
         WorkerBuilder::new(WorkerKind::Interval, trigger, Duration::ZERO)
@@ -94,6 +111,15 @@ impl IntervalWorker {
 
     /// Returns a builder for a worker that pauses for `delay` between the end of a run and the
     /// start of the next.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::IntervalWorker;
+    /// let worker = IntervalWorker::with_delay(Duration::from_secs(1)).run(|_| println!("checked"));
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn with_delay(delay: Duration) -> WorkerBuilder<IntervalWorker> {
         WorkerBuilder::new(WorkerKind::Interval, Trigger::After { pause: delay }, Duration::ZERO)
     }
@@ -101,6 +127,15 @@ impl IntervalWorker {
 
 impl EventWorker {
     /// Returns a builder for an event worker.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().run(|_| println!("triggered"));
+    /// worker.start();
+    /// worker.trigger();
+    /// worker.stop();
+    /// ```
     pub fn builder() -> WorkerBuilder<EventWorker> {
         WorkerBuilder::new(WorkerKind::Event, Trigger::OnRequest, Duration::ZERO)
     }
@@ -108,6 +143,15 @@ impl EventWorker {
 
 impl<T: Send + 'static> QueueWorker<T> {
     /// Returns a builder for a queue worker.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::QueueWorker;
+    /// let worker = QueueWorker::builder().run(|_, item: u32| println!("{item}"));
+    /// worker.put(1).unwrap();
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn builder() -> WorkerBuilder<QueueWorker<T>> {
         WorkerBuilder::new(WorkerKind::Queue, Trigger::OnRequest, Duration::ZERO)
     }
@@ -129,12 +173,29 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     }
 
     /// Sets the name, which logs, `info()` and the tasks of the worker use.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// assert_eq!(worker.name(), "flush");
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.options.name = Some(name.into());
         self
     }
 
     /// Sets the supervisor (default: the default supervisor). The worker stops with it.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{EventWorker, StopOptions, Supervisor};
+    /// let sup = Supervisor::builder().build();
+    /// let worker = EventWorker::builder().supervisor(&sup).run(|_| ());
+    /// worker.start();
+    /// sup.stop(StopOptions::new());
+    /// assert!(!worker.is_active());
+    /// ```
     pub fn supervisor(mut self, supervisor: &Supervisor) -> Self {
         self.supervisor = Some(supervisor.clone());
         self
@@ -142,6 +203,13 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
 
     /// Sets the priority of the runs. Has no effect on a loop worker on a thread, because its
     /// thread is dedicated.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{EventWorker, Priority};
+    /// let worker = EventWorker::builder().priority(Priority::High).run(|_| ());
+    /// # drop(worker);
+    /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
         self.options.priority = priority;
         self
@@ -156,6 +224,23 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     /// Sets a function that is called for every run that panicked or returned an `Err`. The worker
     /// stops if it returns `Break`. Without such a function, errors are logged, and the worker
     /// continues.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::ops::ControlFlow;
+    /// use atasker::{LoopWorker, WorkerError};
+    /// let worker = LoopWorker::builder()
+    ///     .on_error(|error: &WorkerError| {
+    ///         eprintln!("{error}");
+    ///         ControlFlow::Break(())
+    ///     })
+    ///     .run(|_| Err::<(), _>("out of paper"));
+    /// worker.start();
+    /// while worker.is_started() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(worker.runs(), 1);
+    /// ```
     pub fn on_error(
         mut self,
         handler: impl Fn(&WorkerError) -> ControlFlow<()> + Send + Sync + 'static,
@@ -168,6 +253,14 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     ///
     /// A panic of a hook is logged, and the worker continues. A hook that can't continue must call
     /// `stop` of the worker.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().before_start(|| println!("before the first run")).run(|_| ());
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn before_start<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
         self.callbacks.hooks.before_start.push(hook(call));
         self
@@ -175,6 +268,14 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
 
     /// Adds a hook that `start` calls after those of [`before_start`](Self::before_start) and
     /// before the first run.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().after_start(|| println!("started")).run(|_| ());
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn after_start<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
         self.callbacks.hooks.after_start.push(hook(call));
         self
@@ -182,6 +283,14 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
 
     /// Adds a hook that is called when the worker is asked to stop, on the thread that asks. A run
     /// may still be in progress.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().before_stop(|| println!("stopping")).run(|_| ());
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn before_stop<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
         self.callbacks.hooks.before_stop.push(hook(call));
         self
@@ -189,6 +298,14 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
 
     /// Adds a hook that is called when the worker has stopped and no run is in progress. `stop`
     /// returns after that.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().after_stop(|| println!("stopped")).run(|_| ());
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn after_stop<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
         self.callbacks.hooks.after_stop.push(hook(call));
         self
@@ -259,6 +376,15 @@ runs!(EventWorker);
 impl WorkerBuilder<IntervalWorker> {
     /// Sets what to do about missed runs (default: [`Overrun::Skip`]). Has no effect on a worker
     /// with a pause instead of an interval.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{IntervalWorker, Overrun};
+    /// let second = Duration::from_secs(1);
+    /// let worker = IntervalWorker::builder(second).overrun(Overrun::Burst).run(|_| println!("tick"));
+    /// # drop(worker);
+    /// ```
     pub fn overrun(mut self, what: Overrun) -> Self {
         if let Trigger::Every { overrun, .. } = &mut self.trigger {
             *overrun = what;
@@ -268,6 +394,16 @@ impl WorkerBuilder<IntervalWorker> {
 
     /// Adds a pause before every run: before the first one, and between the end of a run and the
     /// next. For a worker with an interval, only the first run is delayed.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::IntervalWorker;
+    /// let second = Duration::from_secs(1);
+    /// let worker = IntervalWorker::builder(60 * second).delay_before(second).run(|_| println!("tick"));
+    /// worker.start(); // the first run begins a second later
+    /// worker.stop();
+    /// ```
     pub fn delay_before(mut self, delay: Duration) -> Self {
         self.initial_delay = self.initial_delay.saturating_add(delay);
         if let Trigger::After { pause } = &mut self.trigger {
@@ -308,6 +444,14 @@ impl<T: Send + 'static> WorkerHandle for QueueWorker<T> {
 impl<T: Send + 'static> WorkerBuilder<QueueWorker<T>> {
     /// Sets the maximum number of items in the queue. `put` blocks while the queue is full.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::QueueWorker;
+    /// let worker = QueueWorker::builder().queue_limit(1).run(|_, item: u32| println!("{item}"));
+    /// assert!(worker.try_put(1).is_ok());
+    /// assert!(worker.try_put(2).unwrap_err().is_full());
+    /// ```
+    ///
     /// # Panics
     /// Panics if `limit` is 0.
     #[track_caller]
@@ -319,6 +463,21 @@ impl<T: Send + 'static> WorkerBuilder<QueueWorker<T>> {
 
     /// Orders the queue by `Ord`: the smallest item first. Equal items remain in the order in which
     /// they were put.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::sync::mpsc::channel;
+    /// use atasker::QueueWorker;
+    /// let (sender, received) = channel();
+    /// let worker = QueueWorker::builder().by_priority().run(move |_, item: u32| {
+    ///     sender.send(item).unwrap();
+    /// });
+    /// worker.put(2).unwrap();
+    /// worker.put(1).unwrap();
+    /// worker.start();
+    /// assert_eq!([received.recv().unwrap(), received.recv().unwrap()], [1, 2]);
+    /// worker.stop();
+    /// ```
     pub fn by_priority(mut self) -> Self
     where
         T: Ord,

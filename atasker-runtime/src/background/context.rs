@@ -105,6 +105,18 @@ impl WorkerContext {
     }
 
     /// Returns whether the worker was asked to stop.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{LoopWorker, WorkerContext};
+    /// let worker = LoopWorker::builder().run(|ctx: &WorkerContext| {
+    ///     while !ctx.stopped() {
+    ///         std::thread::yield_now();
+    ///     }
+    /// });
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     pub fn stopped(&self) -> bool {
         match &self.inner {
             Inner::Local { engine, generation, task } => {
@@ -119,6 +131,19 @@ impl WorkerContext {
     ///
     /// The task keeps its slot, as in any sleep.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{LoopWorker, WorkerContext};
+    /// let worker = LoopWorker::builder().run(|ctx: &WorkerContext| {
+    ///     if !ctx.wait_stop(Duration::from_secs(60)) {
+    ///         println!("a minute has passed");
+    ///     }
+    /// });
+    /// worker.start();
+    /// worker.stop(); // at once
+    /// ```
+    ///
     /// # Panics
     /// Panics on the thread of an aloop: use [`stop_requested`](Self::stop_requested) there.
     #[track_caller]
@@ -128,6 +153,16 @@ impl WorkerContext {
     }
 
     /// Completes when the worker is asked to stop.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{LoopWorker, WorkerContext};
+    /// let worker = LoopWorker::builder().run_async(|ctx: WorkerContext| async move {
+    ///     ctx.stop_requested().await;
+    /// });
+    /// worker.start();
+    /// worker.stop();
+    /// ```
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
@@ -139,6 +174,22 @@ impl WorkerContext {
     /// Requests another run after this one. Several requests are combined into one run.
     ///
     /// Has no effect in a queue worker, which runs for items only.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{EventWorker, WorkerContext};
+    /// let worker = EventWorker::builder().run(|ctx: &WorkerContext| {
+    ///     if ctx.runs() < 2 {
+    ///         ctx.trigger();
+    ///     }
+    /// });
+    /// worker.start();
+    /// worker.trigger();
+    /// while worker.runs() < 3 {
+    ///     std::thread::yield_now();
+    /// }
+    /// worker.stop();
+    /// ```
     pub fn trigger(&self) {
         match &self.inner {
             Inner::Local { engine, .. } => {

@@ -78,6 +78,15 @@ impl BackgroundWorker {
     /// the worker's own function, `start` doesn't block, and the worker starts again after the
     /// function has returned.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// assert!(worker.start());
+    /// assert!(!worker.start());
+    /// # worker.stop();
+    /// ```
+    ///
     /// # Panics
     /// Panics on the thread of an aloop if it would have to block.
     #[track_caller]
@@ -91,6 +100,15 @@ impl BackgroundWorker {
     /// worker's own function or one of its hooks, `stop` doesn't block. Two workers whose functions
     /// stop each other would deadlock: use [`stop_nowait`](Self::stop_nowait) in that case.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// worker.start();
+    /// worker.stop();
+    /// assert!(worker.is_stopped() && !worker.is_started());
+    /// ```
+    ///
     /// # Panics
     /// Panics on the thread of an aloop if it would have to block: use
     /// [`stop_async`](Self::stop_async) there.
@@ -101,6 +119,17 @@ impl BackgroundWorker {
 
     /// Stops the worker, and completes when it has stopped.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// # async fn example() {
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// worker.start();
+    /// worker.stop_async().await;
+    /// assert!(worker.is_stopped());
+    /// # }
+    /// ```
+    ///
     /// # Cancel safety
     /// The worker is asked to stop when the future is first polled. Dropping the future later
     /// doesn't withdraw the request.
@@ -109,12 +138,31 @@ impl BackgroundWorker {
     }
 
     /// Asks the worker to stop, and returns at once.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// worker.start();
+    /// worker.stop_nowait();
+    /// assert!(!worker.is_active());
+    /// ```
     pub fn stop_nowait(&self) {
         self.engine().stop_nowait();
     }
 
     /// Stops the worker and starts it again. Inside the worker's own function, the worker starts
     /// again after the run.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// worker.start();
+    /// worker.restart();
+    /// assert!(worker.is_active());
+    /// # worker.stop();
+    /// ```
     ///
     /// # Panics
     /// Panics on the thread of an aloop if it would have to block.
@@ -124,6 +172,16 @@ impl BackgroundWorker {
     }
 
     /// Returns whether the worker is started and was not asked to stop.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// assert!(!worker.is_active());
+    /// worker.start();
+    /// assert!(worker.is_active());
+    /// # worker.stop();
+    /// ```
     pub fn is_active(&self) -> bool {
         self.engine().is_active()
     }
@@ -146,6 +204,17 @@ impl BackgroundWorker {
     }
 
     /// Returns the number of completed runs, including failed ones.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::LoopWorker;
+    /// let worker = LoopWorker::builder().run(|ctx| ctx.runs() < 2);
+    /// worker.start();
+    /// while worker.is_started() {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(worker.runs(), 3);
+    /// ```
     pub fn runs(&self) -> u64 {
         self.engine().runs()
     }
@@ -243,6 +312,22 @@ impl IntervalWorker {
     /// is not active.
     ///
     /// Requests during a run are combined: one additional run follows.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    /// use atasker::IntervalWorker;
+    /// let (sender, runs) = channel();
+    /// let worker = IntervalWorker::builder(Duration::from_secs(3600)).run(move |_| {
+    ///     sender.send(()).unwrap();
+    /// });
+    /// worker.start();
+    /// runs.recv().unwrap(); // the first run
+    /// assert!(worker.trigger());
+    /// runs.recv().unwrap(); // not an hour later
+    /// worker.stop();
+    /// ```
     pub fn trigger(&self) -> bool {
         self.handle.engine.trigger()
     }
@@ -252,6 +337,16 @@ impl EventWorker {
     /// Requests a run. Returns false if the worker is not active.
     ///
     /// Requests during a run are combined: one further run follows.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::EventWorker;
+    /// let worker = EventWorker::builder().name("flush").run(|_| ());
+    /// assert!(!worker.trigger());
+    /// worker.start();
+    /// assert!(worker.trigger());
+    /// worker.stop();
+    /// ```
     pub fn trigger(&self) -> bool {
         self.handle.engine.trigger()
     }

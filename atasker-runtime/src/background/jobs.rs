@@ -55,11 +55,28 @@ impl Job {
     /// The first run starts at once, or after the delay of [`after`](Self::after). Runs that are
     /// missed because another run takes too long are skipped. With an interval of 0, each run
     /// starts when the previous one has completed.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{Job, supervisor};
+    /// let job = supervisor().create_job(Job::every(Duration::from_secs(60)), || println!("tick"));
+    /// # job.cancel();
+    /// ```
     pub fn every(interval: Duration) -> Self {
         Job::new(Trigger::Every { period: interval, overrun: Overrun::Skip })
     }
 
     /// Returns a job with a single run, after a delay.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{Job, supervisor};
+    /// let (sender, runs) = std::sync::mpsc::channel();
+    /// supervisor().create_job(Job::once(Duration::from_millis(1)), move || sender.send(()).unwrap());
+    /// runs.recv().unwrap();
+    /// ```
     pub fn once(after: Duration) -> Self {
         let far = Duration::from_secs(3600);
         Job::new(Trigger::Every { period: far, overrun: Overrun::Skip }).times(1).after(after)
@@ -84,6 +101,13 @@ impl Job {
     /// | `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly` | an expression by its name |
     ///
     /// Requires the feature `cron`, which is enabled by default.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Job, supervisor};
+    /// let job = supervisor().create_job(Job::cron("30 4 * * MON-FRI"), || println!("half past four"));
+    /// # job.cancel();
+    /// ```
     ///
     /// # Daylight saving time
     ///
@@ -133,6 +157,16 @@ impl Job {
     }
 
     /// Limits the number of runs. With 0, the job ends at once.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{Job, supervisor};
+    /// let schedule = Job::every(Duration::from_millis(1)).times(2);
+    /// let (sender, runs) = std::sync::mpsc::channel();
+    /// supervisor().create_job(schedule, move || sender.send(()).unwrap());
+    /// assert_eq!(runs.iter().count(), 2);
+    /// ```
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
         self
@@ -140,6 +174,15 @@ impl Job {
 
     /// Delays the first run by at least `delay`, measured from
     /// [`create_job`](Supervisor::create_job). A delay of more than 30 years counts as 30 years.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::Job;
+    /// // Every second, from the next minute on.
+    /// let schedule = Job::every(Duration::from_secs(1)).after(Duration::from_secs(60));
+    /// # drop(schedule);
+    /// ```
     pub fn after(mut self, delay: Duration) -> Self {
         self.initial_delay = delay;
         self
@@ -174,6 +217,17 @@ mod sealed {
 /// `Break` end the job.
 ///
 /// This trait is sealed: it is implemented for these closures only.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::{Job, supervisor};
+/// let hour = Duration::from_secs(3600);
+/// let plain = supervisor().create_job(Job::once(hour), || println!("on a thread"));
+/// let future = supervisor().create_job(Job::once(hour), || async { println!("on an aloop") });
+/// # plain.cancel();
+/// # future.cancel();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a job runs `|| ..` or `|| async {{ .. }}`",
     note = "it must be `Send` and `'static`, and return `()`, `bool`, `ControlFlow<()>`, or a `Result` of these"
@@ -268,6 +322,15 @@ impl fmt::Debug for JobHandle {
 
 impl JobHandle {
     /// Cancels further runs. A run in progress is asked to stop, and `cancel` doesn't wait for it.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{Job, supervisor};
+    /// let job = supervisor().create_job(Job::once(Duration::from_secs(3600)), || println!("too late"));
+    /// job.cancel();
+    /// assert!(!job.is_active());
+    /// ```
     pub fn cancel(&self) {
         self.engine.stop_nowait();
     }

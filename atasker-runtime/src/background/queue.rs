@@ -70,6 +70,16 @@ impl<T: Send + 'static> QueueWorker<T> {
     ///
     /// Inside the worker's own function, `put` never blocks, and ignores the limit of the queue.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::QueueWorker;
+    /// let worker = QueueWorker::builder().queue_limit(2).run(|_, item: u32| println!("{item}"));
+    /// worker.put(1).unwrap(); // waits until the worker is started
+    /// worker.start();
+    /// worker.stop();
+    /// assert_eq!(worker.put(2).unwrap_err().into_inner(), 2);
+    /// ```
+    ///
     /// # Errors
     /// Returns [`PutError::Stopped`] with the item if the worker is stopped, or stops while `put`
     /// blocks.
@@ -92,6 +102,16 @@ impl<T: Send + 'static> QueueWorker<T> {
 
     /// Puts an item into the queue. Waits while the queue is full.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// # async fn example() {
+    /// use atasker::QueueWorker;
+    /// let worker = QueueWorker::builder().queue_limit(2).run(|_, item: u32| println!("{item}"));
+    /// worker.start();
+    /// worker.put_async(1).await.unwrap();
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Returns the same errors as [`put`](Self::put).
     ///
@@ -112,6 +132,15 @@ impl<T: Send + 'static> QueueWorker<T> {
 
     /// Puts an item into the queue, unless the queue is full.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::QueueWorker;
+    /// let worker = QueueWorker::builder().queue_limit(2).run(|_, item: u32| println!("{item}"));
+    /// worker.try_put(1).unwrap();
+    /// worker.try_put(2).unwrap();
+    /// assert!(worker.try_put(3).unwrap_err().is_full());
+    /// ```
+    ///
     /// # Errors
     /// Returns [`PutError::Full`] with the item if the queue is full, and [`PutError::Stopped`]
     /// with the item if the worker is stopped.
@@ -130,6 +159,14 @@ impl<T: Send + 'static> QueueWorker<T> {
     }
 
     /// Returns the number of waiting items.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::QueueWorker;
+    /// let worker = QueueWorker::builder().queue_limit(2).run(|_, item: u32| println!("{item}"));
+    /// worker.put(1).unwrap();
+    /// assert_eq!((worker.len(), worker.is_empty()), (1, false));
+    /// ```
     pub fn len(&self) -> usize {
         self.items.count()
     }

@@ -64,6 +64,16 @@ impl<T: 'static> FunctionCollection<T> {
     /// Runs all functions, one by one, in this thread. A panic is an error in the report; the
     /// remaining functions still run.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::FunctionCollection;
+    /// let checks = FunctionCollection::new();
+    /// checks.add("disk", 1, || true);
+    /// let report = checks.execute();
+    /// assert!(report.all_ok);
+    /// assert_eq!(report.results[0], ("disk".to_owned(), Ok(true)));
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics on the thread of an aloop if it would have to wait for a function that runs in

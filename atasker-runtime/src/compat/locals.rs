@@ -29,6 +29,14 @@ pub fn g() -> Locals {
 }
 
 /// The named values of the current thread. Returned by [`g`].
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::compat::{Locals, g};
+/// let locals: Locals = g();
+/// locals.set("user", 7_u32);
+/// assert_eq!(g().get::<u32>("user"), Some(7));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Locals(());
 
@@ -38,6 +46,14 @@ pub struct Locals(());
 impl Locals {
     /// Sets a value, and drops the previous one with that name. Has no effect while the thread
     /// ends.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::g;
+    /// g().set("attempts", 1_u32);
+    /// g().set("attempts", 2_u32);
+    /// assert_eq!(g().get::<u32>("attempts"), Some(2));
+    /// ```
     pub fn set<T: 'static>(self, name: impl Into<String>, value: T) {
         let (name, value): (String, Rc<dyn Any>) = (name.into(), Rc::new(value));
         let old = VALUES.try_with(|values| values.borrow_mut().insert(name, value));
@@ -48,23 +64,55 @@ impl Locals {
     ///
     /// `T` must be the exact type of the value that was set: a string literal is a `&'static str`
     /// and not a `String`, and `5` is an `i32`.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::g;
+    /// g().set("name", "worker");
+    /// assert_eq!(g().get::<&str>("name"), Some("worker"));
+    /// assert_eq!(g().get::<String>("name"), None);
+    /// ```
     pub fn get<T: Clone + 'static>(self, name: &str) -> Option<T> {
         let value = VALUES.try_with(|values| values.borrow().get(name).cloned()).ok()??;
         value.downcast_ref::<T>().cloned()
     }
 
     /// Returns whether there is a value with that name, of any type.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::g;
+    /// assert!(!g().has("name"));
+    /// g().set("name", "worker");
+    /// assert!(g().has("name"));
+    /// ```
     pub fn has(self, name: &str) -> bool {
         VALUES.try_with(|values| values.borrow().contains_key(name)).unwrap_or(false)
     }
 
     /// Drops the value with that name. Returns false if there is none.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::g;
+    /// g().set("name", "worker");
+    /// assert!(g().clear("name"));
+    /// assert!(!g().clear("name"));
+    /// ```
     pub fn clear(self, name: &str) -> bool {
         let old = VALUES.try_with(|values| values.borrow_mut().remove(name)).ok().flatten();
         old.is_some()
     }
 
     /// Drops all values of this thread.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::g;
+    /// g().set("name", "worker");
+    /// g().clear_all();
+    /// assert!(!g().has("name"));
+    /// ```
     pub fn clear_all(self) {
         let old = VALUES.try_with(|values| std::mem::take(&mut *values.borrow_mut()));
         drop(old);

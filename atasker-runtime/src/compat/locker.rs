@@ -37,6 +37,13 @@ pub struct Locker {
 
 impl Locker {
     /// Creates a lock. The name is used in logs and errors.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::Locker;
+    /// static STATE: Locker = Locker::new("state");
+    /// assert_eq!(STATE.with(|| 42), Some(42));
+    /// ```
     pub const fn new(name: &'static str) -> Self {
         Locker {
             name,
@@ -47,6 +54,14 @@ impl Locker {
     }
 
     /// Sets the time limit. `Duration::MAX` waits without limit.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::compat::Locker;
+    /// static STATE: Locker = Locker::new("state").timeout(Duration::from_secs(60));
+    /// # assert_eq!(STATE.with(|| 42), Some(42));
+    /// ```
     #[must_use = "the locker is moved into this method and returned by it"]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -55,6 +70,13 @@ impl Locker {
 
     /// Sets a function that is called whenever `lock` times out, on the same thread, before `lock`
     /// returns. A panic of the function is logged.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::Locker;
+    /// let state = Locker::new("state").on_critical(|| eprintln!("the program hangs"));
+    /// assert_eq!(state.with(|| 42), Some(42));
+    /// ```
     #[must_use = "the locker is moved into this method and returned by it"]
     pub fn on_critical(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_critical = Some(Arc::new(f));
@@ -64,6 +86,19 @@ impl Locker {
     /// Acquires the lock. Blocks until it is available, or until the time limit.
     ///
     /// The lock is released when all guards of the thread are dropped.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::compat::Locker;
+    /// let state = Locker::new("state").timeout(Duration::from_millis(1));
+    /// let guard = state.lock().unwrap();
+    /// std::thread::scope(|s| {
+    ///     let error = s.spawn(|| state.lock().unwrap_err()).join().unwrap();
+    ///     assert_eq!(error.name(), "state");
+    /// });
+    /// drop(guard);
+    /// ```
     ///
     /// # Errors
     /// Returns [`LockTimeout`] if the lock is not available within the time limit.
@@ -81,6 +116,14 @@ impl Locker {
 
     /// Calls `f` while holding the lock. Returns `None`, without calling `f`, if the lock is not
     /// available within the time limit.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::compat::Locker;
+    /// let state = Locker::new("state");
+    /// // The lock is reentrant.
+    /// assert_eq!(state.with(|| state.with(|| 42)), Some(Some(42)));
+    /// ```
     pub fn with<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
         let _guard = self.lock().ok()?;
         Some(f())
@@ -111,6 +154,14 @@ impl fmt::Debug for Locker {
 
 /// The guard of a [`Locker`], which releases the lock when it is dropped. It can't be sent to
 /// another thread.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::compat::{Locker, LockerGuard};
+/// let state = Locker::new("state");
+/// let guard: LockerGuard<'_> = state.lock().unwrap();
+/// drop(guard); // releases the lock
+/// ```
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct LockerGuard<'a> {
     _guard: ReentrantMutexGuard<'a, ()>,
@@ -123,6 +174,18 @@ impl fmt::Debug for LockerGuard<'_> {
 }
 
 /// The error of a [`Locker`] that was not available within its time limit.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::compat::{LockTimeout, Locker};
+/// let state = Locker::new("state").timeout(Duration::from_millis(1));
+/// let guard = state.lock().unwrap();
+/// let other = std::thread::scope(|s| s.spawn(|| state.lock().map(drop)).join().unwrap());
+/// let error: LockTimeout = other.unwrap_err();
+/// assert_eq!(error.to_string(), "the lock `state` was not free within 1ms");
+/// # drop(guard);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lock `{name}` was not free within {timeout:?}")]
 pub struct LockTimeout {

@@ -132,6 +132,14 @@ impl Dashboard {
     }
 
     /// Shows only this supervisor, and those of further calls.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Dashboard, Supervisor};
+    /// let sup = Supervisor::builder().id("batch").build();
+    /// let dashboard = Dashboard::new().supervisor(&sup);
+    /// # drop(dashboard);
+    /// ```
     pub fn supervisor(mut self, supervisor: &Supervisor) -> Self {
         let core = Arc::downgrade(supervisor.core());
         match &mut self.shown {
@@ -149,12 +157,26 @@ impl Dashboard {
 
     /// Requires this token. An empty token is an error of [`serve`](Self::serve), and admits no
     /// request to a router.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Dashboard;
+    /// let dashboard = Dashboard::new().token("secret").serve("127.0.0.1:0").unwrap();
+    /// # dashboard.stop();
+    /// ```
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
     /// Refuses requests that change something. The page has no buttons then.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Dashboard;
+    /// let dashboard = Dashboard::new().read_only().serve("127.0.0.1:0").unwrap();
+    /// # dashboard.stop();
+    /// ```
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
@@ -162,6 +184,14 @@ impl Dashboard {
 
     /// Serves the dashboard on a dedicated thread, until it is stopped through the handle or the
     /// program ends. With port 0, the system selects a port.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Dashboard;
+    /// let dashboard = Dashboard::new().serve("127.0.0.1:0").unwrap();
+    /// println!("{}", dashboard.url());
+    /// dashboard.stop();
+    /// ```
     ///
     /// # Errors
     ///

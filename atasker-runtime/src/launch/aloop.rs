@@ -83,6 +83,14 @@ impl Aloop {
 
     /// Runs a future on this aloop and blocks until it completes.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let text = sup.create_aloop("jobs").run(async { format!("{} pages", 3) });
+    /// assert_eq!(text, "3 pages");
+    /// ```
+    ///
     /// # Panics
     /// Panics if the future panics, with the same payload. Panics if the aloop is stopped before
     /// the future completes. Panics on the thread of an aloop, which must not block: use `.await`
@@ -123,6 +131,14 @@ impl Aloop {
     }
 
     /// Returns the handle of the tokio runtime, for libraries that require one.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let handle = sup.create_aloop("jobs").handle();
+    /// let _guard = handle.enter(); // for a library that needs a runtime
+    /// ```
     pub fn handle(&self) -> Handle {
         self.inner.tokio_handle().clone()
     }
@@ -156,6 +172,14 @@ impl Supervisor {
     /// Returns the aloop with this name, and starts it if none is running. An aloop that was
     /// stopped is replaced by a new one, which `sup.aloop(name)` and tasks launched by that name
     /// find from then on.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let jobs = sup.create_aloop("jobs");
+    /// assert_eq!(jobs.name(), "jobs");
+    /// ```
     ///
     /// # Panics
     ///
@@ -198,6 +222,14 @@ impl Supervisor {
     /// Returns the aloop with this name, and starts it with this number of threads if none is
     /// running. 0 counts as 1. An existing aloop keeps its number of threads.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let jobs = sup.create_aloop_multi("jobs", 2);
+    /// assert_eq!(jobs.spawn(async { 42 }).join().unwrap(), 42);
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if `threads` is more than 4,096, or if the system can't start the threads.
@@ -216,6 +248,15 @@ impl Supervisor {
     }
 
     /// Returns the running aloop with this name.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// assert!(sup.aloop("jobs").is_none());
+    /// sup.create_aloop("jobs");
+    /// assert!(sup.aloop("jobs").is_some());
+    /// ```
     pub fn aloop(&self, name: &str) -> Option<Aloop> {
         if fork::is_copy() {
             return None;
@@ -224,6 +265,16 @@ impl Supervisor {
     }
 
     /// Sets the aloop for async tasks that name none.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// sup.create_aloop("jobs");
+    /// sup.set_default_aloop("jobs");
+    /// let name = sup.spawn_async(async { std::thread::current().name().map(str::to_owned) });
+    /// assert!(name.join().unwrap().unwrap().ends_with("_aloop_jobs"));
+    /// ```
     pub fn set_default_aloop(&self, name: &str) {
         if !fork::is_copy() {
             self.core().aloops.set_default(name);

@@ -110,18 +110,40 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     }
 
     /// Sets the name of the task, shown in logs and in [`TaskInfo`](crate::TaskInfo).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let task = TaskBuilder::new(|| 42).name("answer").start();
+    /// assert_eq!(task.name(), "answer");
+    /// ```
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.header_mut().set_name(name.into());
         self
     }
 
     /// Sets the priority of the task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Priority, TaskBuilder};
+    /// let task = TaskBuilder::new(|| 42).priority(Priority::High).start();
+    /// assert_eq!(task.priority(), Priority::High);
+    /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
         self.header_mut().priority = priority;
         self
     }
 
     /// Delays queueing by `delay`. The task occupies no slot while it waits.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::TaskBuilder;
+    /// let task = TaskBuilder::new(|| 42).delay(Duration::from_millis(1)).start();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
     pub fn delay(mut self, delay: Duration) -> Self {
         self.header_mut().extras_mut().delay = Some(delay);
         self
@@ -132,6 +154,14 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// When the limit is exceeded, the outcome becomes [`TaskError::TimedOut`] immediately. A
     /// worker process is killed and a future is dropped. A thread can't be stopped from outside:
     /// its task is asked to stop and occupies its slot until the function returns.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::TaskBuilder;
+    /// let task = TaskBuilder::new(|| 42).timeout(Duration::from_secs(5)).start();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.header_mut().extras_mut().timeout = Some(limit);
         self
@@ -148,6 +178,18 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// A function that can run only once ([`new`](TaskBuilder::new),
     /// [`with_context`](TaskBuilder::with_context), [`future`](TaskBuilder::future)) is never
     /// rerun; launching such a task with retries logs a warning.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let mut attempts = 0;
+    /// let task = TaskBuilder::repeatable(move || {
+    ///     attempts += 1;
+    ///     assert!(attempts > 2, "not yet");
+    ///     attempts
+    /// });
+    /// assert_eq!(task.retries(5).start().join().unwrap(), 3);
+    /// ```
     pub fn retries(mut self, retries: u32) -> Self {
         self.header_mut().extras_mut().retries = retries;
         self
@@ -193,6 +235,17 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     ///
     /// Callbacks run in the order in which they were added. A panic in a callback is logged and has
     /// no other effect.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let (sender, outcome) = std::sync::mpsc::channel();
+    /// let task = TaskBuilder::new(|| 42)
+    ///     .on_complete(move |result| sender.send(result.clone()).unwrap())
+    ///     .start();
+    /// assert_eq!(outcome.recv().unwrap(), Ok(42));
+    /// # task.join().unwrap();
+    /// ```
     pub fn on_complete(
         mut self,
         callback: impl FnOnce(&Result<R, TaskError>) + Send + 'static,
@@ -203,6 +256,14 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
 
     /// Sets the supervisor that runs the task. The default is
     /// [`supervisor()`](crate::supervisor()).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder};
+    /// let sup = Supervisor::builder().id("batch").build();
+    /// let task = TaskBuilder::new(|| 42).supervisor(&sup).start();
+    /// assert!(sup.task(task.id()).is_some() || task.is_completed());
+    /// ```
     pub fn supervisor(mut self, supervisor: &Supervisor) -> Self {
         self.supervisor = Some(Arc::clone(supervisor.core()));
         self
@@ -210,6 +271,14 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
 
     /// Sets the name of the aloop that runs the task, for a future. The default is the supervisor's
     /// default aloop.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, supervisor};
+    /// supervisor().create_aloop("jobs");
+    /// let task = TaskBuilder::future(async { 42 }).aloop("jobs").start();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
     pub fn aloop(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.header_mut().extras_mut().aloop = Some(name.into());
         self
@@ -236,6 +305,13 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// Sets whether the task runs inside a span, as the supervisor's
     /// [`spans`](crate::SupervisorBuilder::spans) say (default: true). The last call of this and
     /// of [`in_span`](Self::in_span) applies.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let task = TaskBuilder::new(|| 42).span(false).start();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
     pub fn span(mut self, span: bool) -> Self {
         let spans = self.header_mut().extras_mut().spans.get_mut();
         let before = match (span, &spans) {

@@ -15,6 +15,14 @@ impl<R: Send + 'static> TaskBuilder<R> {
     ///
     /// `f` can run only once. To use `retries`, create the task with
     /// [`repeatable`](Self::repeatable).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let text = String::from("moved");
+    /// let task = TaskBuilder::new(move || text.len()).start();
+    /// assert_eq!(task.join().unwrap(), 5);
+    /// ```
     pub fn new(f: impl FnOnce() -> R + Send + 'static) -> TaskBuilder<R> {
         build(TaskType::Thread, Once(Some(move |_: &Arc<dyn AnyTask>| f())), (), None)
     }
@@ -82,6 +90,13 @@ impl<R: Send + 'static> TaskBuilder<R> {
 
 impl Supervisor {
     /// Runs `f` on a pool thread.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// assert_eq!(sup.spawn(|| 6 * 7).join().unwrap(), 42);
+    /// ```
     pub fn spawn<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> Task<R> {
         TaskBuilder::new(f).start_at(self.core())
     }

@@ -123,6 +123,26 @@ macro_rules! forward {
 forward!(Arc, Box);
 
 /// A task, as an [`Observer`] sees it. Borrowed from the task; only [`info`](Self::info) allocates.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::sync::mpsc::{Sender, channel};
+/// use atasker::{TaskEvent, Observer, Supervisor};
+///
+/// struct Tell(Sender<String>);
+///
+/// impl Observer for Tell {
+///     fn started(&self, task: &TaskEvent<'_>) {
+///         let _ = self.0.send(format!("attempt {} of {}", task.attempt(), task.supervisor()));
+///     }
+/// }
+///
+/// let (sender, told) = channel();
+/// let sup = Supervisor::builder().build();
+/// let _guard = sup.observe(Tell(sender));
+/// sup.spawn(|| ()).join().unwrap();
+/// assert_eq!(told.recv().unwrap(), "attempt 1 of default");
+/// ```
 pub struct TaskEvent<'a> {
     task: &'a Arc<dyn AnyTask>,
     supervisor: &'a str,
@@ -236,6 +256,26 @@ impl fmt::Debug for TaskEvent<'_> {
 }
 
 /// A worker process, as an [`Observer`] sees it.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::sync::mpsc::{Sender, channel};
+/// use atasker::{ProcessEvent, Observer, Supervisor, WorkerDeath};
+///
+/// struct Tell(Sender<String>);
+///
+/// impl Observer for Tell {
+///     fn process_ended(&self, process: &ProcessEvent<'_>, death: Option<&WorkerDeath>) {
+///         let died = death.map_or("in order".to_owned(), |death| death.cause().to_string());
+///         let _ = self.0.send(format!("{} after {} tasks: {died}", process.pid(), process.tasks_run()));
+///     }
+/// }
+///
+/// let (sender, told) = channel();
+/// let sup = Supervisor::builder().build();
+/// let _guard = sup.observe(Tell(sender));
+/// # drop(told);
+/// ```
 #[derive(Debug)]
 pub struct ProcessEvent<'a> {
     pub(crate) pid: u32,
@@ -267,6 +307,29 @@ impl ProcessEvent<'_> {
 }
 
 /// A run of a background worker or job, as an [`Observer`] sees it.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::sync::mpsc::{Sender, channel};
+/// use atasker::{BackgroundRun, EventWorker, Observer, Supervisor};
+///
+/// struct Tell(Sender<String>);
+///
+/// impl Observer for Tell {
+///     fn background_run(&self, run: &BackgroundRun<'_>) {
+///         let _ = self.0.send(format!("{} {:?}", run.name(), run.kind()));
+///     }
+/// }
+///
+/// let (sender, told) = channel();
+/// let sup = Supervisor::builder().build();
+/// let _guard = sup.observe(Tell(sender));
+/// let worker = EventWorker::builder().name("flush").supervisor(&sup).run(|_| ());
+/// worker.start();
+/// worker.trigger();
+/// assert_eq!(told.recv().unwrap(), "flush Event");
+/// worker.stop();
+/// ```
 #[derive(Debug)]
 pub struct BackgroundRun<'a> {
     pub(crate) name: &'a str,

@@ -162,6 +162,16 @@ impl Drop for Observers {
 /// the feature `metrics`.
 ///
 /// Calls of the observer that are under way on other threads may finish a moment later.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{Observer, ObserverGuard, Supervisor};
+/// struct Nothing;
+/// impl Observer for Nothing {}
+/// let sup = Supervisor::builder().build();
+/// let guard: ObserverGuard = sup.observe(Nothing);
+/// drop(guard); // ends the observation
+/// ```
 #[must_use = "dropping the guard ends the observation: call `keep()` to observe for the life of the supervisor"]
 pub struct ObserverGuard {
     /// `None` if dropping the guard changes nothing.

@@ -20,6 +20,13 @@ use crate::unwind::{Guarded, attempt, guarded};
 
 /// The tracing spans of the tasks of a supervisor. See
 /// [`SupervisorBuilder::spans`](crate::SupervisorBuilder::spans).
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{Spans, Supervisor};
+/// let sup = Supervisor::builder().spans(Spans::Off).build();
+/// assert_eq!(sup.spawn(|| 6 * 7).join().unwrap(), 42);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

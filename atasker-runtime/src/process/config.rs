@@ -274,11 +274,25 @@ impl MpPoolConfig {
     }
 
     /// Reserves slots beyond `pool_size` for tasks of normal priority or higher.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).reserve_normal(1);
+    /// # let _ = config;
+    /// ```
     pub fn reserve_normal(mut self, slots: usize) -> Self {
         self.reserve_normal = slots;
         self
     }
     /// Reserves slots beyond those for tasks of high priority.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).reserve_high(1);
+    /// # let _ = config;
+    /// ```
     pub fn reserve_high(mut self, slots: usize) -> Self {
         self.reserve_high = slots;
         self
@@ -303,6 +317,13 @@ impl MpPoolConfig {
     }
     /// Starts this many worker processes eagerly and keeps them alive while idle.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).min_size(2);
+    /// # let _ = config;
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if `processes` is more than 65,536.
@@ -312,11 +333,25 @@ impl MpPoolConfig {
         self
     }
     /// Sets how long a worker process is kept alive without work (default: 30 s).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).idle_timeout(std::time::Duration::from_secs(5));
+    /// # let _ = config;
+    /// ```
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
     /// Replaces a worker process by a new one after it has run this many tasks. 0 means no limit.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).max_tasks_per_worker(1_000);
+    /// # let _ = config;
+    /// ```
     pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
         self.max_tasks_per_worker = rules::zero_is_unlimited(tasks);
         self
@@ -331,6 +366,13 @@ impl MpPoolConfig {
     /// The limit also bounds what a worker process can make this process receive as one result: a
     /// longer reply violates the protocol, and the worker process is killed. Without a limit, the
     /// length of a result is not bounded.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).memory_limit(512 << 20);
+    /// # let _ = config;
+    /// ```
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = rules::zero_is_unlimited(bytes);
         self
@@ -355,6 +397,13 @@ impl MpPoolConfig {
         self
     }
     /// Sets where standard output and standard error of the worker processes go.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{MpPoolConfig, WorkerStdio};
+    /// let config = MpPoolConfig::new(2).stdio(WorkerStdio::Null);
+    /// # let _ = config;
+    /// ```
     pub fn stdio(mut self, stdio: WorkerStdio) -> Self {
         self.stdio = stdio;
         self
@@ -394,6 +443,13 @@ impl MpPoolConfig {
     ///
     /// For what `f` may be, see [`worker_init`](Self::worker_init).
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).worker_exit(|| println!("a worker process ends"));
+    /// # let _ = config;
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics in the same cases as [`worker_init`](Self::worker_init).
@@ -405,6 +461,13 @@ impl MpPoolConfig {
     /// Sets by how much the nice value of the worker processes is above that of the program: 0
     /// means the same, and more than 19 counts as 19. A negative value needs a permission; without
     /// it, the nice value is that of the program, and a warning is logged.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).nice(10);
+    /// # let _ = config;
+    /// ```
     pub fn nice(mut self, nice: i32) -> Self {
         self.nice = nice;
         self
@@ -416,6 +479,13 @@ impl MpPoolConfig {
     /// CAP_SYS_NICE, or a sufficient RLIMIT_NICE), this has no effect. Otherwise a worker process
     /// that has run one task of low priority would be slow for all later tasks. A worker logs that
     /// once, at the level DEBUG.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::MpPoolConfig;
+    /// let config = MpPoolConfig::new(2).nice_by_priority(true);
+    /// # let _ = config;
+    /// ```
     pub fn nice_by_priority(mut self, yes: bool) -> Self {
         self.nice_by_priority = yes;
         self
@@ -441,6 +511,15 @@ impl MpPoolConfig {
     /// Passes a value to every worker process, which tasks get by
     /// [`worker_data`](crate::worker_data). The value is encoded by this call.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{MpPoolConfig, Supervisor, worker_data};
+    /// let config = MpPoolConfig::new(2).worker_data(&vec![1_u32, 2]);
+    /// let sup = Supervisor::builder().mp_pool(config).build();
+    /// assert_eq!(worker_data::<Vec<u32>>(), Some(&vec![1, 2]));
+    /// # drop(sup);
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics if the value can't be encoded.
@@ -457,6 +536,13 @@ impl MpPoolConfig {
     /// in exceeds the limit.
     ///
     /// [`Overflow::Block`] blocks the launching thread; see there about threads of a tokio runtime.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{MpPoolConfig, Overflow};
+    /// let config = MpPoolConfig::new(2).queue_limit(1_000, Overflow::Reject);
+    /// # let _ = config;
+    /// ```
     pub fn queue_limit(mut self, tasks: usize, overflow: Overflow) -> Self {
         self.queue_limit = Some((tasks, overflow));
         self

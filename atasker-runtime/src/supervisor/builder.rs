@@ -6,6 +6,17 @@ use crate::options::PoolConfig;
 use crate::process::MpPoolConfig;
 
 /// A builder for a supervisor. See [`Supervisor::builder`].
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{PoolConfig, Spans, Supervisor};
+/// let sup = Supervisor::builder()
+///     .id("batch")
+///     .thread_pool(PoolConfig::new(2))
+///     .spans(Spans::PerTask)
+///     .build();
+/// assert_eq!(sup.id(), "batch");
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build()` is called"]
 pub struct SupervisorBuilder {
@@ -62,6 +73,13 @@ impl SupervisorBuilder {
     }
 
     /// Configures the thread pool (default: [`PoolConfig::default`]).
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{PoolConfig, Supervisor};
+    /// let sup = Supervisor::builder().thread_pool(PoolConfig::new(2)).build();
+    /// assert_eq!(sup.thread_pool().pool_size, 2);
+    /// ```
     ///
     /// # Panics
     ///

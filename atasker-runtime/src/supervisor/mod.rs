@@ -128,6 +128,13 @@ pub fn supervisor() -> &'static Supervisor {
 
 impl Supervisor {
     /// Returns a builder for a supervisor.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{PoolConfig, Supervisor};
+    /// let sup = Supervisor::builder().id("batch").thread_pool(PoolConfig::new(2)).build();
+    /// assert_eq!(sup.id(), "batch");
+    /// ```
     pub fn builder() -> SupervisorBuilder {
         SupervisorBuilder::new()
     }
@@ -147,17 +154,47 @@ impl Supervisor {
 
     /// Starts the supervisor, or restarts it after a stop. Returns `false` if it is active already.
     /// Calling this is optional before the first launch.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// assert!(sup.start());
+    /// assert!(!sup.start());
+    /// ```
     pub fn start(&self) -> bool {
         self.core().start()
     }
 
     /// Returns whether the supervisor accepts tasks from outside.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// assert!(!sup.is_active());
+    /// sup.spawn(|| ()).join().unwrap(); // the first launch starts it
+    /// assert!(sup.is_active());
+    /// ```
     pub fn is_active(&self) -> bool {
         self.core().is_active()
     }
 
     /// Returns the task with this id if it is delayed, queued or running. The supervisor keeps
     /// nothing about tasks that have ended.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// found.stop();
+    /// assert!(task.join().unwrap());
+    /// assert!(sup.task(found.id()).is_none());
+    /// ```
     pub fn task(&self, id: TaskId) -> Option<TaskRef> {
         // Checked after the reference exists, because from then on the result of a task that has
         // not ended is kept.
@@ -165,17 +202,52 @@ impl Supervisor {
     }
 
     /// Returns the tasks that are delayed, queued or running, in the order of their launch.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// assert_eq!(sup.tasks()[0].id, task.id());
+    /// task.stop();
+    /// ```
     pub fn tasks(&self) -> Vec<TaskInfo> {
         self.core().infos(|_| true)
     }
 
     /// Returns the tasks of one kind that are delayed, queued or running, in the order of their
     /// launch.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskType;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// assert_eq!(sup.tasks_of(TaskType::Thread).len(), 1);
+    /// assert!(sup.tasks_of(TaskType::Mp).is_empty());
+    /// task.stop();
+    /// ```
     pub fn tasks_of(&self, tt: TaskType) -> Vec<TaskInfo> {
         self.core().infos(|header| header.tt == tt)
     }
 
     /// Returns a snapshot of the supervisor.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// assert_eq!(sup.info().tasks, 1);
+    /// task.stop();
+    /// ```
     pub fn info(&self) -> SupervisorInfo {
         self.core().info()
     }
@@ -200,6 +272,14 @@ impl Supervisor {
     }
 
     /// Changes the size and rules of the thread pool, also while it runs.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{PoolConfig, Supervisor};
+    /// let sup = Supervisor::builder().build();
+    /// sup.set_thread_pool(PoolConfig::new(4).reserve_high(1));
+    /// assert_eq!(sup.thread_pool().pool_size, 4);
+    /// ```
     ///
     /// # Panics
     ///
@@ -235,11 +315,37 @@ impl Supervisor {
     /// methods.
     ///
     /// In a fork of the process this does nothing.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Observer, Supervisor, TaskEvent};
+    /// struct Print;
+    /// impl Observer for Print {
+    ///     fn started(&self, task: &TaskEvent<'_>) {
+    ///         println!("{} has started", task.name());
+    ///     }
+    /// }
+    /// let sup = Supervisor::builder().build();
+    /// let guard = sup.observe(Print);
+    /// sup.spawn(|| 42).join().unwrap();
+    /// drop(guard);
+    /// ```
     pub fn observe(&self, observer: impl Observer + 'static) -> ObserverGuard {
         self.core().observers().add(Box::new(observer), Promptness::AtOnce)
     }
 
     /// Blocks until the supervisor is stopped.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{StopOptions, Supervisor};
+    /// let sup = Supervisor::builder().build();
+    /// sup.start();
+    /// let stopper = sup.clone();
+    /// std::thread::spawn(move || stopper.stop(StopOptions::new()));
+    /// sup.block();
+    /// assert!(!sup.is_active());
+    /// ```
     ///
     /// # Panics
     ///
@@ -253,6 +359,17 @@ impl Supervisor {
     /// then ends threads, aloops and worker processes. When called from one of its own tasks, it
     /// does not wait for that task.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{StopOptions, Supervisor};
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// let report = sup.stop(StopOptions::new().wait(Duration::from_secs(60)));
+    /// assert_eq!(report.abandoned, 0);
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics on the thread of an aloop. Use [`stop_async`](Self::stop_async) there.
@@ -262,6 +379,17 @@ impl Supervisor {
     }
 
     /// Stops the supervisor, as [`stop`](Self::stop) does.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// # async fn example() {
+    /// use std::time::Duration;
+    /// use atasker::{StopOptions, supervisor};
+    /// let options = StopOptions::new().wait(Duration::from_secs(10)).cancel_tasks(true);
+    /// let report = supervisor().stop_async(options).await;
+    /// println!("{} abandoned", report.abandoned);
+    /// # }
+    /// ```
     ///
     /// # Cancel safety
     ///

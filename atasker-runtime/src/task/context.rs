@@ -123,11 +123,33 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     }
 
     /// Returns the number of this attempt, starting at 1.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.attempt()).start();
+    /// assert_eq!(task.join().unwrap(), 1);
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.header().attempt()
     }
 
     /// Returns whether the task was asked to stop or has exceeded its time limit.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| {
+    ///     let mut steps = 0_u64;
+    ///     while !ctx.stopped() {
+    ///         steps += 1;
+    ///     }
+    ///     steps
+    /// })
+    /// .start();
+    /// task.stop();
+    /// println!("{} steps", task.join().unwrap());
+    /// ```
     pub fn stopped(&self) -> bool {
         self.header().state.read().stopped()
     }
@@ -154,6 +176,22 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// messages release it. In a fork of the process, which receives no requests, it returns `true`
     /// immediately, so that a loop that waits here ends.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| {
+    ///     let mut measurements = 0;
+    ///     while !ctx.wait_stop(Duration::from_millis(1)) {
+    ///         measurements += 1;
+    ///     }
+    ///     measurements
+    /// })
+    /// .start();
+    /// task.stop();
+    /// println!("{} measurements", task.join().unwrap());
+    /// ```
+    ///
     /// # Panics
     ///
     /// Panics on the thread of an aloop. Use [`stop_requested`](Self::stop_requested) there.
@@ -165,6 +203,15 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     }
 
     /// Completes once the task is asked to stop.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskContext;
+    /// async fn serve(ctx: TaskContext) {
+    ///     ctx.stop_requested().await;
+    ///     println!("closing");
+    /// }
+    /// ```
     ///
     /// # Cancel safety
     ///
@@ -183,6 +230,21 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
 
     /// Waits for a message from the task's handle.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// task.send(41).unwrap();
+    /// assert_eq!(task.recv(), Ok(42));
+    /// task.stop(); // ends the loop
+    /// task.join().unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns [`RecvError::Stopped`] once the task was asked to stop and no message is queued. A
@@ -199,6 +261,17 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
 
     /// Waits for a message from the task's handle for at most `timeout`.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{RecvError, TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32>| {
+    ///     ctx.recv_timeout(Duration::from_millis(1))
+    /// })
+    /// .start();
+    /// assert_eq!(task.join().unwrap(), Err(RecvError::Timeout));
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns [`RecvError::Timeout`] if the time is over, and the errors of [`recv`](Self::recv).
@@ -208,6 +281,13 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     }
 
     /// Takes a message if one is queued.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{RecvError, TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32>| ctx.try_recv()).start();
+    /// assert_eq!(task.join().unwrap(), Err(RecvError::Empty));
+    /// ```
     ///
     /// # Errors
     ///
@@ -222,6 +302,18 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     }
 
     /// Waits for a message from the task's handle.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskContext;
+    /// async fn sum(ctx: TaskContext<u64>) -> u64 {
+    ///     let mut sum = 0;
+    ///     while let Ok(n) = ctx.recv_async().await {
+    ///         sum += n;
+    ///     }
+    ///     sum
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -256,6 +348,14 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// Sends a message to the task's handle. Waits for room while 1,024 messages are queued; in a
     /// worker process also while the queued messages amount to 64 MiB or more, encoded.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<(), u32>| ctx.send(42).is_ok()).start();
+    /// assert_eq!(task.recv(), Ok(42));
+    /// assert!(task.join().unwrap());
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the message
@@ -281,6 +381,16 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
 
     /// Sends a message if there is room for it.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<(), u32>| {
+    ///     (0..2_000).filter(|n| ctx.try_send(*n).is_ok()).count()
+    /// })
+    /// .start();
+    /// assert_eq!(task.wait().unwrap(), &1_024);
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the message: as [`Full`](TrySendError::Full) if there is no room, as
@@ -293,6 +403,18 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     }
 
     /// Sends a message, waiting for room.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskContext;
+    /// async fn count(ctx: TaskContext<(), u32>) {
+    ///     for n in 0..2_000 {
+    ///         if ctx.send_async(n).await.is_err() {
+    ///             return; // the handle is gone
+    ///         }
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -319,11 +441,32 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     }
 
     /// Reports progress: `done` steps of `total`. Cheap enough to call on every step.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| {
+    ///     for step in 1..=10 {
+    ///         ctx.progress(step, 10);
+    ///     }
+    /// })
+    /// .start();
+    /// task.wait().unwrap();
+    /// assert_eq!(task.progress().unwrap().done, 10);
+    /// ```
     pub fn progress(&self, done: u64, total: u64) {
         self.change_progress(|progress| (progress.done, progress.total) = (done, total));
     }
 
     /// Reports what the task is doing, as the message of its [`Progress`].
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.message("indexing")).start();
+    /// task.wait().unwrap();
+    /// assert_eq!(task.progress().unwrap().message.as_deref(), Some("indexing"));
+    /// ```
     pub fn message(&self, text: &str) {
         self.change_progress(|progress| progress.message = Some(text.to_owned()));
     }

@@ -13,6 +13,17 @@ thread_local! {
 }
 
 /// The task that the current code runs in. See [`current`].
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{Supervisor, current};
+/// /// Stops early inside of a task that was asked to stop.
+/// fn deep_inside() -> bool {
+///     current().is_some_and(|task| task.stopped())
+/// }
+/// let sup = Supervisor::builder().build();
+/// assert!(!sup.spawn(deep_inside).join().unwrap());
+/// ```
 #[derive(Clone)]
 pub struct CurrentTask {
     task: Arc<dyn AnyTask>,

@@ -108,31 +108,80 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Returns the id of the task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// println!("task {}", task.id());
+    /// # task.join().unwrap();
+    /// ```
     pub fn id(&self) -> TaskId {
         self.header().id
     }
 
     /// Returns the name of the task: the one set with `name`, or the path of the function.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::TaskBuilder;
+    /// let task = TaskBuilder::new(|| 42).name("answer").start();
+    /// assert_eq!(task.name(), "answer");
+    /// ```
     pub fn name(&self) -> &str {
         self.header().name()
     }
 
     /// Returns the kind of place where the task runs.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskType};
+    /// let sup = Supervisor::builder().build();
+    /// assert_eq!(sup.spawn(|| 42).tt(), TaskType::Thread);
+    /// ```
     pub fn tt(&self) -> TaskType {
         self.header().tt
     }
 
     /// Returns the priority of the task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Priority, TaskBuilder};
+    /// let task = TaskBuilder::new(|| 42).priority(Priority::High).start();
+    /// assert_eq!(task.priority(), Priority::High);
+    /// ```
     pub fn priority(&self) -> Priority {
         self.header().priority
     }
 
     /// Returns the status of the task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskStatus};
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// task.wait().unwrap();
+    /// assert_eq!(task.status(), TaskStatus::Completed);
+    /// ```
     pub fn status(&self) -> TaskStatus {
         self.fresh().status()
     }
 
     /// Returns the time of the launch.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// task.wait().unwrap();
+    /// let (queued, started) = (task.time_queued(), task.time_started().unwrap());
+    /// assert!(queued <= started && started <= task.time_completed().unwrap());
+    /// ```
     pub fn time_queued(&self) -> SystemTime {
         clock::system_time(self.header().queued())
     }
@@ -148,36 +197,99 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Returns a snapshot of everything known about the task, as plain data.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// assert_eq!(task.info().id, task.id());
+    /// ```
     pub fn info(&self) -> TaskInfo {
         self.fresh().info()
     }
 
     /// Returns whether the task has begun. Stays `true` afterwards.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// task.wait().unwrap();
+    /// assert!(task.is_started());
+    /// ```
     pub fn is_started(&self) -> bool {
         self.fresh().started() != 0
     }
 
     /// Returns whether the task has ended, successfully or not.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err()).start();
+    /// assert!(!task.is_completed());
+    /// task.stop();
+    /// task.wait().unwrap();
+    /// assert!(task.is_completed());
+    /// ```
     pub fn is_completed(&self) -> bool {
         self.header().state.read().is_ended()
     }
 
     /// Returns the result if the task has completed successfully.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// task.wait().unwrap();
+    /// assert_eq!(task.result(), Some(&42));
+    /// ```
     pub fn result(&self) -> Option<&R> {
         self.cell.outcome()?.ok()
     }
 
     /// Returns the error if the task has failed.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| panic!("no luck"));
+    /// assert!(task.wait().is_err());
+    /// assert!(task.error().unwrap().is_panic());
+    /// ```
     pub fn error(&self) -> Option<&TaskError> {
         self.cell.outcome()?.err()
     }
 
     /// Returns the progress that the task last reported.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.progress(3, 10)).start();
+    /// task.wait().unwrap();
+    /// assert_eq!(task.progress().unwrap().done, 3);
+    /// ```
     pub fn progress(&self) -> Option<Progress> {
         self.fresh().progress()
     }
 
     /// Returns an untyped handle of the same task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// let reference = task.to_ref();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// assert!(reference.is_completed());
+    /// ```
     pub fn to_ref(&self) -> TaskRef {
         TaskRef::new(self.erased())
     }
@@ -313,6 +425,15 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Waits for the result, which stays in the task.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| 42);
+    /// assert_eq!(task.wait().unwrap(), &42);
+    /// assert_eq!(task.wait().unwrap(), &42);
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the error with which the task ended.
@@ -327,6 +448,16 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Waits for the result for at most `timeout`.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::{TaskBuilder, TaskContext, WaitError};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err()).start();
+    /// let waited = task.wait_timeout(Duration::from_millis(1));
+    /// assert!(matches!(waited, Err(WaitError::Timeout { .. })));
+    /// task.stop();
+    /// ```
     ///
     /// # Errors
     ///
@@ -351,6 +482,15 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Waits for the result and moves it out.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn(|| String::from("owned"));
+    /// let text: String = task.join().unwrap();
+    /// assert_eq!(text, "owned");
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the error with which the task ended.
@@ -366,18 +506,44 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Asks the task to stop, which a running task notices through its context. A task that has not
     /// begun is canceled.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err()).start();
+    /// task.stop();
+    /// assert!(task.join().unwrap());
+    /// ```
     pub fn stop(&self) {
         control::stop(&self.erased());
     }
 
     /// Cancels the task and returns `true` if it has not begun, in which case it never will.
     /// Otherwise asks it to stop and returns `false`.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::TaskBuilder;
+    /// let task = TaskBuilder::new(|| 42).delay(Duration::from_secs(3600)).start();
+    /// assert!(task.cancel());
+    /// assert!(task.join().unwrap_err().is_canceled());
+    /// ```
     pub fn cancel(&self) -> bool {
         control::cancel(&self.erased())
     }
 
     /// Ends the task. A worker process is killed together with the processes it has started; a
     /// future is dropped at its next await. The outcome is [`TaskError::Canceled`].
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let task = sup.spawn_async(std::future::pending::<()>());
+    /// task.kill().unwrap();
+    /// assert!(task.join().unwrap_err().is_canceled());
+    /// ```
     ///
     /// # Errors
     ///
@@ -387,6 +553,18 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Asks the task to stop if this handle is dropped before the task has ended.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let (sender, ended) = std::sync::mpsc::channel();
+    /// let task = TaskBuilder::with_context(move |ctx: &TaskContext| {
+    ///     let stopped = ctx.recv().is_err();
+    ///     sender.send(stopped).unwrap();
+    /// });
+    /// drop(task.start().stop_on_drop());
+    /// assert_eq!(ended.recv(), Ok(true));
+    /// ```
     pub fn stop_on_drop(mut self) -> Self {
         self.on_drop = OnDrop::Stop;
         self
@@ -394,6 +572,20 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Kills the task if this handle is dropped before the task has ended. A task on a thread is
     /// asked to stop instead.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::Supervisor;
+    /// let sup = Supervisor::builder().build();
+    /// let (sender, dropped) = std::sync::mpsc::channel::<()>();
+    /// let task = sup.spawn_async(async move {
+    ///     let _sender = sender;
+    ///     std::future::pending::<()>().await;
+    /// });
+    /// drop(task.kill_on_drop());
+    /// // The future, and the sender in it, are dropped.
+    /// assert!(dropped.recv().is_err());
+    /// ```
     pub fn kill_on_drop(mut self) -> Self {
         self.on_drop = OnDrop::Kill;
         self
@@ -437,6 +629,20 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Sends a message to the task. Blocks while 1,024 messages are queued.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// task.send(41).unwrap();
+    /// assert_eq!(task.recv(), Ok(42));
+    /// task.stop();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the message if the task has ended or receives no messages.
@@ -461,6 +667,20 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Sends a message if there is room for it.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// task.try_send(41).unwrap();
+    /// assert_eq!(task.recv(), Ok(42));
+    /// task.stop();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the message: as [`Full`](TrySendError::Full) if there is no room, as
@@ -473,6 +693,20 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Sends a message, waiting for room.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// # async fn example() {
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// task.send_async(41).await.unwrap();
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -505,6 +739,21 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Waits for a message from the task.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// task.send(41).unwrap();
+    /// assert_eq!(task.recv(), Ok(42));
+    /// task.stop();
+    /// assert!(task.recv().is_err());
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns [`RecvError::Closed`] once the task has ended and no message is queued.
@@ -519,6 +768,21 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     /// Waits for a message from the task for at most `timeout`.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use std::time::Duration;
+    /// use atasker::RecvError;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// assert_eq!(task.recv_timeout(Duration::from_millis(1)), Err(RecvError::Timeout));
+    /// task.stop();
+    /// ```
     ///
     /// # Errors
     ///
@@ -547,6 +811,20 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Takes a message from the task if one is queued.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::RecvError;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// assert_eq!(task.try_recv(), Err(RecvError::Empty));
+    /// task.stop();
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns [`RecvError::Empty`] if none is queued, or [`RecvError::Closed`] if, in addition,
@@ -567,6 +845,21 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Waits for a message from the task.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// # async fn example() {
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// task.send(41).unwrap();
+    /// assert_eq!(task.recv_async().await, Ok(42));
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns [`RecvError::Closed`] once the task has ended and no message is queued.
@@ -586,12 +879,41 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Returns an iterator over the messages of the task, which blocks until the next message and
     /// ends with the task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{TaskBuilder, TaskContext};
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext<u32, u32>| {
+    ///     while let Ok(n) = ctx.recv() {
+    ///         ctx.send(n + 1).unwrap();
+    ///     }
+    /// })
+    /// .start();
+    /// task.send(1).unwrap();
+    /// task.send(2).unwrap();
+    /// task.stop();
+    /// assert_eq!(task.messages().collect::<Vec<_>>(), [2, 3]);
+    /// ```
     pub fn messages(&self) -> Messages<'_, R, I, O> {
         Messages { task: self }
     }
 }
 
 /// An iterator over the messages of a task. See [`Task::messages`].
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{TaskBuilder, TaskContext};
+/// let task = TaskBuilder::with_context(|ctx: &TaskContext<(), u32>| {
+///     (1..4).for_each(|n| ctx.send(n).unwrap());
+/// })
+/// .start();
+/// let mut sum = 0;
+/// for n in task.messages() {
+///     sum += n;
+/// }
+/// assert_eq!(sum, 6);
+/// ```
 #[must_use = "no message is received until the iterator is used"]
 pub struct Messages<'a, R, I, O> {
     task: &'a Task<R, I, O>,

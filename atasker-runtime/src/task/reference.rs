@@ -63,6 +63,19 @@ impl TaskRef {
     }
 
     /// Returns a snapshot of everything known about the task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// assert_eq!(found.info().id, task.id());
+    /// found.stop();
+    /// # task.join().unwrap();
+    /// ```
     pub fn info(&self) -> TaskInfo {
         refresh(&*self.task);
         self.task.header().info()
@@ -80,11 +93,37 @@ impl TaskRef {
     }
 
     /// Returns the error if the task has failed.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// task.stop();
+    /// found.wait().unwrap();
+    /// assert!(found.error().is_none());
+    /// ```
     pub fn error(&self) -> Option<&TaskError> {
         self.task.error()
     }
 
     /// Waits for the end of the task.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// task.stop();
+    /// found.wait().unwrap();
+    /// assert!(found.is_completed());
+    /// ```
     ///
     /// # Errors
     ///
@@ -105,17 +144,56 @@ impl TaskRef {
     }
 
     /// Asks the task to stop. A task that has not begun is canceled.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// found.stop();
+    /// assert!(task.join().unwrap());
+    /// ```
     pub fn stop(&self) {
         control::stop(&self.task);
     }
 
     /// Cancels the task and returns `true` if it has not begun. Otherwise asks it to stop and
     /// returns `false`.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// if found.cancel() {
+    ///     println!("the task never runs");
+    /// }
+    /// # let _ = task.join();
+    /// ```
     pub fn cancel(&self) -> bool {
         control::cancel(&self.task)
     }
 
     /// Ends the task. See [`Task::kill`].
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// assert!(found.kill().is_err() || found.is_completed()); // a thread can't be killed
+    /// found.stop();
+    /// # let _ = task.join();
+    /// ```
     ///
     /// # Errors
     ///
@@ -131,6 +209,20 @@ impl TaskRef {
     /// itself. While it runs, moving the result out (`join`, `.await`) waits for it, except from
     /// within that `clone`, where `join` panics. Nested clones of one result are limited to a depth
     /// of 64; beyond that the method returns `None`.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::with_context(|ctx: &TaskContext| ctx.recv().is_err())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// assert!(found.result_cloned::<bool>().is_none());
+    /// found.stop();
+    /// found.wait().unwrap();
+    /// assert_eq!(found.result_cloned::<bool>().unwrap().unwrap(), true);
+    /// ```
     pub fn result_cloned<R>(&self) -> Option<Result<R, TaskError>>
     where
         R: Clone + Sync + Send + 'static,
@@ -150,6 +242,22 @@ impl TaskRef {
     /// Converts the reference into the typed handle, if none exists and the types match. Messages
     /// of the task, which were rejected while there was no handle, can be received again.
     ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{Supervisor, Task, TaskBuilder, TaskContext};
+    /// let sup = Supervisor::builder().build();
+    /// let task = TaskBuilder::<u32>::with_context(|ctx: &TaskContext<u32>| ctx.recv().unwrap())
+    ///     .supervisor(&sup)
+    ///     .start();
+    /// let found = sup.task(task.id()).unwrap();
+    /// // The typed handle exists.
+    /// let found = found.typed::<Task<u32, u32>>().unwrap_err();
+    /// drop(task);
+    /// let task: Task<u32, u32> = found.typed().unwrap();
+    /// task.send(42).unwrap();
+    /// assert_eq!(task.join().unwrap(), 42);
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the reference if a typed handle exists or the types don't match.
@@ -165,6 +273,20 @@ mod sealed {
 /// The types that [`TaskRef::typed`] can create: `Task<R, I, O>`.
 ///
 /// This trait is sealed.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{Task, TaskRef, TypedTask};
+/// /// Takes over a task that another part of the program has launched.
+/// fn take_over<T: TypedTask>(found: TaskRef) -> Option<T> {
+///     found.typed().ok()
+/// }
+/// # let task = atasker::supervisor().spawn(|| 42);
+/// # let found = task.to_ref();
+/// # drop(task);
+/// let task: Task<i32> = take_over(found).unwrap();
+/// assert_eq!(task.join().unwrap(), 42);
+/// ```
 pub trait TypedTask: sealed::Sealed + Sized {
     #[doc(hidden)]
     fn from_ref(task: TaskRef) -> Result<Self, TaskRef>;

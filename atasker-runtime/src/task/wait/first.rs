@@ -15,6 +15,16 @@ use crate::task::park;
 /// `&` of an array), a tuple of up to 12 tasks with the same result type, or a single task.
 ///
 /// This trait is sealed.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use atasker::{Alternatives, WaitError, wait_any};
+/// fn fastest<A: Alternatives>(tasks: A) -> Result<A::Output, WaitError> {
+///     wait_any!(tasks).map(|(_, result)| result)
+/// }
+/// # let sup = atasker::Supervisor::builder().build();
+/// assert_eq!(fastest([sup.spawn(|| 42), sup.spawn(|| 42)]).unwrap(), 42);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a list of tasks nor a tuple of tasks with one type of result",
     label = "no first of these can be waited for",

@@ -127,6 +127,18 @@ pub trait TaskHandle: Waitable + Handle {
 /// The time limit of a wait: a `Duration`, or an `Option<Duration>` where `None` means no limit.
 ///
 /// This trait is sealed.
+///
+/// ```
+/// # use atasker_runtime as atasker;
+/// use std::time::Duration;
+/// use atasker::{Task, WaitError, WaitTime, wait_completed};
+/// fn sum(tasks: Vec<Task<u32>>, limit: impl WaitTime) -> Result<u32, WaitError> {
+///     Ok(wait_completed!(tasks, timeout = limit)?.into_iter().sum())
+/// }
+/// # let sup = atasker::Supervisor::builder().build();
+/// assert_eq!(sum(vec![sup.spawn(|| 42)], Duration::from_secs(60)).unwrap(), 42);
+/// assert_eq!(sum(vec![sup.spawn(|| 42)], None).unwrap(), 42);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a time to wait",
     label = "`timeout` takes a `Duration` or an `Option<Duration>`"
