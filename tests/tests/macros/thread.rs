@@ -297,6 +297,7 @@ fn context_is_supplied_by_supervisor() {
 }
 
 type IoResult<T> = std::io::Result<T>;
+type Read<T> = std::io::Result<T>;
 
 #[background_task]
 fn io(fail: bool) -> std::io::Result<u32> {
@@ -305,6 +306,11 @@ fn io(fail: bool) -> std::io::Result<u32> {
 
 #[background_task]
 fn aliased(fail: bool) -> IoResult<u32> {
+    io::call(fail)
+}
+
+#[background_task]
+fn aliased_differently(fail: bool) -> Read<u32> {
     io::call(fail)
 }
 
@@ -326,8 +332,9 @@ fn returned_err_is_result_or_retry() {
     };
     assert_eq!(outcome(&io(true)), Outcome::ReturnedErr);
     assert_eq!(outcome(&io(false)), Outcome::Ok);
-    // The return type is judged as written, because an alias may hide a `Result`.
-    assert_eq!(outcome(&aliased(true)), Outcome::Ok);
+    // The return type is judged as written: by its last name.
+    assert_eq!(outcome(&aliased(true)), Outcome::ReturnedErr);
+    assert_eq!(outcome(&aliased_differently(true)), Outcome::Ok);
     let task = own::run(3);
     assert_eq!(task.wait().unwrap(), &own::Result(3));
     assert_eq!(task.info().outcome, Some(Outcome::Ok));
