@@ -1,5 +1,6 @@
 //! What may the value of the key `unique` be, on the attribute and in `background!`, in each place?
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use atasker::{Supervisor, Task, TaskBuilder, TaskContext, background, background_task};
@@ -30,7 +31,13 @@ async fn single(ctx: &TaskContext, n: u32) -> u32 {
 }
 
 #[background_task(tt = "mp", unique = (name, numbers, list))]
-fn borrows(ctx: &TaskContext, name: &str, numbers: &[u32], list: &Vec<String>, other: u32) -> u32 {
+fn borrows(
+    ctx: &TaskContext,
+    name: &str,
+    numbers: &[u32],
+    list: &BTreeSet<String>,
+    other: u32,
+) -> u32 {
     while !ctx.wait_stop(atasker_tests::FAR) {}
     other + name.len() as u32 + numbers.len() as u32 + list.len() as u32
 }
@@ -123,7 +130,7 @@ fn empty_key_allows_one_task() {
 fn borrowed_parameters_are_parts() {
     let sup = Supervisor::builder().mp_pool(atasker::MpPoolConfig::new(4)).build();
     let start = |name: String, numbers: &[u32], list: &str| {
-        let list = vec![list.to_owned()];
+        let list = BTreeSet::from([list.to_owned()]);
         started(borrows::builder(&name, numbers, &list, 10), &sup)
     };
     let n = || "n".to_owned();
