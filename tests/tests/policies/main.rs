@@ -3,6 +3,7 @@
 
 mod backoff;
 mod expires;
+mod expires_limits;
 mod expires_mp;
 mod result_types;
 mod retry_if_key;
