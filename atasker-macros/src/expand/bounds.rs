@@ -7,6 +7,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident};
 use syn::{Type, TypeParamBound};
 
+use super::plain::is_plain;
 use super::portable::{ends_with, types_in};
 use crate::crate_path::CratePath;
 use crate::hygiene::quote;
@@ -67,20 +68,12 @@ pub(crate) fn type_at(ty: &Type) -> At {
     At::all_of(not_send(ty).map_or(ty, |(part, _)| part))
 }
 
-/// Imports what the checks use.
-pub(crate) fn import(krate: &CratePath) -> TokenStream {
+/// Returns statements with checks, which never run, and what these and [`At::call`] use.
+pub(crate) fn statement(krate: &CratePath, checks: &[TokenStream]) -> TokenStream {
     quote! {
         #[allow(unused_imports)]
         use #krate::__private::{unless as __atasker_unless, IsSend as _, NotSend as _};
-    }
-}
-
-/// Returns a statement with checks, which never run.
-pub(crate) fn statement(checks: impl IntoIterator<Item = TokenStream>) -> TokenStream {
-    let mut checks = checks.into_iter().peekable();
-    match checks.peek() {
-        Some(_) => quote!(let _ = || { #(#checks)* };),
-        None => quote!(),
+        let _ = || { #(#checks)* };
     }
 }
 
@@ -96,8 +89,8 @@ pub(crate) fn send_if(
     ty: &Type,
     at: At,
 ) -> Option<TokenStream> {
-    if impl_trait(ty).is_some() {
-        return None; // it can't be named
+    if !is_checked(ty) {
+        return None;
     }
     let whole = quote!(#krate::__private::Arg::<#ty>::new());
     Some(match not_send(ty) {
@@ -124,8 +117,8 @@ pub(crate) fn clone(
     ty: &Type,
     at: At,
 ) -> Option<TokenStream> {
-    if impl_trait(ty).is_some() {
-        return None; // it can't be named
+    if !is_checked(ty) {
+        return None;
     }
     let arg = at.arg(krate, ty);
     if f.is_generic(ty) {
@@ -133,6 +126,11 @@ pub(crate) fn clone(
     }
     let by = format_ident!("{by}", span = Span::mixed_site());
     Some(quote!(#krate::__private::#by::__check(#arg);))
+}
+
+/// Returns whether a type is checked. An `impl Trait` can't be named.
+pub(crate) fn is_checked(ty: &Type) -> bool {
+    impl_trait(ty).is_none() && !is_plain(ty)
 }
 
 /// Returns the part of a type that is likely not `Send`, and the check with the words about it.

@@ -73,9 +73,11 @@ impl Plan {
         });
         let result = f.result();
         let of_result = bounds::send(krate, &result, bounds::type_at(&result));
-        let (import, checks) =
-            (bounds::import(krate), bounds::statement(of_params.chain(of_result)));
-        quote!(#import #checks)
+        let checks: Vec<TokenStream> = of_params.chain(of_result).collect();
+        match checks.is_empty() {
+            true => quote!(),
+            false => bounds::statement(krate, &checks),
+        }
     }
 
     /// Returns the place for errors about a parameter.
@@ -97,13 +99,13 @@ impl Plan {
 
     /// Returns an expression of the type `Arg<R>`, for errors about the result.
     fn result_arg(&self) -> TokenStream {
-        let result = self.f.result();
-        match impl_trait(&result) {
-            Some(_) => {
-                let krate = &self.options.krate;
-                quote!(#krate::__private::Arg::new())
-            }
-            None => bounds::type_at(&result).arg(&self.options.krate, &result),
+        let (result, krate) = (self.f.result(), &self.options.krate);
+        if impl_trait(&result).is_some() {
+            quote!(#krate::__private::Arg::new())
+        } else if bounds::is_checked(&result) {
+            bounds::type_at(&result).arg(krate, &result)
+        } else {
+            quote!(#krate::__private::Arg::<#result>::new())
         }
     }
 

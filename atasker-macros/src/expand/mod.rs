@@ -20,6 +20,7 @@ mod builder;
 mod companion;
 mod entry;
 mod launcher;
+mod plain;
 mod portable;
 
 pub(crate) use builder::{numbered, respan, returned_err, unraw};

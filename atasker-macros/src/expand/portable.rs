@@ -12,6 +12,7 @@ use syn::{GenericArgument, PathArguments, Type, TypeParamBound};
 
 use super::bounds::{self, At};
 use super::numbered;
+use super::plain::is_plain;
 use crate::crate_path::CratePath;
 use crate::hygiene::quote;
 use crate::item::{bare, elide_lifetimes};
@@ -45,22 +46,24 @@ struct Node {
 /// Returns an item that checks the types. The result must also be `Send`.
 pub(super) fn check<'a>(
     krate: &CratePath,
-    result: &Type,
+    result: &'a Type,
     types: impl IntoIterator<Item = &'a Type>,
 ) -> TokenStream {
     let mut nodes = Vec::new();
-    for ty in types {
+    for ty in types.into_iter().chain([result]).filter(|ty| !is_plain(ty)) {
         add(&mut nodes, &elide_lifetimes(ty), false, &[]);
     }
-    let result_index = add(&mut nodes, result, false, &[]);
+    if nodes.is_empty() {
+        return quote!();
+    }
     let fits = numbered("fits", nodes.len());
     let skips = numbered("skip", nodes.len());
-    let facts = nodes.iter().zip(&fits).map(|(node, fits)| {
-        let ty = &node.ty;
-        quote!(let #fits = (&&&&&#krate::__private::Arg::<#ty>::new()).__atasker_portable();)
-    });
     let texts: Vec<String> =
         nodes.iter().map(|node| node.named.to_token_stream().to_string()).collect();
+    let facts = nodes.iter().zip(&fits).map(|(node, fits)| {
+        let fact = fact(krate, &node.ty);
+        quote!(let #fits = #fact;)
+    });
     let checks = nodes.iter().enumerate().map(|(i, node)| {
         let (own, skip, named) = (&fits[i], &skips[i], &node.named);
         let around = node.around.iter().map(|&outer| &fits[outer]);
@@ -82,8 +85,7 @@ pub(super) fn check<'a>(
         }
     });
     // One error about the result is enough.
-    let result_fits = &fits[result_index];
-    let send = bounds::send_if(krate, &quote!(#result_fits), result, bounds::type_at(result));
+    let send = bounds::send_if(krate, &fact(krate, result), result, bounds::type_at(result));
     let traits = traits(krate);
     quote! {
         const _: fn() = || {
@@ -93,6 +95,11 @@ pub(super) fn check<'a>(
             #send
         };
     }
+}
+
+/// Returns whether the type can be sent, as an expression.
+fn fact(krate: &CratePath, ty: &Type) -> TokenStream {
+    quote!((&&&&&#krate::__private::Arg::<#ty>::new()).__atasker_portable())
 }
 
 /// Returns a statement that checks types which only the compiler knows: variables of the type
@@ -154,7 +161,7 @@ fn add(nodes: &mut Vec<Node>, ty: &Type, is_error: bool, around: &[usize]) -> us
     let is_result = ends_with(named, "Result");
     for (i, inner) in types_in(named).into_iter().enumerate() {
         // A trait object is no value by itself.
-        if !matches!(bare(inner), Type::TraitObject(_) | Type::Infer(_)) {
+        if !matches!(bare(inner), Type::TraitObject(_) | Type::Infer(_)) && !is_plain(inner) {
             let inner = add(nodes, inner, is_error || (is_result && i == 1), &around);
             nodes[index].inside.push(inner);
         }

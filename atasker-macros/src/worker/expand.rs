@@ -190,9 +190,11 @@ impl Plan {
             let clone = cloned.then(|| bounds::clone(krate, "ClonedForRun", &self.f, &ty, at));
             [bounds::send(krate, &ty, at), clone.flatten()].into_iter().flatten()
         });
-        let import = bounds::import(krate);
-        let checks = bounds::statement(of_item.into_iter().chain(of_captured));
-        quote!(#import #checks)
+        let checks: Vec<TokenStream> = of_item.into_iter().chain(of_captured).collect();
+        match checks.is_empty() {
+            true => quote!(),
+            false => bounds::statement(krate, &checks),
+        }
     }
 
     /// Returns the call of the user's function.
@@ -459,10 +461,13 @@ impl<'a> WorkerFn<'a> {
             .then(|| quote_spanned!(item.span()=> + ::core::cmp::Ord));
         let by_priority = ord.as_ref().map(|_| quote!(.by_priority()));
         self.generics.push(quote_spanned!(item.span()=> __I: ::core::marker::Send + 'static #ord));
-        self.param(
-            quote!(_: #krate::__private::Arg<__I>),
-            bounds::type_at(&item.ty).arg(krate, &item.ty),
-        );
+        let (ty, krate_at) = (&item.ty, krate.at(item.span()));
+        let arg = match bounds::is_checked(ty) {
+            true => bounds::type_at(ty).arg(krate, ty),
+            // It may still lack `Ord`.
+            false => quote_spanned!(item.span()=> #krate_at::__private::Arg::<#ty>::new()),
+        };
+        self.param(quote!(_: #krate::__private::Arg<__I>), arg);
         let limit = match &keys.queue_limit {
             Some((_, limit)) => quote!(::core::option::Option::Some(#limit)),
             None => quote!(::core::option::Option::None),
