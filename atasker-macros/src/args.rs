@@ -37,6 +37,8 @@ pub(crate) enum Syntax {
     Attribute,
     /// `background!`.
     Call,
+    /// `map!`.
+    Map,
     /// `#[background_worker]`.
     Worker,
 }
@@ -139,9 +141,18 @@ const TASK_KEYS: KeySet = KeySet {
     elsewhere: &[],
 };
 
+const MAP_KEYS: KeySet = KeySet {
+    keys: &["priority", "tt", "name", "supervisor", "codec", "crate"],
+    flags: &[],
+    aliases: TASK_KEYS.aliases,
+    values: TASK_KEYS.values,
+    elsewhere: &[],
+};
+
 impl Syntax {
     fn key_set(self) -> &'static KeySet {
         match self {
+            Syntax::Map => &MAP_KEYS,
             Syntax::Attribute | Syntax::Call => &TASK_KEYS,
             Syntax::Worker => &worker::KEYS,
         }
@@ -155,7 +166,9 @@ impl KeySet {
             return None;
         }
         let exact = self.keys.iter().find(|key| **key == name).copied();
+        let of_alias = |key: &&str| self.keys.contains(key);
         let alias = || self.aliases.iter().find(|(alias, _)| *alias == name).map(|(_, key)| *key);
+        let alias = || alias().filter(of_alias);
         exact.or_else(alias).or_else(|| nearest(name, self.keys))
     }
 
@@ -537,7 +550,7 @@ pub(crate) fn priority(value: Expr, syntax: Syntax, krate: &CratePath) -> syn::R
         ));
     }
     // In a call, a variable may have that name.
-    if syntax != Syntax::Call
+    if !matches!(syntax, Syntax::Call | Syntax::Map)
         && let Some(text) = ident_text(&value)
         && choices.iter().any(|(name, _)| *name == text)
     {

@@ -22,9 +22,10 @@ use syn::{Expr, ExprCall, ExprClosure, Ident, Token};
 use crate::args::{Options, Place, Syntax};
 use crate::check::{check_feature, check_place_keys};
 use crate::errors::Errors;
-use crate::expand::{check_inferred, hash, respan, returned_err, table};
+use crate::expand::{check_inferred, hash, returned_err, table};
 use crate::hygiene::{error_span, quote};
 use crate::item::is_written_as_result;
+use crate::shim::{CalledBy, Generated, Shim, located};
 
 /// The maximum number of parameters whose types can be inferred from the function.
 const MAX_PARAMS: usize = 12;
@@ -116,7 +117,7 @@ fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
 }
 
 /// Removes parentheses and invisible groups around an expression.
-fn bare(what: Expr) -> Expr {
+pub(crate) fn bare(what: Expr) -> Expr {
     match what {
         Expr::Paren(inner) if inner.attrs.is_empty() => bare(*inner.expr),
         Expr::Group(inner) if inner.attrs.is_empty() => bare(*inner.expr),
@@ -125,7 +126,7 @@ fn bare(what: Expr) -> Expr {
 }
 
 /// Removes the invisible groups of a `macro_rules!` macro, which would be printed otherwise.
-fn without_groups(tokens: TokenStream) -> TokenStream {
+pub(crate) fn without_groups(tokens: TokenStream) -> TokenStream {
     let flat = tokens.into_iter().map(|token| match token {
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
             without_groups(group.stream())
@@ -138,14 +139,7 @@ fn without_groups(tokens: TokenStream) -> TokenStream {
     flat.collect()
 }
 
-/// Returns the same variable, with errors reported at `span`.
-fn located(variable: &Ident, span: Span) -> Ident {
-    let mut variable = variable.clone();
-    variable.set_span(variable.span().located_at(span));
-    variable
-}
-
-fn local(name: &str, index: usize) -> Ident {
+pub(crate) fn local(name: &str, index: usize) -> Ident {
     format_ident!("{}{}", name, index, span = Span::mixed_site())
 }
 
@@ -244,12 +238,6 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
     })
 }
 
-/// What `remote` calls.
-enum CalledBy {
-    Path,
-    Closure,
-}
-
 /// Generates the builder for a call in a worker process. The surrounding code binds `types` and
 /// `values`.
 fn remote(
@@ -260,13 +248,14 @@ fn remote(
     values: &[Ident],
     options: &Options,
 ) -> TokenStream {
-    let (krate, format) = (&options.krate, options.format());
+    let krate = &options.krate;
+    let params = format_ident!("params{}", types.len());
+    let bind = quote! {
+        let __function = #path;
+        let (#(#types,)* __result,) = #krate::__private::#params(&__function);
+    };
     let spans: Vec<Span> = args.iter().map(|arg| error_span(arg.span())).collect();
     let of_each = || spans.iter().zip(types).zip(values);
-    let reads = of_each().map(|((span, ty), value)| {
-        let ty = located(ty, *span);
-        quote_spanned!(*span=> let #value = (&&&&&#ty).__atasker_read(&mut __input)?;)
-    });
     let writes = of_each().map(|((span, ty), value)| {
         let (ty, value) = (located(ty, *span), located(value, *span));
         quote_spanned!(*span=> (&&&&#ty).__atasker_write(&#value, &mut __output)?;)
@@ -275,26 +264,10 @@ fn remote(
     let inferred =
         types.iter().zip(args).map(|(ty, arg)| (ty.to_token_stream(), arg.to_token_stream()));
     let check = check_inferred(krate, inferred, (quote!(__result), path.clone()));
-    let at = error_span(path.span());
     // A result of unknown type is reported as such, not as a type that lacks some trait.
+    let at = error_span(path.span());
     let known = quote_spanned!(at=> (#krate::__private::value_of(__result)).__atasker_known());
-    let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
-    let reader = quote_spanned!(at=> (&&&__result).__atasker_reader::<#format_at>());
-    let writer = quote_spanned! {at=>
-        (&&&__result).__atasker_write_result::<#format_at>(__returned, #krate_at::__private::Call::reply_mut(__call))
-    };
-    let call = quote!(__function(#(#values.__atasker_lend()),*));
-    let (finish, finished) = match called_by {
-        CalledBy::Path => (
-            // A launcher is reported at its name.
-            quote_spanned!(at=> (&__result).__atasker_finish_call(#call)?),
-            quote!((&__result).__atasker_finished_call()),
-        ),
-        CalledBy::Closure => {
-            (quote!((&__result).__atasker_finish(#call)?), quote!((&__result).__atasker_finished()))
-        }
-    };
-    let params = format_ident!("params{}", types.len());
+    let format = options.format();
     let text = without_groups(path.clone()).to_string().replace(' ', "");
     let name = match options.literal_name() {
         Some(name) => quote!(#name),
@@ -302,28 +275,11 @@ fn remote(
     };
     let table = table(krate, &name, hash(&format!("{format} {text} {}", types.len())));
     let needs = options.needs_processes();
+    let shim = Shim { name: "__atasker_shim", path, called_by, bind, spans: &spans, types, values };
+    let Generated { shim, finished, reader } = shim.expand(&name, options);
     quote!({
         #needs
-        #[allow(clippy::all)]
-        fn __atasker_shim(
-            __call: &mut #krate::__private::Call<'_>,
-        ) -> ::core::result::Result<(), #krate::TaskError> {
-            #[allow(unused_imports)]
-            use #krate::__private::{
-                FinishFuture as _, FinishValue as _, NoRead as _, NoResult as _, ReadBlock as _,
-                ReadOwned as _, ReadRef as _, ReadSlice as _, ResultBlock as _, ResultOwned as _,
-            };
-            let __function = #path;
-            let (#(#types,)* __result,) = #krate::__private::#params(&__function);
-            #[allow(unused_mut)]
-            let mut __input =
-                #krate::__private::Input::<'_, #format>::arguments(#krate::__private::Call::args(__call));
-            #(#reads)*
-            __input.end(#name)?;
-            let __returned = #finish;
-            let __result = #finished;
-            #writer
-        }
+        #shim
         #table
         let _ = || {
             use #krate::__private::Known as _;
@@ -339,16 +295,8 @@ fn remote(
             #(#writes)*
             ::core::result::Result::Ok(__output.into_payload())
         })();
-        let __result = {
-            #[allow(unused_imports)]
-            use #krate::__private::{FinishFuture as _, FinishValue as _};
-            #finished
-        };
-        let __read = {
-            #[allow(unused_imports)]
-            use #krate::__private::{NoResult as _, ResultBlock as _, ResultOwned as _};
-            #reader
-        };
+        let __result = #finished;
+        let __read = #reader;
         #check
         #[allow(unused_imports)]
         use #krate::__private::{RemoteNotSend as _, RemoteSend as _};

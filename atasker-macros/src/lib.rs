@@ -17,7 +17,9 @@ mod expand;
 mod hygiene;
 mod item;
 mod main_fn;
+mod map;
 mod policies;
+mod shim;
 mod surroundings;
 mod worker;
 
@@ -439,6 +441,68 @@ pub fn background_worker(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro]
 pub fn background(input: TokenStream) -> TokenStream {
     background::expand(input.into()).into()
+}
+
+/// Calls a function for each item, in parallel, on threads or in worker processes. Returns the
+/// results in the order of the items.
+///
+/// ```
+/// use atasker::map;
+///
+/// fn primes(upto: u32) -> usize {
+///     (2..upto).filter(|n| (2..*n).all(|d| n % d != 0)).count()
+/// }
+///
+/// // In worker processes.
+/// let counts = map!([10, 100, 1000], primes, tt = "mp");
+/// let counts: Result<Vec<usize>, _> = counts.into_iter().collect();
+/// assert_eq!(counts.unwrap(), [4, 25, 168]);
+///
+/// // On pool threads, with a priority. The function may be a closure, which captures by value.
+/// let factor = 3;
+/// let tripled = map!(0..4, |n| n * factor, priority = "low");
+/// assert_eq!(tripled.into_iter().map(Result::unwrap).sum::<i32>(), 18);
+/// ```
+///
+/// The value is a `Vec<Result<R, TaskError>>`, where `R` is what the function returns. `map!` blocks
+/// until all items are done, as other waits do. On threads, it is the function `map` with options.
+///
+/// The items are anything that can be iterated over. The function has one parameter, and an item
+/// fits it if it has its type, or if the parameter is a reference to what the item owns: `String`
+/// items, for example, fit a `&str`.
+///
+/// # Keys
+///
+/// | key | value | default |
+/// |---|---|---|
+/// | `tt` | `"thread"` or `"mp"` | `"thread"` |
+/// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, or an expression of type `Priority` | normal |
+/// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
+/// | `name` | string: the name of the tasks | the function's path |
+/// | `codec` | `"bincode"`, `"msgpack"` (`mp` only) | bincode |
+/// | `crate` | the path of the atasker crate, as for [`macro@background_task`] | `::atasker` |
+///
+/// # Worker processes
+///
+/// With `tt = "mp"`, the function is named by a path that uses neither `Self` nor generic parameters
+/// of the surrounding function. Items and results must implement serde's traits. The items are
+/// encoded in this process while the map is in progress, so they may borrow from it. They are sent
+/// in chunks that take about a millisecond, found by measurement.
+///
+/// Each item runs at most once. If a worker process dies, the item that it was running fails with
+/// `TaskError::WorkerDied`. Items that it has finished keep their results, however many of them are
+/// in the same chunk, and the items behind it run in another process.
+///
+/// An item that can't be encoded, or whose result can't be, fails with `TaskError::Codec`, and a
+/// panic costs its item. If the iterator panics, the panic is passed on: items that have not begun
+/// then never run.
+///
+/// # Panics
+///
+/// Panics on the thread of an aloop, which must not block, before it takes the first item.
+#[proc_macro]
+pub fn map(input: TokenStream) -> TokenStream {
+    map::expand(input.into()).into()
 }
 
 /// Prepares `fn main` for worker processes, and waits for unfinished tasks when `main` returns.

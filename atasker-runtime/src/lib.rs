@@ -108,7 +108,7 @@ pub use info::{
 };
 #[cfg(feature = "async")]
 pub use launch::Aloop;
-pub use launch::{StartAsync, TaskBuilder};
+pub use launch::{Scope, ScopedTask, ScopedTaskBuilder, StartAsync, TaskBuilder, map, scope};
 pub use limit::{KeyedLimit, Limit, LimitKey, TaskLimit};
 pub use observe::observer::{BackgroundRun, Observer, ProcessEvent, TaskEvent};
 pub use observe::registry::ObserverGuard;

@@ -5,6 +5,7 @@
 //! task finds through its scheduler: see [`Header::with_place`](crate::task::header::Header).
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -66,6 +67,14 @@ pub(crate) trait Place: Send + Sync {
     fn waits_for_slot(&self, task: &dyn AnyTask) -> bool {
         let _ = task;
         false
+    }
+
+    /// Takes back the later half of the items that a chunk of a map has not begun. Returns their
+    /// numbers within the chunk, an empty range if none are left. `None` if the chunk has not begun,
+    /// or can't be divided.
+    fn take_back(&self, task: &dyn AnyTask) -> Option<Range<u32>> {
+        let _ = task;
+        None
     }
 
     /// Updates the header of a task with what only the place knows.

@@ -136,7 +136,7 @@
 
 #[doc(inline)]
 pub use atasker_macros::{
-    background, background_task, background_worker, collect, collection, main,
+    background, background_task, background_worker, collect, collection, main, map,
 };
 #[doc(inline)]
 pub use atasker_runtime::*;

@@ -39,7 +39,11 @@ fn guards_do_nothing_in_a_fork() {
             peer.stop();
             drop((guard.take(), own, ours));
             let second = testing::inline();
-            if failed == 0 && inline() { drop(second) } else { return 1 + failed }
+            if failed == 0 && inline() {
+                drop(second)
+            } else {
+                return 1 + failed;
+            }
             0
         };
         assert_eq!(fork(exits, in_fork), 0);

@@ -18,7 +18,7 @@ use crate::place::WhenFull;
 use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
 use crate::task::AnyTask;
-use crate::task::cell::{Body, Cell, UniqueTask};
+use crate::task::cell::{Body, Cell, Typed, UniqueTask};
 use crate::task::chained::Link;
 use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
@@ -446,6 +446,13 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         Task::new(cell, channels)
     }
 
+    /// Returns the encoded arguments of a task for a worker process, for use beyond its end.
+    #[cfg(has_processes)]
+    pub(super) fn remote_args(&mut self) -> Option<Arc<crate::wire::buffer_pool::PooledBuf>> {
+        let args = self.cell.get_mut().remote()?.args().get()?;
+        Some(args.shared())
+    }
+
     fn launch(self, core: Option<&Core>, when_full: WhenFull) -> Task<R, I, O> {
         let Ok(task) = self.launch_if::<Infallible>(core, when_full, |_, _| Ok(()));
         task
@@ -457,6 +464,31 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         when_full: WhenFull,
         admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
     ) -> Result<Task<R, I, O>, E> {
+        let (cell, channels) = self.launch_cell_if(core, when_full, admit)?;
+        Ok(Task::new(cell, channels))
+    }
+
+    /// Launches the task, for another handle than [`Task`]: the caller has acquired the task's join
+    /// interest.
+    #[inline]
+    #[allow(clippy::type_complexity)]
+    pub(super) fn launch_cell(
+        self,
+        core: Option<&Core>,
+        when_full: WhenFull,
+    ) -> (Arc<dyn Typed<R>>, Option<Arc<Channels<I, O>>>) {
+        let Ok(launched) = self.launch_cell_if::<Infallible>(core, when_full, |_, _| Ok(()));
+        launched
+    }
+
+    #[inline]
+    #[allow(clippy::type_complexity)]
+    fn launch_cell_if<E>(
+        self,
+        core: Option<&Core>,
+        when_full: WhenFull,
+        admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
+    ) -> Result<(Arc<dyn Typed<R>>, Option<Arc<Channels<I, O>>>), E> {
         let TaskBuilder { mut cell, channels, failed, .. } = self;
         let (core, failed) = match fork::is_copy() {
             true => (None, Some(Box::new(fork::error()))),
@@ -493,7 +525,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
             }
             (_, error) => refuse(task, error.unwrap_or(TaskError::SupervisorStopped)),
         }
-        Ok(Task::new(cell, channels))
+        Ok((cell, channels))
     }
 }
 

@@ -7,6 +7,8 @@
 //! | `on_thread`, `on_aloop`, `remote` | the constructors, by the place where the task runs |
 //! | `start_async` | launches that wait for room in a queue as a future |
 //! | `chain` | tasks that start when another one has ended |
+//! | `scope` | tasks that borrow from their caller |
+//! | `map` | one function applied to many items |
 //! | `aloop` | the handle to an aloop |
 //!
 //! A builder makes the one allocation of a task, which holds its function, its state and the
@@ -15,8 +17,10 @@
 
 mod builder;
 mod chain;
+mod map;
 mod on_thread;
 mod policies;
+mod scope;
 mod start_async;
 
 #[cfg(feature = "async")]
@@ -30,5 +34,9 @@ mod remote;
 pub use aloop::Aloop;
 pub use builder::TaskBuilder;
 #[cfg(feature = "mp")]
+pub use map::run_chunk;
+pub use map::{MapOptions, map};
+#[cfg(feature = "mp")]
 pub(crate) use remote::remote;
+pub use scope::{Scope, ScopedTask, ScopedTaskBuilder, scope};
 pub use start_async::StartAsync;

@@ -27,13 +27,15 @@ use std::time::Duration;
 pub(crate) use gate::{Admission, Parked, Reserved};
 pub use keyed::{KeyedLimit, LimitKey};
 pub(crate) use pass::{
-    GateSource, Pass, admit, enter, has_limit, leave, lend, lend_while_pending, may_start, revoke,
-    unlend, waits,
+    GateSource, Pass, admit, enter, has_limit, leave, lend, lend_by, lend_while_pending, may_start,
+    revoke, unlend, waits,
 };
 #[cfg(has_processes)]
 pub(crate) use pass::{pump, put_back};
 
 use crate::fork;
+pub(crate) use sealed::Source;
+
 use budget::Rule;
 use gate::{Gate, Position};
 
@@ -135,7 +137,7 @@ impl GateSource for Gate {
     }
 }
 
-mod sealed {
+pub(crate) mod sealed {
     use std::sync::Arc;
 
     use super::GateSource;
@@ -162,6 +164,12 @@ mod sealed {
 pub trait TaskLimit {
     #[doc(hidden)]
     fn __source(self) -> sealed::Source;
+}
+
+impl TaskLimit for sealed::Source {
+    fn __source(self) -> sealed::Source {
+        self
+    }
 }
 
 impl TaskLimit for &Limit {

@@ -222,6 +222,16 @@ pub(crate) fn lend_while_pending<'a>(awaited: impl Iterator<Item = &'a Header>) 
     }
 }
 
+/// Lends the share of a task that waits to a task that it waits for, until one of both ends.
+pub(crate) fn lend_by(owner: &Header, awaited: &Header) {
+    if has_limit(awaited)
+        && !fork::is_copy()
+        && let Some(gate) = gate_of(owner)
+    {
+        gate.lend(owner.id, awaited.id);
+    }
+}
+
 /// The current task does not await this task any more.
 #[inline]
 pub(crate) fn unlend(awaited: &Header) {

@@ -132,7 +132,7 @@ impl<R> StartValue<R> for &Arg<R> {
 /// Never implemented. The bound exists for its error message.
 #[diagnostic::on_unimplemented(
     message = "this function returns a `Task`: it is a launcher, and would run inside a task",
-    label = "call it without `background!`, `f(..)`, or use its builder, `f::builder(..).start()`"
+    label = "launch it by itself, `f(..)`, or by its builder, `f::builder(..).start()`"
 )]
 pub trait NotALauncher {}
 

@@ -26,11 +26,15 @@ pub use remote::*;
 pub use crate::collection::{
     COLLECTED, CollectedFn, Collection, CollectionPriority, Probe as CollectionProbe, collected,
 };
+pub use crate::launch::MapOptions;
 use crate::launch::TaskBuilder;
+#[cfg(feature = "mp")]
+pub use crate::launch::run_chunk;
 pub use crate::params::*;
 pub use bounds::*;
 pub use future::*;
 pub use linkme;
+pub use map::*;
 pub use thread::*;
 pub use unique::*;
 pub use verdict::*;
@@ -43,6 +47,7 @@ mod portable;
 
 mod bounds;
 mod future;
+mod map;
 mod thread;
 mod unique;
 mod verdict;

@@ -26,7 +26,7 @@ fn read_option(fields: &mut FieldReader<'_>) -> Result<Option<String>, Malformed
     })
 }
 
-pub(super) fn encode(error: &TaskError) -> Vec<u8> {
+pub(crate) fn encode(error: &TaskError) -> Vec<u8> {
     let mut to = Vec::new();
     match error {
         TaskError::Panicked { message, location, backtrace } => {
@@ -53,7 +53,7 @@ pub(super) fn encode(error: &TaskError) -> Vec<u8> {
     to
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<TaskError, Malformed> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<TaskError, Malformed> {
     let mut fields = FieldReader::new(bytes);
     let error = match fields.u8()? {
         0 => TaskError::Panicked {

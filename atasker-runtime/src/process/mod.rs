@@ -101,8 +101,10 @@ pub(crate) mod fuzzed {
 pub use config::{MpPoolConfig, WorkerStdio};
 pub use data::worker_data;
 
+pub(crate) use errors::{decode as decode_error, encode as encode_error};
 pub(crate) use pool::ProcessPool;
-pub(crate) use worker::in_worker;
+pub(crate) use transport::journal::MAX_ITEMS;
+pub(crate) use worker::{JournalWriter, Recorded, begin_journal, in_worker};
 
 use crate::sys::{self, entry};
 

@@ -67,6 +67,12 @@ impl<'a> Call<'a> {
         &mut self.reply
     }
 
+    /// Returns the task of the call.
+    #[cfg_attr(not(has_processes), allow(dead_code))]
+    pub(crate) fn task(&self) -> &'a Arc<dyn AnyTask> {
+        self.task
+    }
+
     pub(crate) fn into_reply(self) -> Reply {
         self.reply
     }

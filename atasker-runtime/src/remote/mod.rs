@@ -1,5 +1,6 @@
-//! What can be called by name from another process: the table of functions, and the body of a task
-//! that calls one of them.
+//! What can be called by name from another process: the table of functions, the body of a task that
+//! calls one of them, and calls that apply one to many items.
 
 pub(crate) mod body;
+pub(crate) mod chunk;
 pub(crate) mod functions;

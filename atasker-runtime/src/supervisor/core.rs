@@ -19,8 +19,11 @@ use crate::observe::interest;
 use crate::observe::registry::Observers;
 use crate::observe::spans::Spans;
 use crate::options::PoolConfig;
+#[cfg(has_processes)]
+use crate::options::cpus;
 use crate::panic_hook::{self, Install};
 use crate::place::{Closing, Place};
+use crate::priority::Priority;
 use crate::process::{MpPoolConfig, ProcessPool};
 use crate::task::header::{Header, refresh};
 use crate::task::scheduler::{self, SchedulerKey};
@@ -273,6 +276,26 @@ impl Core {
     pub(super) fn lookup(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
         let own = |task: &Arc<dyn AnyTask>| task.header().scheduler == Some(self.key);
         if fork::is_copy() { None } else { table::get(id).filter(own) }
+    }
+
+    /// Returns the number of threads that may run tasks of this priority at once.
+    pub(crate) fn thread_slots(&self, priority: Priority) -> usize {
+        if fork::is_copy() { 1 } else { self.threads.slots_of(priority) }
+    }
+
+    /// Returns the number of tasks of this priority that may run in worker processes at once: at
+    /// most one per CPU if the pool has no limit.
+    #[cfg(has_processes)]
+    pub(crate) fn process_slots(&self, priority: Priority) -> usize {
+        match fork::is_copy() {
+            true => 1,
+            // The tasks run on threads of this process.
+            false if crate::process::in_worker() => self.thread_slots(priority).min(cpus()),
+            false => match self.processes.config().limits().of(priority) {
+                usize::MAX => cpus(),
+                slots => slots,
+            },
+        }
     }
 
     pub(crate) fn find_live(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {

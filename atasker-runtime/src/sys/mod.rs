@@ -17,6 +17,7 @@
 //! | `reap` | starting, killing and reaping a worker process |
 //! | `stack` | the remaining stack of a thread |
 //! | `stdio` | keeping descriptors 0, 1 and 2 reserved for the standard streams |
+//! | `threads` | the threads of this process |
 //! | `tree` | killing the descendants of a process |
 //! | `unsupported` | stubs for other platforms than Linux |
 //! | `usage` | the memory and the CPU time of a process |
@@ -57,6 +58,8 @@ pub(crate) mod stack;
 #[cfg(sys_linux)]
 pub(crate) mod stdio;
 #[cfg(sys_linux)]
+pub(crate) mod threads;
+#[cfg(sys_linux)]
 pub(crate) mod tree;
 #[cfg(sys_linux)]
 pub(crate) mod usage;
@@ -71,4 +74,4 @@ mod unsupported;
 pub(crate) use unsupported::exit;
 #[cfg(not(sys_linux))]
 #[allow(unused_imports, reason = "features use them")]
-pub(crate) use unsupported::{entry, hooks, stack, usage, wall_clock};
+pub(crate) use unsupported::{entry, hooks, stack, threads, usage, wall_clock};

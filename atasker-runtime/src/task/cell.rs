@@ -35,6 +35,7 @@ use crate::observe::events::{self, Handle};
 use crate::observe::{self};
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
+use crate::task::scoped::ScopeState;
 use crate::task::state::{Claim, Ending, Phase, Take};
 use crate::task::waiters::Waiters;
 use crate::task::{AnyTask, current, hold, scheduler, unique};
@@ -90,6 +91,18 @@ pub(crate) trait Body<R>: Send + 'static {
     fn remote(place_data: &Self::PlaceData) -> Option<&crate::remote::body::Remote<R>> {
         let _ = place_data;
         None
+    }
+
+    /// Called last when the task ends: the end is published and reported.
+    #[inline]
+    fn ended(place_data: &Self::PlaceData, task: &Header, failed: bool, handle: Handle) {
+        let _ = (place_data, task, failed, handle);
+    }
+
+    /// Returns whether the task belongs to this scope and has not ended.
+    fn is_in_scope(place_data: &Self::PlaceData, scope: &ScopeState) -> bool {
+        let _ = (place_data, scope);
+        false
     }
 }
 
@@ -568,6 +581,8 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if handle == Handle::Gone && !before.is_referenced() {
             self.drop_output();
         }
+        let failed = !matches!(ending, Ending::Ok | Ending::ReturnedErr);
+        B::ended(&self.place_data, header, failed, handle);
         ended
     }
 
@@ -650,6 +665,10 @@ impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     fn typed_any(self: Arc<Self>) -> Box<dyn Any> {
         let typed: Arc<dyn Typed<R>> = self;
         Box::new(typed)
+    }
+
+    fn is_in_scope(&self, scope: &ScopeState) -> bool {
+        B::is_in_scope(&self.place_data, scope)
     }
 
     #[cfg(feature = "mp")]

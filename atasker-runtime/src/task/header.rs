@@ -81,6 +81,9 @@ pub(crate) struct Extras {
     pub(crate) policies: Option<Box<Policies>>,
     /// The task that this one is chained to. Weak, because that one owns its link to this one.
     pub(crate) chained_to: Option<Weak<dyn AnyTask>>,
+    /// What a chunk of a map has done, if its worker process has died.
+    #[cfg(feature = "mp")]
+    pub(crate) salvaged: crate::sync::lock::Mutex<Option<Box<crate::remote::chunk::Salvaged>>>,
 }
 
 impl Header {

@@ -6,6 +6,7 @@
 //! | identity, times and waiters, common to all tasks | `header` |
 //! | function and outcome, and who may access them | `cell`, `body` |
 //! | futures stored in their cell, and how a loop polls them | `future` |
+//! | functions and results that borrow from the caller of `scope` | `scoped` |
 //! | stop, cancel, kill | `control` |
 //! | a task that starts when another one has ended | `chained` |
 //! | the time limit of a run | `limit` |
@@ -45,6 +46,7 @@ pub(crate) mod park;
 pub(crate) mod policies;
 pub(crate) mod reference;
 pub(crate) mod scheduler;
+pub(crate) mod scoped;
 pub(crate) mod state;
 pub(crate) mod table;
 #[cfg(feature = "async")]
@@ -138,6 +140,9 @@ pub(crate) trait AnyTask: Send + Sync {
 
     /// Returns this task as `Arc<dyn Typed<R>>`.
     fn typed_any(self: Arc<Self>) -> Box<dyn Any>;
+
+    /// Returns whether the task belongs to this scope and has not ended.
+    fn is_in_scope(&self, scope: &scoped::ScopeState) -> bool;
 
     /// Returns what is sent to a worker process, or `None` for tasks that run in this process.
     #[cfg(feature = "mp")]

@@ -208,6 +208,39 @@ pub(crate) fn block_on_or_run_inline<T>(
     park_until(deadline, Spin::First, poll)
 }
 
+/// Checks in advance that this thread may block, for a call that must not panic once it has begun
+/// and ends with [`block_unchecked`]. `what` is the name of the call.
+///
+/// # Panics
+///
+/// Panics on the thread of an aloop, and in an observer.
+#[track_caller]
+pub(crate) fn assert_may_block(what: &str) {
+    assert!(
+        !would_block_aloop(),
+        "`{what}` waits for its tasks, which on the thread of an aloop would block all tasks of \
+         that loop: call it on another thread, for example in a task that runs on a pool thread, \
+         or within `tokio::task::block_in_place` on an aloop with several threads"
+    );
+    assert!(!observer::is_inside(), "{BLOCKED_OBSERVER}");
+}
+
+/// Like [`block_on_or_run_inline`], without a deadline and without checks. Returns `None` only in a
+/// forked process.
+pub(crate) fn block_unchecked<T>(
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    mut run_inline: impl FnMut() -> bool,
+) -> Option<T> {
+    if let Poll::Ready(value) = poll(&mut Context::from_waker(Waker::noop())) {
+        return Some(value);
+    }
+    if fork::is_copy() {
+        return None;
+    }
+    let _released = ReleasedSlot::release(&mut run_inline);
+    park_until(None, Spin::First, poll)
+}
+
 /// Polls until ready, for waits that take no longer than a few calls. Keeps the slot, and is
 /// allowed on the thread of an aloop.
 pub(crate) fn block_briefly<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {

@@ -80,6 +80,11 @@ impl ThreadPool {
         self.shared.state.lock().config.clone()
     }
 
+    /// Returns the number of slots that tasks of this priority may hold at once.
+    pub(crate) fn slots_of(&self, priority: Priority) -> usize {
+        limits(&self.shared.state.lock().config).of(priority)
+    }
+
     /// Applies new sizes and rules. Running tasks keep their slots. `active`: whether the supervisor
     /// is started, so that the threads of `min_size` are spawned now.
     pub(crate) fn set_config(&self, config: PoolConfig, active: bool) {

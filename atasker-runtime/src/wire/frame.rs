@@ -56,6 +56,9 @@ pub(crate) enum ToParent<'a> {
     Progress { call: u64, done: u64, total: u64 },
     /// A call has ended, and its reply follows. Sent only where no page is shared.
     Ended { call: u64, at: u64 },
+    /// A chunk of a map begins an item. `results` are those of the items that it has finished since
+    /// the last such frame. Sent only where no page is shared.
+    Items { call: u64, begun: u32, results: &'a [u8] },
 }
 
 /// The parent of a tracing span or event.
@@ -297,6 +300,9 @@ impl<'a> Message<'a> for ToParent<'a> {
                 .truncated_option_text(record.file, MAX_TEXT)
                 .option_u32(record.line)
                 .truncated_text(record.message, MAX_TEXT),
+            ToParent::Items { call, begun, results } => {
+                FieldWriter::new(to, 18).u64(*call).u32(*begun).bytes(results)
+            }
         }
         .end();
     }
@@ -377,6 +383,11 @@ impl<'a> Message<'a> for ToParent<'a> {
                     line: fields.option_u32()?,
                     message: fields.text()?,
                 },
+            },
+            18 => ToParent::Items {
+                call: fields.u64()?,
+                begun: fields.u32()?,
+                results: fields.bytes()?,
             },
             _ => return Err(Malformed("an unknown kind of frame")),
         })

@@ -216,6 +216,7 @@ mod tests {
             ToParent::SpanClosed { span: 2 },
             ToParent::SpansClosed { call: 1 },
             ToParent::LogRecord { call: 1, record: record("m") },
+            ToParent::Items { call: 1, begun: 2, results: b"of the first" },
         ];
         let mut bytes = Vec::new();
         sent.iter().for_each(|message| message.write(&mut bytes));
@@ -421,6 +422,9 @@ mod tests {
                 }
                 (true, 14) => ToParent::SpanClosed { span: call }.write(&mut bytes),
                 (true, 15) => ToParent::SpansClosed { call }.write(&mut bytes),
+                (true, 16) => {
+                    ToParent::Items { call, begun: line, results: &bulk }.write(&mut bytes);
+                }
                 (true, _) => {
                     let (target, module_path) = (&*other, some.map(|_| &*text));
                     let line = some.map(|_| line);

@@ -1,4 +1,4 @@
-# The pools of Python's standard library. Reads one command per line and replies with one or several figures.
+# The pools of Python's standard library, and mpire. Reads one command per line and replies with one or several figures.
 import concurrent.futures
 import multiprocessing
 import os
@@ -12,6 +12,13 @@ def add(a, b):
 
 def echo(data):
     return data
+
+
+def busy(nanos):
+    begin = time.perf_counter_ns()
+    while time.perf_counter_ns() - begin < nanos:
+        pass
+    return nanos
 
 
 class Pool:
@@ -41,6 +48,23 @@ class Executor:
 
     def close(self):
         self.pool.shutdown()
+
+
+class Mpire:
+    def __init__(self, workers):
+        import mpire
+
+        self.pool = mpire.WorkerPool(workers, keep_alive=True)
+
+    def close(self):
+        self.pool.stop_and_join()
+
+
+def maps(pool, items, nanos):
+    begin = time.perf_counter()
+    results = pool.pool.map(busy, [nanos] * items)
+    assert sum(results) == items * nanos
+    return items / (time.perf_counter() - begin) / 1e3
 
 
 def burst(pool, calls):
@@ -108,7 +132,7 @@ def memory(kind):
 
 
 def main():
-    kind = Pool if sys.argv[1] == "pool" else Executor
+    kind = {"pool": Pool, "executor": Executor, "mpire": Mpire}[sys.argv[1]]
     pool = None
     for line in sys.stdin:
         command, *numbers = line.split()

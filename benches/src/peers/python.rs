@@ -1,4 +1,4 @@
-//! Python's `multiprocessing.Pool` and `concurrent.futures.ProcessPoolExecutor`: the script in this
+//! Python's `multiprocessing.Pool`, `concurrent.futures.ProcessPoolExecutor`, and `mpire`: the script in this
 //! directory does the work and measures the times.
 
 use std::io::{BufRead, BufReader, Write};
@@ -8,11 +8,12 @@ use std::sync::OnceLock;
 use crate::measure::Contender;
 use crate::rows::latency;
 
-/// One of the pools (`kind`: `pool` or `executor`), if Python is installed. Each repetition runs a
+/// One of the pools (`kind`: `pool`, `executor` or `mpire`), if it is installed. Each repetition runs a
 /// command; per-call times become a curve.
 pub fn contender(name: &'static str, kind: &'static str, command: &str) -> Option<Contender> {
     let command = command.to_owned();
-    Python::is_there().then(|| {
+    let is_there = Python::is_there() && (kind != "mpire" || Python::has_mpire());
+    is_there.then(|| {
         Contender::peer(name, move || {
             let mut python = Python::start(kind);
             move || match python.figures(&command) {
@@ -36,6 +37,17 @@ impl Python {
         static THERE: OnceLock<bool> = OnceLock::new();
         let runs = || Command::new("python3").args(["-c", ""]).status().is_ok_and(|s| s.success());
         *THERE.get_or_init(runs)
+    }
+
+    /// Whether the package `mpire` is installed.
+    fn has_mpire() -> bool {
+        static THERE: OnceLock<bool> = OnceLock::new();
+        let imports = || {
+            let import =
+                Command::new("python3").args(["-c", "import mpire"]).stderr(Stdio::null()).status();
+            import.is_ok_and(|status| status.success())
+        };
+        *THERE.get_or_init(imports)
     }
 
     fn start(kind: &str) -> Python {

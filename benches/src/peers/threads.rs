@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use crate::pools::threads::{Pool, THREADS};
 
+/// rayon's pool.
+pub fn rayon_pool() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap()
+}
+
 /// rayon's `spawn`, with a oneshot channel for the result.
 pub struct Rayon(rayon::ThreadPool);
 
 impl Rayon {
     pub fn new() -> Self {
-        Rayon(rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().unwrap())
+        Rayon(rayon_pool())
     }
 }
 

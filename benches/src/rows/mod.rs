@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `threads` | T1 to T5, A1, A2 |
 //! | `processes` | P1 to P4, T4p, PSS |
+//! | `parallel` | M1 to M6, MP1 to MP6, C1, C2 |
 //! | `jobs` | J1, J2 |
 //! | `observed` | O1, O2 |
 //! | `scale` | S1 to S6: this project only, at growing sizes |
@@ -12,6 +13,7 @@
 pub mod jobs;
 pub mod latency;
 pub mod observed;
+pub mod parallel;
 pub mod plotted;
 pub mod processes;
 pub mod scale;
@@ -23,6 +25,7 @@ use crate::measure::Row;
 pub fn all() -> Vec<Row> {
     let mut rows = threads::rows();
     rows.extend(processes::rows());
+    rows.extend(parallel::rows());
     rows.extend(jobs::rows());
     rows.extend(observed::rows());
     rows.extend(scale::rows());

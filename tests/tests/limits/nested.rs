@@ -144,3 +144,25 @@ fn a_wait_that_is_given_up_takes_the_share_back() {
     let after = TaskBuilder::new(|| 2).limit(&limit).supervisor(&sup).start();
     assert_eq!(after.join(), Ok(2));
 }
+
+#[test]
+fn a_scope_lends_the_share_of_the_task_that_waits_for_it() {
+    let _watchdog = Watchdog::new("scopes with limits", FAR);
+    let limit = Arc::new(Limit::concurrency(1));
+    let sup = pool(2);
+    let (ours, its) = (sup.clone(), Arc::clone(&limit));
+    let outer = TaskBuilder::new(move || {
+        let (count, its) = (AtomicUsize::new(0), &its);
+        ours.scope(|s| {
+            for _ in 0..10 {
+                let nested = || {
+                    // Launched while the scope waits.
+                    s.builder(|| count.fetch_add(1, Ordering::SeqCst)).limit(its).start();
+                };
+                s.builder(nested).limit(its).start();
+            }
+        });
+        count.into_inner()
+    });
+    assert_eq!(outer.limit(&limit).supervisor(&sup).start().join(), Ok(10));
+}

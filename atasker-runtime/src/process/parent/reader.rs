@@ -19,6 +19,7 @@ use crate::process::stdio::StdioPipes;
 use crate::process::tracing::filter::{self, Watched};
 use crate::process::tracing::parent::{RemoteSpans, Sender};
 use crate::process::transport::entry::{CallState, ReplyLocation};
+use crate::process::transport::journal::JOURNAL_BYTES;
 use crate::process::transport::page::Page;
 use crate::process::transport::sockets::PageMirror;
 use crate::sys::ipc::{self, ReadMode, ReadOutcome};
@@ -333,6 +334,19 @@ impl<'p> Reader<'p, '_> {
                     progress.get_or_insert_default().message = Some(text.to_owned());
                 }
             }
+            ToParent::Items { call, begun, results } => {
+                if let Some(task) = self.task_of(call) {
+                    let mut salvaged = task.header().extras_or_new().salvaged.lock();
+                    let salvaged = salvaged.get_or_insert_default();
+                    (salvaged.begun, salvaged.done) = (begun, begun.saturating_sub(1));
+                    if salvaged.results.len() + results.len() > JOURNAL_BYTES {
+                        return Err(ReaderExit::ProtocolError(
+                            "more results than a chunk may have",
+                        ));
+                    }
+                    salvaged.results.extend_from_slice(results);
+                }
+            }
             ToParent::Callsite { .. }
             | ToParent::Event { .. }
             | ToParent::SpanOpened { .. }
@@ -502,6 +516,12 @@ impl<'p> Reader<'p, '_> {
             self.finished.into_iter().map(|done| (done.call, done.reply.times.begun, done.sent));
         let begun = unfinished.begun.into_iter().map(|(call, sent)| (call, page.begun(call), sent));
         for (call, begun, sent) in partly_replied.chain(begun) {
+            if self.mirror.is_none()
+                && let Some(salvaged) = page.journal.salvage(call)
+            {
+                let extras = sent.job.header().extras_or_new();
+                *extras.salvaged.lock() = Some(Box::new(salvaged));
+            }
             let run = release_run(self.worker, sent, begun, page.progress(call));
             let why = unfinished
                 .killed_for

@@ -39,6 +39,7 @@ mod starts;
 pub(crate) mod timeouts;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -577,6 +578,13 @@ impl Place for ProcessPool {
 
     fn waits_for_slot(&self, task: &dyn AnyTask) -> bool {
         self.with(|inner, _, _| !inner.has_slot(task))
+    }
+
+    fn take_back(&self, task: &dyn AnyTask) -> Option<Range<u32>> {
+        let mut inner = self.inner.lock();
+        let (lane, call) = inner.lane_of(task)?;
+        // Under the lock: see `transport::journal`.
+        inner.lanes[lane].worker()?.page.journal.take_back(call)
     }
 
     fn try_complete(&self, task: &dyn AnyTask) -> bool {

@@ -9,6 +9,7 @@
 //! virtual: a launch and a reply call several of them.
 
 pub(crate) mod entry;
+pub(crate) mod journal;
 pub(crate) mod page;
 pub(crate) mod region;
 pub(crate) mod ring;

@@ -35,6 +35,7 @@ use super::entry::{
     ArgsLocation, CHANNELS_SHIFT, CallEntry, CallHeader, CallState, Next, Progress, ReplyLocation,
     Times, encode_state,
 };
+use super::journal::Journal;
 use crate::sys::cpus;
 use crate::sys::ipc::{self, WakeReason};
 use crate::sys::mapping::Shared;
@@ -65,6 +66,8 @@ pub(crate) struct Page {
     /// 0 for none.
     watched_call: AtomicU64,
     entries: [CallEntry; CAPACITY],
+    /// What the call that runs has done, if it is a chunk of a map.
+    pub(crate) journal: Journal,
 }
 
 // SAFETY: only atomics, by repr(C); all zero is a valid value.
@@ -447,6 +450,7 @@ impl Page {
         self.wake_at.store(pattern, Ordering::Relaxed);
         self.replies_copied.store(pattern, Ordering::Relaxed);
         self.watched_call.store(pattern, Ordering::Relaxed);
+        self.journal.corrupt(pattern);
         for entry in &self.entries {
             let line = &entry.line;
             let words = [&line.begun, &line.done, &line.total, &line.ended, &line.reply];

@@ -19,14 +19,17 @@
 //! | the control thread | `control` |
 //! | the task thread | `calls` |
 //! | what the running task sends to the parent | `upstream` |
+//! | what a chunk of a map records | `journal` |
 
 mod calls;
 mod control;
 #[cfg(all(test, feature = "pre-main"))]
 pub(crate) mod faults;
+mod journal;
 mod start;
 mod upstream;
 
+pub(crate) use journal::{JournalWriter, Recorded, begin_journal};
 pub(crate) use start::serve_parent;
 
 use std::os::fd::OwnedFd;

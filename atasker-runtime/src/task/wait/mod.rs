@@ -48,7 +48,7 @@ pub(crate) use bounded::Window;
 pub use bounded::{Bounded, BoundedBy, bounded, bounded_by};
 pub use each::{AsCompleted, as_completed};
 pub use first::Alternatives;
-#[cfg(all(test, atasker_loom))]
+#[cfg(any(has_processes, all(test, atasker_loom)))]
 pub(crate) use ready::Arrivals;
 pub use set::TaskSet;
 #[cfg(feature = "async")]
@@ -97,7 +97,7 @@ fn try_complete(task: &Arc<dyn AnyTask>) -> bool {
 
 /// Runs the task on this thread: the last resort of a waiter if no replacement thread can be
 /// started.
-fn run_inline(task: &Arc<dyn AnyTask>) -> bool {
+pub(crate) fn run_inline(task: &Arc<dyn AnyTask>) -> bool {
     task.header().with_place(|place| place.run_inline(task)).unwrap_or(false)
 }
 

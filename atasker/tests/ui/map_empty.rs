@@ -1,0 +1,5 @@
+use atasker::map;
+
+fn main() {
+    map!();
+}

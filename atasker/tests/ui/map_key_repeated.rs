@@ -1,0 +1,9 @@
+use atasker::map;
+
+fn double(n: u32) -> u32 {
+    2 * n
+}
+
+fn main() {
+    map!(0..10, double, name = "a", name = "b");
+}

@@ -1,0 +1,10 @@
+use std::rc::Rc;
+
+use atasker::scope;
+
+fn main() {
+    let shared = Rc::new(1);
+    scope(|s| {
+        s.spawn(|| println!("{shared}"));
+    });
+}
