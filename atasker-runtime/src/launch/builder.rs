@@ -530,6 +530,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
 }
 
 /// Ends a task that was built, but not launched.
+#[cold]
 fn refuse(task: Arc<dyn AnyTask>, error: TaskError) {
     observe::launched(&task);
     task.header().record_queued();

@@ -29,7 +29,9 @@ impl Core {
     /// Prepares a launch while the launcher has exclusive access to the task: sets the place, the
     /// id and the time, and changes the phase to queued.
     pub(crate) fn prepare(&self, header: &mut Header) {
-        header.tt = effective(header.tt);
+        if header.tt == TaskType::Mp {
+            header.tt = effective(header.tt);
+        }
         self.assign(header);
         header.reserve_id();
         header.record_queued();

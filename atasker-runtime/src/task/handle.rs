@@ -978,14 +978,28 @@ impl<R, I, O> Drop for Task<R, I, O> {
             // The task is the other process's, and so is its result.
             return;
         }
-        let header = self.cell.header();
         if self.polled != Polled::No {
-            if self.polled == Polled::Moved {
-                return;
-            }
-            header.unwatch(WaiterKey::HANDLE);
-            limit::unlend(header);
+            // As the last call, so that it takes no registers from the usual case.
+            return self.drop_polled();
         }
+        self.release();
+    }
+}
+
+impl<R, I, O> Task<R, I, O> {
+    #[cold]
+    fn drop_polled(&self) {
+        if self.polled == Polled::Yes {
+            self.header().unwatch(WaiterKey::HANDLE);
+            limit::unlend(self.header());
+            self.release();
+        }
+    }
+
+    /// Ends the ownership of the result.
+    #[inline(always)]
+    fn release(&self) {
+        let header = self.cell.header();
         let channels = self.channels.as_ref().filter(|_| !header.state.read().is_ended());
         if let Some(channels) = channels {
             // Before the join interest is released, because the next handle announces a receiver

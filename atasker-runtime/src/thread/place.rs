@@ -210,6 +210,7 @@ impl Place for ThreadPool {
 
 impl Shared {
     /// Launches a job when the queue has a limit or the pool is closed.
+    #[cold]
     fn start_locked(self: &Arc<Self>, job: Job, when_full: WhenFull) {
         match self.wait_until_accepted(&job, when_full, true) {
             Ok(state) => {

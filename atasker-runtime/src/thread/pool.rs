@@ -288,9 +288,10 @@ impl Shared {
             let mut state = self.state.lock();
             state.waking = false;
             if let Some(job) = state.pop_admitted() {
-                let launchers = state.take_launchers(&self.injector);
+                if !state.room.is_empty() {
+                    self.wake_launchers(&mut state);
+                }
                 self.dispatch(state);
-                waiters::wake_all(launchers);
                 return Some(job);
             }
             if let Signal::Exit = self.park_idle(state, parker) {
@@ -328,25 +329,23 @@ impl Shared {
         }
         state.admit(&self.injector);
         // A launch that waits for space may have become able to start at once.
-        let mut launchers = state.take_launchers(&self.injector);
-        loop {
-            match state.pop_admitted() {
-                Some(job) => {
-                    // One slot was released and one job starts. All other admitted jobs were
-                    // admitted before, so a thread is waking for them.
-                    drop(state);
-                    waiters::wake_all(launchers);
-                    return (Some(job), after);
-                }
-                None if launchers.is_empty() => return (self.idle(state, parker), After::Other),
-                // Wakers are user code, so they are called without the lock. Jobs that arrive
-                // meanwhile are found by the next iteration.
-                None => {
-                    let launchers = std::mem::take(&mut launchers);
-                    MutexGuard::unlocked(&mut state, || waiters::wake_all(launchers));
-                }
-            }
+        if !state.room.is_empty() {
+            self.wake_launchers(&mut state);
         }
+        match state.pop_admitted() {
+            // One slot was released and one job starts. All other admitted jobs were admitted
+            // before, so a thread is waking for them.
+            Some(job) => (Some(job), after),
+            None => (self.idle(state, parker), After::Other),
+        }
+    }
+
+    /// Wakes the launches for which there may be space. Wakers are user code, so they are called
+    /// without the lock.
+    #[cold]
+    fn wake_launchers(&self, state: &mut MutexGuard<'_, PoolState>) {
+        let launchers = state.take_launchers(&self.injector);
+        MutexGuard::unlocked(state, || waiters::wake_all(launchers));
     }
 
     /// Adds the thread to the list of idle threads and waits for a signal.
