@@ -453,7 +453,7 @@ impl World {
             assert!(self.now < self.backs_off_until);
             return self.end(job);
         }
-        match self.scheduler.overflow(&**job.task()) {
+        match self.scheduler.overflow(&**job.task(), true) {
             Some(_) if when_full == WhenFull::Reserved => {}
             Some(Overflow::Reject) => {
                 let (limit, _) = self.scheduler.config.queue_limit.expect("there is a limit");
@@ -466,7 +466,7 @@ impl World {
                 // It is a future, of which nothing is known before it has room.
                 self.tasks.remove(&id);
                 self.launched -= 1;
-                let (launcher, woken) = (Launcher::new(priority), Arc::default());
+                let (launcher, woken) = (Launcher::new(priority, false), Arc::default());
                 return self.wait_for_room(Waiting { launcher, task: job.into_task(), woken });
             }
             None => {}
@@ -499,7 +499,7 @@ impl World {
         if self.closed {
             return;
         }
-        if self.scheduler.overflow(&*waiting.task) == Some(Overflow::Block) {
+        if self.scheduler.overflow(&*waiting.task, true) == Some(Overflow::Block) {
             return self.wait_for_room(waiting);
         }
         self.scheduler.reserved += 1;
@@ -532,7 +532,7 @@ impl World {
         if !self.room.iter().any(is_woken) {
             assert!(!self.closed || self.room.is_empty(), "a launch waits for a closed pool");
             for waiting in &self.room {
-                let overflow = self.scheduler.overflow(&*waiting.task);
+                let overflow = self.scheduler.overflow(&*waiting.task, true);
                 assert_eq!(
                     overflow,
                     Some(Overflow::Block),
