@@ -106,7 +106,7 @@ pub fn map_types<F: MapFunction<S>, S: Signature<F>>(
 }
 
 /// The type of an item, and that of the parameter. See the module documentation.
-pub struct Fit<T, P>(PhantomData<(fn(T), fn(P))>);
+pub struct Fit<T, P>(PhantomData<fn(T, P)>);
 
 impl<T, P> fmt::Debug for Fit<T, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

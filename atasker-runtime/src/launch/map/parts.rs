@@ -12,11 +12,13 @@ use crate::sync::lock::Mutex;
 
 /// See the module documentation.
 pub(super) struct Parts<'a, T, U> {
-    parts: Box<[CachePadded<Mutex<Part<'a, T, U>>>]>,
+    parts: Box<[Locked<'a, T, U>]>,
     /// Locked while a thread moves items from one part to another, so that no thread overlooks
     /// items that are being moved.
     moving: Mutex<()>,
 }
+
+type Locked<'a, T, U> = CachePadded<Mutex<Part<'a, T, U>>>;
 
 /// Items that no thread has begun, and where their results belong.
 struct Part<'a, T, U> {

@@ -415,9 +415,13 @@ enum Next {
 
 /// Decides about the items of a chunk that has failed, after `done` of which `begun` were begun.
 fn after_error(error: TaskError, begun: u32, done: u32, fruitless: u32) -> Next {
-    let TaskError::WorkerDied(death) = &error else { return Next::Fail(error) };
-    // If the process has violated the protocol, or its reply is lost, it is unknown what has run.
-    let is_known = !matches!(death.cause(), DeathCause::Other(_));
+    let is_known = match &error {
+        // If the process has violated the protocol, or its reply is lost, it is unknown what has run.
+        TaskError::WorkerDied(death) => !matches!(death.cause(), DeathCause::Other(_)),
+        // Other panics are results of their items. This one has aborted the process.
+        TaskError::Panicked { .. } => true,
+        _ => return Next::Fail(error),
+    };
     match begun.checked_sub(done) {
         Some(0) if is_known && done > 0 => Next::Again { fruitless: 0 },
         // It has died before it began an item. If that goes on, something is wrong with the first.

@@ -18,6 +18,10 @@ use crate::unwind::guarded;
 pub(crate) fn complete(worker: &Peer, done: Finished<Reply>, ok: bool, reply: Option<&[u8]>) {
     let Finished { call, sent, reply: taken } = done;
     let Reply { times, progress, inline, location, .. } = taken;
+    if !ok {
+        // A panic that aborts the process ends a chunk of a map like a death.
+        salvage(worker, call, &sent);
+    }
     let run = release_run(worker, sent, times.begun, progress);
     let died = |why: String| {
         TaskError::WorkerDied(WorkerDeath::new(worker.pid, DeathCause::Other(why.into())))
@@ -40,6 +44,16 @@ pub(crate) fn complete(worker: &Peer, done: Finished<Reply>, ok: bool, reply: Op
     }
     let error = errors::decode(&reply).unwrap_or_else(|bad| died(bad.to_string()));
     guarded(move || run.fail(error));
+}
+
+/// Keeps what a call has done, for the map that it belongs to, if it has a journal.
+pub(crate) fn salvage(worker: &Peer, call: u64, sent: &Sent) {
+    // Over sockets, it has arrived in frames.
+    if !worker.is_over_sockets()
+        && let Some(salvaged) = worker.page.journal.salvage(call)
+    {
+        *sent.job.header().extras_or_new().salvaged.lock() = Some(Box::new(salvaged));
+    }
 }
 
 /// Tells the pool, when dropped, that calls taken out of it are completed.

@@ -9,7 +9,7 @@ use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::fork;
 use crate::observe::{self, load, spans};
 use crate::process::parent::calls::Reply;
-use crate::process::parent::completion::{CompletionGuard, complete, release_run};
+use crate::process::parent::completion::{CompletionGuard, complete, release_run, salvage};
 use crate::process::parent::peer::Peer;
 use crate::process::pool::call::{Finished, FramesHandled, InvalidPage, KillReason};
 use crate::process::pool::complete::NextTimeout;
@@ -516,12 +516,7 @@ impl<'p> Reader<'p, '_> {
             self.finished.into_iter().map(|done| (done.call, done.reply.times.begun, done.sent));
         let begun = unfinished.begun.into_iter().map(|(call, sent)| (call, page.begun(call), sent));
         for (call, begun, sent) in partly_replied.chain(begun) {
-            if self.mirror.is_none()
-                && let Some(salvaged) = page.journal.salvage(call)
-            {
-                let extras = sent.job.header().extras_or_new();
-                *extras.salvaged.lock() = Some(Box::new(salvaged));
-            }
+            salvage(self.worker, call, &sent);
             let run = release_run(self.worker, sent, begun, page.progress(call));
             let why = unfinished
                 .killed_for

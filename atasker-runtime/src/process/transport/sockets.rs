@@ -9,6 +9,7 @@
 //!   Sent(n)      --- Call(n), arguments --->    Sent(n), Begun(n)
 //!   Begun(n)     <--------- Begun(n) -------
 //!                <------- Progress(n) ------
+//!                <-------- Items(n) --------                           (a chunk of a map)
 //!   Done(n)      <--- Ended(n), Reply(n) ---    Done(n)
 //! ```
 //!
