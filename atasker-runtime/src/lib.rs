@@ -7,8 +7,12 @@
 //! A module imports only from its own level or from the levels above it in the list below.
 #![deny(unsafe_op_in_unsafe_fn)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Items used by one place only are unused if that place is disabled, and so is the hook before `main`.
-#![cfg_attr(not(all(has_processes, feature = "async", feature = "pre-main")), allow(dead_code))]
+// Items used by one place or by cron jobs only are unused without them, and so is the hook before
+// `main`.
+#![cfg_attr(
+    not(all(has_processes, feature = "async", feature = "pre-main", feature = "cron")),
+    allow(dead_code)
+)]
 
 // 0: vocabulary
 mod backoff;
