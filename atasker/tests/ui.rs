@@ -4,7 +4,7 @@
 //! Each file contains one mistake. The expected messages are those of the current toolchain;
 //! `TRYBUILD=overwrite cargo test --test ui` updates them.
 
-#[cfg(not(atasker_no_mp))]
+#[cfg(all(target_os = "linux", not(atasker_no_mp)))]
 #[test]
 fn wrong_uses_have_helpful_errors() {
     let cases = trybuild::TestCases::new();
@@ -12,7 +12,7 @@ fn wrong_uses_have_helpful_errors() {
 }
 
 /// On platforms without worker processes, each use of them reports one error, and nothing else does.
-#[cfg(atasker_no_mp)]
+#[cfg(any(not(target_os = "linux"), atasker_no_mp))]
 #[test]
 fn uses_of_worker_processes_are_errors() {
     let cases = trybuild::TestCases::new();
