@@ -1,11 +1,11 @@
 //! Types that need no check.
 //!
 //! Checks cost the compiler time, and most parameters and results have types of which all parts are
-//! known by name. They are `Send`, `Clone` (except a mutable reference), and can be sent to processes. A
-//! type of the user's that has such a name and is not is still rejected: by the functions behind the
-//! checks, with an error in other words.
+//! known by name. They are `Send` and `Clone`, and can be sent to processes. Another type with such a
+//! name that lacks these traits is rejected all the same, by the functions behind the checks, with an
+//! error in other words.
 
-use syn::Type;
+use syn::{PathArguments, Type};
 
 use super::portable::types_in;
 use crate::item::bare;
@@ -16,16 +16,29 @@ use crate::item::bare;
 pub(crate) fn is_plain(ty: &Type) -> bool {
     match bare(ty) {
         Type::Path(path) if path.qself.is_none() => {
-            let Some(last) = path.path.segments.last() else { return false };
-            let name = last.ident.to_string();
-            let inside = types_in(bare(ty));
-            let known = match inside.len() {
-                0 => last.arguments.is_none() && is_plain_name(&name),
-                1 => ["Box", "Option", "Vec"].contains(&&*name),
-                2 => name == "Result",
-                _ => false,
+            let segments = &path.path.segments;
+            let (Some(first), Some(last)) = (segments.first(), segments.last()) else {
+                return false;
             };
-            known && inside.into_iter().all(is_plain)
+            // Types of other libraries may have the same names.
+            if segments.len() > 1 && first.ident != "std" {
+                return false;
+            }
+            let name = last.ident.to_string();
+            match &last.arguments {
+                PathArguments::None => is_plain_name(&name),
+                PathArguments::AngleBracketed(arguments) => {
+                    let count = match &*name {
+                        "Box" | "Option" | "Vec" => 1,
+                        "Result" => 2,
+                        _ => return false,
+                    };
+                    arguments.args.len() == count
+                        && types_in(bare(ty)).len() == count
+                        && types_in(bare(ty)).into_iter().all(is_plain)
+                }
+                PathArguments::Parenthesized(_) => false,
+            }
         }
         Type::Reference(reference) if reference.mutability.is_none() => {
             match bare(&reference.elem) {
@@ -44,8 +57,7 @@ fn is_plain_name(name: &str) -> bool {
         "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize",
         "f32", "f64",
     ];
-    NUMBERS.contains(&name)
-        || ["bool", "char", "String", "PathBuf", "Duration", "SystemTime"].contains(&name)
+    NUMBERS.contains(&name) || ["bool", "char", "String"].contains(&name)
 }
 
 #[cfg(test)]
@@ -57,7 +69,7 @@ mod tests {
         for plain in [
             "u32",
             "String",
-            "std::path::PathBuf",
+            "std::option::Option<bool>",
             "()",
             "(u8, Vec<String>)",
             "&str",
@@ -80,6 +92,9 @@ mod tests {
             "Box<dyn Error>",
             "fn()",
             "String<u8>",
+            "lua::String",
+            "Vec<u8, 4>",
+            "Duration",
             "<u8 as Trait>::String",
             "impl Copy",
         ] {
