@@ -13,7 +13,7 @@ use crate::error::TaskError;
 use crate::id::{SchedulerKey, TaskId};
 use crate::job::Job;
 use crate::sync::lock::Mutex;
-use crate::task::AnyTask;
+use crate::task::{AnyTask, hold};
 use crate::time::clock::{self, Stamp};
 use crate::time::source;
 
@@ -138,25 +138,37 @@ impl Gate {
         let now = state.now();
         match state.desk.take(id, now) {
             Take::Taken { next } => {
-                Admission::Begin { job: parked.job, next: next.map(|(_, next)| next) }
+                let next = next.map(|(_, next)| next);
+                if let Some(next) = &next {
+                    hold::on_queue(next.job.header());
+                }
+                Admission::Begin { job: parked.job, next }
             }
             // Its task has ended: the pool notices that when it begins the job.
             Take::Gone => Admission::Begin { job: parked.job, next: None },
-            Take::Refused => match state.desk.put_back(id, parked) {
-                Some(parked) => Admission::Begin { job: parked.job, next: None },
-                None => {
+            Take::Refused => {
+                let held = hold::take(parked.job.header());
+                let left = state.desk.put_back(id, parked);
+                if left.is_none() {
                     self.set_timer(&mut state, now);
-                    Admission::Parked
                 }
-            },
+                drop(state);
+                drop(held);
+                match left {
+                    Some(parked) => Admission::Begin { job: parked.job, next: None },
+                    None => Admission::Parked,
+                }
+            }
         }
     }
 
     /// Lets a job wait again that had a slot and did not begin. Returns it if its task has left.
     #[cfg(has_processes)]
     pub(super) fn put_back(&self, parked: Parked) -> Option<Parked> {
-        let id = parked.job.header().id;
-        self.state.lock().desk.put_back(id, parked)
+        let (id, held) = (parked.job.header().id, hold::take(parked.job.header()));
+        let left = self.state.lock().desk.put_back(id, parked);
+        drop(held);
+        left
     }
 
     /// Removes a task that has ended or whose function has returned.
@@ -222,6 +234,7 @@ impl Gate {
 /// Queues a candidate in its pool.
 fn enqueue(parked: Parked) {
     let task: Arc<dyn AnyTask> = Arc::clone(parked.job.task());
+    hold::on_queue(task.header());
     let mut parked = Some(parked);
     task.header().with_place(|place| {
         if let Some(parked) = parked.take() {

@@ -13,7 +13,7 @@ use crate::place::WhenFull;
 use crate::task::control::Include;
 use crate::task::header::Header;
 use crate::task::state::Phase;
-use crate::task::{AnyTask, current};
+use crate::task::{AnyTask, current, hold};
 
 /// Where the gate of a limit is: the limit itself, or one key of a keyed limit.
 pub(crate) trait GateSource: Send + Sync {
@@ -95,9 +95,13 @@ pub(crate) fn enter(task: Arc<dyn AnyTask>, when_full: WhenFull) {
     // Before the job is in the gate, from where another thread may begin it.
     pass.is_inside.store(true, Ordering::Release);
     let gate = pass.source.gate();
+    // Counted again when it gets the limit: an advance of a paused clock does not wait for a task
+    // that waits for its limit.
+    let held = hold::take(header);
     gate.enter(lane, Parked { job, reserved });
     if header.state.read().phase() == Phase::Queued {
-        return gate.pump();
+        gate.pump();
+        return drop(held);
     }
     // The task has ended before the thread that ended it could find it in the gate.
     if let Some(parked) = gate.revoke(header.id, || true) {

@@ -18,6 +18,7 @@ use crate::priority::Priority;
 use crate::room::Launcher;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
+use crate::task::chained::Ended;
 use crate::task::header::Header;
 use crate::task::state::{Ending, Phase as TaskPhase};
 use crate::task::{AnyTask, Schedule, current, hold, table};
@@ -348,12 +349,17 @@ impl Schedule for Core {
         true
     }
 
-    fn queue_chained(&self, job: Job) {
+    fn queue_chained(&self, job: Job, when: Ended) {
         let task = job.into_task();
         // Unless it was ended meanwhile. Like a task whose delay is over, it does not wait for room:
         // no launcher is there to be blocked.
-        if task.header().state.queue() {
-            self.enqueue_observed(task, WhenFull::NoWait);
+        if !task.header().state.queue() {
+            return;
         }
+        if when == Ended::BeforeLaunch && inline::is_active() {
+            return self.run_inline(task, WhenFull::NoWait);
+        }
+        hold::on_queue(task.header());
+        self.enqueue_observed(task, WhenFull::NoWait);
     }
 }

@@ -74,6 +74,15 @@ impl<R, F> Drop for Chained<R, F> {
     }
 }
 
+/// When the first task has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// Before the chained task was launched: the caller is the launch.
+    BeforeLaunch,
+    /// The caller is the thread that has ended it.
+    AfterLaunch,
+}
+
 /// A waker of the first task, which passes its end on to the chained one.
 pub(crate) struct Link {
     /// Weak, because the first task owns the link.
@@ -91,7 +100,7 @@ impl Link {
         // Not left to another call on this thread, because the caller may wait for the task within
         // that call.
         if let Some(end) = Arc::new(link).check() {
-            end.pass_on();
+            end.pass_on(Ended::BeforeLaunch);
         }
     }
 
@@ -149,11 +158,11 @@ thread_local! {
 
 impl End {
     /// Queues the chained task, or ends it.
-    fn pass_on(self) {
+    fn pass_on(self, when: Ended) {
         let End { next, error } = self;
         match (error, next.header().scheduler()) {
             (Some(error), _) => next.end(error),
-            (None, Some(scheduler)) => scheduler.queue_chained(next),
+            (None, Some(scheduler)) => scheduler.queue_chained(next, when),
             (None, None) => next.end(TaskError::SupervisorStopped),
         }
     }
@@ -167,14 +176,14 @@ impl End {
             let mut end = Some(self);
             let _ = LATER.try_with(|later| later.borrow_mut().extend(end.take()));
             // A thread that exits has no list any more.
-            return end.into_iter().for_each(End::pass_on);
+            return end.into_iter().for_each(|end| end.pass_on(Ended::AfterLaunch));
         }
         DEPTH.set(depth + 1);
-        guarded(|| self.pass_on());
+        guarded(|| self.pass_on(Ended::AfterLaunch));
         while depth == 0
             && let Ok(Some(next)) = LATER.try_with(|later| later.borrow_mut().pop_front())
         {
-            guarded(|| next.pass_on());
+            guarded(|| next.pass_on(Ended::AfterLaunch));
         }
         DEPTH.set(depth);
     }

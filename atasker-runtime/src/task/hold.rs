@@ -6,11 +6,11 @@
 //! |---|---|
 //! | their launch | they have begun, and their time limit is armed; or have ended |
 //! | their launch, if another attempt may follow, or as a run of a background worker | their end |
-//! | a due time: of a delay, a retry, an exceeded limit; or their launch during an advance | their end |
+//! | a due time: of a delay, a retry, an exceeded limit, a token of a rate; or their launch during an advance | their end |
 //!
 //! An attempt has also ended, in this sense, when the next one waits for its time: the timer is set
-//! then. Nothing here is called unless something observes tasks (`observe::is_on`), as a paused
-//! clock does.
+//! then. A task that waits for its limit is not counted. Nothing here has an effect unless something
+//! observes tasks (`observe::is_on`), as a paused clock does.
 
 use crate::observe;
 use crate::place::WhenFull;
@@ -40,6 +40,12 @@ pub(crate) fn on_launch(header: &Header, when_full: WhenFull) {
         return;
     }
     hold(header, until(header, when_full == WhenFull::Pass));
+}
+
+/// Counts a task that is queued without the timer: it has got its limit, or the task has ended that
+/// it is chained to.
+pub(crate) fn on_queue(header: &Header) {
+    hold(header, until(header, false));
 }
 
 /// Counts a live task of a supervisor whose clock has been paused just now.

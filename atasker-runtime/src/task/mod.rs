@@ -186,7 +186,8 @@ pub(crate) trait Schedule: Send + Sync {
     }
 
     /// Queues a chained task that was accepted, because the first one has ended well.
-    fn queue_chained(&self, job: Job) {
+    fn queue_chained(&self, job: Job, when: chained::Ended) {
+        let _ = when;
         drop(job);
     }
 }

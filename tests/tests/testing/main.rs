@@ -6,6 +6,7 @@ mod inline_launches;
 mod inline_mp;
 mod pair;
 mod paused_limits;
+mod paused_policies;
 mod paused_supervisors;
 mod paused_tasks;
 mod paused_workers;
