@@ -12,7 +12,7 @@ use crate::launch::builder::TaskBuilder;
 use crate::limit;
 use crate::place::{Room, WhenFull};
 use crate::room::Launcher;
-use crate::supervisor::Core;
+use crate::supervisor::{Core, inline};
 use crate::task::handle::Task;
 
 /// Launches a task once the queue of its pool has room. See [`TaskBuilder::start_async`].
@@ -108,7 +108,9 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Future for StartAs
         let StartAsync { builder, launcher, waits } = &mut *self;
         let mut reservation = None;
         let to_launch = builder.as_mut().expect("`start_async` was polled after its completion");
-        if let Some((task, core)) = to_launch.queueable() {
+        // A launch that runs its task needs no room.
+        let queueable = if inline::is_active() { None } else { to_launch.queueable() };
+        if let Some((task, core)) = queueable {
             let tt = task.header().tt;
             let has_limit = limit::has_limit(task.header());
             let priority = task.header().priority;

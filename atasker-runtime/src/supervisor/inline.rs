@@ -45,7 +45,7 @@ pub(crate) fn leave() {
 }
 
 /// Returns whether launches of this thread run their tasks.
-pub(super) fn is_active() -> bool {
+pub(crate) fn is_active() -> bool {
     GUARDS.get() > 0
 }
 

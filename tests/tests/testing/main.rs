@@ -4,6 +4,7 @@ mod inline_async;
 mod inline_kinds;
 mod inline_launches;
 mod inline_mp;
+mod inline_policies;
 mod pair;
 mod paused_limits;
 mod paused_policies;
