@@ -55,11 +55,11 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
 
     // Enough tasks in flight to keep the pool busy. The others are only paths.
     let tasks = files.iter().map(|file| checksum::builder(file.clone()));
-    let mut outcomes = bounded(2 * jobs.get(), tasks).progress("hashing");
+    let outcomes = bounded(2 * jobs.get(), tasks).progress("hashing");
     let (mut complete, mut failed) = (0, 0);
     // After a stop, the remaining tasks end at once: queued ones are canceled, and later ones are
     // not accepted.
-    while let Some((index, outcome)) = outcomes.next() {
+    for (index, outcome) in outcomes {
         let file = files[index].display();
         match outcome {
             Ok(Ok(Some(hash))) => {
