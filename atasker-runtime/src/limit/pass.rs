@@ -8,6 +8,7 @@ use super::desk::LaneKey;
 use super::gate::{Admission, Gate, Parked, Reserved};
 use crate::error::TaskError;
 use crate::fork;
+use crate::id::TaskId;
 use crate::job::Job;
 use crate::place::WhenFull;
 use crate::task::control::Include;
@@ -179,23 +180,23 @@ fn leave_gate(header: &Header) {
 }
 
 /// The shares that a waiting task lends. It ends when this is dropped.
-pub(crate) struct Lent<'a> {
+pub(crate) struct Lent {
     owner: Arc<dyn AnyTask>,
-    awaited: Vec<&'a Header>,
+    awaited: Vec<TaskId>,
 }
 
-impl Lent<'_> {
+impl Lent {
     /// Does not end with this guard.
     fn keep(mut self) {
         self.awaited.clear();
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for Lent {
     fn drop(&mut self) {
         let owner = self.owner.header();
         if let Some(gate) = gate_of(owner) {
-            self.awaited.iter().for_each(|task| gate.unlend(owner.id, task.id));
+            self.awaited.iter().for_each(|task| gate.unlend(owner.id, *task));
         }
     }
 }
@@ -204,17 +205,42 @@ impl Drop for Lent<'_> {
 /// would cost time and gain nothing.
 const MAX_LENT: usize = 64;
 
+/// Calls `f` with the tasks with limits that a waiter for `awaited` waits for: itself, and those that
+/// it is chained to.
+fn each_limited(awaited: &Header, f: &mut impl FnMut(TaskId)) {
+    if has_limit(awaited) {
+        f(awaited.id);
+    }
+    let first_of = |task: &Header| task.extras()?.chained_to.as_ref()?.upgrade();
+    let mut first = first_of(awaited);
+    while let Some(task) = first {
+        if has_limit(task.header()) {
+            f(task.header().id);
+        }
+        first = first_of(task.header());
+    }
+}
+
 /// Lends the share of the current task to the tasks that it is about to wait for, until the guard
 /// is dropped. Returns `None` if there is nothing to lend.
-pub(crate) fn lend<'a>(awaited: impl Iterator<Item = &'a Header>) -> Option<Lent<'a>> {
+pub(crate) fn lend<'a>(awaited: impl Iterator<Item = &'a Header>) -> Option<Lent> {
     if fork::is_copy() || !current::with(|task| task.is_some_and(has_limit)) {
         return None;
     }
     let owner = current::get()?;
     let gate = gate_of(owner.header())?;
-    let limited = awaited.filter(|task| has_limit(task)).take(MAX_LENT);
-    let awaited: Vec<_> = limited.filter(|task| gate.lend(owner.header().id, task.id)).collect();
-    (!awaited.is_empty()).then_some(Lent { owner, awaited })
+    let mut lent = Vec::new();
+    for task in awaited {
+        each_limited(task, &mut |id| {
+            if gate.lend(owner.header().id, id) {
+                lent.push(id);
+            }
+        });
+        if lent.len() >= MAX_LENT {
+            break;
+        }
+    }
+    (!lent.is_empty()).then_some(Lent { owner, awaited: lent })
 }
 
 /// Lends the share of the current task to the tasks that it awaits, until one of both ends or

@@ -166,3 +166,16 @@ fn a_scope_lends_the_share_of_the_task_that_waits_for_it() {
     });
     assert_eq!(outer.limit(&limit).supervisor(&sup).start().join(), Ok(10));
 }
+
+#[test]
+fn a_wait_for_a_chained_task_lends_to_the_first_one() {
+    let _watchdog = Watchdog::new("chains with limits", FAR);
+    let limit = Arc::new(Limit::concurrency(1));
+    let sup = pool(2);
+    let (ours, its) = (sup.clone(), Arc::clone(&limit));
+    let outer = TaskBuilder::new(move || {
+        let first = TaskBuilder::new(|| 1).limit(&its).supervisor(&ours).start();
+        first.chain(|n| n + 1).chain(|n| n + 1).join().unwrap()
+    });
+    assert_eq!(outer.limit(&limit).supervisor(&sup).start().join(), Ok(3));
+}
