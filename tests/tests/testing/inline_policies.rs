@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use atasker::{
-    Backoff, Limit, Overflow, PoolConfig, Priority, TaskBuilder, TaskError, TaskSet, testing,
+    Backoff, Limit, Overflow, PoolConfig, Priority, TaskBuilder, TaskError, TaskSet, map, testing,
 };
 use atasker_tests::{FAR, Watchdog, occupy, pool, pool_with};
 
@@ -124,4 +124,48 @@ fn start_async_waits_for_no_room() {
     drop(guard);
     gate.open();
     busy.join().unwrap();
+}
+
+#[test]
+fn scoped_tasks_run_on_the_launching_thread() {
+    let sup = pool(1);
+    let here = thread::current().id();
+    let _guard = testing::inline();
+    let mut numbers = [1, 2, 3];
+    let sum = sup.scope(|s| {
+        let sum = s.spawn(|| (numbers.iter().sum::<u32>(), thread::current().id()));
+        assert!(sum.is_completed());
+        sum.join().unwrap()
+    });
+    assert_eq!(sum, (6, here));
+    let error = sup.scope(|s| {
+        s.builder(|| numbers[0] = 7).timeout(Duration::ZERO).start().join().unwrap();
+        s.spawn(|| panic!("scoped")).join().unwrap_err()
+    });
+    assert!(error.is_panic() && numbers[0] == 7);
+}
+
+fn squared(n: u64) -> u64 {
+    // Long enough for a map to launch further tasks.
+    thread::sleep(Duration::from_micros(50));
+    assert_ne!(n, 13);
+    n * n
+}
+
+#[test]
+fn maps_run_inline() {
+    let _watchdog = Watchdog::new("inline", FAR);
+    let sup = pool(4);
+    let here = thread::current().id();
+    let _guard = testing::inline();
+    let threads = map!(0..100u64, |n| (squared(n), thread::current().id()), supervisor = &sup);
+    let processes = map!(0..100u64, squared, tt = "mp", supervisor = &sup);
+    for (n, (thread, process)) in (0..).zip(threads.into_iter().zip(processes)) {
+        if n == 13 {
+            assert!(thread.unwrap_err().is_panic() && process.unwrap_err().is_panic());
+        } else {
+            assert_eq!((thread.unwrap(), process.unwrap()), ((n * n, here), n * n));
+        }
+    }
+    assert!(sup.info().mp_pool.unwrap().workers.is_empty());
 }
