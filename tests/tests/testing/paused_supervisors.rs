@@ -207,16 +207,13 @@ fn pauses_race_with_tasks() {
 fn launches_before_an_advance_have_begun_or_wait_for_a_slot() {
     let sup = pool(1);
     let clock = testing::pause(&sup);
-    let (gate, begun) = (Gate::new(), Gate::new());
-    let (waits, begins) = (gate.clone(), begun.clone());
-    let running = sup.spawn(move || {
-        begins.open();
-        waits.wait();
-    });
+    let gate = Gate::new();
+    let waits = gate.clone();
+    let running = sup.spawn(move || waits.wait());
     let waiting = sup.spawn(|| ());
     let begin = Instant::now();
     (0..20).for_each(|_| clock.advance(HOUR));
-    assert!(begun.is_open());
+    assert!(running.is_started() && !waiting.is_started());
     // One that runs, and one that waits for a slot, are not waited for.
     assert!(begin.elapsed() < Duration::from_secs(10));
     gate.open();
