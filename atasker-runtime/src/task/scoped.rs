@@ -413,10 +413,10 @@ mod loom_tests {
             drop(handle);
             let other = Arc::clone(&task);
             let runner = thread::spawn(move || run(task));
-            let canceller = thread::spawn(move || end_waiting(other, TaskError::Canceled));
+            let cancels = thread::spawn(move || end_waiting(other, TaskError::Canceled));
             wait(scope, borrowed);
             runner.join().unwrap();
-            canceller.join().unwrap();
+            cancels.join().unwrap();
         });
     }
 
