@@ -19,7 +19,7 @@
 //! | what an advance of a paused clock waits for | `hold` |
 //!
 //! **Only the owner of a [`Claim`] ends a task**, and there is one claim per task. Places hold a
-//! task as a [`Job`](crate::job::Job) until it begins, then as a [`Run`](crate::job::Run). Either
+//! task as a [`Job`] until it begins, then as a [`Run`](crate::job::Run). Either
 //! claims and ends its task if it is dropped, so a place that loses one can't leave waiters behind.
 
 pub(crate) mod body;

@@ -3,7 +3,7 @@
 //! | to test | use |
 //! |---|---|
 //! | a function with a context, without a task | [`TaskContext::pair`](crate::TaskContext::pair) |
-//! | code that launches tasks, without waiting | [`inline`] |
+//! | code that launches tasks, without waiting | [`inline`](inline()) |
 //! | code that depends on time: delays, time limits, intervals | [`pause`] |
 //!
 //! They can be combined, and need no setup. A test that uses [`pause`] has a supervisor of its own, because

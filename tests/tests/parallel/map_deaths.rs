@@ -105,7 +105,7 @@ fn large(n: usize) -> Vec<u8> {
         std::process::abort();
     }
     // More than the journal of a chunk holds, from time to time.
-    vec![n as u8; if n % 5 == 0 { 200_000 } else { 30_000 }]
+    vec![n as u8; if n.is_multiple_of(5) { 200_000 } else { 30_000 }]
 }
 
 #[test]
@@ -125,8 +125,10 @@ fn large_results_are_kept() {
 
 fn waits_at((file, n): (String, u32)) -> u32 {
     append_line(&file, &n.to_string());
-    while n == 3 {
-        std::thread::park();
+    if n == 3 {
+        loop {
+            std::thread::park();
+        }
     }
     n
 }
