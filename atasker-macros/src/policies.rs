@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn limit_is_evaluated_before_the_parameters_are_moved() {
         for (keys, moved) in [
-            (quote!(limit = TENANT.key(&tenant)), "thread1(tenant,"),
+            (quote!(limit = TENANT.key(&tenant)), "Arg::<()>::new(),tenant,"),
             (quote!(limit = TENANT.key(&tenant), tt = "mp"), "let__args="),
         ] {
             let code = expand(

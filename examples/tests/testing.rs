@@ -1,6 +1,11 @@
-//! Does the program of the example `testing` work? Its own tests are in its file.
+//! Does the program of the example `testing` work, and do the tests in its file pass?
 
 use std::process::{Command, Output, Stdio};
+
+/// With its tests. The example is built as a program, which `test = true` would prevent.
+#[path = "../testing.rs"]
+#[allow(dead_code)]
+mod program;
 
 fn run(args: &[&str]) -> Output {
     // Next to the directory of the tests. `cargo test` builds the examples before it runs tests;
