@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::fork;
 use crate::sync::Mutex;
 use crate::task::header::Header;
 use crate::task::waiters::{self, WaiterKey};
@@ -83,7 +84,8 @@ impl Arrivals {
     pub(crate) fn add_in_order<'t>(&mut self, index: usize, task: impl Fn(usize) -> &'t Header) {
         let known = self.batch.len();
         self.add(index, task(index));
-        if self.batch.len() == known {
+        if self.batch.len() == known || fork::is_copy() {
+            // A copy takes the tasks in any order, and does not wait for the lock of the queue.
             return;
         }
         // It has arrived. Those that wait in the queue have ended by now, mostly before it.
@@ -102,6 +104,9 @@ impl Arrivals {
     /// Sorts the arrived tasks by the time of their end. For tasks that had ended before they were
     /// added.
     pub(crate) fn sort<'t>(&mut self, task: impl Fn(usize) -> &'t Header) {
+        if fork::is_copy() {
+            return;
+        }
         self.batch.extend(std::mem::take(&mut self.queue.lock().woken));
         self.batch.make_contiguous().sort_by_key(|index| task(*index).ended());
     }
