@@ -66,3 +66,17 @@ params! {
     params11 A B C D E G H I J K L;
     params12 A B C D E G H I J K L M;
 }
+
+/// Fails the compilation of a program that uses the function around it with the type `$T`.
+///
+/// The condition depends on the type, because an optimized build evaluates constants that depend on
+/// no type even in functions that nothing uses.
+#[cfg(feature = "mp")]
+macro_rules! never_compiles {
+    ($T:ty, $message:expr) => {{
+        const { assert!(size_of::<$T>() == usize::MAX, $message) };
+        unreachable!()
+    }};
+}
+#[cfg(feature = "mp")]
+pub(crate) use never_compiles;

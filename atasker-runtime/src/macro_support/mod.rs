@@ -189,7 +189,7 @@ mod remote {
 
     use crate::error::TaskError;
     use crate::launch::TaskBuilder;
-    use crate::params::Arg;
+    use crate::params::{Arg, never_compiles};
     use crate::remote::functions::{Call, Function};
     use crate::task::context::TaskContext;
     use crate::task::endpoint::Codec;
@@ -222,7 +222,7 @@ mod remote {
     pub trait NoMessage<T> {
         /// Never compiles if it is used.
         fn __atasker_codec<F: Format>(&self) -> MessageCodec<T> {
-            const { panic!("messages of this program can't be sent to a worker process") }
+            never_compiles!(F, "messages of this program can't be sent to a worker process")
         }
     }
 
@@ -298,7 +298,7 @@ mod remote {
             _: Result<Payload, TaskError>,
             _: Reader<R>,
         ) -> TaskBuilder<R> {
-            const { panic!("{}", NOT_SEND) }
+            never_compiles!(R, "the result of a task in a worker process is not `Send`")
         }
         /// Never compiles if it is used.
         fn __atasker_remote_with_context<I, O>(
@@ -309,11 +309,9 @@ mod remote {
             _: MessageCodec<I>,
             _: MessageCodec<O>,
         ) -> TaskBuilder<R, I, O> {
-            const { panic!("{}", NOT_SEND) }
+            never_compiles!(R, "the result of a task in a worker process is not `Send`")
         }
     }
-
-    const NOT_SEND: &str = "the result of a task in a worker process is not `Send`";
 
     impl<R> RemoteNotSend<R> for Arg<R> {}
 

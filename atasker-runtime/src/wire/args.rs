@@ -32,7 +32,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{CodecStage, TaskError};
-use crate::params::Arg;
+use crate::params::{Arg, never_compiles};
 use crate::unwind;
 use crate::wire::codec::{Format, read_block, write_block};
 use crate::wire::nesting;
@@ -141,7 +141,7 @@ pub struct Missing(());
 impl Missing {
     /// Returns the argument.
     pub fn __atasker_lend<T>(self) -> T {
-        const { panic!("a type of this program can't be sent to a worker process") }
+        never_compiles!(T, "a type of this program can't be sent to a worker process")
     }
 }
 impl<T> Owned<T> {
@@ -278,7 +278,7 @@ impl<P: DeserializeOwned> ReadOwned<P> for &Arg<P> {
 pub trait NoRead {
     /// Never compiles if it is used.
     fn __atasker_read<F: Format>(&self, _: &mut Input<'_, F>) -> Result<Missing, TaskError> {
-        const { panic!("a type of this program can't be sent to a worker process") }
+        never_compiles!(F, "a type of this program can't be sent to a worker process")
     }
 }
 
@@ -399,7 +399,7 @@ impl<P: Serialize> WriteOwned<P> for &Arg<P> {
 pub trait NoWrite<P> {
     /// Never compiles if it is used.
     fn __atasker_write<F: Format>(&self, _: &P, _: &mut Output<F>) -> Result<(), TaskError> {
-        const { panic!("a type of this program can't be sent to a worker process") }
+        never_compiles!(F, "a type of this program can't be sent to a worker process")
     }
 }
 
@@ -497,11 +497,11 @@ impl<R: Serialize + DeserializeOwned + Send> ResultOwned<R> for &Arg<R> {
 pub trait NoResult<R> {
     /// Never compiles if it is used.
     fn __atasker_write_result<F: Format>(&self, _: R, _: &mut Reply) -> Result<(), TaskError> {
-        const { panic!("a type of this program can't be sent from a worker process") }
+        never_compiles!(R, "a type of this program can't be sent from a worker process")
     }
     /// Never compiles if it is used.
     fn __atasker_reader<F: Format>(&self) -> Reader<R> {
-        const { panic!("a type of this program can't be sent from a worker process") }
+        never_compiles!(R, "a type of this program can't be sent from a worker process")
     }
 }
 
