@@ -72,6 +72,9 @@ mod process;
 mod process;
 mod thread;
 
+#[cfg(feature = "remote")]
+mod cluster;
+
 #[cfg(all(has_processes, feature = "pre-main"))]
 crate::sys::entry::before_main!(crate::process::serve);
 
@@ -140,6 +143,13 @@ pub use task::wait::{
 #[cfg(all(fuzzing, has_processes))]
 #[doc(hidden)]
 pub mod fuzzed;
+
+/// The door to a broker, for `atasker-nats`. Changes with every version.
+#[cfg(feature = "remote")]
+#[doc(hidden)]
+pub mod __broker {
+    pub use crate::cluster::broker::*;
+}
 
 /// Support for the code that the macros generate. Changes with every version.
 #[doc(hidden)]

@@ -1,0 +1,389 @@
+//! The door to a broker: what the protocol of the cluster needs from it, as plain data.
+//!
+//! `atasker-nats` implements it on JetStream, and `memory` within this process. Everything else, in
+//! particular what makes a call have exactly one outcome, is in `protocol`, above this door, so the
+//! tests of the protocol on the scripted broker in memory are tests of the code that runs on a real
+//! one.
+//!
+//! A broker keeps three things and forwards a fourth:
+//!
+//! * *records*: a value per key, with compare-and-set by the number of the last write. The truth.
+//! * *queues*: entries that wait for a consumer, by queue and priority. An entry that was given out
+//!   comes back unless it is acknowledged, or touched, in time. Queues only deliver: an entry may
+//!   come more than once, also after its acknowledgment.
+//! * *blocks*: parts of large payloads.
+//! * *messages*: to those that listen at this moment.
+//!
+//! Anything that is sent may be lost, repeated or delayed. Each future ends in a time that the
+//! implementation bounds (seconds), also while there is no connection.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::priority::Priority;
+
+/// A future of a broker.
+pub type BrokerFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// See the module documentation. Keys, queues and subjects consist of tokens of
+/// `[A-Za-z0-9_-]{1,64}`, separated by dots; in filters, `*` stands for any token.
+///
+/// Methods that return a future are called within the tokio runtime of the cluster. Sinks are called
+/// there as well, one at a time per sink, and don't block.
+pub trait Broker: Send + Sync + 'static {
+    // Records.
+
+    /// Returns the record of a key.
+    fn read<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<Option<Record>, BrokerError>>;
+
+    /// Writes a record if its last write is as expected, and returns the number of this write.
+    /// `token` identifies the write: with a token that was written within the last two minutes, this
+    /// writes nothing and returns the number of that write.
+    fn write<'a>(
+        &'a self,
+        key: &'a str,
+        expect: Expect,
+        token: &'a str,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<u64, BrokerError>>;
+
+    /// Removes a record, if its last write is as expected. Keys without a record are fine.
+    fn remove<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
+    /// Reports the writes to the keys that match a filter, in their order, until the guard is
+    /// dropped. A write that was followed by another one to the same key may be left out. Goes on by
+    /// itself after a lost connection, without gaps. Returns once it is in effect.
+    fn watch<'a>(
+        &'a self,
+        filter: &'a str,
+        since: Since,
+        sink: Sink<Record>,
+    ) -> BrokerFuture<'a, Result<Guard, BrokerError>>;
+
+    // Queues.
+
+    /// Prepares to pull from a queue. To be called by each member that does so, once.
+    fn open_queue<'a>(&'a self, queue: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
+    /// Appends an entry. If one with the same id was appended before, and that is not too long ago,
+    /// nothing happens.
+    fn enqueue<'a>(
+        &'a self,
+        entry: &'a EntryKey,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
+    /// Returns up to `batch` entries that wait now: first those that have come back, then in the
+    /// order in which they were appended. May return less, also nothing, although more wait.
+    ///
+    /// Dropping the future gives entries back that it was about to return.
+    fn pull_now<'a>(
+        &'a self,
+        queue: &'a str,
+        priority: Priority,
+        batch: usize,
+    ) -> BrokerFuture<'a, Result<Vec<Delivery>, BrokerError>>;
+
+    /// Waits for an entry, at most so long, and returns it. `None` once the time is over. The same
+    /// applies when it is dropped.
+    fn pull_next<'a>(
+        &'a self,
+        queue: &'a str,
+        priority: Priority,
+        wait: Duration,
+    ) -> BrokerFuture<'a, Result<Option<Delivery>, BrokerError>>;
+
+    /// Removes an entry that was given out. May be lost.
+    fn ack(&self, delivery: &DeliveryToken);
+
+    /// Gives an entry back, which is delivered again after `delay`. May be lost.
+    fn nak(&self, delivery: &DeliveryToken, delay: Duration);
+
+    /// Keeps an entry for another [`BrokerLimits::redeliver_after`]. May be lost.
+    fn touch(&self, delivery: &DeliveryToken);
+
+    /// Finds an entry by its id, whether it waits or is given out.
+    fn find_entry<'a>(
+        &'a self,
+        id: &'a str,
+    ) -> BrokerFuture<'a, Result<Option<Entry>, BrokerError>>;
+
+    /// Removes an entry by its id, whether it waits or is given out.
+    fn remove_entry<'a>(&'a self, id: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
+    /// Returns the queues that have been opened or have entries, with the numbers of entries.
+    fn queues(&self) -> BrokerFuture<'_, Result<Vec<QueueCounts>, BrokerError>>;
+
+    // Logs: dead letters.
+
+    /// Appends to a log, which keeps its latest entries: see [`BrokerLimits`].
+    fn append<'a>(
+        &'a self,
+        log: &'a str,
+        key: &'a str,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
+    /// Returns the entries of a log, the oldest first.
+    fn log<'a>(&'a self, log: &'a str) -> BrokerFuture<'a, Result<Vec<LogEntry>, BrokerError>>;
+
+    /// Removes an entry by its key. Returns whether there was one.
+    fn remove_logged<'a>(
+        &'a self,
+        log: &'a str,
+        key: &'a str,
+    ) -> BrokerFuture<'a, Result<bool, BrokerError>>;
+
+    // Blocks.
+
+    /// Stores one block of a payload.
+    fn put_block<'a>(
+        &'a self,
+        key: &'a str,
+        index: u32,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
+    /// Returns the blocks of a payload one after the other, beginning with the first. Returns an
+    /// error if one of them is missing.
+    fn get_blocks<'a>(
+        &'a self,
+        key: &'a str,
+        count: u32,
+    ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>>;
+
+    /// Removes the blocks of a payload.
+    fn remove_blocks<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
+    // Messages.
+
+    /// Listens to a subject until the guard is dropped. Goes on by itself after a lost connection.
+    fn subscribe<'a>(
+        &'a self,
+        subject: &'a str,
+        sink: Sink<Message>,
+    ) -> BrokerFuture<'a, Result<Guard, BrokerError>>;
+
+    /// Sends a message to those that listen. May be lost.
+    fn publish(&self, subject: &str, value: Vec<u8>);
+
+    /// Sends a message and returns the first reply.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::NoResponders`] if the broker says that no one listens.
+    fn request<'a>(
+        &'a self,
+        subject: &'a str,
+        value: Vec<u8>,
+        timeout: Duration,
+    ) -> BrokerFuture<'a, Result<Vec<u8>, BrokerError>>;
+
+    /// Replies to a message. May be lost.
+    fn reply(&self, to: &ReplyTo, value: Vec<u8>);
+
+    // The broker itself.
+
+    /// Returns the time of the broker, in nanoseconds since the Unix epoch. That of [`Record`] and
+    /// [`Entry`] is by the same clock.
+    fn time(&self) -> BrokerFuture<'_, Result<u64, BrokerError>>;
+
+    /// Returns whether there is a connection.
+    fn is_connected(&self) -> bool;
+
+    /// Reports when the connection is lost (`false`), and when it is back (`true`).
+    fn on_connection(&self, sink: Sink<bool>);
+
+    /// Returns the limits that apply.
+    fn limits(&self) -> BrokerLimits;
+
+    /// Returns a description, such as "nats-server 2.9.10".
+    fn version(&self) -> String;
+
+    /// Sends what was handed over, and ends the connection.
+    fn close(&self) -> BrokerFuture<'_, ()>;
+}
+
+/// Receives what a broker reports.
+pub type Sink<T> = Box<dyn FnMut(T) + Send>;
+
+/// Ends a watch or a subscription when it is dropped.
+pub struct Guard(Option<Box<dyn FnOnce() + Send>>);
+
+impl Guard {
+    /// Calls `end` when it is dropped.
+    pub fn new(end: impl FnOnce() + Send + 'static) -> Guard {
+        Guard(Some(Box::new(end)))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(end) = self.0.take() {
+            end();
+        }
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
+/// A record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its key.
+    pub key: String,
+    /// The number of the write. Greater than that of every earlier write to any key.
+    pub number: u64,
+    /// When it was written, by the clock of the broker, in nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// What the last write to a key must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// There is none, or the record was removed.
+    Absent,
+    /// The write with this number.
+    Number(u64),
+    /// Anything.
+    Anything,
+}
+
+/// Which writes a watch reports first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Those after it has begun.
+    Now,
+    /// The last one of each key.
+    LastOfEach,
+}
+
+/// Which entry of which queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EntryKey {
+    /// The name of the queue: one token.
+    pub queue: String,
+    /// The priority.
+    pub priority: Priority,
+    /// The id, unique in the namespace: one token.
+    pub id: String,
+}
+
+/// An entry of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which.
+    pub key: EntryKey,
+    /// When it was appended, by the clock of the broker, in nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// An entry that is given out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The entry.
+    pub entry: Entry,
+    /// How often it was given out, this time included.
+    pub delivered: u64,
+    /// Identifies it at the broker.
+    pub token: DeliveryToken,
+}
+
+/// Identifies an entry that is given out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeliveryToken(pub Arc<str>);
+
+/// The entries of a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// The name of the queue.
+    pub queue: String,
+    /// Entries that wait: critical, high, normal, low.
+    pub waiting: [u64; 4],
+    /// Entries that are given out.
+    pub given_out: u64,
+}
+
+/// An entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its key.
+    pub key: String,
+    /// When it was appended, by the clock of the broker, in nanoseconds since the Unix epoch.
+    pub time: u64,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// A message that has arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The subject.
+    pub subject: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// Where a reply is expected.
+    pub reply: Option<ReplyTo>,
+}
+
+/// Where a reply is expected.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ReplyTo(pub Arc<str>);
+
+/// The limits of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerLimits {
+    /// When an entry that was neither acknowledged nor touched comes back.
+    pub redeliver_after: Duration,
+    /// A member that was not heard of for so long is lost.
+    pub lost_after: Duration,
+    /// How long records, blocks and entries are kept.
+    pub keep: Duration,
+    /// Larger payloads go in blocks of at most 512 KiB.
+    pub large_after: usize,
+    /// How many bytes may be handed over while there is no connection.
+    pub pending_bytes: usize,
+    /// Whether a launch waits while the queues are full.
+    pub blocks_when_full: bool,
+}
+
+/// Why a broker has not done what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// The last write to the key is another one. Nothing was written.
+    #[error("the record has changed")]
+    Conflict,
+    /// The queues have as many entries as they may. Nothing was appended.
+    #[error("the queues are full")]
+    Full,
+    /// No one listens.
+    #[error("no one listens to that subject")]
+    NoResponders,
+    /// There was no answer: it may have happened or not.
+    #[error("the broker has not answered: {0}")]
+    NoAnswer(String),
+    /// The broker refuses it for lack of rights.
+    #[error("the broker refuses it: {0}")]
+    Denied(String),
+    /// The broker is there, but can't do it.
+    #[error("the broker can't do it: {0}")]
+    Unavailable(String),
+    /// A block or an entry is missing.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The connection was closed by this program.
+    #[error("the connection was closed")]
+    Closed,
+}
