@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::fork;
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::{Job, end_waiting};
 use crate::limit::{Pass, TaskLimit};
@@ -410,6 +411,35 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         }
         let core = self.supervisor.get_or_insert_with(|| Arc::clone(supervisor().core()));
         Some((self.cell.as_any(), core))
+    }
+
+    /// Launches the task under an id that another process has drawn, after `earlier` attempts that
+    /// were made elsewhere. The launch never waits for room in a queue.
+    pub(crate) fn start_foreign(mut self, id: TaskId, earlier: u32) -> Task<R, I, O> {
+        let is_copy = fork::is_copy();
+        let core = match self.supervisor.take() {
+            Some(core) => core,
+            None => Arc::clone(supervisor().core()),
+        };
+        let TaskBuilder { mut cell, channels, failed, .. } = self;
+        let failed = if is_copy { Some(Box::new(fork::error())) } else { failed };
+        let header = cell.get_mut().header_mut();
+        header.set_earlier_attempts(earlier);
+        if failed.is_none() {
+            core.prepare_foreign(header, id);
+        } else {
+            header.id = id;
+            if !is_copy {
+                core.reject(header);
+            }
+        }
+        let cell = cell.into_shared();
+        let task = cell.clone().erase();
+        match failed {
+            None => core.launch_foreign(task),
+            Some(error) => refuse(task, *error),
+        }
+        Task::new(cell, channels)
     }
 
     /// Launches the task as one that waits until `first` has ended: see `task::chained`. `link` is the

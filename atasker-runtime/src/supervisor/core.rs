@@ -30,7 +30,7 @@ use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::Ending;
 use crate::task::unique::UniqueTasks;
 use crate::task::waiters::{self, WaiterKey, Waiters};
-use crate::task::{AnyTask, Schedule, park, table};
+use crate::task::{AnyTask, Schedule, foreign, park, table};
 use crate::thread::ThreadPool;
 use crate::time::source;
 use crate::unwind::log;
@@ -274,8 +274,7 @@ impl Core {
 
     /// Returns a task of this supervisor, even if it has ended.
     pub(super) fn lookup(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
-        let own = |task: &Arc<dyn AnyTask>| task.header().scheduler == Some(self.key);
-        if fork::is_copy() { None } else { table::get(id).filter(own) }
+        if fork::is_copy() { None } else { foreign::find(id, self.key) }
     }
 
     /// Returns the number of threads that may run tasks of this priority at once.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::core::{AfterStop, Core, Phase};
 use super::inline;
 use crate::error::TaskError;
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::{Job, end_waiting};
 use crate::limit;
@@ -30,11 +31,22 @@ impl Core {
     /// Prepares a launch while the launcher has exclusive access to the task: sets the place, the
     /// id and the time, and changes the phase to queued.
     pub(crate) fn prepare(&self, header: &mut Header) {
+        header.reserve_id();
+        self.prepare_with_id(header);
+    }
+
+    /// The same for a task whose id was drawn by another process.
+    pub(crate) fn prepare_foreign(&self, header: &mut Header, id: TaskId) {
+        header.set_foreign_id(id);
+        self.prepare_with_id(header);
+    }
+
+    #[inline]
+    fn prepare_with_id(&self, header: &mut Header) {
         if header.tt == TaskType::Mp {
             header.tt = effective(header.tt);
         }
         self.assign(header);
-        header.reserve_id();
         header.record_queued();
         header.state.set_launched(match delay_of(header) {
             Some(_) => TaskPhase::Delayed,
@@ -116,6 +128,18 @@ impl Core {
         self.accept(task, when_full, Self::enqueue_observed);
     }
 
+    /// Launches a task that was prepared by [`prepare_foreign`](Self::prepare_foreign). It never
+    /// waits for room in a queue, and never runs within its launch.
+    #[cold]
+    pub(crate) fn launch_foreign(&self, task: Arc<dyn AnyTask>) {
+        observe::launched(&task);
+        hold::on_launch(task.header(), WhenFull::Pass);
+        if let Some(entry) = task.header().extras().and_then(|extras| extras.foreign.as_ref()) {
+            entry.insert(&task);
+        }
+        self.accept_inserted(task, WhenFull::Pass, Self::enqueue_observed);
+    }
+
     #[inline]
     fn accept(
         &self,
@@ -123,8 +147,18 @@ impl Core {
         when_full: WhenFull,
         enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
     ) {
+        table::insert(task.header().id, &task);
+        self.accept_inserted(task, when_full, enqueue);
+    }
+
+    #[inline]
+    fn accept_inserted(
+        &self,
+        task: Arc<dyn AnyTask>,
+        when_full: WhenFull,
+        enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
+    ) {
         let header = task.header();
-        table::insert(header.id, &task);
         self.counters.record_launch();
         if !self.admits() {
             // Not counted in the report of a stop.

@@ -86,7 +86,7 @@ pub(crate) fn tasks(cores: &[Arc<Core>], most: usize) -> Vec<Tasks> {
 fn refresh_begun(core: &Core) {
     let pool: Option<crate::info::MpPoolInfo> = core.processes.info().into();
     let running = pool.iter().flat_map(|pool| &pool.workers).filter_map(|worker| worker.task);
-    for task in running.filter_map(table::get) {
+    for task in running.filter_map(|id| core.lookup(id)) {
         refresh(&*task);
     }
 }

@@ -16,6 +16,7 @@ use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
 use crate::task::endpoint::AnyChannels;
+use crate::task::foreign::ForeignEntry;
 use crate::task::limit::TimeLimit;
 use crate::task::policies::Policies;
 use crate::task::scheduler::{self, SchedulerKey};
@@ -79,6 +80,8 @@ pub(crate) struct Extras {
     pub(crate) pass: Option<Box<Pass>>,
     /// Back-off, expiry, unique key.
     pub(crate) policies: Option<Box<Policies>>,
+    /// The entry in the task table, if the id was drawn by another process.
+    pub(crate) foreign: Option<Box<ForeignEntry>>,
     /// The task that this one is chained to. Weak, because that one owns its link to this one.
     pub(crate) chained_to: Option<Weak<dyn AnyTask>>,
     /// What a chunk of a map has done, if its worker process has died.
@@ -233,6 +236,17 @@ impl Header {
     pub(crate) fn reserve_id(&mut self) {
         self.id = table::reserve();
         self.in_table = true;
+    }
+
+    /// Assigns an id that another process has drawn, and reserves an entry in the task table.
+    pub(crate) fn set_foreign_id(&mut self, id: TaskId) {
+        self.id = id;
+        self.extras_mut().foreign = Some(Box::new(ForeignEntry::reserve(id)));
+    }
+
+    /// Sets the number of attempts that were made elsewhere.
+    pub(crate) fn set_earlier_attempts(&mut self, attempts: u32) {
+        *self.attempt.get_mut() = attempts;
     }
 
     /// Records the time of the launch.

@@ -11,7 +11,7 @@
 //! | a task that starts when another one has ended | `chained` |
 //! | the time limit of a run | `limit` |
 //! | back-off, expiry, unique keys | `policies`, `unique` |
-//! | the link to the supervisor, and lookup by id | `scheduler`, `table` |
+//! | the link to the supervisor, and lookup by id | `scheduler`, `table`, `foreign` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
 //! | the messages of a task as a stream | `message_stream` |
 //! | the task's own view | `context`, `channel`, `endpoint`, `current` |
@@ -32,6 +32,7 @@ pub(crate) mod control;
 pub(crate) mod current;
 pub(crate) mod end_counts;
 pub(crate) mod endpoint;
+pub(crate) mod foreign;
 #[cfg(any(feature = "async", all(test, atasker_loom)))]
 pub(crate) mod future;
 pub(crate) mod handle;

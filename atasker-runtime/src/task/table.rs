@@ -282,11 +282,18 @@ pub(crate) fn remove(id: TaskId) {
     }
 }
 
-/// Returns the task with this id.
+/// Returns the task with this id, which this process has drawn. See also [`foreign::find`].
+///
+/// [`foreign::find`]: crate::task::foreign::find
 pub(crate) fn get(id: TaskId) -> Option<Arc<dyn AnyTask>> {
-    let task = TABLE.entry(id.table_index()?)?.with(id.serial(), Weak::upgrade)??;
     // An id of another process may contain the same index.
-    (task.header().id == id).then_some(task)
+    get_entry(id).filter(|task| task.header().id == id)
+}
+
+/// Returns the task in the entry of this id, which was returned by [`reserve`]. The task itself may
+/// have another id.
+pub(crate) fn get_entry(id: TaskId) -> Option<Arc<dyn AnyTask>> {
+    TABLE.entry(id.table_index()?)?.with(id.serial(), Weak::upgrade)?
 }
 
 /// Calls `f` for every task that is in the table throughout the call.
