@@ -85,6 +85,19 @@ pub enum TaskError {
         /// The id of that task.
         id: TaskId,
     },
+    /// The node that ran the task was lost (dead, frozen or cut off), and the task may not run again:
+    /// it has used up the runs that the key `redeliver` allows.
+    #[error("the node `{node}` was lost while it ran the task; runs lost so far: {losses}")]
+    NodeLost {
+        /// The name of the node.
+        node: String,
+        /// The number of runs that were lost, this one included.
+        losses: u32,
+    },
+    /// The cluster can't run the task.
+    #[cfg(feature = "remote")]
+    #[error("{0}")]
+    Cluster(crate::cluster_error::ClusterError),
     /// The task could not be started.
     #[error("the task could not be started: {detail}")]
     NotStarted {
@@ -121,6 +134,11 @@ impl fmt::Debug for TaskError {
                 f.debug_struct("Expired").field("after", after).field("detail", detail).finish()
             }
             TaskError::Duplicate { id } => f.debug_struct("Duplicate").field("id", id).finish(),
+            TaskError::NodeLost { node, losses } => {
+                f.debug_struct("NodeLost").field("node", node).field("losses", losses).finish()
+            }
+            #[cfg(feature = "remote")]
+            TaskError::Cluster(error) => f.debug_tuple("Cluster").field(error).finish(),
             TaskError::NotStarted { detail } => {
                 f.debug_struct("NotStarted").field("detail", detail).finish()
             }
@@ -177,6 +195,11 @@ impl TaskError {
     /// ended.
     pub fn is_duplicate(&self) -> bool {
         matches!(self, TaskError::Duplicate { .. })
+    }
+
+    /// Returns whether the node that ran the task was lost.
+    pub fn is_node_lost(&self) -> bool {
+        matches!(self, TaskError::NodeLost { .. })
     }
 
     pub(crate) fn not_started(detail: impl Into<String>) -> TaskError {
@@ -519,6 +542,10 @@ pub enum KillError {
     /// `ctx.stopped()` in the task, or run the task in a worker process (`tt = "mp"`).
     #[error("a running thread task can't be killed: ask it to stop, or run it with tt = \"mp\"")]
     Unsupported,
+    /// The cluster has not answered within 5 seconds. The request stands: it is carried out when the
+    /// broker is reachable again.
+    #[error("the cluster has not answered; the task is killed when the broker is reachable again")]
+    Unreachable,
 }
 
 /// The reason why no message was received.

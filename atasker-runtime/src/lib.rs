@@ -16,6 +16,9 @@
 
 // 0: vocabulary
 mod backoff;
+#[cfg(feature = "remote")]
+#[path = "cluster/error.rs"]
+mod cluster_error;
 mod config_file;
 mod error;
 mod fork;
@@ -101,6 +104,8 @@ pub use background::{
     PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerHandle, WorkerHook, WorkerOutput,
 };
 pub use backoff::Backoff;
+#[cfg(feature = "remote")]
+pub use cluster_error::ClusterError;
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
 #[cfg(feature = "dashboard")]
 pub use dashboard::{Dashboard, DashboardHandle};

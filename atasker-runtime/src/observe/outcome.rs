@@ -28,7 +28,11 @@ pub(crate) fn index_of(error: Option<&TaskError>, returned_err: bool) -> usize {
         Some(TaskError::QueueFull | TaskError::SupervisorStopped | TaskError::Duplicate { .. }) => {
             7
         }
-        Some(TaskError::Codec { .. } | TaskError::NotStarted { .. }) => 8,
+        Some(
+            TaskError::Codec { .. } | TaskError::NotStarted { .. } | TaskError::NodeLost { .. },
+        ) => 8,
+        #[cfg(feature = "remote")]
+        Some(TaskError::Cluster(_)) => 8,
     }
 }
 
