@@ -26,6 +26,8 @@ pub enum TaskType {
     Thread,
     /// In a worker process.
     Mp,
+    /// On a node of a cluster.
+    Remote,
 }
 
 impl TaskType {
@@ -35,6 +37,7 @@ impl TaskType {
             TaskType::Async => "async",
             TaskType::Thread => "thread",
             TaskType::Mp => "mp",
+            TaskType::Remote => "remote",
         }
     }
 }
@@ -163,8 +166,13 @@ pub struct TaskInfo {
     /// The delay with which the task was launched.
     #[serde(serialize_with = "info_serde::optional_seconds")]
     pub delay: Option<Duration>,
-    /// The process id of the worker process that is running the task.
+    /// The process id of the worker process that is running the task. For a remote task, a process of
+    /// its node's machine.
     pub worker_pid: Option<u32>,
+    /// The name of the node that runs the task, or ran it last, for a remote task.
+    pub node: Option<String>,
+    /// How many runs of a remote task were lost, because their node was.
+    pub losses: u32,
     /// The progress that the task last reported.
     pub progress: Option<Progress>,
     /// How the task ended.
@@ -358,6 +366,8 @@ pub struct SupervisorInfo {
     pub mp_pool: Option<MpPoolInfo>,
     /// The aloops.
     pub aloops: Vec<AloopInfo>,
+    /// The namespace of the cluster that the supervisor has joined.
+    pub cluster: Option<String>,
     /// The background workers.
     pub workers: Vec<BackgroundWorkerInfo>,
     /// The scheduled jobs.

@@ -77,6 +77,9 @@ mod thread;
 
 #[cfg(feature = "remote")]
 mod cluster;
+#[cfg(not(feature = "remote"))]
+#[path = "cluster/disabled.rs"]
+mod cluster;
 
 #[cfg(all(has_processes, feature = "pre-main"))]
 crate::sys::entry::before_main!(crate::process::serve);
@@ -104,6 +107,8 @@ pub use background::{
     PutError, QueueWorker, WorkerBuilder, WorkerContext, WorkerHandle, WorkerHook, WorkerOutput,
 };
 pub use backoff::Backoff;
+#[cfg(feature = "remote")]
+pub use cluster::handle::Cluster;
 #[cfg(feature = "remote")]
 pub use cluster_error::ClusterError;
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};

@@ -48,7 +48,7 @@ pub enum ClusterError {
     )]
     Mismatch {
         /// The setting.
-        what: String,
+        what: &'static str,
         /// Its value in this program.
         here: String,
         /// Its value at the broker.
@@ -79,7 +79,9 @@ pub enum ClusterError {
         there: String,
     },
     /// What is stored was written by another version of this library, which can't be read here.
-    #[error("written by a version of atasker that this one can't read: {detail}; update this program")]
+    #[error(
+        "written by a version of atasker that this one can't read: {detail}; update this program"
+    )]
     Incompatible {
         /// What can't be read.
         detail: String,
@@ -117,13 +119,12 @@ mod tests {
     fn errors_say_what_to_do() {
         let text = ClusterError::NotJoined.to_string();
         assert!(text.contains("join_cluster") && text.contains("`cluster`"), "{text}");
-        let mismatch = ClusterError::Mismatch {
-            what: "keep".into(),
-            here: "1 day".into(),
-            there: "2 days".into(),
-        };
+        let mismatch =
+            ClusterError::Mismatch { what: "keep", here: "1 day".into(), there: "2 days".into() };
         assert!(mismatch.to_string().contains("`keep` is 1 day here and 2 days at the broker"));
         assert!(ClusterError::not_found("call 1-2").to_string().starts_with("not found: call 1-2"));
+        // Small enough to be no reason for a larger `TaskError`.
+        assert!(size_of::<crate::TaskError>() <= 72);
         assert_eq!(ClusterError::invalid("x").to_string(), "x");
         assert!(ClusterError::unreachable("y").to_string().ends_with("y"));
     }

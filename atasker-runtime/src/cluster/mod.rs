@@ -4,3 +4,5 @@ pub(crate) mod broker;
 pub(crate) mod door;
 /// The errors, which are part of the vocabulary of tasks.
 pub(crate) use crate::cluster_error as error;
+pub(crate) mod handle;
+pub(crate) mod place;

@@ -12,7 +12,7 @@ use crate::observe::outcome::WORDS;
 use crate::supervisor::{SHARDS, shard};
 
 /// The number of places: the variants of [`TaskType`].
-pub(super) const PLACES: usize = 3;
+pub(super) const PLACES: usize = 4;
 
 /// Durations are counted in buckets that are a quarter of an octave wide, from 1 us to 13 days.
 const FIRST_OCTAVE: u32 = 10;

@@ -38,5 +38,7 @@ pub use map::run_chunk;
 pub use map::{MapOptions, map};
 #[cfg(feature = "mp")]
 pub(crate) use remote::remote;
+#[cfg(feature = "remote")]
+pub(crate) use remote::{attach, remote_call};
 pub use scope::{Scope, ScopedTask, ScopedTaskBuilder, scope};
 pub use start_async::StartAsync;

@@ -187,12 +187,18 @@ mod remote {
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
+    #[cfg(feature = "remote")]
+    use crate::cluster::{error::ClusterError, handle::Cluster};
     use crate::error::TaskError;
+    #[cfg(feature = "remote")]
+    use crate::id::TaskId;
     use crate::launch::TaskBuilder;
     use crate::params::{Arg, never_compiles};
     use crate::remote::functions::{Call, Function};
     use crate::task::context::TaskContext;
     use crate::task::endpoint::Codec;
+    #[cfg(feature = "remote")]
+    use crate::task::handle::Task;
     use crate::wire::args::{Reader, read_message, write_message};
     use crate::wire::codec::Format;
     use crate::wire::payload::Payload;
@@ -262,6 +268,50 @@ mod remote {
         where
             I: Send + 'static,
             O: Send + 'static;
+        /// Creates the task of a call to another machine.
+        #[cfg(feature = "remote")]
+        fn __atasker_remote_call(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+        ) -> TaskBuilder<R>;
+        /// Creates the task of a call to another machine, of a function that takes a context.
+        #[cfg(feature = "remote")]
+        fn __atasker_remote_call_with_context<I, O>(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+            incoming: MessageCodec<I>,
+            outgoing: MessageCodec<O>,
+        ) -> TaskBuilder<R, I, O>
+        where
+            I: Send + 'static,
+            O: Send + 'static;
+        /// Returns a handle of a call that was launched before.
+        #[cfg(feature = "remote")]
+        fn __atasker_attach(
+            &self,
+            cluster: &Cluster,
+            id: TaskId,
+            function: &'static Function,
+            decode: Reader<R>,
+        ) -> Result<Task<R>, ClusterError>;
+        /// Returns a handle of a call that was launched before, to a function that takes a context.
+        #[cfg(feature = "remote")]
+        fn __atasker_attach_with_context<I, O>(
+            &self,
+            cluster: &Cluster,
+            id: TaskId,
+            function: &'static Function,
+            decode: Reader<R>,
+            incoming: MessageCodec<I>,
+            outgoing: MessageCodec<O>,
+        ) -> Result<Task<R, I, O>, ClusterError>
+        where
+            I: Send + 'static,
+            O: Send + 'static;
     }
 
     impl<R: Send + 'static> RemoteSend<R> for &Arg<R> {
@@ -287,6 +337,57 @@ mod remote {
         {
             crate::launch::remote(function, args, decode, Some((incoming.0, outgoing.0)))
         }
+        #[cfg(feature = "remote")]
+        fn __atasker_remote_call(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+        ) -> TaskBuilder<R> {
+            crate::launch::remote_call(function, args, decode, None)
+        }
+        #[cfg(feature = "remote")]
+        fn __atasker_remote_call_with_context<I, O>(
+            &self,
+            function: &'static Function,
+            args: Result<Payload, TaskError>,
+            decode: Reader<R>,
+            incoming: MessageCodec<I>,
+            outgoing: MessageCodec<O>,
+        ) -> TaskBuilder<R, I, O>
+        where
+            I: Send + 'static,
+            O: Send + 'static,
+        {
+            crate::launch::remote_call(function, args, decode, Some((incoming.0, outgoing.0)))
+        }
+        #[cfg(feature = "remote")]
+        fn __atasker_attach(
+            &self,
+            cluster: &Cluster,
+            id: TaskId,
+            function: &'static Function,
+            decode: Reader<R>,
+        ) -> Result<Task<R>, ClusterError> {
+            crate::launch::attach(cluster, id, function, decode, None)
+        }
+        #[cfg(feature = "remote")]
+        fn __atasker_attach_with_context<I, O>(
+            &self,
+            cluster: &Cluster,
+            id: TaskId,
+            function: &'static Function,
+            decode: Reader<R>,
+            incoming: MessageCodec<I>,
+            outgoing: MessageCodec<O>,
+        ) -> Result<Task<R, I, O>, ClusterError>
+        where
+            I: Send + 'static,
+            O: Send + 'static,
+        {
+            let codecs = Some((incoming.0, outgoing.0));
+            crate::launch::attach(cluster, id, function, decode, codecs)
+        }
     }
 
     /// Accepts all other results, which a check rejects.
@@ -310,6 +411,52 @@ mod remote {
             _: MessageCodec<O>,
         ) -> TaskBuilder<R, I, O> {
             never_compiles!(R, "the result of a task in a worker process is not `Send`")
+        }
+        /// Never compiles if it is used.
+        #[cfg(feature = "remote")]
+        fn __atasker_remote_call(
+            &self,
+            _: &'static Function,
+            _: Result<Payload, TaskError>,
+            _: Reader<R>,
+        ) -> TaskBuilder<R> {
+            const { panic!("{}", NOT_SEND) }
+        }
+        /// Never compiles if it is used.
+        #[cfg(feature = "remote")]
+        fn __atasker_remote_call_with_context<I, O>(
+            &self,
+            _: &'static Function,
+            _: Result<Payload, TaskError>,
+            _: Reader<R>,
+            _: MessageCodec<I>,
+            _: MessageCodec<O>,
+        ) -> TaskBuilder<R, I, O> {
+            const { panic!("{}", NOT_SEND) }
+        }
+        /// Never compiles if it is used.
+        #[cfg(feature = "remote")]
+        fn __atasker_attach(
+            &self,
+            _: &Cluster,
+            _: TaskId,
+            _: &'static Function,
+            _: Reader<R>,
+        ) -> Result<Task<R>, ClusterError> {
+            const { panic!("{}", NOT_SEND) }
+        }
+        /// Never compiles if it is used.
+        #[cfg(feature = "remote")]
+        fn __atasker_attach_with_context<I, O>(
+            &self,
+            _: &Cluster,
+            _: TaskId,
+            _: &'static Function,
+            _: Reader<R>,
+            _: MessageCodec<I>,
+            _: MessageCodec<O>,
+        ) -> Result<Task<R, I, O>, ClusterError> {
+            const { panic!("{}", NOT_SEND) }
         }
     }
 

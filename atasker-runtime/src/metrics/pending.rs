@@ -27,7 +27,7 @@ use crate::sync::lock::Mutex;
 use crate::unwind::Guarded;
 
 /// The number of kinds of places.
-const PLACES: usize = 3;
+const PLACES: usize = 4;
 pub(super) const PRIORITIES: usize = 4;
 /// The most names that a shard finds by address. More of them exist only if a program leaks names.
 const MOST_ADDRESSES: usize = 4_096;
@@ -188,7 +188,7 @@ fn task_index(name: NameId, tt: TaskType) -> usize {
 
 /// The inverse of [`task_index`]: the index of the name, and the word for the place.
 pub(super) fn name_and_place(index: usize) -> (usize, &'static str) {
-    let place = [TaskType::Async, TaskType::Thread, TaskType::Mp]
+    let place = [TaskType::Async, TaskType::Thread, TaskType::Mp, TaskType::Remote]
         .into_iter()
         .find(|tt| *tt as usize == index % PLACES);
     (index / PLACES, place.map_or("", TaskType::as_str))

@@ -121,14 +121,41 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
     const REPEATS: bool = true;
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
-        let remote = task.remote().expect("a remote body belongs to a remote task");
-        let args = remote
-            .args()
-            .get()
-            .ok_or_else(|| TaskError::not_started("the arguments were dropped already"))?;
-        let mut call = Call::new(&args, task);
-        (remote.function().call)(&mut call)?;
-        (self.0)(call.into_reply().into_bytes().into())
+        (self.0)(run_here(task)?.into())
+    }
+
+    fn remote(place_data: &Self::PlaceData) -> Option<&Remote<R>> {
+        Some(place_data)
+    }
+}
+
+/// Calls the function of a remote task on this thread. Returns the encoded result.
+fn run_here(task: &Arc<dyn AnyTask>) -> Result<Vec<u8>, TaskError> {
+    let remote = task.remote().expect("a remote body belongs to a remote task");
+    let args = remote
+        .args()
+        .get()
+        .ok_or_else(|| TaskError::not_started("the arguments were dropped already"))?;
+    let mut call = Call::new(&args, task);
+    (remote.function().call)(&mut call)?;
+    Ok(call.into_reply().into_bytes())
+}
+
+/// The body of a task for another machine. It runs inside a worker process, as the other one does,
+/// and where launches run their tasks (`testing::inline`).
+#[cfg(feature = "remote")]
+pub(crate) struct ElsewhereBody<R>(pub(crate) Reader<R>);
+
+#[cfg(feature = "remote")]
+impl<R: Send + 'static> Body<R> for ElsewhereBody<R> {
+    type PlaceData = Remote<R>;
+    const REPEATS: bool = true;
+
+    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+        let mut reply = run_here(task)?;
+        // The last byte tells a node whether the result is an `Err`.
+        reply.pop();
+        (self.0)(reply.into())
     }
 
     fn remote(place_data: &Self::PlaceData) -> Option<&Remote<R>> {

@@ -12,6 +12,7 @@ use super::expiry::Expiries;
 use super::live;
 use super::workers::ActiveWorkers;
 use crate::aloop::Aloops;
+use crate::cluster::place::RemotePlace;
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{SupervisorInfo, TaskInfo, TaskType};
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     pub(super) threads: ThreadPool,
     pub(crate) processes: Arc<ProcessPool>,
     pub(crate) aloops: Aloops,
+    pub(crate) remote: RemotePlace,
     pub(super) alarms: Alarms,
     pub(super) expiries: Expiries,
     /// The keys of its unique tasks.
@@ -127,6 +129,7 @@ impl Core {
                 threads: ThreadPool::new(&id, key, threads),
                 processes,
                 aloops: Aloops::new(&id, key),
+                remote: RemotePlace::default(),
                 alarms: Alarms::new(weak_self.clone(), key),
                 expiries: Expiries::default(),
                 unique: Arc::default(),
@@ -234,7 +237,9 @@ impl Core {
     /// Returns the places in the order in which they are closed. The threads are last, because the
     /// callbacks of all tasks run there.
     pub(super) fn places(&self) -> impl Iterator<Item = &dyn Place> {
-        [TaskType::Mp, TaskType::Async, TaskType::Thread].into_iter().map(|tt| self.place(tt))
+        [TaskType::Remote, TaskType::Mp, TaskType::Async, TaskType::Thread]
+            .into_iter()
+            .map(|tt| self.place(tt))
     }
 
     /// Blocks until the supervisor is stopped.
@@ -356,6 +361,7 @@ impl Core {
             thread_pool: self.threads.info(),
             mp_pool: self.processes.info().into(),
             aloops: self.aloops.info(),
+            cluster: self.remote.info(),
             workers: Vec::new(),
             jobs: Vec::new(),
         };

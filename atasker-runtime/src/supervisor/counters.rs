@@ -21,7 +21,7 @@ pub(crate) const SHARDS: usize = 8;
 struct Shard {
     launched: AtomicU64,
     /// Tasks of `launched` that have ended, by place.
-    ends: [EndCounters; 3],
+    ends: [EndCounters; 4],
     /// Ended tasks that the supervisor did not accept.
     rejected: AtomicU64,
 }

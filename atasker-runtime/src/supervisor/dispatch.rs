@@ -43,7 +43,7 @@ impl Core {
 
     #[inline]
     fn prepare_with_id(&self, header: &mut Header) {
-        if header.tt == TaskType::Mp {
+        if matches!(header.tt, TaskType::Mp | TaskType::Remote) {
             header.tt = effective(header.tt);
         }
         self.assign(header);
@@ -317,7 +317,7 @@ impl Core {
 #[inline]
 fn effective(tt: TaskType) -> TaskType {
     match tt {
-        TaskType::Mp if crate::process::in_worker() => TaskType::Thread,
+        TaskType::Mp | TaskType::Remote if crate::process::in_worker() => TaskType::Thread,
         other => other,
     }
 }
@@ -359,6 +359,7 @@ impl Schedule for Core {
             TaskType::Thread => &self.threads,
             TaskType::Mp => &*self.processes,
             TaskType::Async => &self.aloops,
+            TaskType::Remote => &self.remote,
         }
     }
 

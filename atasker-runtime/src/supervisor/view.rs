@@ -33,14 +33,14 @@ pub(crate) struct PlaceGauges {
 
 impl Core {
     /// Returns the gauges of the places, in the order of [`TaskType`].
-    pub(crate) fn gauges(&self) -> [PlaceGauges; 3] {
+    pub(crate) fn gauges(&self) -> [PlaceGauges; 4] {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let slots = |size: usize, normal: usize, high: usize| {
             (size > 0).then(|| number(size.saturating_add(normal).saturating_add(high)))
         };
         let waiting =
             |of: &crate::info::Waiting| [of.low, of.normal, of.high, of.critical].map(number);
-        let mut gauges = [PlaceGauges::default(); 3];
+        let mut gauges = [PlaceGauges::default(); 4];
         let pool = self.threads.info();
         gauges[TaskType::Thread as usize] = PlaceGauges {
             waiting: waiting(&pool.waiting),

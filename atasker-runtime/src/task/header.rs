@@ -15,6 +15,8 @@ use crate::observe::watch::Watch;
 use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
+#[cfg(feature = "remote")]
+use crate::task::elsewhere::Elsewhere;
 use crate::task::endpoint::AnyChannels;
 use crate::task::foreign::ForeignEntry;
 use crate::task::limit::TimeLimit;
@@ -84,6 +86,9 @@ pub(crate) struct Extras {
     pub(crate) foreign: Option<Box<ForeignEntry>>,
     /// The task that this one is chained to. Weak, because that one owns its link to this one.
     pub(crate) chained_to: Option<Weak<dyn AnyTask>>,
+    /// What only a task on another machine has.
+    #[cfg(feature = "remote")]
+    pub(crate) elsewhere: Option<Box<Elsewhere>>,
     /// What a chunk of a map has done, if its worker process has died.
     #[cfg(feature = "mp")]
     pub(crate) salvaged: crate::sync::lock::Mutex<Option<Box<crate::remote::chunk::Salvaged>>>,
@@ -220,10 +225,31 @@ impl Header {
         self.state.set_started();
     }
 
-    /// Returns whether more attempts may follow the current one.
+    /// Returns what only a task on another machine has.
+    #[cfg(feature = "remote")]
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.extras()?.elsewhere.as_deref()
+    }
+
+    /// Begins a run on another machine, or records that another run has begun there. Returns false
+    /// if the task was ended meanwhile.
+    #[cfg(feature = "remote")]
+    #[must_use]
+    pub(crate) fn begin_elsewhere(&self, attempt: u32) -> bool {
+        // Only the thread that delivers the events of the call does this.
+        self.started.store(clock::now().max(self.queued()), Ordering::Relaxed);
+        self.attempt.store(attempt, Ordering::Relaxed);
+        self.state.begin() || self.state.read().is_running()
+    }
+
+    /// Returns whether more attempts may follow the current one. Never for a task on another
+    /// machine, whose nodes retry it.
     #[inline]
     pub(crate) fn attempts_left(&self) -> bool {
-        self.extras().is_some_and(|extras| self.attempt() <= extras.retries)
+        self.extras().is_some_and(|extras| {
+            self.attempt() <= extras.retries
+                && (self.tt != TaskType::Remote || extras.is_inline.load(Ordering::Relaxed))
+        })
     }
 
     /// Returns whether the task may have more than one attempt.
@@ -407,6 +433,13 @@ impl Header {
         match snapshot.phase() {
             // The task was canceled in the queue, and its callbacks are running.
             Phase::Ending if self.started() == 0 => TaskStatus::Queued,
+            #[cfg(feature = "remote")]
+            Phase::Queued
+                if !fork::is_copy()
+                    && self.elsewhere().is_some_and(|it| it.seen.lock().waits_again) =>
+            {
+                TaskStatus::Delayed
+            }
             _ => snapshot.status(),
         }
     }
@@ -428,6 +461,7 @@ impl Header {
         };
         let extras = self.extras();
         let pid = extras.map_or(0, |extras| extras.worker_pid.load(Ordering::Relaxed));
+        let (node, losses) = self.node_and_losses();
         TaskInfo {
             id: self.id,
             name: self.name().to_owned(),
@@ -439,10 +473,31 @@ impl Header {
             time_completed: if snapshot.is_ended() { time(self.ended()) } else { None },
             delay: extras.and_then(|extras| extras.delay),
             worker_pid: (pid != 0).then_some(pid),
+            node,
+            losses,
             progress: self.progress(),
             outcome: snapshot.outcome(),
             attempt: self.attempt(),
         }
+    }
+}
+
+impl Header {
+    /// Returns the name of the node of a remote task, and how many of its runs were lost.
+    #[cfg(feature = "remote")]
+    fn node_and_losses(&self) -> (Option<String>, u32) {
+        match self.elsewhere().filter(|_| !fork::is_copy()) {
+            Some(elsewhere) => {
+                let seen = elsewhere.seen.lock();
+                (seen.node.as_deref().map(str::to_owned), seen.losses)
+            }
+            None => (None, 0),
+        }
+    }
+
+    #[cfg(not(feature = "remote"))]
+    fn node_and_losses(&self) -> (Option<String>, u32) {
+        (None, 0)
     }
 }
 

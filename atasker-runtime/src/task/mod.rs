@@ -8,6 +8,7 @@
 //! | futures stored in their cell, and how a loop polls them | `future` |
 //! | functions and results that borrow from the caller of `scope` | `scoped` |
 //! | stop, cancel, kill | `control` |
+//! | what only a task on another machine has | `elsewhere` |
 //! | a task that starts when another one has ended | `chained` |
 //! | the time limit of a run | `limit` |
 //! | back-off, expiry, unique keys | `policies`, `unique` |
@@ -30,6 +31,8 @@ mod cloning;
 pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod current;
+#[cfg(feature = "remote")]
+pub(crate) mod elsewhere;
 pub(crate) mod end_counts;
 pub(crate) mod endpoint;
 pub(crate) mod foreign;

@@ -292,6 +292,13 @@ impl State {
         self.step(Phase::Queued, Phase::Started)
     }
 
+    /// Changes the phase from `Started` back to `Queued`: the run on another machine is over, and
+    /// another one follows there. Returns false if the task was ended meanwhile.
+    #[cfg(feature = "remote")]
+    pub(crate) fn wait_again(&self) -> bool {
+        self.step(Phase::Started, Phase::Queued)
+    }
+
     /// Changes the phase to `Retrying` after a run, and clears the flag of its time limit. Returns
     /// false if the task was ended or asked to stop meanwhile.
     #[must_use]
