@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cluster::broker::QueueCounts;
 use crate::error::TaskError;
 use crate::id::TaskId;
 use crate::priority::Priority;
@@ -45,7 +46,7 @@ pub(crate) struct CallHead {
 }
 
 /// A function, by what must be the same in both programs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(crate) struct FunctionKey {
     /// The path, or the key `name`.
     pub(crate) name: String,
@@ -182,7 +183,7 @@ pub(crate) trait RunHandle: Send + Sync {
     fn message(&self, message: Arc<[u8]>);
     /// The launcher has taken this many further messages.
     fn taken(&self, count: usize);
-    /// Nobody receives messages any more, or somebody does again.
+    /// Says whether the messages of the task still have a receiver.
     fn has_receiver(&self, is_there: bool);
 }
 
@@ -211,4 +212,107 @@ pub(crate) enum RunEnd {
         is_err: bool,
     },
     Failed(TaskError),
+}
+
+/// The answer to `kill`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Killed {
+    /// It never runs again, or its worker process is being ended, or it has ended.
+    Yes,
+    /// It runs on a thread of its node, which can't be killed.
+    Unsupported,
+    /// There was no answer in time. The request stands.
+    Unknown,
+}
+
+/// A call that was found by its id.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) head: CallHead,
+    pub(crate) state: FoundState,
+}
+
+/// The state of a call that was found by its id.
+#[derive(Clone, Debug)]
+pub(crate) enum FoundState {
+    /// No run has begun.
+    Queued,
+    /// A node holds it.
+    Running { node: NodeRef, attempt: u32, losses: u32 },
+    /// It waits for another run.
+    Waiting { attempt: u32, losses: u32 },
+    /// It has ended. The result itself is fetched by `attach`.
+    Ended { error: Option<TaskError>, attempt: u32, losses: u32, node: Option<NodeRef> },
+}
+
+/// What a node offers.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeOffer {
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) pid: u32,
+    /// The queues that it serves.
+    pub(crate) queues: Vec<String>,
+    /// Runs at a time, without reserves.
+    pub(crate) slots: u32,
+    pub(crate) reserve_normal: u32,
+    pub(crate) reserve_high: u32,
+    /// Short calls that may be taken in advance: `None` for as many as are likely to end within 20 ms.
+    pub(crate) prefetch: Option<usize>,
+    pub(crate) functions: Vec<FunctionKey>,
+    /// Identifies the build of the program, for people.
+    pub(crate) build: String,
+}
+
+/// What a node tells the others about itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct NodeDescription {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) pid: u32,
+    pub(crate) queues: Vec<String>,
+    pub(crate) slots: u32,
+    pub(crate) reserve_normal: u32,
+    pub(crate) reserve_high: u32,
+    /// Calls that it holds.
+    pub(crate) running: u32,
+    pub(crate) draining: bool,
+    pub(crate) functions: Vec<FunctionKey>,
+    pub(crate) build: String,
+    /// `lost_after` of the node.
+    pub(crate) lost_after: Duration,
+}
+
+/// The nodes and queues of a namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Overview {
+    /// The version of the broker.
+    pub(crate) broker: String,
+    /// The nodes, and how long ago they were last heard of.
+    pub(crate) nodes: Vec<(NodeDescription, Duration)>,
+    pub(crate) queues: Vec<QueueCounts>,
+    /// The number of dead letters.
+    pub(crate) dead: u64,
+}
+
+/// A call that has ended badly for good.
+#[derive(Clone, Debug)]
+pub(crate) struct DeadCall {
+    pub(crate) head: CallHead,
+    /// `None` if the function returned an `Err`.
+    pub(crate) error: Option<TaskError>,
+    /// When it ended, by the clock of the broker, in nanoseconds since the Unix epoch.
+    pub(crate) time: u64,
+}
+
+/// What became of the calls that a node held when it was drained or stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drained {
+    /// Have ended.
+    pub(crate) ended: u64,
+    /// Were handed back before they began.
+    pub(crate) handed_back: u64,
+    /// Were ended by force: they run elsewhere, or have ended with `NodeLost`.
+    pub(crate) cut_off: u64,
 }
