@@ -346,7 +346,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     }
 
     /// Makes the task end with `error` as soon as it is started.
-    pub(super) fn failing(mut self, error: TaskError) -> Self {
+    pub(crate) fn failing(mut self, error: TaskError) -> Self {
         self.failed = Some(Box::new(error));
         self
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 #[cfg(feature = "mp")]
 pub use crate::__needs_worker_processes as needs_worker_processes;
 #[cfg(feature = "mp")]
-pub use crate::remote::functions::{Call, FUNCTIONS, Function};
+pub use crate::remote::functions::{Call, FUNCTIONS, Function, RemoteFunction, versioned};
+#[cfg(feature = "remote")]
+pub use crate::remote::returned::add_is_err;
 #[cfg(feature = "mp")]
 pub use crate::wire::args::{
     Input, NoRead, NoResult, NoWrite, Output, ReadBlock, ReadOwned, ReadRef, ReadSlice,
@@ -32,6 +34,8 @@ use crate::launch::TaskBuilder;
 pub use crate::launch::run_chunk;
 pub use crate::params::*;
 pub use bounds::*;
+#[cfg(feature = "remote")]
+pub use encoded_key::*;
 pub use future::*;
 pub use linkme;
 pub use map::*;
@@ -40,6 +44,8 @@ pub use unique::*;
 pub use verdict::*;
 pub use worker::*;
 
+#[cfg(feature = "remote")]
+mod encoded_key;
 #[cfg(feature = "mp")]
 mod platform;
 #[cfg(feature = "mp")]
@@ -128,13 +134,18 @@ pub fn never_of_future<F: Future, I, O>(_: impl FnOnce() -> F) -> TaskBuilder<F:
 
 // Detects results of type `Result`, because `retries` repeats a task that returns an `Err`.
 
-/// Selects [`IsResult`] or [`IsOther`] for the result type of a builder.
+/// Selects [`IsResult`] or [`IsOther`] for the type of a result.
 #[derive(Debug)]
 pub struct Probe<R>(std::marker::PhantomData<fn() -> R>);
 
 impl<R> Probe<R> {
     /// Creates a probe for the result type of a builder.
     pub fn of<I, O>(_: &TaskBuilder<R, I, O>) -> Self {
+        Probe(std::marker::PhantomData)
+    }
+
+    /// Creates a probe for the type of a result.
+    pub fn of_result(_: &R) -> Self {
         Probe(std::marker::PhantomData)
     }
 }

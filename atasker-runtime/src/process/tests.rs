@@ -54,6 +54,7 @@ macro_rules! remote {
                 line: line!(),
                 column: column!(),
                 signature: 0,
+                remote: None,
                 call: |call: &mut Call<'_>| {
                     #[allow(unused_variables)]
                     let $ctx: TaskContext<$i, $o> = call.context((codec(), codec()));

@@ -4,6 +4,10 @@
 //! runs the function and encodes the result. Both processes run the same image, so a call
 //! identifies its function by the index in the table. A fingerprint of the whole table is compared
 //! when a worker process starts.
+//!
+//! The programs of a cluster are different images, so a call from another machine identifies its
+//! function by name and signature: see `by_name`. Only functions with `tt = "remote"` are found that
+//! way.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +17,11 @@ use crate::task::AnyTask;
 use crate::task::context::TaskContext;
 use crate::task::endpoint::{Channels, Codec};
 use crate::wire::reply::Reply;
+
+#[cfg(feature = "remote")]
+pub(crate) use super::by_name::{
+    Duplicate, Found, duplicate_of, remote, remote_duplicates, remote_functions,
+};
 
 /// A function that was registered by the attribute or by `background!`.
 ///
@@ -27,10 +36,39 @@ pub struct Function {
     pub line: u32,
     /// The column of the definition.
     pub column: u32,
-    /// A hash of the signature's source text.
+    /// A hash of the canonical text of the types and of the codec. For a remote function, also of the
+    /// key `version`.
     pub signature: u64,
+    /// Only for a function with `tt = "remote"`, which other programs can call.
+    pub remote: Option<RemoteFunction>,
     /// Decodes the arguments, runs the function, encodes the result.
     pub call: fn(&mut Call<'_>) -> Result<(), TaskError>,
+}
+
+/// What a function with `tt = "remote"` has in addition.
+#[derive(Debug)]
+pub struct RemoteFunction {
+    /// The canonical text of the types and of the codec, for messages. The signature is its hash.
+    pub types: &'static str,
+    /// The key `version`.
+    pub version: u32,
+}
+
+/// Returns the signature of a remote function: the hash of its types and its codec, continued with
+/// the key `version`.
+pub const fn versioned(types: u64, version: u32) -> u64 {
+    let (mut hash, bytes) = (types, version.to_le_bytes());
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = fnv_1a(hash, bytes[i]);
+        i += 1;
+    }
+    hash
+}
+
+/// The FNV-1a hash, which is the same in every build, unlike std's hasher.
+const fn fnv_1a(hash: u64, byte: u8) -> u64 {
+    (hash ^ byte as u64).wrapping_mul(0x0100_0000_01b3)
 }
 
 /// A call in progress, in the process that runs it.
@@ -102,11 +140,10 @@ pub static FUNCTIONS: [Function];
 
 /// Returns a hash of the whole table, which is the same in two processes that run the same program.
 pub(crate) fn fingerprint() -> u64 {
-    // FNV-1a, which is the same in every build, unlike std's hasher.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |bytes: &[u8]| {
         for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            hash = fnv_1a(hash, *byte);
         }
     };
     for function in FUNCTIONS {

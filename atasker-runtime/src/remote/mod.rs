@@ -2,5 +2,9 @@
 //! calls one of them, and calls that apply one to many items.
 
 pub(crate) mod body;
+#[cfg(feature = "remote")]
+mod by_name;
 pub(crate) mod chunk;
 pub(crate) mod functions;
+#[cfg(feature = "remote")]
+pub(crate) mod returned;
