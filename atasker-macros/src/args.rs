@@ -12,6 +12,7 @@ use crate::duration_syntax;
 use crate::errors::{Errors, nearest};
 use crate::hygiene::{error_span, quote};
 use crate::policies::{self, Policies};
+use crate::remote_keys::RemoteKeys;
 use crate::worker::{self, WorkerKeys};
 
 /// Where a task runs.
@@ -20,6 +21,15 @@ pub(crate) enum Place {
     Thread,
     Mp,
     Async,
+    /// On a node of a cluster.
+    Remote,
+}
+
+impl Place {
+    /// Returns where a task runs that doesn't run in this process, for messages.
+    pub(crate) fn elsewhere(self) -> &'static str {
+        if self == Place::Remote { "on another machine" } else { "in a worker process" }
+    }
 }
 
 /// The companion type to generate.
@@ -65,6 +75,7 @@ pub(crate) struct Options {
     pub(crate) aloop: Option<(Ident, Expr)>,
     pub(crate) codec: Option<(Ident, Codec)>,
     pub(crate) policies: Policies,
+    pub(crate) remote: RemoteKeys,
     pub(crate) companion: Companion,
     /// The path of the facade in generated code.
     pub(crate) krate: CratePath,
@@ -95,6 +106,11 @@ const TASK_KEYS: KeySet = KeySet {
         "expires",
         "limit",
         "unique",
+        "unique_for",
+        "queue",
+        "redeliver",
+        "version",
+        "cluster",
         "callback",
         "supervisor",
         "aloop",
@@ -121,6 +137,20 @@ const TASK_KEYS: KeySet = KeySet {
         ("throttle", "limit"),
         ("dedup", "unique"),
         ("unique_by", "unique"),
+        ("unique_ttl", "unique_for"),
+        ("dedup_for", "unique_for"),
+        ("dedup_window", "unique_for"),
+        ("queue_name", "queue"),
+        ("routing_key", "queue"),
+        ("topic", "queue"),
+        ("redelivery", "redeliver"),
+        ("max_deliver", "redeliver"),
+        ("max_redeliver", "redeliver"),
+        ("reject_on_worker_lost", "redeliver"),
+        ("revision", "version"),
+        ("ver", "version"),
+        ("broker", "cluster"),
+        ("nats", "cluster"),
         ("on_complete", "callback"),
         ("on_done", "callback"),
         ("after", "delay"),
@@ -133,6 +163,7 @@ const TASK_KEYS: KeySet = KeySet {
         ("mp", "tt"),
         ("thread", "tt"),
         ("async", "tt"),
+        ("remote", "tt"),
         ("low", "priority"),
         ("normal", "priority"),
         ("high", "priority"),
@@ -183,12 +214,12 @@ impl KeySet {
     }
 
     /// Returns the message for a name without `=`.
-    fn no_value(&self, name: &str) -> String {
+    fn no_value(&self, name: &str, syntax: Syntax) -> String {
         if let Some((_, key)) = self.values.iter().find(|(value, _)| *value == name) {
             return format!("expected `key = value`: did you mean `{key} = \"{name}\"`?");
         }
         match self.keys.contains(&name) {
-            true => format!("`{name}` needs a value: write `{}`", example(name)),
+            true => format!("`{name}` needs a value: write `{}`", example(name, syntax)),
             false => self.unknown(name),
         }
     }
@@ -204,6 +235,7 @@ impl Options {
             aloop: None,
             codec: None,
             policies: Policies::default(),
+            remote: RemoteKeys::default(),
             companion: Companion::Same,
             krate: input
                 .fork()
@@ -241,7 +273,7 @@ impl Options {
             if input.is_empty() || input.peek(Token![,]) {
                 return Err(syn::Error::new(
                     key.span(),
-                    format!("the value is missing: write `{}`", example(&name)),
+                    format!("the value is missing: write `{}`", example(&name, syntax)),
                 ));
             }
             Some(without_groups(input.parse::<Expr>()?))
@@ -251,7 +283,7 @@ impl Options {
             if let Some(key) = key_set.resolve(&name) {
                 self.worker.record(key);
             }
-            return Err(syn::Error::new(key.span(), key_set.no_value(&name)));
+            return Err(syn::Error::new(key.span(), key_set.no_value(&name, syntax)));
         };
         let no_comma = (!input.is_empty() && !input.peek(Token![,]))
             .then(|| input.error("expected `,` before the next key"));
@@ -282,6 +314,9 @@ impl Options {
             return self.worker.set(key, name, value);
         }
         let value = value.expect("only flags go without");
+        if RemoteKeys::KEYS.contains(&name) {
+            return self.remote.set(key, name, value);
+        }
         match name {
             "tt" => self.tt = Some((place(&value)?, value.span())),
             "priority" => {
@@ -379,14 +414,25 @@ impl Options {
             let method = Ident::new("aloop", key.span());
             calls.extend(quote!(.#method(#value)));
         }
-        calls.extend(self.policies.setters());
+        calls.extend(self.policies.setters(!self.is_remote()));
+        calls.extend(self.remote.setters());
         calls
+    }
+
+    fn is_remote(&self) -> bool {
+        matches!(self.tt, Some((Place::Remote, _)))
     }
 
     /// Returns the statements that must precede the use of the arguments: they evaluate expressions
     /// over the parameters.
     pub(crate) fn bindings(&self) -> TokenStream {
-        self.policies.bindings(&self.krate)
+        self.policies.bindings(&self.krate, self.is_remote())
+    }
+
+    /// Returns the statement that sets the key of a remote task, which is encoded, for `__builder`.
+    pub(crate) fn encoded_key(&self) -> Option<TokenStream> {
+        let is_unique = self.is_remote() && self.policies.unique.is_some();
+        is_unique.then(|| quote!(let __builder = __unique.unique(__builder);))
     }
 
     /// Returns the value of the key `name` if it is a literal.
@@ -405,12 +451,36 @@ impl Options {
         quote_spanned!(at=> #krate::__private::needs_worker_processes!();)
     }
 
-    /// Returns the type of the codec.
+    /// Returns the codec of calls in this place. The programs of a cluster may be different builds,
+    /// so the default there is the codec that names fields.
+    pub(crate) fn codec(&self, place: Place) -> Codec {
+        match (&self.codec, place) {
+            (Some((_, codec)), _) => *codec,
+            (None, Place::Remote) => Codec::Msgpack,
+            (None, Place::Mp | Place::Thread | Place::Async) => Codec::Bincode,
+        }
+    }
+
+    /// Returns the type of the codec of calls in worker processes.
     pub(crate) fn format(&self) -> TokenStream {
-        let krate = &self.krate;
-        match self.codec {
-            Some((_, Codec::Msgpack)) => quote!(#krate::__private::Msgpack),
-            Some((_, Codec::Bincode)) | None => quote!(#krate::__private::Bincode),
+        self.codec(Place::Mp).format(&self.krate)
+    }
+}
+
+impl Codec {
+    /// Returns the type of the codec.
+    pub(crate) fn format(self, krate: &CratePath) -> TokenStream {
+        match self {
+            Codec::Msgpack => quote!(#krate::__private::Msgpack),
+            Codec::Bincode => quote!(#krate::__private::Bincode),
+        }
+    }
+
+    /// Returns the value of the key.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Codec::Bincode => "bincode",
+            Codec::Msgpack => "msgpack",
         }
     }
 }
@@ -419,7 +489,7 @@ fn list(keys: &[&str]) -> String {
     keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn example(key: &str) -> String {
+fn example(key: &str, syntax: Syntax) -> String {
     let value = match key {
         "priority" => "\"low\"",
         "tt" => "\"mp\"",
@@ -430,10 +500,14 @@ fn example(key: &str) -> String {
         "expires" => "\"30s\"",
         "limit" => "&RATE",
         "unique" => "(user_id)",
+        "unique_for" => "\"5m\"",
+        "redeliver" | "version" => "1",
+        "cluster" => "&MINE",
         "interval" | "delay_before" => "\"1s\"",
         "queue_limit" => "100",
         "overrun" => "\"burst\"",
-        "queue" => "\"priority\"",
+        "queue" if syntax == Syntax::Worker => "\"priority\"",
+        "queue" => "\"gpu\"",
         "process_result" => "|result| println!(\"{result:?}\")",
         "on_error" => "|_| ControlFlow::Break(())",
         "retries" => "3",
@@ -509,7 +583,12 @@ pub(crate) fn choose<T: Copy>(
 }
 
 fn place(value: &Expr) -> syn::Result<Place> {
-    let choices = [("thread", Place::Thread), ("mp", Place::Mp), ("async", Place::Async)];
+    let choices = [
+        ("thread", Place::Thread),
+        ("mp", Place::Mp),
+        ("async", Place::Async),
+        ("remote", Place::Remote),
+    ];
     let aliases = [
         ("process", "mp"),
         ("multiprocessing", "mp"),
@@ -519,6 +598,10 @@ fn place(value: &Expr) -> syn::Result<Place> {
         ("future", "async"),
         ("tokio", "async"),
         ("threads", "thread"),
+        ("cluster", "remote"),
+        ("distributed", "remote"),
+        ("nats", "remote"),
+        ("node", "remote"),
     ];
     if let Some(text) = str_literal(value) {
         return choose("task type", "tt", &text.value(), text.span(), &choices, &aliases);
@@ -527,7 +610,7 @@ fn place(value: &Expr) -> syn::Result<Place> {
         Some(text) if choices.iter().any(|(name, _)| *name == text) => {
             format!("a task type is a string: write `tt = \"{text}\"`")
         }
-        _ => "`tt` is one of the strings \"thread\", \"mp\", \"async\"".to_owned(),
+        _ => "`tt` is one of the strings \"thread\", \"mp\", \"async\", \"remote\"".to_owned(),
     };
     Err(syn::Error::new(value.span(), message))
 }
@@ -719,7 +802,7 @@ mod tests {
         assert!(TASK_KEYS.unknown("prioriy").contains("did you mean `priority`?"));
         assert!(TASK_KEYS.unknown("on_complete").contains("did you mean `callback`?"));
         assert!(TASK_KEYS.unknown("colour").contains("`retry_delay`"));
-        assert!(TASK_KEYS.no_value("mp").contains("tt = \"mp\""));
-        assert!(TASK_KEYS.no_value("timeout").contains("timeout = \"5s\""));
+        assert!(TASK_KEYS.no_value("mp", Syntax::Attribute).contains("tt = \"mp\""));
+        assert!(TASK_KEYS.no_value("timeout", Syntax::Attribute).contains("timeout = \"5s\""));
     }
 }

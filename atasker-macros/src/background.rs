@@ -76,6 +76,26 @@ fn launch(what: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
         _ => Place::Thread,
     };
     let (place, at) = options.tt.unwrap_or((default_place, what.span()));
+    if place == Place::Remote {
+        errors.at(
+            at,
+            "a task on another machine needs a function with the attribute, because other programs \
+             find it by its name and the types that it is written with: put \
+             #[background_task(tt = \"remote\")] on the function, and call it",
+        );
+        return quote!();
+    }
+    for key in options.remote.given() {
+        errors.on(
+            key,
+            format!(
+                "`{key}` is a key of #[background_task(tt = \"remote\")]: put it on the function"
+            ),
+        );
+    }
+    if errors.any() {
+        return quote!();
+    }
     check_feature(place, at, errors);
     check_place_keys(options, place, errors);
     options.policies.check(errors);
@@ -183,6 +203,7 @@ fn function(call: &ExprCall, place: Place, options: &Options, errors: &mut Error
     let params = format_ident!("params{}", count);
     let made = match place {
         Place::Mp => remote(&quote!(#path), CalledBy::Path, &args, &types, &values, options),
+        Place::Remote => unreachable!("it needs the attribute"),
         Place::Thread | Place::Async => {
             let again = options.retries.is_some();
             let passed = values.iter().zip(&args).map(|(value, arg)| {
@@ -273,7 +294,7 @@ fn remote(
         Some(name) => quote!(#name),
         None => quote!(#text),
     };
-    let table = table(krate, &name, hash(&format!("{format} {text} {}", types.len())));
+    let table = table(krate, &name, hash(&format!("{format} {text} {}", types.len())), None);
     let needs = options.needs_processes();
     let shim = Shim { name: "__atasker_shim", path, called_by, bind, spans: &spans, types, values };
     let Generated { shim, finished, reader } = shim.expand(&name, options);

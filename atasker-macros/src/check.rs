@@ -35,12 +35,13 @@ pub(crate) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     keys(options, f, errors);
     options.policies.check(errors);
     options.policies.check_parameters(f, errors);
+    options.remote.check(&options.policies, errors);
     if errors.any() {
         // The checks below would report the same mistake again.
         return;
     }
     match place(options, f) {
-        Place::Mp => process(options, f, errors),
+        Place::Mp | Place::Remote => process(options, f, errors),
         Place::Thread | Place::Async => owned(options, f, errors),
     }
 }
@@ -130,11 +131,14 @@ fn receiver(options: &Options, f: &TaskFn, errors: &mut Errors) {
     if let Companion::Named(name) = &options.companion {
         errors.on(name, "a method has no companion type: remove `companion`");
     }
-    if let Some((Place::Mp, span)) = options.tt {
+    if let Some((place @ (Place::Mp | Place::Remote), span)) = options.tt {
         errors.at(
             span,
-            "a method can't run in a worker process, because `Self` can't be named there: \
-             write a free function that takes the value",
+            format!(
+                "a method can't run {}, because `Self` can't be named there: write a free function \
+                 that takes the value",
+                place.elsewhere(),
+            ),
         );
     }
 }
@@ -179,14 +183,20 @@ pub(crate) fn keys(options: &Options, f: &TaskFn, errors: &mut Errors) {
 
 /// Reports a place whose feature is not enabled.
 pub(crate) fn check_feature(place: Place, span: Span, errors: &mut Errors) {
-    match place {
-        Place::Mp if !cfg!(feature = "mp") => {
-            errors.at(span, "tt = \"mp\" needs the feature `mp` of atasker");
+    let (is_enabled, message) = match place {
+        Place::Thread => return,
+        Place::Mp => (cfg!(feature = "mp"), "tt = \"mp\" needs the feature `mp` of atasker"),
+        Place::Async => {
+            (cfg!(feature = "async"), "async tasks need the feature `async` of atasker")
         }
-        Place::Async if !cfg!(feature = "async") => {
-            errors.at(span, "async tasks need the feature `async` of atasker");
-        }
-        _ => {}
+        Place::Remote => (
+            cfg!(feature = "remote"),
+            "tt = \"remote\" needs the feature `nats` of atasker, or `remote` for a cluster in one \
+             process",
+        ),
+    };
+    if !is_enabled {
+        errors.at(span, message);
     }
 }
 
@@ -198,9 +208,17 @@ pub(crate) fn check_place_keys(options: &Options, place: Place, errors: &mut Err
         errors.on(key, "`aloop` applies to async tasks only");
     }
     if let Some((key, _)) = &options.codec
-        && place != Place::Mp
+        && !matches!(place, Place::Mp | Place::Remote)
     {
         errors.on(key, "`codec` applies to tasks in worker processes only: add `tt = \"mp\"`");
+    }
+    if place != Place::Remote {
+        for key in options.remote.given() {
+            errors.on(
+                key,
+                format!("`{key}` applies to tasks on other machines only: add `tt = \"remote\"`"),
+            );
+        }
     }
 }
 
@@ -241,13 +259,13 @@ pub(crate) fn owned_form(reference: &syn::TypeReference) -> String {
     }
 }
 
-/// Reports what can't be sent to, or from, a worker process.
+/// Reports what can't be sent to, or from, another process.
 fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
     if !concrete(options, f, errors) {
         return;
     }
     for param in &f.params {
-        check_serializable_param(&param.ty, errors);
+        check_serializable_param(&param.ty, place(options, f), errors);
     }
     if let Some(context) = &f.context {
         for ty in [&context.receives, &context.sends] {
@@ -260,7 +278,7 @@ fn process(options: &Options, f: &TaskFn, errors: &mut Errors) {
     check_serializable_result(&f.result(), errors);
 }
 
-/// Reports a result that a worker process can't send.
+/// Reports a result that another process can't send.
 pub(crate) fn check_serializable_result(result: &Type, errors: &mut Errors) {
     if let Some(borrow) = borrows(result).first() {
         errors.at(
@@ -270,10 +288,11 @@ pub(crate) fn check_serializable_result(result: &Type, errors: &mut Errors) {
     }
 }
 
-/// Returns whether all types are known where the function is defined, which worker processes
+/// Returns whether all types are known where the function is defined, which other processes
 /// require.
 pub(crate) fn concrete(options: &Options, f: &TaskFn, errors: &mut Errors) -> bool {
     let at = options.tt.map_or_else(Span::call_site, |(_, span)| span);
+    let elsewhere = place(options, f).elsewhere();
     let generic = f.sig.generics.params.iter().find_map(|param| match param {
         GenericParam::Type(param) => Some(param.ident.to_string()),
         GenericParam::Const(param) => Some(param.ident.to_string()),
@@ -283,7 +302,7 @@ pub(crate) fn concrete(options: &Options, f: &TaskFn, errors: &mut Errors) -> bo
         errors.at(
             at,
             format!(
-                "a function with the generic parameter `{name}` can't run in a worker process, \
+                "a function with the generic parameter `{name}` can't run {elsewhere}, \
                  because each entry of the function table is one concrete function: write one with \
                  concrete types, or use tt = \"thread\""
             ),
@@ -295,31 +314,37 @@ pub(crate) fn concrete(options: &Options, f: &TaskFn, errors: &mut Errors) -> bo
     if types.into_iter().any(|ty| impl_trait(ty).is_some()) {
         errors.at(
             at,
-            "a function with `impl Trait` can't run in a worker process, because the types of \
-             arguments and results must be known: write concrete types, or use tt = \"thread\"",
+            format!(
+                "a function with `impl Trait` can't run {elsewhere}, because the types of \
+                 arguments and results must be known: write concrete types, or use tt = \"thread\""
+            ),
         );
         return false;
     }
     true
 }
 
-/// Reports a parameter that can't be sent to a worker process.
-pub(crate) fn check_serializable_param(ty: &Type, errors: &mut Errors) {
+/// Reports a parameter that can't be sent to another process.
+pub(crate) fn check_serializable_param(ty: &Type, place: Place, errors: &mut Errors) {
+    let other = if place == Place::Remote { "another machine" } else { "a worker process" };
     let inner = match ty {
         Type::Reference(reference) => {
             if let Some(token) = &reference.mutability {
                 errors.at(
                     token.span(),
-                    "a worker process can't change the caller's data: take it by value or by `&`, \
-                     and return what changed",
+                    format!(
+                        "{other} can't change the caller's data: take it by value or by `&`, \
+                         and return what changed"
+                    ),
                 );
                 return;
             }
             if let Some(lifetime) = reference.lifetime.as_ref().filter(|l| l.ident == "static") {
                 errors.on(
                     lifetime,
-                    "a worker process decodes its own copy, which is not `'static`: \
-                     remove `'static`",
+                    format!(
+                        "{other} decodes its own copy, which is not `'static`: remove `'static`"
+                    ),
                 );
                 return;
             }

@@ -19,7 +19,9 @@ mod item;
 mod main_fn;
 mod map;
 mod policies;
+mod remote_keys;
 mod shim;
+mod signature;
 mod surroundings;
 mod worker;
 

@@ -70,7 +70,7 @@ fn comma(input: ParseStream<'_>, before: &str) -> syn::Result<()> {
 
 fn map(items: &Expr, function: Expr, options: &Options, errors: &mut Errors) -> TokenStream {
     let (place, at) = options.tt.unwrap_or((Place::Thread, function.span()));
-    if place == Place::Async {
+    if matches!(place, Place::Async | Place::Remote) {
         errors.at(
             at,
             "`map!` blocks until its items are done, on threads or in worker processes: use \
@@ -207,7 +207,7 @@ fn processes(items: &Expr, path: &Expr, options: &Options, errors: &mut Errors) 
         Some(name) => quote!(#name),
         None => quote!(#text),
     };
-    let table = table(krate, &name, hash(&format!("{format} map {text}")));
+    let table = table(krate, &name, hash(&format!("{format} map {text}")), None);
     let needs = options.needs_processes();
     let (types, values) = ([local("__p", 0)], [local("__a", 0)]);
     let shim = Shim {

@@ -82,10 +82,13 @@ impl Policies {
         }
     }
 
-    /// Returns the statements that evaluate the expressions.
-    pub(crate) fn bindings(&self, krate: &CratePath) -> TokenStream {
+    /// Returns the statements that evaluate the expressions. The key of a remote task is encoded.
+    pub(crate) fn bindings(&self, krate: &CratePath, is_remote: bool) -> TokenStream {
         let limit = self.limit.as_ref().map(|(_, value)| quote!(let __limit = #value;));
         let unique = self.unique.as_ref().map(|(_, parts)| {
+            if is_remote {
+                return encoded(parts, krate);
+            }
             let parts: Vec<_> = parts.iter().map(|part| owned_part(part, krate)).collect();
             let key = match &parts[..] {
                 [part] => quote!(#part),
@@ -103,13 +106,13 @@ impl Policies {
         quote!(#limit #unique)
     }
 
-    /// Returns the calls of the setters that receive their values.
-    pub(crate) fn setters(&self) -> TokenStream {
+    /// Returns the calls of the setters that receive their values, `unique` only on request.
+    pub(crate) fn setters(&self, with_unique: bool) -> TokenStream {
         let limit = self.limit.as_ref().map(|(key, _)| {
             let method = Ident::new("limit", key.span());
             quote!(.#method(__limit))
         });
-        let unique = self.unique.as_ref().map(|(key, _)| {
+        let unique = self.unique.as_ref().filter(|_| with_unique).map(|(key, _)| {
             let method = Ident::new("unique", key.span());
             quote!(.#method(__unique))
         });
@@ -129,6 +132,19 @@ fn owned_part(part: &Expr, krate: &CratePath) -> TokenStream {
             .__atasker_peel()
             .__atasker_peel()
             .__atasker_key()
+    }
+}
+
+/// Returns the statements that encode the parts. An error about the type of one is reported at it.
+fn encoded(parts: &[Expr], krate: &CratePath) -> TokenStream {
+    let parts = parts.iter().map(|part| {
+        let at = error_span(part.span());
+        quote_spanned!(at=> __unique.part(&#part);)
+    });
+    quote! {
+        #[allow(unused_mut)]
+        let mut __unique = #krate::__private::KeyEncoder::new();
+        #(#parts)*
     }
 }
 

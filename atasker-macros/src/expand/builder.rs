@@ -23,19 +23,22 @@ impl Plan {
         let made = match self.place {
             Place::Thread => self.thread(body),
             Place::Async => self.future(body),
-            Place::Mp => self.process(body),
+            Place::Mp => self.entry(body).expand(),
+            Place::Remote => self.remote(body),
         };
         let name = self.name();
         let (bindings, setters) = (self.options.bindings(), self.options.setters());
         let returned_err = self.f.returns_result().then(|| returned_err(&self.options.krate));
+        let encoded_key = self.options.encoded_key();
         let checks = match self.place {
-            Place::Mp => quote!(),
+            Place::Mp | Place::Remote => quote!(),
             Place::Thread | Place::Async => self.checks(),
         };
         quote! {
             #checks
             #bindings
             let __builder = #made #name #setters;
+            #encoded_key
             #returned_err
             __builder
         }
@@ -44,9 +47,11 @@ impl Plan {
     /// Returns the call of the setter of the name, unless the name comes from the function table.
     fn name(&self) -> TokenStream {
         match (&self.options.name, self.place) {
-            (Some(_), Place::Mp) if self.options.literal_name().is_some() => quote!(),
+            (Some(_), Place::Mp | Place::Remote) if self.options.literal_name().is_some() => {
+                quote!()
+            }
             (Some(name), _) => quote!(.name(#name)),
-            (None, Place::Mp) => quote!(),
+            (None, Place::Mp | Place::Remote) => quote!(),
             (None, _) => {
                 let ident = unraw(&self.f.sig.ident);
                 if self.f.receiver.is_some() {
@@ -84,7 +89,7 @@ impl Plan {
     fn param_at(&self, param: &Param) -> Span {
         match self.place {
             Place::Thread => bounds::param_at(param),
-            Place::Async | Place::Mp => param.span(),
+            Place::Async | Place::Mp | Place::Remote => param.span(),
         }
     }
 
@@ -243,9 +248,11 @@ impl Plan {
         }
     }
 
-    fn process(&self, body: &TokenStream) -> TokenStream {
+    /// Returns the function as another process calls it.
+    pub(super) fn entry(&self, body: &TokenStream) -> Entry<'_> {
         let f = &self.f;
         let names = f.params.iter().map(|param| &param.name);
+        let is_remote = self.place == Place::Remote;
         Entry {
             name: match self.options.literal_name() {
                 Some(name) => quote!(#name),
@@ -255,17 +262,20 @@ impl Plan {
                 }
             },
             krate: &self.options.krate,
-            needs: self.options.needs_processes(),
-            format: self.options.format(),
+            // The other machine may be of another kind.
+            needs: if is_remote { quote!() } else { self.options.needs_processes() },
+            codec: self.options.codec(self.place),
             body: body.clone(),
             is_async: f.sig.asyncness.is_some(),
             context: f.context.as_ref(),
             params: f.params.iter().map(|param| (param.ty.clone(), param.span())).collect(),
             result: f.result(),
-            returns: Returns::Result,
+            returns: match is_remote {
+                true => Returns::ResultForNode { may_be_err: f.returns_result() },
+                false => Returns::Result,
+            },
             values: names.map(|name| quote!(#name)).collect(),
         }
-        .expand()
     }
 }
 

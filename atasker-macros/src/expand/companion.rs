@@ -31,6 +31,7 @@ impl Plan {
         } else {
             self.builder(&quote!(#name::#body #turbofish))
         };
+        let remote = self.remote_items(&name, &quote!(#name::#body #turbofish));
         let type_doc = format!("The companion type of the function `{ident}`.");
         let builder_doc = format!("Returns a builder for a task that runs `{ident}`.");
         let never = Ident::new("__never", ident.span());
@@ -54,6 +55,8 @@ impl Plan {
                     #builder
                 }
 
+                #remote
+
                 #call
             }
         }
@@ -71,8 +74,7 @@ impl Plan {
             return (self.body(&call, &quote!(#vis), &attrs), call);
         }
         let own_name = |vis| self.body(ident, &vis, &quote!(#[allow(dead_code)]));
-        // The companion already has an associated function named `builder`.
-        if unraw(ident) == "builder" {
+        if self.is_taken(ident) {
             let holder = holder(&own_name(quote!()));
             return (self.forward(&doc, &holder, &quote!(__AtaskerBody)), call);
         }

@@ -1,8 +1,9 @@
-//! Makes a function callable in a worker process.
+//! Makes a function callable in another process.
 //!
-//! The worker process finds an entry in the function table, with a shim that decodes the arguments,
+//! The other process finds an entry in the function table, with a shim that decodes the arguments,
 //! runs the function and encodes its result. The launcher encodes the arguments. The generated code
-//! is one block, so that it can be used as an expression.
+//! is one block, so that it can be used as an expression. That of a function on other machines
+//! consists of parts, because more than one function needs the entry: see `remote`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
@@ -10,9 +11,11 @@ use syn::Type;
 use syn::spanned::Spanned;
 
 use super::{numbered, respan};
+use crate::args::Codec;
 use crate::crate_path::CratePath;
 use crate::hygiene::{error_span, quote};
 use crate::item::{Context, elide_lifetimes};
+use crate::signature;
 
 /// A function whose types are written out.
 pub(crate) struct Entry<'a> {
@@ -21,8 +24,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) needs: TokenStream,
     /// An expression of type `&'static str`.
     pub(crate) name: TokenStream,
-    /// The type of the codec.
-    pub(crate) format: TokenStream,
+    pub(crate) codec: Codec,
     /// The path of the original function.
     pub(crate) body: TokenStream,
     pub(crate) is_async: bool,
@@ -43,30 +45,28 @@ pub(crate) enum Returns {
     /// `(result, bool)`, for a run of a background worker. The flag says whether the run requested
     /// another one.
     RunResult,
+    /// The result of a task on another machine, which must know whether it is an `Err`. The flag
+    /// says whether it is written as a `Result`.
+    ResultForNode { may_be_err: bool },
+}
+
+/// What the entry of a function on other machines has in addition.
+pub(crate) struct RemoteEntry<'a> {
+    /// The canonical text of the types.
+    pub(crate) types: &'a str,
+    /// A constant expression of type `u32`.
+    pub(crate) version: TokenStream,
 }
 
 impl Entry<'_> {
-    /// Returns a block that evaluates to a `TaskBuilder`.
+    /// Returns a block that evaluates to a `TaskBuilder`, for a call in a worker process.
     pub(crate) fn expand(&self) -> TokenStream {
-        let Entry { krate, needs, name, format, result, .. } = self;
-        let shim = self.shim();
-        let signature = self.signature();
-        let table = table(krate, name, signature);
-        let written = self.written();
-        let at = error_span(result.span());
-        let (krate_at, format_at) = (krate.at(at), respan(format.clone(), at));
-        let read = quote_spanned! {at=>
-            (&&&#krate_at::__private::Arg::<#result>::new()).__atasker_reader::<#format_at>()
-        };
-        let read = quote! {
-            {
-                #[allow(unused_imports)]
-                use #krate::__private::{NoResult as _, ResultBlock as _, ResultOwned as _};
-                #read
-            }
-        };
+        let Entry { krate, needs, name, result, .. } = self;
+        let (check, shim, written) = (self.check(), self.shim(), self.written());
+        let table = table(krate, name, hash(&self.types()), None);
+        let read = self.reader();
         let (given, read) = match self.returns {
-            Returns::Result => (quote!(#result), read),
+            Returns::Result | Returns::ResultForNode { .. } => (quote!(#result), read),
             Returns::RunResult => (
                 quote!((#result, ::core::primitive::bool)),
                 quote! {
@@ -86,9 +86,6 @@ impl Entry<'_> {
                 )
             },
         };
-        let context = self.context.iter().flat_map(|context| [&context.receives, &context.sends]);
-        let types = self.params.iter().map(|(ty, _)| ty).chain(context);
-        let check = super::portable::check(krate, result, types);
         quote!({
             #needs
             #check
@@ -101,12 +98,41 @@ impl Entry<'_> {
         })
     }
 
+    /// Returns an item that checks whether the types can be sent.
+    pub(super) fn check(&self) -> TokenStream {
+        let context = self.context.iter().flat_map(|context| [&context.receives, &context.sends]);
+        let types = self.params.iter().map(|(ty, _)| ty).chain(context);
+        super::portable::check(self.krate, &self.result, types)
+    }
+
+    /// Returns the decoder of the result.
+    pub(super) fn reader(&self) -> TokenStream {
+        let (krate, result) = (self.krate, &self.result);
+        let at = error_span(result.span());
+        let (krate_at, format) = (krate.at(at), respan(self.format(), at));
+        let read = quote_spanned! {at=>
+            (&&&#krate_at::__private::Arg::<#result>::new()).__atasker_reader::<#format>()
+        };
+        quote! {
+            {
+                #[allow(unused_imports)]
+                use #krate::__private::{NoResult as _, ResultBlock as _, ResultOwned as _};
+                #read
+            }
+        }
+    }
+
+    /// Returns the type of the codec.
+    fn format(&self) -> TokenStream {
+        self.codec.format(self.krate)
+    }
+
     /// Returns the codecs of the messages. Their types have the spans of the user's tokens.
-    fn codecs(&self) -> Option<(TokenStream, TokenStream)> {
+    pub(super) fn codecs(&self) -> Option<(TokenStream, TokenStream)> {
         let context = self.context?;
         let codec = |ty: &Type| {
             let at = error_span(ty.span());
-            let (krate, format) = (self.krate.at(at), respan(self.format.clone(), at));
+            let (krate, format) = (self.krate.at(at), respan(self.format(), at));
             quote_spanned! {at=> {
                 #[allow(unused_imports)]
                 use #krate::__private::{MessageOwned as _, NoMessage as _};
@@ -116,9 +142,10 @@ impl Entry<'_> {
         Some((codec(&context.receives), codec(&context.sends)))
     }
 
-    /// Generates the shim, which runs in the worker process.
-    fn shim(&self) -> TokenStream {
-        let Entry { krate, name, format, body, result, .. } = self;
+    /// Generates the shim, which runs in the other process.
+    pub(super) fn shim(&self) -> TokenStream {
+        let Entry { krate, name, body, result, .. } = self;
+        let format = &self.format();
         let holders = numbered("holder", self.params.len());
         let reads = holders.iter().zip(&self.params).map(|(holder, (ty, span))| {
             let (krate, ty) = (krate.at(*span), elide_lifetimes(ty));
@@ -156,6 +183,19 @@ impl Entry<'_> {
                     ::core::result::Result::Ok(())
                 },
             ),
+            Returns::ResultForNode { may_be_err } => {
+                let is_err = if may_be_err { self.is_err() } else { quote!(false) };
+                let write = quote! {
+                    let __is_err = #is_err;
+                    #write?;
+                    #krate::__private::add_is_err(
+                        __is_err,
+                        #krate::__private::Call::reply_mut(__call),
+                    );
+                    ::core::result::Result::Ok(())
+                };
+                (quote!(__result), write)
+            }
         };
         quote! {
             #[allow(clippy::all)]
@@ -182,9 +222,22 @@ impl Entry<'_> {
         }
     }
 
+    /// Returns whether `__result` is an `Err`. Other types than std's may be named `Result`.
+    fn is_err(&self) -> TokenStream {
+        let krate = self.krate;
+        quote!({
+            #[allow(unused_imports)]
+            use #krate::__private::{IsOther as _, IsResult as _};
+            (&#krate::__private::Probe::of_result(&__result))
+                .__atasker_is_err()
+                .is_some_and(|__is_err| __is_err(&__result))
+        })
+    }
+
     /// Generates the encoded arguments, in the launcher.
-    fn written(&self) -> TokenStream {
-        let Entry { krate, format, .. } = self;
+    pub(super) fn written(&self) -> TokenStream {
+        let krate = self.krate;
+        let format = &self.format();
         let writes = self.values.iter().zip(&self.params).map(|(value, (ty, span))| {
             let (krate, ty) = (krate.at(*span), elide_lifetimes(ty));
             let value = respan(value.clone(), *span);
@@ -207,22 +260,35 @@ impl Entry<'_> {
         }
     }
 
-    /// Returns a hash of the text of the types, which allows two builds to be compared.
-    fn signature(&self) -> u64 {
+    /// Returns the canonical text of the types, by whose hash two builds are compared.
+    pub(super) fn types(&self) -> String {
         let params = self.params.iter().map(|(ty, _)| ty);
-        let result = &self.result;
-        let context = self.context.map(|context| {
-            let (receives, sends) = (&context.receives, &context.sends);
-            quote!(<#receives, #sends>)
-        });
-        let format = &self.format;
-        hash(&quote!(#format #context (#(#params),*) -> #result).to_string())
+        signature::text(self.codec.name(), self.context, params, &self.result)
     }
 }
 
 /// Generates the entry in the function table for `__atasker_shim`.
-pub(crate) fn table(krate: &CratePath, name: &TokenStream, signature: u64) -> TokenStream {
+pub(crate) fn table(
+    krate: &CratePath,
+    name: &TokenStream,
+    signature: u64,
+    remote: Option<RemoteEntry<'_>>,
+) -> TokenStream {
+    let (version, signature, remote) = match remote {
+        None => (quote!(), quote!(#signature), quote!(::core::option::Option::None)),
+        Some(RemoteEntry { types, version }) => (
+            quote!(const __ATASKER_VERSION: ::core::primitive::u32 = #version;),
+            quote!(#krate::__private::versioned(#signature, __ATASKER_VERSION)),
+            quote! {
+                ::core::option::Option::Some(#krate::__private::RemoteFunction {
+                    types: #types,
+                    version: __ATASKER_VERSION,
+                })
+            },
+        ),
+    };
     quote! {
+        #version
         #[#krate::__private::linkme::distributed_slice(#krate::__private::FUNCTIONS)]
         #[linkme(crate = #krate::__private::linkme)]
         static __ATASKER_FUNCTION: #krate::__private::Function =
@@ -232,6 +298,7 @@ pub(crate) fn table(krate: &CratePath, name: &TokenStream, signature: u64) -> To
                 line: ::core::line!(),
                 column: ::core::column!(),
                 signature: #signature,
+                remote: #remote,
                 call: __atasker_shim,
             };
     }

@@ -22,6 +22,7 @@ mod entry;
 mod launcher;
 mod plain;
 mod portable;
+mod remote;
 
 pub(crate) use builder::{numbered, respan, returned_err, unraw};
 pub(crate) use companion::holder;

@@ -20,6 +20,14 @@ pub(super) fn check(options: &Options, f: &TaskFn, errors: &mut Errors) {
     free(f, errors);
     context(f, errors);
     no_task_context(f, errors);
+    if let Some((Place::Remote, span)) = options.tt {
+        errors.at(
+            span,
+            "the runs of a background worker stay on this machine: launch a task with \
+             `tt = \"remote\"` from a worker, or from a job",
+        );
+        return;
+    }
     keys(options, f, errors);
     kind(options, errors);
     if errors.any() {
@@ -136,7 +144,7 @@ fn item(param: &Param, place: Place, errors: &mut Errors) {
             ),
         );
     } else if place == Place::Mp {
-        check_serializable_param(&param.ty, errors);
+        check_serializable_param(&param.ty, place, errors);
     }
 }
 
@@ -179,7 +187,7 @@ fn captured_param(param: &Param, place: Place, errors: &mut Errors) {
             },
         );
     } else if place == Place::Mp {
-        check_serializable_param(&param.ty, errors);
+        check_serializable_param(&param.ty, place, errors);
     }
 }
 

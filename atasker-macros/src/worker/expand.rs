@@ -12,6 +12,9 @@ use crate::expand::{Entry, Returns, body, bounds, holder, respan, unraw};
 use crate::hygiene::{error_span, quote};
 use crate::item::{Context, Param, TaskFn, elide_lifetimes, impl_trait, static_lifetimes};
 
+/// Why no code is generated for the runs of such a worker.
+const NOT_REMOTE: &str = "a check rejects background workers on other machines";
+
 struct Plan {
     f: TaskFn,
     options: Options,
@@ -213,6 +216,7 @@ impl Plan {
             Place::Thread => self.run_on_thread(&run_args),
             Place::Async => self.run_on_aloop(&run_args),
             Place::Mp => self.run_in_process(&run_args),
+            Place::Remote => unreachable!("{NOT_REMOTE}"),
         }
     }
 
@@ -321,7 +325,7 @@ impl Plan {
             krate,
             needs: self.options.needs_processes(),
             name: self.path(),
-            format: self.options.format(),
+            codec: self.options.codec(Place::Mp),
             body: quote!(__atasker_run),
             is_async: is_async.is_some(),
             context: Some(&task),
@@ -423,6 +427,7 @@ impl<'a> WorkerFn<'a> {
             Place::Thread => self.on_thread(builder),
             Place::Async => self.on_aloop(builder),
             Place::Mp => self.in_process(builder),
+            Place::Remote => unreachable!("{NOT_REMOTE}"),
         };
         let krate = &self.plan.options.krate;
         let worker = match self.plan.kind {
@@ -516,6 +521,7 @@ impl<'a> WorkerFn<'a> {
                     quote!(::core::clone::Clone::clone(&#value)),
                 );
             }
+            (Place::Remote, _) => unreachable!("{NOT_REMOTE}"),
             (Place::Async, Captured::State) => {
                 self.prepared
                     .push(quote!(let #value = #krate::__private::SharedState::new(#value);));
@@ -588,6 +594,7 @@ impl<'a> WorkerFn<'a> {
                     ) -> #krate::TaskBuilder<(#result, ::core::primitive::bool)>
                 }
             }
+            Place::Remote => unreachable!("{NOT_REMOTE}"),
         };
         let run = self.plan.run();
         self.param(quote!(mut __run: #function + ::core::marker::Send + 'static), run);

@@ -54,6 +54,7 @@ pub(crate) const KEYS: KeySet = KeySet {
         ("mp", "tt"),
         ("thread", "tt"),
         ("async", "tt"),
+        ("remote", "tt"),
         ("low", "priority"),
         ("normal", "priority"),
         ("high", "priority"),
@@ -88,8 +89,19 @@ pub(crate) const KEYS: KeySet = KeySet {
             "a background worker takes no `unique`, because its runs never overlap: launch a task \
              with `unique` from the worker",
         ),
+        (
+            "unique_for",
+            "a background worker takes no `unique_for`, because its runs never overlap: launch a task \
+             with `unique` and `unique_for` from the worker",
+        ),
+        ("redeliver", LOCAL_RUNS),
+        ("version", LOCAL_RUNS),
+        ("cluster", LOCAL_RUNS),
     ],
 };
+
+const LOCAL_RUNS: &str = "the runs of a background worker stay on this machine: launch a task with \
+    `tt = \"remote\"` from the worker";
 
 /// The order of a queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
