@@ -6,6 +6,8 @@ use crate::sync::lock::Mutex;
 
 use crate::error::TaskError;
 use crate::remote::functions::{Call, Function};
+#[cfg(feature = "remote")]
+use crate::remote::returned::split_is_err;
 use crate::task::AnyTask;
 use crate::task::cell::Body;
 use crate::wire::args::Reader;
@@ -152,10 +154,8 @@ impl<R: Send + 'static> Body<R> for ElsewhereBody<R> {
     const REPEATS: bool = true;
 
     fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
-        let mut reply = run_here(task)?;
-        // The last byte tells a node whether the result is an `Err`.
-        reply.pop();
-        (self.0)(reply.into())
+        let (result, _) = split_is_err(run_here(task)?)?;
+        (self.0)(result.into())
     }
 
     fn remote(place_data: &Self::PlaceData) -> Option<&Remote<R>> {
