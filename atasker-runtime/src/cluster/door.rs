@@ -46,7 +46,9 @@ pub(crate) struct CallHead {
 }
 
 /// A function, by what must be the same in both programs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub(crate) struct FunctionKey {
     /// The path, or the key `name`.
     pub(crate) name: String,

@@ -107,7 +107,7 @@ mod tests {
             key(&[&|key| key.part("ab")]),
             key(&[&|key| key.part("a"), &|key| key.part("b")])
         );
-        assert_eq!(key(&[]), []);
+        assert!(key(&[]).is_empty());
     }
 
     struct Refuses;

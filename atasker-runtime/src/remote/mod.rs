@@ -8,3 +8,6 @@ pub(crate) mod chunk;
 pub(crate) mod functions;
 #[cfg(feature = "remote")]
 pub(crate) mod returned;
+
+#[cfg(all(test, feature = "remote"))]
+mod tests;
