@@ -18,3 +18,20 @@ fn uses_of_worker_processes_are_errors() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/ui-no-mp/*.rs");
 }
+
+/// Tasks on other machines have keys and restrictions of their own.
+#[cfg(all(feature = "remote", target_os = "linux", not(atasker_no_mp)))]
+#[test]
+fn wrong_uses_of_remote_tasks_have_helpful_errors() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/ui-remote/*.rs");
+}
+
+/// Without the feature, each use is one error. Not a part of the usual tests, in which other packages enable the
+/// feature: see `scripts/features`.
+#[cfg(not(feature = "remote"))]
+#[test]
+fn remote_task_without_feature_is_one_error() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/ui-no-remote/*.rs");
+}

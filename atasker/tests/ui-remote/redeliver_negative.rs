@@ -1,0 +1,10 @@
+use atasker::background_task;
+
+#[background_task(tt = "remote", redeliver = -1)]
+fn work(n: u32) -> u32 {
+    n
+}
+
+fn main() {
+    let _: u32 = work(1).join().unwrap();
+}
