@@ -431,7 +431,7 @@ mod remote {
             _: Result<Payload, TaskError>,
             _: Reader<R>,
         ) -> TaskBuilder<R> {
-            const { panic!("{}", NOT_SEND) }
+            never_compiles!(R, "the result of a task on another machine is not `Send`")
         }
         /// Never compiles if it is used.
         #[cfg(feature = "remote")]
@@ -443,7 +443,7 @@ mod remote {
             _: MessageCodec<I>,
             _: MessageCodec<O>,
         ) -> TaskBuilder<R, I, O> {
-            const { panic!("{}", NOT_SEND) }
+            never_compiles!(R, "the result of a task on another machine is not `Send`")
         }
         /// Never compiles if it is used.
         #[cfg(feature = "remote")]
@@ -454,7 +454,7 @@ mod remote {
             _: &'static Function,
             _: Reader<R>,
         ) -> Result<Task<R>, ClusterError> {
-            const { panic!("{}", NOT_SEND) }
+            never_compiles!(R, "the result of a task on another machine is not `Send`")
         }
         /// Never compiles if it is used.
         #[cfg(feature = "remote")]
@@ -467,7 +467,7 @@ mod remote {
             _: MessageCodec<I>,
             _: MessageCodec<O>,
         ) -> Result<Task<R, I, O>, ClusterError> {
-            const { panic!("{}", NOT_SEND) }
+            never_compiles!(R, "the result of a task on another machine is not `Send`")
         }
     }
 
