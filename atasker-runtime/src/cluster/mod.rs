@@ -5,4 +5,6 @@ pub(crate) mod door;
 /// The errors, which are part of the vocabulary of tasks.
 pub(crate) use crate::cluster_error as error;
 pub(crate) mod handle;
+pub(crate) mod memory;
 pub(crate) mod place;
+pub(crate) mod protocol;

@@ -280,9 +280,8 @@ impl Broker for Connection {
         batch: usize,
     ) -> BrokerFuture<'a, Result<Vec<Delivery>, BrokerError>> {
         let queue = queue.to_owned();
-        let pull = move |hub: &Hub| {
-            Ok(hub.state().queues.take(Instant::now(), &queue, priority, batch).0)
-        };
+        let pull =
+            move |hub: &Hub| Ok(hub.state().queues.take(Instant::now(), &queue, priority, batch).0);
         Box::pin(self.call(pull, give_back))
     }
 
@@ -298,9 +297,8 @@ impl Broker for Connection {
                 let changed = self.hub.state().queues.changed(queue, priority);
                 let changed = changed.notified();
                 let (of, now) = (queue.to_owned(), Instant::now());
-                let pull = move |hub: &Hub| {
-                    Ok(hub.state().queues.take(Instant::now(), &of, priority, 1))
-                };
+                let pull =
+                    move |hub: &Hub| Ok(hub.state().queues.take(Instant::now(), &of, priority, 1));
                 let undo = |hub: &Hub, (taken, _): (Vec<Delivery>, _)| give_back(hub, taken);
                 let (mut taken, next) = self.call(pull, undo).await?;
                 if let Some(delivery) = taken.pop() {
@@ -432,8 +430,7 @@ impl Broker for Connection {
             let id = self.hub.state().new_id();
             self.sinks.add_message(id, sink);
             self.hub.state().subscribe(self.id, subject, id);
-            let (hub, sinks, subject) =
-                (self.hub.clone(), self.sinks.clone(), subject.to_owned());
+            let (hub, sinks, subject) = (self.hub.clone(), self.sinks.clone(), subject.to_owned());
             Ok(Guard::new(move || {
                 hub.state().unsubscribe(&subject, id);
                 sinks.remove(id);
@@ -443,7 +440,9 @@ impl Broker for Connection {
 
     fn publish(&self, subject: &str, value: Vec<u8>) {
         let subject = subject.to_owned();
-        self.send(move |hub| drop(hub.route(&subject, &value, None)));
+        self.send(move |hub| {
+            hub.route(&subject, &value, None);
+        });
     }
 
     fn request<'a>(

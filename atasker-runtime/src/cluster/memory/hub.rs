@@ -12,9 +12,7 @@ use super::inbox::{Event, Inbox, Sinks};
 use super::queues::Queues;
 use super::script::Script;
 use super::store::{Blobs, Records, Written};
-use crate::cluster::broker::{
-    BrokerError, BrokerLimits, Expect, Message, Record, ReplyTo, Since,
-};
+use crate::cluster::broker::{BrokerError, BrokerLimits, Expect, Message, Record, ReplyTo, Since};
 use crate::sync::lock::{Mutex, MutexGuard};
 
 /// What a broker in memory is set up with.
@@ -261,9 +259,10 @@ impl State {
 impl Watching {
     fn matches(&self, key: &str) -> bool {
         let mut tokens = key.split('.');
-        let all = self.filter.iter().all(|wanted| {
-            tokens.next().is_some_and(|token| wanted == "*" || wanted == token)
-        });
+        let all = self
+            .filter
+            .iter()
+            .all(|wanted| tokens.next().is_some_and(|token| wanted == "*" || wanted == token));
         all && tokens.next().is_none()
     }
 }

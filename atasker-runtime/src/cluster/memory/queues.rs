@@ -11,9 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::store::Remembered;
-use crate::cluster::broker::{
-    BrokerError, Delivery, DeliveryToken, Entry, EntryKey, QueueCounts,
-};
+use crate::cluster::broker::{BrokerError, Delivery, DeliveryToken, Entry, EntryKey, QueueCounts};
 use crate::priority::Priority;
 
 /// Acknowledged entries that may come back with a restart of the broker.

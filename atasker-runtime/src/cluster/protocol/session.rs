@@ -20,6 +20,7 @@ use crate::cluster::door::{
     CallHead, CallSink, Canceled, DeadCall, Found, Killed, NewCall, NodeOffer, Overview, Runner,
 };
 use crate::cluster::error::ClusterError;
+use crate::error::TaskError;
 use crate::id::TaskId;
 use crate::sync::lock::Mutex;
 
@@ -84,7 +85,7 @@ impl Shared {
         }
         // Outside the lock, because a waker is code of the user's.
         for (_, answer) in go_on {
-            crate::unwind::guarded(|| drop(answer.send(())));
+            crate::unwind::guarded(|| _ = answer.send(()));
         }
     }
 }
@@ -116,7 +117,6 @@ impl Session {
                 match connect().await {
                     Ok(broker) => {
                         let (session, run) = Session::over(broker, fastrand::u64(..));
-                        let run = tokio::task::LocalSet::new().run_until(run);
                         drop(answer.send(Ok(session)));
                         run.await;
                     }
@@ -132,19 +132,18 @@ impl Session {
         pending
     }
 
-    /// Returns a session over a broker, and the future that carries it out, which is to be run within
-    /// a [`LocalSet`](tokio::task::LocalSet). Dropping that future is the sudden death of the member.
-    /// `seed` is for its random numbers, its id included.
+    /// Returns a session over a broker, and the future that carries it out. Dropping that future is the
+    /// sudden death of the member. `seed` is for its random numbers, its id included.
     pub(crate) fn over(
         broker: Arc<dyn Broker>,
         seed: u64,
     ) -> (Arc<Session>, impl Future<Output = ()> + 'static) {
         let (commands, received) = mpsc::unbounded_channel();
-        let random = fastrand::Rng::with_seed(seed);
-        let id = format!("{:016x}", random.clone().u64(..));
+        let mut random = fastrand::Rng::with_seed(seed);
+        let id = format!("{:016x}", random.u64(..));
         let shared = Arc::new(Shared::new(id, broker.limits()));
-        let session = Session { commands: commands.clone(), shared: shared.clone() };
-        let run = member::run(broker, shared, random, commands.downgrade(), received);
+        let session = Session { commands, shared: shared.clone() };
+        let run = member::run(broker, shared, random, received);
         (Arc::new(session), run)
     }
 
@@ -183,10 +182,10 @@ impl Session {
     pub(crate) fn submit(&self, call: NewCall, sink: Arc<dyn CallSink>) {
         let bytes = call.args.len();
         self.shared.pending_bytes.fetch_add(bytes, Ordering::SeqCst);
-        let refused = (call.head.id, sink.clone());
+        let sink_if_closed = sink.clone();
         if !self.send(move |member| member.launcher.submit(member, call, sink)) {
             self.shared.pending_bytes.fetch_sub(bytes, Ordering::SeqCst);
-            member::refuse(&*refused.1, ClusterError::Closed.into_task_error());
+            member::refuse(&*sink_if_closed, TaskError::Cluster(ClusterError::Closed));
         }
     }
 

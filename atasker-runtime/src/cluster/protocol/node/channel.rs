@@ -1,0 +1,183 @@
+//! The node's end of what travels between a task and its handle.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Node;
+use super::hold::{Happened, Held};
+use crate::cluster::broker::BrokerError;
+use crate::cluster::protocol::control::{Frame, Item, Stream, subject};
+use crate::cluster::protocol::link::{Link, RESEND_AFTER};
+use crate::cluster::protocol::record::CallEntry;
+
+/// Progress is sent this often at most, and runs that are shorter send none.
+const LATER: Duration = Duration::from_millis(100);
+
+/// How often, and how far apart, the broker has to say that a handle is gone, before the end of a run
+/// no longer waits for it.
+const GONE: (u32, Duration) = (2, Duration::from_millis(300));
+
+/// See the [module documentation](self).
+#[derive(Debug)]
+pub(super) struct Channel {
+    link: Link,
+    /// The handle is gone: there is no receiver for messages.
+    is_gone: bool,
+    /// Since when the broker says that the handle does not listen.
+    silent_since: Option<Instant>,
+}
+
+impl Channel {
+    pub(super) fn new(node: &Node, entry: &CallEntry, claim: u64) -> Channel {
+        let launcher = entry.launcher.clone();
+        let stream = Stream { id: entry.head.id, claim, member: launcher.clone(), epoch: 0 };
+        let link = Link::new(&node.me.id, &launcher, stream);
+        Channel { link, is_gone: false, silent_since: None }
+    }
+
+    /// Sends an item now.
+    pub(super) fn push(&mut self, node: &Node, item: Item) {
+        if !self.is_gone {
+            self.link.push(item);
+            self.link.flush(&node.member);
+            node.to_resend();
+        }
+    }
+
+    /// Sends an item soon, if no later one of its kind has replaced it by then.
+    pub(super) fn push_later(&mut self, node: &Node, item: Item) {
+        if !self.is_gone {
+            self.link.push(item);
+            node.to_resend();
+        }
+    }
+
+    /// The handle is at that member now.
+    pub(super) fn attach(&mut self, node: &Node, member: &str) {
+        (self.is_gone, self.silent_since) = (false, None);
+        if self.link.member() != member {
+            self.link.move_to(member);
+            self.link.flush(&node.member);
+            node.to_resend();
+        }
+    }
+
+    /// Returns the items that are delivered now.
+    pub(super) fn arrived(
+        &mut self,
+        node: &Node,
+        from: &str,
+        stream: Stream,
+        first: u64,
+        items: Vec<Item>,
+    ) -> Vec<Item> {
+        if from != self.link.peer() {
+            node.member.tell(from, &Frame::Detached { stream });
+            return Vec::new();
+        }
+        self.silent_since = None;
+        self.link.arrived(&node.member, stream, first, items).unwrap_or_default()
+    }
+
+    pub(super) fn acknowledged(&mut self, node: &Node, stream: &Stream, next: u64) {
+        self.silent_since = None;
+        self.link.acknowledged(stream, next);
+        if !self.link.has_unacknowledged() {
+            node.released.notify_waiters();
+        }
+    }
+}
+
+impl Node {
+    fn to_resend(&self) {
+        self.unacknowledged.notify_one();
+    }
+}
+
+/// Sends what waits, and again what has not arrived, as long as the node serves.
+pub(super) async fn resend(node: Rc<Node>) {
+    loop {
+        let more = node.unacknowledged.notified();
+        let all: Vec<_> = node.held.borrow().values().cloned().collect();
+        let mut is_waiting = false;
+        for held in all {
+            let channel = &mut *held.channel.borrow_mut();
+            channel.link.flush(&node.member);
+            is_waiting |= channel.link.resend(&node.member);
+        }
+        if !is_waiting {
+            more.await;
+        }
+        tokio::time::sleep(LATER).await;
+    }
+}
+
+/// Waits until the handle has all messages of a run that has ended, so that they come before its end.
+/// Does not wait for a handle that is gone.
+pub(super) async fn wait_until_delivered(node: &Rc<Node>, held: &Held) {
+    let deadline = Instant::now() + node.lost_after();
+    let mut gone = 0;
+    loop {
+        let acknowledged = node.released.notified();
+        let peer = {
+            let channel = held.channel.borrow();
+            if channel.is_gone || !channel.link.has_unacknowledged_messages() {
+                return;
+            }
+            channel.link.peer().to_owned()
+        };
+        if Instant::now() >= deadline || gone >= GONE.0 {
+            return;
+        }
+        if tokio::time::timeout(GONE.1, acknowledged).await.is_err() {
+            let timeout = Duration::from_millis(500);
+            let ping = Frame::Ping.encode();
+            match node.member.broker.request(&subject(&peer), ping, timeout).await {
+                Err(BrokerError::NoResponders) => gone += 1,
+                _ => gone = 0,
+            }
+        }
+    }
+}
+
+/// Looks after the handles of runs that have messages for them.
+pub(super) async fn look_after_handles(node: Rc<Node>) {
+    let every = (node.lost_after() / 4).min(Duration::from_secs(1));
+    loop {
+        tokio::time::sleep(every).await;
+        let all: Vec<_> = node.held.borrow().values().cloned().collect();
+        for held in all {
+            look_after_handle(&node, &held).await;
+        }
+    }
+}
+
+async fn look_after_handle(node: &Rc<Node>, held: &Rc<Held>) {
+    let peer = {
+        let channel = held.channel.borrow();
+        if channel.is_gone || !channel.link.has_unacknowledged_messages() {
+            return;
+        }
+        channel.link.peer().to_owned()
+    };
+    let timeout = Duration::from_millis(500);
+    let answer = node.member.broker.request(&subject(&peer), Frame::Ping.encode(), timeout).await;
+    let channel = &mut *held.channel.borrow_mut();
+    if channel.link.peer() != peer {
+        return;
+    }
+    match answer {
+        Err(BrokerError::NoResponders) => {
+            let since = *channel.silent_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= node.lost_after() {
+                channel.is_gone = true;
+                held.happen(Happened::Arrived(vec![Item::HasReceiver(false)]));
+            }
+        }
+        _ => channel.silent_since = None,
+    }
+}
+
+const _: () = assert!(LATER.as_millis() <= RESEND_AFTER.as_millis());

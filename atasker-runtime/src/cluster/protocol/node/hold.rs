@@ -1,0 +1,481 @@
+//! A call that a node holds: from its delivery until it is done with or handed back.
+//!
+//! Each has a task ([`carry`]) that owns it and makes all of its transitions. Whatever happens to the
+//! call reaches that task as a [`Happened`], in order: reports of the run, requests of other members,
+//! the end of serving.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::channel::Channel;
+use super::claim::{self, Claim, Claimed};
+use super::{Node, finish};
+use crate::cluster::broker::{Delivery, DeliveryToken, Expect, ReplyTo};
+use crate::cluster::door::{NewRun, RunEnd, RunEvents, RunHandle};
+use crate::cluster::protocol::control::{Item, Reply, Verb};
+use crate::cluster::protocol::record::{CallEntry, CallState, encode_record, record_key};
+use crate::error::TaskError;
+use crate::priority::Priority;
+use crate::unwind::attempt;
+
+/// A call that a node holds.
+pub(super) struct Held {
+    pub(super) entry: CallEntry,
+    /// When the entry was appended, by the clock of the broker.
+    pub(super) appended: u64,
+    /// Distinguishes this claim from all others.
+    pub(super) claim: u64,
+    stage: Cell<Stage>,
+    begun: Cell<Option<Instant>>,
+    token: RefCell<DeliveryToken>,
+    touched: Cell<Instant>,
+    happened: mpsc::UnboundedSender<Happened>,
+    pub(super) channel: RefCell<Channel>,
+    run: RefCell<Option<Box<dyn RunHandle>>>,
+    /// A dead letter refers to its arguments.
+    pub(super) is_dead: Cell<bool>,
+}
+
+/// How far a call has come at this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is about to be claimed.
+    Claiming,
+    /// It is found out whether the node that holds it is lost.
+    Judging,
+    /// It was given to the runner, and has not begun.
+    Given,
+    Begun,
+}
+
+/// What happens to a call that is held.
+#[derive(Debug)]
+pub(super) enum Happened {
+    Begun {
+        pid: u32,
+    },
+    Progress {
+        done: u64,
+        total: u64,
+    },
+    Text(String),
+    Message(Arc<[u8]>),
+    Taken(usize),
+    Ended(RunEnd),
+    /// The handle has sent this.
+    Arrived(Vec<Item>),
+    /// Another member asks for this.
+    Asked(Verb, Option<ReplyTo>),
+    /// The node is drained: what has not begun goes back.
+    HandBack,
+    /// The node is drained: what has begun is asked to stop.
+    Stop,
+    /// The node is drained: the run is ended by force.
+    CutOff,
+    /// Another node holds the call by now.
+    Lost,
+}
+
+/// How the part of this node in a call has ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The run has ended. It may run again if `may_retry`.
+    Ran { end: RunEnd, may_retry: bool },
+    /// It was canceled before it began.
+    Canceled(Option<ReplyTo>),
+    /// It has not begun, and may run elsewhere.
+    HandedBack,
+    /// Its run was ended by force, and may begin again elsewhere.
+    CutOff,
+    /// Another node holds it.
+    Lost,
+}
+
+/// Begins to hold a call that was delivered.
+pub(super) fn begin(node: &Rc<Node>, entry: CallEntry, delivery: Delivery) {
+    let (happened, events) = mpsc::unbounded_channel();
+    let claim = node.member.random();
+    let held = Rc::new(Held {
+        channel: RefCell::new(Channel::new(node, &entry, claim)),
+        appended: delivery.entry.time,
+        claim,
+        stage: Cell::new(Stage::Claiming),
+        begun: Cell::new(None),
+        token: RefCell::new(delivery.token),
+        touched: Cell::new(Instant::now()),
+        happened,
+        run: RefCell::new(None),
+        is_dead: Cell::new(false),
+        entry,
+    });
+    node.held.borrow_mut().insert(held.entry.head.id, held.clone());
+    node.count(&held, 1);
+    node.member.spawn(carry(node.clone(), held, events, delivery.delivered));
+}
+
+/// Carries a call through this node.
+async fn carry(
+    node: Rc<Node>,
+    held: Rc<Held>,
+    mut events: mpsc::UnboundedReceiver<Happened>,
+    delivered: u64,
+) {
+    match claim::claim(&node, &held, delivered).await {
+        Claimed::Ours(mut claim) => {
+            let ending = run(&node, &held, &mut claim, &mut events).await;
+            finish::finish(&node, &held, &claim, ending).await;
+        }
+        Claimed::HasEnded => finish::clean_up(&node, &held).await,
+        Claimed::NotNow(pause) => node.hand_back(&held, pause),
+        Claimed::Elsewhere => node.release(&held),
+    }
+}
+
+/// Runs a call that was claimed, until this node's part in it has ended.
+async fn run(
+    node: &Rc<Node>,
+    held: &Rc<Held>,
+    claim: &mut Claim,
+    events: &mut mpsc::UnboundedReceiver<Happened>,
+) -> Ending {
+    let args = match node.member.get_payload(held.entry.args.clone()).await {
+        Ok(args) => args,
+        Err(error) => {
+            let detail = format!("its arguments are gone: {error}");
+            let end = RunEnd::Failed(TaskError::not_started(detail));
+            return Ending::Ran { end, may_retry: false };
+        }
+    };
+    // What was asked for while the call was claimed comes before the run.
+    let mut arrived = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        match event {
+            Happened::Asked(_, reply) => return Ending::Canceled(reply),
+            Happened::HandBack | Happened::Stop | Happened::CutOff => return Ending::HandedBack,
+            Happened::Lost => return Ending::Lost,
+            other => arrived.push(other),
+        }
+    }
+    if node.is_draining.get() {
+        return Ending::HandedBack;
+    }
+    node.set_stage(held, Stage::Given);
+    let new = NewRun { head: held.entry.head.clone(), args, attempt: claim.attempt };
+    let reports = Arc::new(Reports { happened: held.happened.clone(), room: node.room.clone() });
+    let Some(handle) = attempt(|| node.runner.run(new, reports)) else {
+        let end = RunEnd::Failed(TaskError::not_started("the node failed to begin the run"));
+        return Ending::Ran { end, may_retry: true };
+    };
+    *held.run.borrow_mut() = Some(handle);
+    let mut wishes = Wishes::default();
+    for event in arrived {
+        if let Some(ending) = happened(node, held, event, &mut wishes) {
+            return ending;
+        }
+    }
+    // The broker forgets records after a while.
+    let refresh_after = node.member.shared.limits.keep / 3;
+    loop {
+        let Ok(event) = tokio::time::timeout(refresh_after, events.recv()).await else {
+            match refresh(node, held, claim).await {
+                true => continue,
+                false => return lost(held),
+            }
+        };
+        // The node holds a sender itself.
+        let Some(event) = event else { return Ending::Lost };
+        if let Some(ending) = happened(node, held, event, &mut wishes) {
+            return ending;
+        }
+    }
+}
+
+/// What was asked of a run.
+#[derive(Debug, Default)]
+struct Wishes {
+    /// It is to stop: it is not run again.
+    stop: bool,
+    /// It is being killed: its end is `Canceled`, unless it returned before.
+    kill: bool,
+    /// It is being cut off.
+    cut_off: bool,
+}
+
+/// Handles what has happened to a run. Returns how this node's part in the call ends, if it does.
+fn happened(
+    node: &Rc<Node>,
+    held: &Rc<Held>,
+    event: Happened,
+    wishes: &mut Wishes,
+) -> Option<Ending> {
+    let with_run = |f: &dyn Fn(&dyn RunHandle)| held.with_run(f).unwrap_or_default();
+    match event {
+        Happened::Begun { pid } => {
+            node.set_stage(held, Stage::Begun);
+            held.begun.set(Some(Instant::now()));
+            held.channel.borrow_mut().push_later(node, Item::Process(pid));
+        }
+        Happened::Progress { done, total } => {
+            held.channel.borrow_mut().push_later(node, Item::Progress { done, total });
+        }
+        Happened::Text(text) => held.channel.borrow_mut().push_later(node, Item::Text(text)),
+        Happened::Message(message) => {
+            held.channel.borrow_mut().push(node, Item::Message(message));
+        }
+        Happened::Taken(count) => {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            held.channel.borrow_mut().push(node, Item::Taken(count));
+        }
+        Happened::Arrived(items) => {
+            for item in items {
+                match item {
+                    Item::Message(message) => with_run(&|run| run.message(message.clone())),
+                    Item::Taken(count) => with_run(&|run| run.taken(count as usize)),
+                    Item::HasReceiver(is_there) => with_run(&|run| run.has_receiver(is_there)),
+                    Item::Process(_) | Item::Progress { .. } | Item::Text(_) => {}
+                }
+            }
+        }
+        Happened::Asked(verb, reply) => return asked(node, held, verb, reply, wishes),
+        Happened::HandBack => {
+            if held.revoke() {
+                return Some(Ending::HandedBack);
+            }
+        }
+        Happened::Stop => with_run(&|run| run.stop()),
+        Happened::CutOff => {
+            if held.revoke() {
+                return Some(Ending::HandedBack);
+            }
+            // A run on a thread can't be killed. It is left alone: its end is not waited for.
+            if held.with_run(|run| run.kill()) != Some(true) {
+                return Some(Ending::CutOff);
+            }
+            wishes.cut_off = true;
+        }
+        Happened::Lost => return Some(lost(held)),
+        Happened::Ended(end) => return Some(ended(node, held, end, wishes)),
+    }
+    None
+}
+
+fn asked(
+    node: &Rc<Node>,
+    held: &Rc<Held>,
+    verb: Verb,
+    reply: Option<ReplyTo>,
+    wishes: &mut Wishes,
+) -> Option<Ending> {
+    if held.revoke() {
+        return Some(Ending::Canceled(reply));
+    }
+    let answer = match verb {
+        Verb::Cancel | Verb::Stop => {
+            wishes.stop = true;
+            held.with_run(|run| run.stop());
+            Reply::Asked
+        }
+        Verb::Kill => match held.with_run(|run| run.kill()) {
+            Some(true) => {
+                wishes.kill = true;
+                Reply::Asked
+            }
+            _ => Reply::Unsupported,
+        },
+    };
+    node.reply(reply, answer);
+    None
+}
+
+fn ended(node: &Rc<Node>, held: &Rc<Held>, end: RunEnd, wishes: &Wishes) -> Ending {
+    let was_begun = held.begun.get();
+    if let Some(begun) = was_begun {
+        node.pace.borrow_mut().ran(begun.elapsed());
+    }
+    match end {
+        RunEnd::Failed(_) if wishes.kill => {
+            let end = RunEnd::Failed(TaskError::Canceled);
+            Ending::Ran { end, may_retry: false }
+        }
+        RunEnd::Failed(_) if wishes.cut_off => Ending::CutOff,
+        // The node's pool was stopped under it.
+        RunEnd::Failed(TaskError::SupervisorStopped) if was_begun.is_none() => Ending::HandedBack,
+        RunEnd::Failed(TaskError::SupervisorStopped) => Ending::CutOff,
+        end => Ending::Ran { end, may_retry: !wishes.stop },
+    }
+}
+
+/// The call belongs to another node by now: what this one does is of no use.
+fn lost(held: &Held) -> Ending {
+    if !held.revoke() {
+        held.with_run(|run| run.kill());
+    }
+    Ending::Lost
+}
+
+/// Writes the record of a long run again, so that the broker keeps it. Returns false if another node
+/// holds the call.
+async fn refresh(node: &Node, held: &Held, claim: &mut Claim) -> bool {
+    let state = CallState::Running {
+        node: node.me.clone(),
+        claim: held.claim,
+        attempt: claim.attempt,
+        losses: claim.losses,
+    };
+    let head = &held.entry.head;
+    let value = encode_record(head, &state);
+    let expect = Expect::Number(claim.number);
+    match node.member.write_surely(&record_key(head.id), expect, value).await {
+        Ok(number) => {
+            claim.number = number;
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Passes what a run reports to the task that carries the call.
+struct Reports {
+    happened: mpsc::UnboundedSender<Happened>,
+    room: Arc<Notify>,
+}
+
+impl Reports {
+    /// Reports after the end of the call's stay are dropped.
+    fn report(&self, event: Happened) {
+        drop(self.happened.send(event));
+    }
+}
+
+impl RunEvents for Reports {
+    fn begun(&self, pid: u32) {
+        self.report(Happened::Begun { pid });
+    }
+    fn progress(&self, done: u64, total: u64) {
+        self.report(Happened::Progress { done, total });
+    }
+    fn text(&self, text: String) {
+        self.report(Happened::Text(text));
+    }
+    fn message(&self, message: Arc<[u8]>) {
+        self.report(Happened::Message(message));
+    }
+    fn taken(&self, count: usize) {
+        self.report(Happened::Taken(count));
+    }
+    fn ended(&self, end: RunEnd) {
+        self.report(Happened::Ended(end));
+    }
+    fn room_changed(&self) {
+        self.room.notify_one();
+    }
+}
+
+impl Held {
+    pub(super) fn priority(&self) -> Priority {
+        self.entry.head.priority
+    }
+
+    pub(super) fn happen(&self, event: Happened) {
+        drop(self.happened.send(event));
+    }
+
+    pub(super) fn token(&self) -> DeliveryToken {
+        self.token.borrow().clone()
+    }
+
+    /// The entry was delivered again: that delivery is kept from now on.
+    pub(super) fn adopt(&self, node: &Node, token: DeliveryToken) {
+        *self.token.borrow_mut() = token;
+        self.touch(node);
+    }
+
+    fn touch(&self, node: &Node) {
+        self.touched.set(Instant::now());
+        node.member.broker.touch(&self.token.borrow());
+    }
+
+    fn with_run<T>(&self, f: impl FnOnce(&dyn RunHandle) -> T) -> Option<T> {
+        let run = self.run.borrow();
+        let run = run.as_deref()?;
+        attempt(|| f(run))
+    }
+
+    /// Returns whether it was given to the runner.
+    pub(super) fn has_run(&self) -> bool {
+        self.run.borrow().is_some()
+    }
+
+    /// Returns whether the run has not begun, and never will.
+    fn revoke(&self) -> bool {
+        self.with_run(|run| run.revoke()) == Some(true)
+    }
+}
+
+impl Node {
+    fn count(&self, held: &Held, change: isize) {
+        let class = usize::from(held.priority() == Priority::Critical);
+        let add = |cell: &Cell<usize>| cell.set(cell.get().wrapping_add_signed(change));
+        match held.stage.get() {
+            Stage::Claiming => {
+                add(&self.claiming[class]);
+                add(&self.not_begun);
+            }
+            Stage::Given => add(&self.not_begun),
+            Stage::Judging | Stage::Begun => {}
+        }
+    }
+
+    pub(super) fn set_stage(&self, held: &Held, stage: Stage) {
+        self.count(held, -1);
+        held.stage.set(stage);
+        self.count(held, 1);
+    }
+
+    /// The call is no longer held.
+    pub(super) fn release(&self, held: &Held) {
+        self.count(held, -1);
+        self.held.borrow_mut().remove(&held.entry.head.id);
+        self.room.notify_one();
+        self.released.notify_waiters();
+    }
+
+    /// The call is no longer held, and is delivered again after a pause.
+    pub(super) fn hand_back(&self, held: &Held, pause: Duration) {
+        self.release(held);
+        self.member.broker.nak(&held.token(), pause);
+    }
+
+    pub(super) fn reply(&self, to: Option<ReplyTo>, reply: Reply) {
+        if let Some(to) = to {
+            self.member.broker.reply(&to, reply.encode());
+        }
+    }
+}
+
+/// Keeps the deliveries of all calls that are held for long.
+pub(super) async fn keep_deliveries(node: Rc<Node>) {
+    let every = node.member.shared.limits.redeliver_after / 3;
+    loop {
+        tokio::time::sleep(every / 2).await;
+        let held: Vec<_> = node.held.borrow().values().cloned().collect();
+        for held in held {
+            if held.touched.get().elapsed() >= every / 2 {
+                held.touch(&node);
+            }
+        }
+    }
+}
+
+/// Keeps all deliveries now.
+pub(super) fn touch_all(node: &Node) {
+    let held: Vec<_> = node.held.borrow().values().cloned().collect();
+    for held in held {
+        held.touch(node);
+    }
+}

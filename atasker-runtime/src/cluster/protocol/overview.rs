@@ -1,0 +1,140 @@
+//! Questions about the namespace: a call by its id, the nodes and queues, the first to use a name.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::dead;
+use super::member::Member;
+use super::record::{CallEntry, CallState, Outcome};
+use crate::cluster::broker::{BrokerError, Expect, Record, Since};
+use crate::cluster::door::{CallHead, Found, FoundState, NodeDescription, Overview};
+use crate::cluster::error::ClusterError;
+use crate::id::TaskId;
+
+/// How long the records of nodes are waited for. There is no end mark in a watch.
+const NODES_WITHIN: Duration = Duration::from_millis(200);
+
+/// How often a request that has to be answered is sent.
+const TRIES: u32 = 5;
+
+/// Looks a call up.
+pub(super) async fn find(member: &Rc<Member>, id: TaskId) -> Result<Option<Found>, ClusterError> {
+    let unreadable = |what, error: super::bytes::Unreadable| ClusterError::Incompatible {
+        detail: format!("the {what} of call {id}: {error}"),
+    };
+    // Its entry is removed after the outcome is written, so one of the two is there.
+    for _ in 0..2 {
+        let record = member.read_call(id).await.map_err(|error| unreadable("record", error))?;
+        if let Some((_, call)) = record {
+            return Ok(Some(Found { head: call.head, state: found(call.state) }));
+        }
+        let key = id.to_string();
+        let entry = member.surely("find an entry", || member.broker.find_entry(&key)).await;
+        if let Some(entry) = entry {
+            let entry = CallEntry::decode(&entry.value);
+            let head = entry.map_err(|error| unreadable("entry", error))?.head;
+            return Ok(Some(Found { head, state: FoundState::Queued }));
+        }
+    }
+    let launched_here = member.launcher.get(id);
+    Ok(launched_here.map(|call| Found { head: call.head.clone(), state: FoundState::Queued }))
+}
+
+fn found(state: CallState) -> FoundState {
+    match state {
+        CallState::Running { node, attempt, losses, .. } => {
+            FoundState::Running { node, attempt, losses }
+        }
+        CallState::Waiting { attempt, losses, .. } => FoundState::Waiting { attempt, losses },
+        CallState::Ended { outcome, attempt, losses, node } => {
+            let error = match outcome {
+                Outcome::Failed(error) => Some(error),
+                Outcome::Returned { .. } => None,
+            };
+            FoundState::Ended { error, attempt, losses, node }
+        }
+    }
+}
+
+/// Returns the nodes and queues of the namespace.
+pub(super) async fn info(member: &Rc<Member>) -> Result<Overview, ClusterError> {
+    Ok(Overview {
+        broker: member.broker.version(),
+        nodes: nodes(member).await?,
+        queues: member.broker.queues().await?,
+        dead: dead::list(member).await?.len() as u64,
+    })
+}
+
+/// Returns the nodes, and how long ago they were heard of.
+pub(super) async fn nodes(
+    member: &Rc<Member>,
+) -> Result<Vec<(NodeDescription, Duration)>, ClusterError> {
+    let (sender, mut records) = mpsc::unbounded_channel::<Record>();
+    let sink = Box::new(move |record| drop(sender.send(record)));
+    let guard = member.broker.watch("n.*", Since::LastOfEach, sink).await?;
+    let mut nodes: Vec<(NodeDescription, Duration)> = Vec::new();
+    while let Ok(Some(record)) = tokio::time::timeout(NODES_WITHIN, records.recv()).await {
+        let Some(node) = super::node::presence::decode(&record.value) else { continue };
+        let heard = member.since(record.time).await;
+        nodes.retain(|(before, _)| before.id != node.id);
+        if heard <= node.lost_after {
+            nodes.push((node, heard));
+        }
+    }
+    drop(guard);
+    nodes.sort_by(|(a, _), (b, _)| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    Ok(nodes)
+}
+
+/// Says what a call waits for that has not begun, for people.
+pub(super) async fn waits_for(member: &Rc<Member>, head: &CallHead) -> String {
+    let Ok(nodes) = nodes(member).await else {
+        return "a free slot of a node".to_owned();
+    };
+    let serving: Vec<_> =
+        nodes.iter().filter(|(node, _)| node.queues.contains(&head.queue)).collect();
+    let queue = &head.queue;
+    if nodes.is_empty() {
+        format!("a node that serves the queue `{queue}`: the cluster has no nodes")
+    } else if serving.is_empty() {
+        format!("a node that serves the queue `{queue}`: no node of the cluster does")
+    } else if !serving.iter().any(|(node, _)| node.functions.contains(&head.function)) {
+        format!(
+            "a node that has the function `{}` with this signature: no node of the queue `{queue}` does",
+            head.function.name
+        )
+    } else {
+        format!("a free slot of a node that serves the queue `{queue}`")
+    }
+}
+
+/// Returns true to the first member that calls it with this name.
+pub(super) async fn first(member: &Rc<Member>, name: &str) -> Result<bool, ClusterError> {
+    let key = format!("t.{:016x}{:016x}", fnv(0, name), fnv(1, name));
+    let token = member.token();
+    // Recognizes the write if its answer is lost.
+    let value = format!("{} {token} {name}", member.id()).into_bytes();
+    let mut last = BrokerError::Closed;
+    for _ in 0..TRIES {
+        match member.broker.write(&key, Expect::Absent, &token, value.clone()).await {
+            Ok(_) => return Ok(true),
+            Err(BrokerError::Conflict) => {
+                let record = member.broker.read(&key).await?;
+                return Ok(record.is_some_and(|record| record.value == value));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last.into())
+}
+
+/// FNV-1a, which is the same in all builds.
+fn fnv(seed: u8, text: &str) -> u64 {
+    let bytes = std::iter::once(seed).chain(text.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,70 @@
+//! Arguments and results: small ones within entries and records, large ones in blocks.
+
+use super::member::Member;
+use super::record::Payload;
+use crate::cluster::broker::BrokerError;
+use crate::id::TaskId;
+
+/// The largest block.
+const BLOCK: usize = 512 << 10;
+
+/// The largest arguments and the largest result.
+pub(super) const LIMIT: u64 = 1 << 30;
+
+/// The key of the blocks of the arguments of a call.
+pub(super) fn args_key(id: TaskId) -> String {
+    format!("{id}_a")
+}
+
+/// The key of the blocks of the result of one run.
+pub(super) fn result_key(id: TaskId, claim: u64) -> String {
+    format!("{id}_r{claim:x}")
+}
+
+impl Member {
+    /// Stores the blocks of a payload, if it is large, and repeats that until it is done.
+    pub(super) async fn put_payload(&self, bytes: &[u8], key: String) -> Payload {
+        if bytes.len() <= self.shared.limits.large_after {
+            return Payload::Inline(bytes.to_vec());
+        }
+        let mut count = 0;
+        for block in bytes.chunks(BLOCK) {
+            let key = &key;
+            self.surely("put a block", || self.broker.put_block(key, count, block.to_vec())).await;
+            count += 1;
+        }
+        Payload::Blocks { key, count, bytes: bytes.len() as u64 }
+    }
+
+    /// Returns the bytes of a payload, or an error if blocks of it are gone.
+    pub(super) async fn get_payload(&self, payload: Payload) -> Result<Vec<u8>, BrokerError> {
+        let (key, count, length) = match payload {
+            Payload::Inline(bytes) => return Ok(bytes),
+            Payload::Blocks { key, count, bytes } => (key, count, bytes),
+        };
+        let blocks = self.surely("get blocks", || {
+            let blocks = self.broker.get_blocks(&key, count);
+            Box::pin(async {
+                match blocks.await {
+                    Ok(blocks) => Ok(Ok(blocks)),
+                    // They will not be there later either.
+                    Err(error @ BrokerError::NotFound(_)) => Ok(Err(error)),
+                    Err(error) => Err(error),
+                }
+            })
+        });
+        let bytes = blocks.await?.concat();
+        if bytes.len() as u64 != length {
+            return Err(BrokerError::NotFound(format!("a part of `{key}`")));
+        }
+        Ok(bytes)
+    }
+
+    /// Removes the blocks of a payload, if it has any.
+    pub(super) async fn remove_payload(&self, payload: &Payload) -> Result<(), BrokerError> {
+        match payload {
+            Payload::Inline(_) => Ok(()),
+            Payload::Blocks { key, .. } => self.broker.remove_blocks(key).await,
+        }
+    }
+}
