@@ -97,6 +97,12 @@ impl Backoff {
         half.saturating_add(half.mul_f64(fastrand::f64())).min(full)
     }
 
+    /// Returns the first pause, the longest one, and whether pauses are random.
+    #[cfg(feature = "remote")]
+    pub(crate) fn parts(&self) -> (Duration, Duration, bool) {
+        (self.min, self.max, self.jitter)
+    }
+
     /// Returns the pause without jitter.
     fn full_pause(&self, attempt: u32) -> Duration {
         let steps = attempt.saturating_sub(1);

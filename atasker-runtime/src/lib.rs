@@ -108,7 +108,13 @@ pub use background::{
 };
 pub use backoff::Backoff;
 #[cfg(feature = "remote")]
+pub use cluster::found::RemoteTask;
+#[cfg(feature = "remote")]
 pub use cluster::handle::Cluster;
+#[cfg(feature = "remote")]
+pub use cluster::info::{ClusterInfo, ClusterNode, DeadLetter, QueueInfo};
+#[cfg(feature = "remote")]
+pub use cluster::memory::Faults;
 #[cfg(feature = "remote")]
 pub use cluster_error::ClusterError;
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
@@ -125,6 +131,8 @@ pub use info::{
 };
 #[cfg(feature = "async")]
 pub use launch::Aloop;
+#[cfg(feature = "remote")]
+pub use launch::ClusterTask;
 pub use launch::{Scope, ScopedTask, ScopedTaskBuilder, StartAsync, TaskBuilder, map, scope};
 pub use limit::{KeyedLimit, Limit, LimitKey, TaskLimit};
 pub use observe::observer::{BackgroundRun, Observer, ProcessEvent, TaskEvent};

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -34,6 +35,21 @@ pub(crate) trait Place: Send + Sync {
 
     /// Ends a running task.
     fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
+
+    /// Returns whether another machine decides what becomes of the task. It is canceled by
+    /// [`cancel_elsewhere`](Self::cancel_elsewhere) then, and killed by [`kill`](Self::kill), in
+    /// whichever phase it is.
+    fn is_elsewhere(&self, task: &dyn AnyTask) -> bool {
+        let _ = task;
+        false
+    }
+
+    /// Requests to cancel a task about which another machine decides, or to stop it if it runs.
+    /// `None` for other tasks.
+    fn cancel_elsewhere(&self, task: &Arc<dyn AnyTask>) -> Option<Canceling> {
+        let _ = task;
+        None
+    }
 
     /// Returns what a queued task waits for, as the end of a sentence: "a slot of the thread pool".
     fn waits_for(&self, task: &dyn AnyTask) -> Cow<'static, str> {
@@ -166,6 +182,14 @@ pub(crate) struct Closing<'a> {
     pub(crate) callers: &'a [Arc<dyn AnyTask>],
     /// When what has not ended by itself is killed. `None` for the default of the place.
     pub(crate) deadline: Option<Instant>,
+}
+
+/// A request to cancel a task about which another machine decides.
+pub(crate) struct Canceling {
+    /// Whether the task was canceled, and never runs again. Dropping this changes nothing.
+    pub(crate) answer: Pin<Box<dyn Future<Output = bool> + Send>>,
+    /// Whether the calling thread may block until there is an answer.
+    pub(crate) may_wait: bool,
 }
 
 /// How to launch a task without blocking: see [`Place::poll_room`].

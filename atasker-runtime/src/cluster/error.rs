@@ -106,6 +106,11 @@ impl ClusterError {
         ClusterError::Unreachable { detail: detail.into() }
     }
 
+    /// Returns the error of a task for which this is the reason.
+    pub(crate) fn into_task_error(self) -> crate::error::TaskError {
+        crate::error::TaskError::Cluster(self)
+    }
+
     pub(crate) fn not_found(detail: impl Into<String>) -> ClusterError {
         ClusterError::NotFound { detail: detail.into() }
     }

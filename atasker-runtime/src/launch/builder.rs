@@ -213,6 +213,9 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// the rule that every `Err` is retried. Panics, exceeded time limits and deaths of worker
     /// processes are retried in any case.
     ///
+    /// Has no effect on a remote task, except for a warning: the nodes retry it, and a closure can't
+    /// be sent to them.
+    ///
     /// ```
     /// # use atasker_runtime as atasker;
     /// use atasker::TaskBuilder;
@@ -227,6 +230,16 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// assert_eq!(task.join().unwrap(), 1);
     /// ```
     pub fn retry_if(mut self, wanted: impl Fn(&R) -> bool + Send + 'static) -> Self {
+        if self.header_mut().tt == TaskType::Remote {
+            log!(
+                warn,
+                name = self.cell.header().name(),
+                "`retry_if` has no effect on a remote task: nodes decide about its attempts, and a \
+                 closure can't be sent to them"
+            );
+            discard(wanted);
+            return self;
+        }
         self.cell.get_mut().hooks_mut().retry_if = Some(Box::new(wanted));
         self
     }
@@ -365,6 +378,36 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// [`Overflow::Block`](crate::Overflow::Block), and [`start_async`](Self::start_async).
     pub fn start(self) -> Task<R, I, O> {
         self.start_with(WhenFull::Wait)
+    }
+
+    /// Sets the supervisor, unless there is `None`.
+    #[cfg(feature = "remote")]
+    pub(super) fn on(mut self, core: Option<Arc<Core>>) -> Self {
+        if core.is_some() {
+            self.supervisor = core;
+        }
+        self
+    }
+
+    /// Returns the supervisor of the task.
+    #[cfg(feature = "remote")]
+    pub(super) fn core(&self) -> Arc<Core> {
+        self.supervisor.clone().unwrap_or_else(|| Arc::clone(supervisor().core()))
+    }
+
+    #[cfg(feature = "remote")]
+    pub(super) fn tt(&self) -> TaskType {
+        self.cell.header().tt
+    }
+
+    #[cfg(feature = "remote")]
+    pub(super) fn cell(&mut self) -> &mut UniqueTask<R> {
+        &mut self.cell
+    }
+
+    #[cfg(feature = "remote")]
+    pub(super) fn channels(&self) -> Option<&Channels<I, O>> {
+        self.channels.as_deref()
     }
 
     /// Launches the task on its supervisor.

@@ -125,7 +125,17 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// let next = sync(7, None).start_unique().expect("the key is free again");
     /// assert!(!next.join().unwrap());
     /// ```
+    ///
+    /// For a remote task, the key holds in the whole namespace of its cluster. This blocks until the
+    /// cluster has answered, for at most five seconds, and the returned reference is a handle of the
+    /// call that holds the key, whichever process has launched it. Without an answer in time, on an
+    /// aloop, and for a task with a delay, this is [`start`](Self::start). Such a launch is counted
+    /// and reported.
     pub fn start_unique(self) -> Result<Task<R, I, O>, TaskRef> {
+        #[cfg(feature = "remote")]
+        if self.is_elsewhere() {
+            return self.start_unique_elsewhere();
+        }
         self.start_if(claim)
     }
 }

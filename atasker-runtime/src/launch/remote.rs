@@ -56,7 +56,7 @@ where
 }
 
 #[cfg(feature = "remote")]
-pub(crate) use elsewhere::{attach, remote_call};
+pub(crate) use elsewhere::remote_call;
 
 #[cfg(feature = "remote")]
 mod elsewhere {
@@ -66,17 +66,18 @@ mod elsewhere {
     use std::time::Duration;
 
     use super::build_remote;
-    use crate::cluster::error::ClusterError;
     use crate::cluster::handle::Cluster;
+    use crate::cluster::place::wait_stored;
     use crate::error::TaskError;
-    use crate::id::TaskId;
     use crate::info::TaskType;
     use crate::launch::builder::TaskBuilder;
     use crate::remote::body::ElsewhereBody;
     use crate::remote::functions::Function;
+    use crate::supervisor::inline;
     use crate::task::elsewhere::Elsewhere;
     use crate::task::endpoint::Codec;
     use crate::task::handle::Task;
+    use crate::task::reference::TaskRef;
     use crate::wire::args::Reader;
     use crate::wire::payload::Payload;
 
@@ -97,22 +98,6 @@ mod elsewhere {
         let elsewhere = Elsewhere::new(type_name::<(R, I, O)>());
         builder.header_mut().extras_mut().elsewhere = Some(Box::new(elsewhere));
         builder
-    }
-
-    /// Returns a handle of a call to this function that was launched before, by any process.
-    pub(crate) fn attach<R, I, O>(
-        cluster: &Cluster,
-        _id: TaskId,
-        _function: &'static Function,
-        _decode: Reader<R>,
-        _codecs: Option<(Codec<I>, Codec<O>)>,
-    ) -> Result<Task<R, I, O>, ClusterError>
-    where
-        R: Send + 'static,
-        I: Send + 'static,
-        O: Send + 'static,
-    {
-        match *cluster.inner {}
     }
 
     impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
@@ -190,6 +175,29 @@ mod elsewhere {
         /// ```
         pub fn unique_for(self, time: Duration) -> Self {
             self.elsewhere(|elsewhere| elsewhere.unique_for = time)
+        }
+    }
+    impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
+        /// Returns whether a cluster decides about the `unique` key of the task.
+        pub(in crate::launch) fn is_elsewhere(&self) -> bool {
+            self.tt() == TaskType::Remote && !inline::is_active() && !crate::process::in_worker()
+        }
+
+        /// Launches the task, unless a call that has not ended holds its key.
+        pub(in crate::launch) fn start_unique_elsewhere(
+            mut self,
+        ) -> Result<Task<R, I, O>, TaskRef> {
+            let again = self.attachment();
+            let task = self.start();
+            wait_stored(&task.erased());
+            let Some(TaskError::Duplicate { id }) = task.error() else { return Ok(task) };
+            let Some(again) = again else { return Ok(task) };
+            // If the holder can't be found any more, its key is free again, or its cluster is out of
+            // reach: the caller gets the error.
+            match again.attach(*id) {
+                Ok(holder) => Err(holder.to_ref()),
+                Err(_) => Ok(task),
+            }
         }
     }
 }

@@ -163,7 +163,10 @@ impl ForcedDraw {
 
 impl Source {
     pub(super) fn task(task: &Arc<dyn AnyTask>) -> Source {
-        Source::Task { task: Arc::downgrade(task), is_remote: task.header().tt == TaskType::Mp }
+        Source::Task {
+            task: Arc::downgrade(task),
+            is_remote: matches!(task.header().tt, TaskType::Mp | TaskType::Remote),
+        }
     }
 
     /// Returns the current values. `None` for a task that has reported nothing, or is gone.

@@ -38,7 +38,12 @@ impl Core {
     /// The same for a task whose id was drawn by another process.
     pub(crate) fn prepare_foreign(&self, header: &mut Header, id: TaskId) {
         header.set_foreign_id(id);
+        let tt = header.tt;
         self.prepare_with_id(header);
+        if tt == TaskType::Remote {
+            // A handle of a call that exists already, also inside a worker process.
+            header.tt = tt;
+        }
     }
 
     #[inline]
@@ -178,7 +183,9 @@ impl Core {
         when_full: WhenFull,
         enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
     ) {
-        if let Err(refused) = self.unique.claim(&task) {
+        // The key of a remote task holds in its whole cluster, which claims it.
+        let elsewhere = task.header().tt == TaskType::Remote && !inline::is_active();
+        if !elsewhere && let Err(refused) = self.unique.claim(&task) {
             self.counters.record_rejection();
             return end_waiting(task, refused.into());
         }

@@ -19,6 +19,7 @@ use super::inline;
 use super::pruning::{LookedUp, Pruning};
 use crate::error::TaskError;
 use crate::id::TaskId;
+use crate::info::TaskType;
 use crate::limit;
 use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
@@ -86,8 +87,9 @@ impl Core {
     ) {
         let expires = task.header().policies().and_then(|policies| policies.expires);
         let expires = expires.filter(|_| task.header().attempt() == 0);
-        // A launch that runs its task is in time.
-        let Some(after) = expires.filter(|_| !inline::is_active()) else {
+        // A launch that runs its task is in time. The nodes and the broker decide about remote tasks.
+        let is_ours = task.header().tt != TaskType::Remote && !inline::is_active();
+        let Some(after) = expires.filter(|_| is_ours) else {
             return enqueue(task);
         };
         self.watch_expiry(task.header(), after);

@@ -6,6 +6,7 @@
 //! | here | the public handle, the default supervisor |
 //! | `builder`, `config` | the configuration before the start, by setters and as one value |
 //! | `processes` | the settings of the pool of worker processes |
+//! | `cluster` | the cluster that a supervisor has joined |
 //! | `core` | what the handles share: places, phases |
 //! | `counters` | the number of live tasks |
 //! | `dispatch` | gives launched tasks to their places, and relays operations on tasks |
@@ -26,6 +27,8 @@
 
 mod alarm;
 mod builder;
+#[cfg(feature = "remote")]
+pub(crate) mod cluster;
 mod config;
 mod core;
 mod counters;

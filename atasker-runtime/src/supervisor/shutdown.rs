@@ -282,7 +282,7 @@ impl Stop<'_> {
 }
 
 /// Ends a task at the deadline: a waiting task never runs, a future is dropped, a worker process is
-/// killed with its pool, a thread is abandoned. Returns true if this call ended the task.
+/// killed with its pool, a thread is abandoned. The call of a remote task goes on in its cluster. Returns true if this call ended the task.
 fn abandon(task: &Arc<dyn AnyTask>) -> bool {
     let header = task.header();
     let claim = loop {
@@ -302,6 +302,10 @@ fn abandon(task: &Arc<dyn AnyTask>) -> bool {
             _ => std::thread::yield_now(),
         }
     };
+    if header.tt == TaskType::Remote {
+        // The call goes on. No body returns here that would give back the limit of the task.
+        header.leave_attempt();
+    }
     // Logged after the end, because a subscriber may wait for it.
     claim.end(task, TaskError::SupervisorStopped);
     control::abort(task);

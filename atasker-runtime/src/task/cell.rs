@@ -202,6 +202,9 @@ pub(crate) trait Typed<R>: AnyTask {
     fn hooks_mut(&mut self) -> &mut Hooks<R>;
     /// Completes an attempt: reruns the task or ends it. `this` is the task itself.
     fn complete_attempt(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>);
+    /// Returns the decoder of results from other processes.
+    #[cfg(feature = "remote")]
+    fn decoder(&self) -> Option<crate::wire::args::Reader<R>>;
     /// Passes the stored outcome to the callbacks.
     fn call_back(&self, callbacks: Vec<OnComplete<R>>);
     /// Returns this task without its type.
@@ -781,6 +784,11 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         self.header.leave_attempt();
         let will_retry = self.wants_retry(&result);
         self.complete_attempt_as(this, result, will_retry);
+    }
+
+    #[cfg(feature = "remote")]
+    fn decoder(&self) -> Option<crate::wire::args::Reader<R>> {
+        B::remote(&self.place_data).map(|remote| remote.decode)
     }
 
     fn call_back(&self, callbacks: Vec<OnComplete<R>>) {

@@ -14,6 +14,9 @@
 //! running. For `stop` it counts as running: with `let t = f(); t.stop();`, `f` always gets to do
 //! its cleanup, whether or not a thread has picked it up yet. For `cancel` and `kill` it has not
 //! begun.
+//!
+//! A remote task is one about which another machine decides: its cluster is asked, and `cancel` and
+//! `kill` wait for the answer, for at most five seconds.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,10 +25,11 @@ use crate::error::{KillError, TaskError};
 use crate::fork;
 use crate::info::TaskType;
 use crate::limit;
-use crate::task::AnyTask;
+use crate::place::Canceling;
 use crate::task::chained::first_of;
 use crate::task::header::{Header, refresh};
 use crate::task::state::Phase;
+use crate::task::{AnyTask, park};
 
 /// The pending tasks that an operation covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,7 +120,42 @@ fn each_before(task: &Arc<dyn AnyTask>, mut act: impl FnMut(&Arc<dyn AnyTask>) -
     }
 }
 
+/// Requests to cancel a task about which another machine decides. `None` for other tasks, and for
+/// those of which it does not know yet.
+fn cancel_elsewhere(task: &Arc<dyn AnyTask>, include: Include) -> Option<Canceling> {
+    let header = task.header();
+    if header.tt != TaskType::Remote || include != Include::Admitted {
+        return None;
+    }
+    header.with_place(|place| place.cancel_elsewhere(task))?
+}
+
+/// Returns whether another machine decides what becomes of a task.
+fn is_elsewhere(task: &Arc<dyn AnyTask>) -> bool {
+    let header = task.header();
+    header.tt == TaskType::Remote
+        && header.with_place(|place| place.is_elsewhere(&**task)) == Some(true)
+}
+
+/// Like [`cancel`], without blocking if another machine has to answer.
+pub(crate) async fn cancel_async(task: &Arc<dyn AnyTask>) -> bool {
+    if fork::is_copy() {
+        return false;
+    }
+    match cancel_elsewhere(task, Include::Admitted) {
+        // Such a task is chained to no other one.
+        Some(canceling) => canceling.answer.await,
+        None => cancel(task),
+    }
+}
+
 fn cancel_or_ask_one(task: &Arc<dyn AnyTask>, include: Include) -> bool {
+    if let Some(canceling) = cancel_elsewhere(task, include) {
+        let Canceling { mut answer, may_wait } = canceling;
+        // Where this thread may not block, the request stands.
+        return may_wait
+            && park::block_on(None, |context| answer.as_mut().poll(context)).unwrap_or(false);
+    }
     let cancel = || cancel_pending(task, TaskError::Canceled, include);
     cancel() || {
         request_stop(task);
@@ -167,6 +206,10 @@ fn kill_one(task: &Arc<dyn AnyTask>) -> Result<Killed, KillError> {
     // Twice, because a run may end and another be prepared between the two checks. After the first
     // round none is prepared any more, and the second round meets the one that was.
     for _ in 0..2 {
+        if is_elsewhere(task) {
+            let killed = task.header().with_place(|place| place.kill(task));
+            return killed.unwrap_or(Err(KillError::Unsupported)).map(|()| Killed::Begun);
+        }
         if cancel_pending(task, TaskError::Canceled, Include::Admitted) {
             return Ok(Killed::Pending);
         }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::lock::Mutex;
@@ -13,7 +13,8 @@ pub(crate) const DEFAULT_QUEUE: &str = "default";
 /// How often a task is given to another node after its node was lost, unless the task says so.
 const DEFAULT_REDELIVER: u32 = 2;
 
-/// See the module's documentation. The options are set by the builder.
+/// See the module's documentation. The options are set by the builder. The place knows the types
+/// behind `dyn Any`.
 pub(crate) struct Elsewhere {
     /// The names of the types of the result and of the messages.
     pub(crate) types: &'static str,
@@ -21,12 +22,24 @@ pub(crate) struct Elsewhere {
     pub(crate) redeliver: u32,
     /// How long the unique key stays taken after the end.
     pub(crate) unique_for: Duration,
-    /// The cluster that runs the task, instead of the one that its supervisor has joined. The place
-    /// knows the type.
+    /// The cluster that runs the task, instead of the one that its supervisor has joined.
     pub(crate) cluster: Option<Arc<dyn Any + Send + Sync>>,
-    /// The call, as the place keeps it, once the task was handed over to a cluster.
-    pub(crate) call: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// The call that was launched before, by any process: the task is a further handle of it.
+    pub(crate) attached: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) link: Mutex<Link>,
     pub(crate) seen: Mutex<Seen>,
+}
+
+/// Whether a task was handed over to a cluster.
+#[derive(Default)]
+pub(crate) enum Link {
+    /// Not yet: it waits for its delay, for its limit, or for room.
+    #[default]
+    None,
+    /// It never will be.
+    Withdrawn,
+    /// To the cluster of this call.
+    Call(Arc<dyn Any + Send + Sync>),
 }
 
 /// What the cluster has reported about a call.
@@ -47,7 +60,8 @@ impl Elsewhere {
             redeliver: DEFAULT_REDELIVER,
             unique_for: Duration::ZERO,
             cluster: None,
-            call: OnceLock::new(),
+            attached: None,
+            link: Mutex::default(),
             seen: Mutex::default(),
         }
     }

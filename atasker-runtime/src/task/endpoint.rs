@@ -195,6 +195,17 @@ impl<I, O> Channels<I, O> {
         matches!(self.outbox, Endpoint::Encoded(..))
     }
 
+    /// Returns the codecs of the messages, if these are encoded.
+    #[cfg(feature = "remote")]
+    pub(crate) fn codecs(&self) -> Option<(Codec<I>, Codec<O>)> {
+        match (&self.inbox, &self.outbox) {
+            (Endpoint::Encoded(_, incoming), Endpoint::Encoded(_, outgoing)) => {
+                Some((*incoming, *outgoing))
+            }
+            _ => None,
+        }
+    }
+
     /// Sets whether the handle exists, which receives from the outbox.
     pub(crate) fn set_receiver(&self, is_present: bool) {
         match &self.outbox {

@@ -533,6 +533,27 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         control::cancel(&self.erased())
     }
 
+    /// Cancels the task as [`cancel`](Self::cancel) does, without blocking if the task is remote and
+    /// its cluster has to answer. For other tasks, there is nothing to wait for.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// # async fn example() {
+    /// use std::time::Duration;
+    /// use atasker::TaskBuilder;
+    /// let task = TaskBuilder::new(|| 42).delay(Duration::from_secs(3600)).start();
+    /// assert!(task.cancel_async().await);
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it completes, a request that was sent stands.
+    pub async fn cancel_async(&self) -> bool {
+        let task = self.erased();
+        control::cancel_async(&task).await
+    }
+
     /// Ends the task. A worker process is killed together with the processes it has started; a
     /// future is dropped at its next await. The outcome is [`TaskError::Canceled`].
     ///

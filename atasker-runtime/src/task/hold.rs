@@ -12,6 +12,7 @@
 //! then. A task that waits for its limit is not counted. Nothing here has an effect unless something
 //! observes tasks (`observe::is_on`), as a paused clock does.
 
+use crate::info::TaskType;
 use crate::observe;
 use crate::place::WhenFull;
 use crate::task::header::Header;
@@ -21,6 +22,10 @@ use crate::time::source;
 
 /// Counts a task, if the clock of its supervisor is paused.
 pub(crate) fn hold(header: &Header, until: Until) {
+    // The time of other machines does not stand still.
+    if header.tt == TaskType::Remote {
+        return;
+    }
     if let Some(busy) = source::busy(header.scheduler, until) {
         let before = header.extras_or_new().hold.lock().replace(busy);
         drop(before);

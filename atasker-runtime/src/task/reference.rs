@@ -180,6 +180,11 @@ impl TaskRef {
         control::cancel(&self.task)
     }
 
+    /// Cancels the task without blocking. See [`Task::cancel_async`].
+    pub async fn cancel_async(&self) -> bool {
+        control::cancel_async(&self.task).await
+    }
+
     /// Ends the task. See [`Task::kill`].
     ///
     /// ```

@@ -38,6 +38,9 @@ use crate::unwind::{self, Guarded};
 /// A key of any type. Keys of different types are never equal.
 pub(crate) trait AnyKey: Send + Sync {
     fn hash_into(&self, hasher: &mut dyn Hasher);
+    /// Hashes the key alone, which says the same about it in every program.
+    #[cfg(feature = "remote")]
+    fn hash_value_into(&self, hasher: &mut dyn Hasher);
     fn equals(&self, other: &dyn AnyKey) -> bool;
     fn as_any(&self) -> &dyn Any;
 }
@@ -45,6 +48,11 @@ pub(crate) trait AnyKey: Send + Sync {
 impl<K: Hash + Eq + Send + Sync + 'static> AnyKey for K {
     fn hash_into(&self, mut hasher: &mut dyn Hasher) {
         TypeId::of::<K>().hash(&mut hasher);
+        self.hash(&mut hasher);
+    }
+
+    #[cfg(feature = "remote")]
+    fn hash_value_into(&self, mut hasher: &mut dyn Hasher) {
         self.hash(&mut hasher);
     }
 
@@ -99,6 +107,27 @@ impl UniqueSlot {
         self.advance(Stage::Failed(error));
     }
 
+    /// Takes the key out, and returns the hash of it and of the name of its task that identifies the
+    /// key in all programs. `None` if the task is not unique. Calls `Hash` of the key.
+    #[cfg(feature = "remote")]
+    pub(crate) fn take_portable(&self, name: &str) -> Result<Option<[u8; 16]>, TaskError> {
+        let key = {
+            let mut stage = self.0.lock();
+            match std::mem::replace(&mut *stage, Stage::Claiming) {
+                Stage::Key(key) => key,
+                Stage::Failed(error) => return Err(error),
+                other => {
+                    *stage = other;
+                    return Ok(None);
+                }
+            }
+        };
+        let mut hasher = PortableHasher::default();
+        hasher.write_bytes(name.as_bytes());
+        unwind::catch(|| key.hash_value_into(&mut hasher))?;
+        Ok(Some(hasher.0.to_be_bytes()))
+    }
+
     /// Sets the stage that follows `Claiming`, unless the task has ended meanwhile.
     fn advance(&self, next: Stage) {
         let mut stage = self.0.lock();
@@ -117,6 +146,91 @@ impl UniqueSlot {
             // The stage before is dropped without the lock.
             self.replace(Stage::Over);
         }
+    }
+}
+
+/// FNV-1a with 128 bits. Numbers are hashed as 16 bytes in little-endian order, so that neither the
+/// width nor the byte order of a machine matters.
+#[cfg(feature = "remote")]
+struct PortableHasher(u128);
+
+#[cfg(feature = "remote")]
+impl Default for PortableHasher {
+    fn default() -> Self {
+        PortableHasher(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
+    }
+}
+
+#[cfg(feature = "remote")]
+impl PortableHasher {
+    fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);
+        }
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) {
+        self.write_u128(bytes.len() as u128);
+        self.add(bytes);
+    }
+}
+
+#[cfg(feature = "remote")]
+impl Hasher for PortableHasher {
+    fn finish(&self) -> u64 {
+        self.0 as u64
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+    }
+
+    fn write_u8(&mut self, i: u8) {
+        self.write_u128(i.into());
+    }
+
+    fn write_u16(&mut self, i: u16) {
+        self.write_u128(i.into());
+    }
+
+    fn write_u32(&mut self, i: u32) {
+        self.write_u128(i.into());
+    }
+
+    fn write_u64(&mut self, i: u64) {
+        self.write_u128(i.into());
+    }
+
+    fn write_u128(&mut self, i: u128) {
+        self.add(&i.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, i: usize) {
+        self.write_u128(i as u128);
+    }
+
+    fn write_i8(&mut self, i: i8) {
+        self.write_u128(i128::from(i) as u128);
+    }
+
+    fn write_i16(&mut self, i: i16) {
+        self.write_u128(i128::from(i) as u128);
+    }
+
+    fn write_i32(&mut self, i: i32) {
+        self.write_u128(i128::from(i) as u128);
+    }
+
+    fn write_i64(&mut self, i: i64) {
+        self.write_u128(i128::from(i) as u128);
+    }
+
+    fn write_i128(&mut self, i: i128) {
+        self.write_u128(i as u128);
+    }
+
+    fn write_isize(&mut self, i: isize) {
+        self.write_u128(i as i128 as u128);
     }
 }
 
@@ -291,6 +405,46 @@ impl Drop for Claim {
 #[cfg(all(test, not(atasker_loom)))]
 mod tests {
     use crate::{PoolConfig, Supervisor, Task, TaskBuilder};
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn portable_hash_depends_on_name_and_value_alone() {
+        use super::{TaskError, UniqueSlot};
+        use std::hash::Hash;
+        fn hash(name: &str, key: impl Hash + Eq + Send + Sync + 'static) -> [u8; 16] {
+            let mut slot = UniqueSlot::default();
+            slot.set(key);
+            let hash = slot.take_portable(name).unwrap().unwrap();
+            assert_eq!(slot.take_portable(name), Ok(None), "it was taken out");
+            hash
+        }
+        assert_eq!(hash("sync", 7_u64), hash("sync", 7_usize));
+        assert_eq!(hash("sync", (7_u8, "a".to_owned())), hash("sync", (7_i64, "a")));
+        let others = [
+            hash("sync", 7),
+            hash("sync", 8),
+            hash("synd", 7),
+            hash("sync", (7, 7)),
+            hash("s", "7"),
+        ];
+        for (i, one) in others.iter().enumerate() {
+            assert!(others[..i].iter().all(|other| other != one), "{i}");
+        }
+        // The same in every build.
+        assert_eq!(hash("sync", 7), 0x5fb7_ab09_b0d9_1d1b_cb33_2b42_ab0b_3b77_u128.to_be_bytes());
+
+        #[derive(PartialEq, Eq)]
+        struct Panics;
+        impl Hash for Panics {
+            fn hash<H: std::hash::Hasher>(&self, _: &mut H) {
+                panic!("no hash")
+            }
+        }
+        let mut slot = UniqueSlot::default();
+        slot.set(Panics);
+        let error: TaskError = slot.take_portable("sync").unwrap_err();
+        assert!(error.is_panic());
+    }
 
     #[test]
     fn keys_that_are_free_take_no_memory() {

@@ -39,7 +39,7 @@ use crate::wire::nesting;
 use crate::wire::payload::{Payload, finish, take_buffer};
 use crate::wire::reply::Reply;
 
-fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
+pub(super) fn failed<P: ?Sized>(stage: CodecStage, detail: String) -> TaskError {
     TaskError::Codec { stage, type_name: type_name::<P>().to_owned(), detail }
 }
 
@@ -507,7 +507,7 @@ pub trait NoResult<R> {
 
 impl<R> NoResult<R> for Arg<R> {}
 
-fn read_result<F: Format, R: DeserializeOwned + Send>(
+pub(super) fn read_result<F: Format, R: DeserializeOwned + Send>(
     bytes: Cow<'_, [u8]>,
 ) -> Result<R, TaskError> {
     let mut input =
