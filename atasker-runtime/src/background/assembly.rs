@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::background::engine::{Engine, Hooks, NextRun, OnError, WorkerSpec};
+use crate::background::engine::{Engine, Hooks, NextRun, OnError, Ticks, WorkerSpec};
 use crate::background::executor::{LaunchOptions, MakeExecutor};
 use crate::background::schedule::Schedule;
 use crate::info::WorkerKind;
@@ -16,6 +16,8 @@ pub(super) struct WorkerOptions {
     pub(super) name: Option<String>,
     pub(super) priority: Priority,
     pub(super) aloop: Option<String>,
+    /// Decides which program makes a planned run.
+    pub(super) ticks: Option<Arc<dyn Ticks>>,
 }
 
 /// The callbacks of a worker. A job has none.
@@ -53,6 +55,7 @@ impl WorkerOptions {
             priority: self.priority,
             on_error: callbacks.on_error,
             hooks: callbacks.hooks,
+            ticks: self.ticks,
         };
         Engine::new(spec, schedule, core, executor(launch, next_run))
     }

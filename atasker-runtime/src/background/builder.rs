@@ -44,9 +44,9 @@ use crate::unwind::Guarded;
 #[must_use = "a builder does nothing until `run` or `run_async` returns the worker"]
 pub struct WorkerBuilder<W: WorkerHandle> {
     kind: WorkerKind,
-    trigger: Trigger,
+    pub(super) trigger: Trigger,
     initial_delay: Duration,
-    options: WorkerOptions,
+    pub(super) options: WorkerOptions,
     callbacks: Callbacks,
     supervisor: Option<Supervisor>,
     items: Option<Arc<dyn ItemSource>>,
@@ -317,7 +317,8 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
             Some(supervisor) => Arc::downgrade(supervisor.core()),
             None => Arc::downgrade(supervisor().core()),
         };
-        let schedule = Schedule::new(self.trigger, self.initial_delay);
+        let schedule =
+            Schedule::new(self.trigger, self.initial_delay).aligned(self.options.ticks.is_some());
         let executor = match self.items {
             Some(items) => executor::with_queue(executor, items),
             None => executor,

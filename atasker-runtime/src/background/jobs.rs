@@ -34,10 +34,12 @@ use crate::time::clock;
 #[derive(Debug)]
 #[must_use = "a job does nothing until it is passed to `create_job`"]
 pub struct Job {
-    trigger: Trigger,
+    pub(super) trigger: Trigger,
     initial_delay: Duration,
     times: Option<u64>,
-    options: WorkerOptions,
+    pub(super) options: WorkerOptions,
+    /// Created by [`once`](Self::once).
+    pub(super) is_single: bool,
 }
 
 impl Job {
@@ -47,6 +49,7 @@ impl Job {
             initial_delay: Duration::ZERO,
             times: None,
             options: WorkerOptions::default(),
+            is_single: false,
         }
     }
 
@@ -79,7 +82,8 @@ impl Job {
     /// ```
     pub fn once(after: Duration) -> Self {
         let far = Duration::from_secs(3600);
-        Job::new(Trigger::Every { period: far, overrun: Overrun::Skip }).times(1).after(after)
+        let job = Job::new(Trigger::Every { period: far, overrun: Overrun::Skip });
+        Job { is_single: true, ..job }.times(1).after(after)
     }
 
     /// Returns a job that runs by a cron expression, in local time.
@@ -376,7 +380,9 @@ impl Supervisor {
     /// ```
     pub fn create_job<M>(&self, job: Job, f: impl JobFn<M>) -> JobHandle {
         let core = Arc::downgrade(self.core());
-        let schedule = Schedule::new(job.trigger, job.initial_delay).times(job.times);
+        let schedule = Schedule::new(job.trigger, job.initial_delay)
+            .times(job.times)
+            .aligned(job.options.ticks.is_some());
         let executor = f.into_function().0;
         let engine =
             job.options.assemble(WorkerKind::Job, schedule, Callbacks::default(), core, executor);

@@ -13,6 +13,7 @@
 //! | `handle`, `queue` | the handles of the four kinds of workers |
 //! | `hook`, `builder` | the builders of the workers |
 //! | `jobs` | jobs: the same engine, created by `create_job` of a supervisor |
+//! | `once` | runs that one program of a cluster makes |
 //!
 //! A file imports only from the rows above its own.
 //!
@@ -39,6 +40,8 @@ mod hook;
 mod items;
 mod jobs;
 mod now;
+#[cfg(feature = "remote")]
+mod once;
 mod outcome;
 mod queue;
 mod schedule;

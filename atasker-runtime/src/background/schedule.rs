@@ -79,6 +79,8 @@ pub(super) struct Schedule {
     requested: bool,
     /// No run before this time, because a run could not be launched.
     not_before: Option<Instant>,
+    /// Runs at an interval are planned for whole multiples of it since 1970.
+    aligned: bool,
 }
 
 impl Schedule {
@@ -92,11 +94,19 @@ impl Schedule {
             next: None,
             requested: false,
             not_before: None,
+            aligned: false,
         }
     }
 
     pub(super) fn times(mut self, times: Option<u64>) -> Self {
         self.times = times;
+        self
+    }
+
+    /// Sets whether runs at an interval are planned for whole multiples of it since 1970, so that
+    /// all programs plan them for the same times.
+    pub(super) fn aligned(mut self, aligned: bool) -> Self {
+        self.aligned = aligned;
         self
     }
 
@@ -108,6 +118,13 @@ impl Schedule {
         match self.trigger {
             Trigger::OnRequest => self.next = None,
             Trigger::Cron { .. } => self.plan_by_wall_clock(now, self.initial_delay),
+            Trigger::Every { period, .. } if self.aligned && !period.is_zero() => {
+                let first = since_1970(now.wall).saturating_add(self.initial_delay);
+                let multiple = first.as_nanos().next_multiple_of(period.as_nanos());
+                let wait = multiple - since_1970(now.wall).as_nanos();
+                let wait = u64::try_from(wait).map_or(clock::FAR, Duration::from_nanos);
+                self.next = now.monotonic.checked_add(wait);
+            }
             _ => self.next = now.monotonic.checked_add(self.initial_delay),
         }
     }
@@ -115,6 +132,24 @@ impl Schedule {
     fn plan_by_wall_clock(&mut self, now: Now, initial_delay: Duration) {
         if let Trigger::Cron { cron, planned } = &mut self.trigger {
             (self.next, *planned) = cron.next(now, initial_delay).unzip();
+        }
+    }
+
+    /// Identifies a planned run among all programs with the same schedule. To be called before the
+    /// next run is planned.
+    pub(super) fn tick(&self, planned: Instant, now: Now) -> String {
+        match &self.trigger {
+            Trigger::Cron { planned: Some(planned), .. } => {
+                format!("{}", since_1970(*planned).as_secs())
+            }
+            Trigger::Every { period, .. } if !period.is_zero() => {
+                let ago = now.monotonic.saturating_duration_since(planned);
+                let nanos = since_1970(now.wall).saturating_sub(ago).as_nanos();
+                // The nearest one, because the clocks of this machine drift against each other.
+                let number = (nanos + period.as_nanos() / 2) / period.as_nanos();
+                format!("{} ns {number}", period.as_nanos())
+            }
+            _ => format!("{}", since_1970(now.wall).as_nanos()),
         }
     }
 
@@ -208,6 +243,11 @@ impl Schedule {
     pub(super) fn uses_wall_clock(&self) -> bool {
         matches!(self.trigger, Trigger::Cron { .. })
     }
+}
+
+/// Returns the time since 1970; zero for a clock that was not set.
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Returns the time of the run after the one planned for `planned`: the next one, or the first one
@@ -326,6 +366,32 @@ mod tests {
         // A start resets the number of runs.
         plan.start(clock.at(30));
         assert!(matches!(plan.due(clock.at(30), QueueState::Empty), Due::Now(Some(_))));
+    }
+
+    #[test]
+    fn aligned_programs_have_the_same_ticks() {
+        // Programs that start at different times, with clocks that differ by a little.
+        let ticks = [3_u64, 17, 95].map(|start| {
+            let clock = Clock(Instant::now());
+            let mut plan = every(100, Overrun::Skip).aligned(true);
+            plan.start(clock.at(start));
+            let mut now = start;
+            let mut ticks = vec![];
+            while ticks.len() < 3 {
+                match plan.due(clock.at(now), QueueState::Empty) {
+                    Due::Now(planned) => {
+                        let late = Now { wall: clock.at(now + 30).wall, ..clock.at(now) };
+                        ticks.push((now, plan.tick(planned.unwrap(), late)));
+                        plan.ended(clock.at(now + 1));
+                    }
+                    Due::At(at) => now = (at - clock.0).as_millis() as u64,
+                    other => panic!("{other:?}"),
+                }
+            }
+            ticks
+        });
+        let expected = [100, 200, 300].map(|at| (at, format!("100000000 ns {}", at / 100)));
+        assert!(ticks.iter().all(|ticks| *ticks == expected), "{ticks:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -9,10 +10,13 @@ use super::broker::{Broker, BrokerFuture};
 use super::error::ClusterError;
 use super::events::Events;
 use super::info::{ClusterInfo, DeadLetter};
+use super::protocol::pending::Pending;
 use super::protocol::session::{Connect, Session};
 use crate::fork;
 use crate::id::TaskId;
 use crate::sync::lock::Mutex;
+use crate::task::park;
+use crate::time::clock;
 
 /// A connection to a cluster: the broker that passes calls to nodes on other machines, and one
 /// namespace there.
@@ -283,7 +287,25 @@ impl Cluster {
     }
 }
 
+/// The answer to whether this program is the first one.
+pub(crate) struct First(Result<Pending<Result<bool, ClusterError>>, ClusterError>);
+
+impl First {
+    /// Blocks for the answer, for at most five seconds.
+    pub(crate) fn wait(self) -> Result<bool, ClusterError> {
+        let mut answer = self.0?;
+        let deadline = clock::after(super::ANSWER_LIMIT);
+        let answer = park::block_on(Some(deadline), |context| Pin::new(&mut answer).poll(context));
+        answer.unwrap_or_else(|| Err(ClusterError::unreachable("it has not answered in time")))
+    }
+}
+
 impl Cluster {
+    /// Asks whether this program is the first one in the namespace that asks with this name.
+    pub(crate) fn first(&self, name: String) -> First {
+        First(not_in_a_fork().map(|()| self.session().first(name)))
+    }
+
     /// Records that a supervisor has joined.
     pub(crate) fn joined_by(&self, supervisor: Weak<dyn Any + Send + Sync>) {
         let mut joined = self.shared.joined_by.lock();

@@ -21,11 +21,13 @@ use crate::error::{KillError, TaskError};
 use crate::job::Job;
 use crate::limit::{self, Admission, Parked};
 use crate::place::{Canceling, Closing, Place, Room, WhenFull, warn_of_a_blocked_runtime};
+use crate::remote::functions::{Function, RemoteFunction, duplicate_of};
 use crate::room::Launcher;
 use crate::sync::lock::Mutex;
 use crate::task::control::Include;
 use crate::task::elsewhere::{Elsewhere, Link};
 use crate::task::header::Header;
+use crate::task::state::Phase;
 use crate::task::waiters::drop_waker;
 use crate::task::{AnyTask, park, unique};
 
@@ -92,6 +94,10 @@ impl RemotePlace {
         if let Err(error) = wait_for_room(&cluster, &*task, new.args.len(), when_full) {
             return Err((job, error));
         }
+        if matches!(header.state.read().phase(), Phase::Ending | Phase::Ended) {
+            job.into_task();
+            return Ok(());
+        }
         let call = Call::new(Arc::clone(&cluster), Arc::clone(&task));
         let submit = || {
             // Not before the link is set, because the task may be canceled as soon as it is there.
@@ -148,6 +154,9 @@ fn new_call(task: &Arc<dyn AnyTask>, elsewhere: &Elsewhere) -> Result<NewCall, T
         let detail = format!("the queue `{queue}` is not 1 to 64 characters of `A-Z a-z 0-9 _ -`");
         return Err(ClusterError::invalid(detail).into_task_error());
     }
+    if let Some(duplicate) = duplicate_of(function) {
+        return Err(ClusterError::invalid(duplicate.to_string()).into_task_error());
+    }
     let bytes = remote.args().len() as u64;
     if bytes > MAX_BYTES {
         return Err(ClusterError::TooLarge { bytes, limit: MAX_BYTES }.into_task_error());
@@ -181,11 +190,21 @@ fn new_call(task: &Arc<dyn AnyTask>, elsewhere: &Elsewhere) -> Result<NewCall, T
         redeliver: elsewhere.redeliver,
         expires: policies.and_then(|policies| policies.expires),
         unique: unique.map(|hash| UniqueKey { hash, keep: elsewhere.unique_for }),
-        types: elsewhere.types.to_owned(),
+        types: types_of(function, elsewhere.types),
         has_channels: header.channels().is_some(),
         trace: None,
     };
     Ok(NewCall { head, args })
+}
+
+/// Returns how a handle describes the types of a call that it knows nothing else about. It decodes
+/// MessagePack, so another codec makes it another description.
+fn types_of(function: &Function, types: &str) -> String {
+    let is_bincode = |remote: &RemoteFunction| remote.types.starts_with("bincode");
+    match function.remote.as_ref().is_some_and(is_bincode) {
+        true => format!("{types} with codec = \"bincode\""),
+        false => types.to_owned(),
+    }
 }
 
 /// Blocks a launch until the cluster accepts it, or returns why it can't wait.

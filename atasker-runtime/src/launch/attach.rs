@@ -182,6 +182,7 @@ static UNKNOWN: Function = Function {
     line: 0,
     column: 0,
     signature: 0,
+    remote: None,
     call: |_: &mut Call<'_>| Err(TaskError::not_started("the function is not known here")),
 };
 

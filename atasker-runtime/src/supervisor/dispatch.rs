@@ -278,6 +278,13 @@ impl Core {
         self.place(task.header().tt).start(Job::new(task), when_full);
     }
 
+    /// Runs something on a pool thread that waits for another machine first, for a few seconds at
+    /// most.
+    #[cfg(feature = "remote")]
+    pub(crate) fn wait_on_pool(&self, run: impl FnOnce() + Send + 'static) {
+        self.run_on_pool("tick", Box::new(run));
+    }
+
     /// Runs user code on a pool thread, ahead of everything else and without a slot.
     pub(super) fn run_on_pool(&self, name: &'static str, run: Box<dyn FnOnce() + Send>) {
         if self.threads.is_own_thread() {

@@ -77,7 +77,7 @@ fn as_msgpack<R>(bytes: &[u8]) -> Result<Vec<u8>, TaskError> {
 mod tests {
     use super::*;
     use crate::params::Arg;
-    use crate::wire::args::{NoResult as _, ResultBlock as _, ResultOwned as _};
+    use crate::wire::args::{ResultBlock as _, ResultOwned as _};
     use crate::wire::reply::Reply;
 
     macro_rules! assert_round_trip {

@@ -49,7 +49,7 @@ use crate::time::clock::{self, Stamp};
 use crate::time::timer::TimerKey;
 
 pub(in crate::background) use run::{NextRun, WorkerRun};
-pub(in crate::background) use spec::{Hook, Hooks, OnError, WorkerSpec};
+pub(in crate::background) use spec::{Hook, Hooks, OnError, Ticks, WorkerSpec};
 
 /// Where and how a worker's function runs.
 pub(in crate::background) trait Executor: Send + Sync {

@@ -30,7 +30,11 @@ pub(in crate::background) struct WorkerRun {
     generation: u64,
     number: u64,
     planned: Option<Instant>,
+    /// Identifies a planned run among all programs that may make it.
+    tick: Option<String>,
     begun: bool,
+    /// Another program makes it.
+    skipped: bool,
     /// When it has begun, and its delay against the schedule.
     began: Stamp,
     lateness: Option<Duration>,
@@ -133,7 +137,8 @@ impl Engine {
             None | Some(0) => QueueState::Empty,
             Some(_) => QueueState::HasItems,
         };
-        let due = state.schedule.due(self.now(), queue);
+        let now = self.now();
+        let due = state.schedule.due(now, queue);
         match due {
             Due::Now(planned) => {
                 if let Some((_, key)) = state.timer.take() {
@@ -142,12 +147,16 @@ impl Engine {
                 state.running = true;
                 state.run += 1;
                 state.in_flight += 1;
+                let is_shared = self.spec.ticks.is_some();
+                let tick = planned.filter(|_| is_shared).map(|at| state.schedule.tick(at, now));
                 Some(WorkerRun {
                     engine: self.arc(),
                     generation: state.generation,
                     number: state.run,
                     planned,
+                    tick,
                     begun: false,
+                    skipped: false,
                     began: 0,
                     lateness: None,
                     completed: false,
@@ -180,7 +189,19 @@ impl Engine {
         }
     }
 
-    fn launch(&self, run: WorkerRun) {
+    fn launch(&self, mut run: WorkerRun) {
+        let (Some(ticks), Some(tick)) = (&self.spec.ticks, run.tick.take()) else {
+            return self.launch_own(run);
+        };
+        let engine = self.arc();
+        let then = move |is_own| match is_own {
+            true => engine.launch_own(run),
+            false => run.skip(),
+        };
+        ticks.ask(&self.core, tick, Box::new(then));
+    }
+
+    fn launch_own(&self, run: WorkerRun) {
         let number = run.number;
         let Some(task) = self.executor.launch(run) else {
             return;
@@ -227,7 +248,7 @@ impl Engine {
         }
         let now = self.now();
         state.schedule.ended(now);
-        if !run.begun {
+        if !run.begun && !run.skipped {
             // The run was not made. Items remain in their queue, and after a planned run, `ended`
             // has planned the next one. A request must be repeated.
             state.schedule.hold_off(now.monotonic + RETRY_DELAY);
@@ -330,6 +351,12 @@ impl WorkerRun {
         }
         self.begun = true;
         true
+    }
+
+    /// Leaves the run to another program.
+    fn skip(mut self) {
+        self.skipped = true;
+        let _ = self.end(RunResult::Lost, NextRun::NewTask);
     }
 
     /// Completes the run. Returns the next run if it is due at once and `next` allows it in the

@@ -1,12 +1,13 @@
 //! What a worker is, apart from its function.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::background::engine::Engine;
 use crate::error::WorkerError;
 use crate::info::WorkerKind;
 use crate::priority::Priority;
+use crate::supervisor::Core;
 use crate::unwind::Guarded;
 
 /// Called when a generation of the engine starts or stops.
@@ -31,4 +32,11 @@ pub(in crate::background) struct WorkerSpec {
     pub(in crate::background) priority: Priority,
     pub(in crate::background) on_error: Option<OnError>,
     pub(in crate::background) hooks: Hooks,
+    pub(in crate::background) ticks: Option<Arc<dyn Ticks>>,
+}
+
+/// Decides which of several programs makes a planned run.
+pub(in crate::background) trait Ticks: std::fmt::Debug + Send + Sync {
+    /// Calls `then` on another thread, with whether this program makes the run of this tick.
+    fn ask(&self, core: &Weak<Core>, tick: String, then: Box<dyn FnOnce(bool) + Send>);
 }
