@@ -10,6 +10,7 @@ use super::broker::{Broker, BrokerFuture};
 use super::error::ClusterError;
 use super::events::Events;
 use super::info::{ClusterInfo, DeadLetter};
+use super::memory::Hub;
 use super::protocol::pending::Pending;
 use super::protocol::session::{Connect, Session};
 use crate::fork;
@@ -47,8 +48,8 @@ pub(crate) struct Shared {
     pub(super) events: Events,
     /// The supervisors that have joined, for handles of calls that are found again.
     joined_by: Mutex<Vec<Weak<dyn Any + Send + Sync>>>,
-    /// What scripts the failures of a broker in memory.
-    pub(super) faults: Option<super::memory::Faults>,
+    /// The broker, if it is in memory.
+    pub(super) memory: Option<Arc<Hub>>,
 }
 
 impl fmt::Debug for Cluster {
@@ -60,8 +61,8 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// Whether a namespace is one token of a subject.
-fn check_namespace(namespace: &str) -> Result<(), ClusterError> {
+/// Checks that a namespace is one token of a subject.
+pub(super) fn check_namespace(namespace: &str) -> Result<(), ClusterError> {
     let is_valid = (1..=32).contains(&namespace.len()) && super::is_token(namespace);
     match is_valid {
         true => Ok(()),
@@ -107,14 +108,14 @@ impl Cluster {
     pub(super) fn over(
         namespace: &str,
         session: Arc<Session>,
-        faults: Option<super::memory::Faults>,
+        memory: Option<Arc<Hub>>,
     ) -> Result<Cluster, ClusterError> {
         let events = Events::start(namespace).map_err(|error| ClusterError::Unavailable {
             detail: format!("a thread could not be started: {error}"),
         })?;
         let namespace = namespace.to_owned();
         let joined_by = Mutex::default();
-        Ok(Cluster { shared: Arc::new(Shared { namespace, session, events, joined_by, faults }) })
+        Ok(Cluster { shared: Arc::new(Shared { namespace, session, events, joined_by, memory }) })
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

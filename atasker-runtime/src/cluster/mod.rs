@@ -9,6 +9,7 @@
 //! | `place` | the place of remote tasks: launches and verbs |
 //! | `call`, `events` | one call of this process; the thread that learns of calls |
 //! | `handle`, `info` | the public handle, and what it tells |
+//! | `in_memory` | clusters within this process |
 //! | `found` | calls that are found again by their id |
 //! | `error` | the errors |
 
@@ -20,6 +21,7 @@ pub(crate) mod door;
 mod events;
 pub(crate) mod found;
 pub(crate) mod handle;
+mod in_memory;
 pub(crate) mod info;
 pub(crate) mod memory;
 pub(crate) mod place;
