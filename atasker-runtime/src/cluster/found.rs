@@ -9,7 +9,7 @@ use super::call::{Call, may_block};
 use super::door::{CallHead, Canceled, Found, FoundState, Killed, NodeRef};
 use super::error::ClusterError;
 use super::handle::{Cluster, not_in_a_fork};
-use super::protocol::pending::Pending;
+use super::protocol::Pending;
 use crate::error::{KillError, TaskError};
 use crate::fork;
 use crate::id::TaskId;

@@ -7,7 +7,7 @@ use super::broker::Broker;
 use super::error::ClusterError;
 use super::handle::{Cluster, check_namespace};
 use super::memory::{Faults, Hub, MemoryOptions};
-use super::protocol::session::Session;
+use super::protocol::Session;
 use crate::fork;
 
 /// The namespace of clusters in memory, which know nothing of each other.

@@ -16,7 +16,7 @@ use super::door::{CallHead, FunctionKey, NewCall, RetryPause, UniqueKey};
 use super::error::ClusterError;
 use super::handle::{Cluster, Shared};
 use super::is_token;
-use super::protocol::pending::Pending;
+use super::protocol::Pending;
 use crate::error::{KillError, TaskError};
 use crate::job::Job;
 use crate::limit::{self, Admission, Parked};
