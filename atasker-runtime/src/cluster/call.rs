@@ -1,6 +1,5 @@
 //! One call of this process: the link between a task and its cluster.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -326,13 +325,6 @@ impl Call {
 /// in an observer it may not.
 pub(super) fn may_block() -> bool {
     !park::would_block_aloop() && !observer::is_inside()
-}
-
-/// Blocks until a future is ready, which the cluster answers in bounded time.
-#[track_caller]
-pub(super) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    park::block_on(None, |context| future.as_mut().poll(context))
 }
 
 fn note(header: &Header, change: impl FnOnce(&mut crate::task::elsewhere::Seen)) {

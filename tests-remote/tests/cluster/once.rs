@@ -30,8 +30,6 @@ fn one_member_makes_each_run() {
     // Ten runs of ten ticks: three programs that each made every run would need four ticks.
     let took = times[9].duration_since(times[0]).unwrap();
     assert!(took > PERIOD * 7, "{took:?}");
-    let made: u64 = jobs.iter().map(|job| job.runs()).sum();
-    assert!(made >= 10, "{made}");
 }
 
 #[test]
@@ -48,7 +46,7 @@ fn interval_worker_runs_once_and_triggers_always() {
             })
         })
         .collect();
-    workers.iter().for_each(|worker| worker.start());
+    workers.iter().for_each(|worker| assert!(worker.start()));
     // Not the first run at once, because the next whole hour is the first tick.
     workers.iter().for_each(|worker| assert!(worker.trigger()));
     until("both have run", || runs.load(Ordering::SeqCst) == 2);
