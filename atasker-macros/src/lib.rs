@@ -27,7 +27,8 @@ mod worker;
 
 use proc_macro::TokenStream;
 
-/// Runs a function in the background: on a pool thread, on an aloop, or in a worker process.
+/// Runs a function in the background: on a pool thread, on an aloop, in a worker process, or on
+/// another machine.
 ///
 /// ```
 /// use atasker::background_task;
@@ -65,7 +66,7 @@ use proc_macro::TokenStream;
 /// | key | value | default |
 /// |---|---|---|
 /// | `priority` | `"low"`, `"normal"`, `"high"`, `"critical"`, or an expression of type `Priority` | normal |
-/// | `tt` | the task type: `"thread"`, `"mp"` (a worker process), or `"async"` | async for an `async fn`, otherwise thread |
+/// | `tt` | the task type: `"thread"`, `"mp"` (a worker process), `"async"`, or `"remote"` (a node of a cluster, with the feature `nats`) | async for an `async fn`, otherwise thread |
 /// | `name` | a string | the path of the function |
 /// | `delay` | how long to wait before the task is queued: `"250ms"`, `"5s"`, `"2m"` (also `us`, `h`), or an expression of type `Duration` | none |
 /// | `timeout` | the time limit of a run, as a duration | none |
@@ -76,12 +77,17 @@ use proc_macro::TokenStream;
 /// | `expires` | how long after its launch the task must have begun, as a duration; see `TaskBuilder::expires` | none |
 /// | `limit` | an expression of type `&Limit`, or another one that `TaskBuilder::limit` accepts, over the parameters | none |
 /// | `unique` | what makes the task unique: `(user_id)`, `(a, &b.c)`, or `()` for at most one task of the function; see below | none |
+/// | `unique_for` | how long the `unique` key stays taken after the task has ended, as a duration, for `tt = "remote"` | 0 |
+/// | `queue` | the name of a queue, for `tt = "remote"`: only nodes that serve it run the task | `"default"` |
+/// | `redeliver` | how many times the task is given to another node after its node was lost, for `tt = "remote"` | 2 |
+/// | `version` | a constant of type `u32`, for `tt = "remote"`: a part of the signature, see below | 0 |
+/// | `cluster` | an expression of type `&Cluster`, for `tt = "remote"` | the cluster that the supervisor has joined |
 /// | `callback` | the path of a `fn(&Result<R, TaskError>)`, or a closure | none |
 /// | `supervisor` | an expression of type `&Supervisor` | `supervisor()` |
 /// | `aloop` | the name of an aloop, for an `async fn` | the default aloop |
 /// | `span` | `false`: the task runs inside no tracing span | `true`: as the supervisor's `spans` say |
 /// | `companion` | another name for the companion type, or `false` for none | the name of the function |
-/// | `codec` | `"bincode"` or `"msgpack"`, for `tt = "mp"`; see the limits below | bincode |
+/// | `codec` | `"bincode"` or `"msgpack"`, for `tt = "mp"` and `tt = "remote"`; see the limits below | bincode for `"mp"`, msgpack for `"remote"` |
 /// | `crate` | the path of the atasker crate, if it is renamed or re-exported | `::atasker` |
 ///
 /// # Renamed and re-exported crates
@@ -111,12 +117,12 @@ use proc_macro::TokenStream;
 /// `Send` and `'static`. With `retries`, they must also be `Clone`. Such functions may be generic
 /// and may take `impl Trait`.
 ///
-/// With `tt = "mp"`, the parameters and the result must implement serde's traits, and the function
-/// must not be generic. Errors that don't implement them, such as `io::Error`, `Box<dyn Error>` and
+/// With `tt = "mp"` or `tt = "remote"`, the parameters and the result must implement serde's traits,
+/// and the function must not be generic. Errors that don't implement them, such as `io::Error`, `Box<dyn Error>` and
 /// `anyhow::Error`, are sent as the error of a `RemoteResult<T>`. The arguments are encoded when the task is launched, so a parameter may be
 /// a reference: `&str`, `&[u8]`, `&[T]`, `&T`. `Vec<u8>` and `&[u8]` are encoded as one block of
 /// bytes. Types that inspect their input while they are deserialized (`#[serde(flatten)]`, untagged
-/// enums, `serde_json::Value`) need `codec = "msgpack"`.
+/// enums, `serde_json::Value`) need MessagePack, `codec = "msgpack"`.
 ///
 /// The codecs have three limits:
 ///
@@ -189,6 +195,7 @@ use proc_macro::TokenStream;
 /// evaluated at the launch, before the parameters are moved. Each part is borrowed and cloned: `&str`
 /// and `&[T]` become a `String` and a `Vec<T>`. Parts must be `Hash + Eq + Clone + Send + Sync +
 /// 'static`. In `background!`, they are expressions of the caller.
+/// With `tt = "remote"`, the parts are encoded instead, and must be `Serialize`.
 ///
 /// ```
 /// use std::sync::mpsc::Receiver;
@@ -212,12 +219,50 @@ use proc_macro::TokenStream;
 /// assert_eq!(first.join().unwrap(), "mail of 7");
 /// ```
 ///
+/// # Other machines
+///
+/// With `tt = "remote"`, the task runs on a node of the cluster that the supervisor has joined:
+/// another process of this program, or of another one that has the function. Parameters, results and
+/// messages follow the rules of worker processes. The companion type has a third function:
+/// `f::attach(&cluster, id)` returns a handle of a call that any program of the cluster has launched.
+///
+/// ```
+/// use atasker::{Cluster, ClusterError, Task, TaskId, background_task, testing};
+///
+/// #[background_task(tt = "remote", queue = "gpu", redeliver = 1)]
+/// fn brightness(pixels: &[u8]) -> Result<u64, String> {
+///     match pixels.len() {
+///         0 => Err("no pixels".to_owned()),
+///         count => Ok(pixels.iter().map(|&pixel| u64::from(pixel)).sum::<u64>() / count as u64),
+///     }
+/// }
+///
+/// fn result_of(cluster: &Cluster, id: TaskId) -> Result<Task<Result<u64, String>>, ClusterError> {
+///     brightness::attach(cluster, id)
+/// }
+///
+/// // In a test, launches can run their tasks in place, without a cluster.
+/// let _inline = testing::inline();
+/// assert_eq!(brightness(&[10, 30]).join().unwrap(), Ok(20));
+/// ```
+///
+/// A node finds the function by its name and its signature: the types of the parameters, of the
+/// result and of the messages as they are written, the codec and the `version`. Names of
+/// parameters, lifetimes and formatting are not a part of it, nor is the place in the source code, so
+/// programs that were built at different times work together. Raise `version` if a type changes its
+/// meaning under the same name. The name is the path, which begins with the crate: a function that
+/// several programs share belongs in a library, or needs a `name`. Two functions of one name and
+/// signature in a program are an error of a launch, and of a node of that program.
+///
+/// `retry_if` has no effect on such a task, because the nodes, which don't have the predicate, decide
+/// about retries.
+///
 /// # Methods
 ///
 /// A method with an owned receiver (`self: Arc<Self>` or `self`) becomes a launcher without a
 /// companion type. Its body moves to a hidden method, `__atasker_NAME`, so the method must be part
-/// of an inherent `impl` block, and it can't run in a worker process. Associated functions without
-/// `self` can't be tasks.
+/// of an inherent `impl` block, and it can't run in a worker process or on another machine.
+/// Associated functions without `self` can't be tasks.
 ///
 /// # Other attributes
 ///
@@ -359,8 +404,8 @@ pub fn background_task(args: TokenStream, item: TokenStream) -> TokenStream {
 /// worker process are passed to `on_error`, which returns `Break` to stop the worker. Without
 /// `on_error`, the worker continues.
 ///
-/// The keys `backoff`, `retry_if`, `expires`, `limit` and `unique` belong to tasks: launch a task
-/// from the worker to use them.
+/// The keys `backoff`, `retry_if`, `expires`, `limit` and `unique` belong to tasks, and so does
+/// `tt = "remote"`: launch a task from the worker to use them.
 ///
 /// With `process_result`, the function may return any type. Its result does not stop the worker.
 ///
@@ -430,7 +475,8 @@ pub fn background_worker(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # task.join().unwrap();
 /// ```
 ///
-/// The keys are those of [`macro@background_task`], except `companion`.
+/// The keys are those of [`macro@background_task`], except `companion` and those for
+/// `tt = "remote"`, which needs the attribute on the function.
 ///
 /// With `tt = "mp"`, the call runs in a worker process: `background!(area(3, 4), tt = "mp")`. The
 /// path of the function must not use `Self` or the generic parameters of the surrounding function.

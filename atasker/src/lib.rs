@@ -113,6 +113,8 @@
 //! * `mp` (default): worker processes. Depends on bincode and rmp-serde.
 //! * `pre-main` (default): recognizes worker processes before `main`, without set-up code.
 //! * `cron` (default): jobs by cron expressions, `Job::cron`. Depends on chrono.
+//! * `remote`: tasks on other machines, without the client of a broker: for clusters in one process. Enables `async` and
+//!   `mp`.
 //! * `metrics`: metrics of a supervisor, through the crate `metrics`.
 //! * `log`: records of the crate `log` in worker processes go to the program's logger.
 //! * `progress`: progress bars of waits and of tasks. Depends on indicatif.
