@@ -139,7 +139,8 @@ fn owned_part(part: &Expr, krate: &CratePath) -> TokenStream {
 fn encoded(parts: &[Expr], krate: &CratePath) -> TokenStream {
     let parts = parts.iter().map(|part| {
         let at = error_span(part.span());
-        quote_spanned!(at=> __unique.part(&#part);)
+        let krate = krate.at(at);
+        quote_spanned!(at=> #krate::__private::KeyEncoder::part(&mut __unique, &#part);)
     });
     quote! {
         #[allow(unused_mut)]

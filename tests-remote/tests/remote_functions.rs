@@ -30,7 +30,7 @@ fn types(name: &str) -> &'static str {
 type Shared<T> = Result<T, String>;
 
 #[rustfmt::skip]
-#[allow(unused_parens)]
+#[allow(unused_parens, clippy::needless_lifetimes)]
 mod formatted {
     use super::*;
 
@@ -166,6 +166,7 @@ fn builder_and_task_have_the_types_of_the_function() {
 }
 
 #[test]
+#[allow(clippy::type_complexity)]
 fn attach_has_the_types_of_the_function() {
     let _: fn(&Cluster, TaskId) -> Result<Task<Result<usize, String>, (), Frame>, ClusterError> =
         transcode::attach;
@@ -248,6 +249,7 @@ fn where_am_i() -> (u32, String) {
 }
 
 /// Launches a remote task inside a worker process.
+#[allow(clippy::type_complexity)]
 #[background_task(tt = "mp", codec = "msgpack")]
 fn launches_remote() -> (bool, u32, u32, String, Result<(Blob, Vec<u8>), u32>) {
     let task = where_am_i();
