@@ -85,7 +85,7 @@ impl Hub {
     }
 
     /// `epoch` is the time of the broker at this moment.
-    pub(super) fn with_epoch(options: MemoryOptions, epoch: u64) -> Arc<Hub> {
+    pub(in crate::cluster) fn with_epoch(options: MemoryOptions, epoch: u64) -> Arc<Hub> {
         let state = State {
             records: Records::default(),
             queues: Queues::new(options.limits.redeliver_after, options.queue_limit),
@@ -98,6 +98,19 @@ impl Hub {
             last_id: 0,
         };
         Arc::new(Hub { options, started: Instant::now(), epoch, state: Mutex::new(state) })
+    }
+
+    /// Returns whether no entry waits or is given out.
+    #[cfg(test)]
+    pub(in crate::cluster) fn is_empty(&self) -> bool {
+        let counts = self.state().queues.counts(Instant::now());
+        counts.iter().all(|queue| queue.waiting == [0; 4] && queue.given_out == 0)
+    }
+
+    /// Returns all writes to records, in their order.
+    #[cfg(test)]
+    pub(in crate::cluster) fn history(&self) -> Vec<Record> {
+        self.state().records.history.clone()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -52,6 +52,8 @@ pub(super) struct Records {
     by_number: BTreeMap<u64, String>,
     last_number: u64,
     tokens: Remembered<u64>,
+    #[cfg(test)]
+    pub(super) history: Vec<Record>,
 }
 
 /// A write, or one that was done before.
@@ -101,6 +103,8 @@ impl Records {
         }
         self.by_number.insert(number, key.to_owned());
         let record = Record { key: key.to_owned(), number, time, value: value.to_vec() };
+        #[cfg(test)]
+        self.history.push(record.clone());
         self.by_key.insert(key.to_owned(), record);
         self.tokens.insert(token, number, now);
         Ok(Written::New(number))

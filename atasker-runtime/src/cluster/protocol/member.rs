@@ -86,6 +86,7 @@ async fn run_in_local_set(
         listens: RefCell::default(),
         random: RefCell::new(random),
     });
+    let _ends = Ends(member.clone());
     member.shared.connected.store(member.broker.is_connected(), Ordering::Relaxed);
     member.watch_connection();
     member.spawn(super::launcher::expiry::watch_deadlines(member.clone()));
@@ -118,6 +119,17 @@ async fn run_in_local_set(
     member.shared.closed.store(true, Ordering::SeqCst);
     member.shared.room_changed();
     member.launcher.end_all(&member);
+}
+
+/// Ends the circle of references between a member and its nodes, so that the connection is dropped.
+struct Ends(Rc<Member>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let nodes = self.0.nodes.take();
+        self.0.listens.take();
+        drop(nodes);
+    }
 }
 
 impl Member {

@@ -1,0 +1,1 @@
+//! Records, entries and frames as bytes.
