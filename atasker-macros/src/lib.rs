@@ -195,7 +195,9 @@ use proc_macro::TokenStream;
 /// evaluated at the launch, before the parameters are moved. Each part is borrowed and cloned: `&str`
 /// and `&[T]` become a `String` and a `Vec<T>`. Parts must be `Hash + Eq + Clone + Send + Sync +
 /// 'static`. In `background!`, they are expressions of the caller.
-/// With `tt = "remote"`, the parts are encoded instead, and must be `Serialize`.
+/// With `tt = "remote"`, the parts are encoded instead, because the key holds in the whole cluster.
+/// They must be `Serialize`, and equal parts must have equal encodings, which those of a `HashMap`
+/// don't have.
 ///
 /// ```
 /// use std::sync::mpsc::Receiver;

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use atasker::{
-    CodecStage, ClusterError, Outcome, Priority, Supervisor, TaskContext, TaskError, TaskStatus, TaskType,
-    background_task,
+    ClusterError, CodecStage, Outcome, Priority, Supervisor, TaskContext, TaskError, TaskStatus,
+    TaskType, background_task,
 };
 
 use crate::{LIMIT, join, joined, serve, until};
@@ -205,7 +205,8 @@ fn unique_key_can_stay_taken_after_the_end() {
     let (sup, cluster) = joined();
     let _node = serve(&cluster, "one", 2);
     let keep = Duration::from_secs(3600);
-    let start = |key: u32| add::builder(1, key).unique(key).unique_for(keep).supervisor(&sup).start();
+    let start =
+        |key: u32| add::builder(1, key).unique(key).unique_for(keep).supervisor(&sup).start();
     let first = start(1);
     first.wait().unwrap();
     assert_eq!(start(1).join().unwrap_err(), TaskError::Duplicate { id: first.id() });
