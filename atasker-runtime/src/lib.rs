@@ -138,6 +138,8 @@ pub use limit::{KeyedLimit, Limit, LimitKey, TaskLimit};
 pub use observe::observer::{BackgroundRun, Observer, ProcessEvent, TaskEvent};
 pub use observe::registry::ObserverGuard;
 pub use observe::spans::Spans;
+#[cfg(feature = "remote")]
+pub use observe::trace::propagate_traces;
 pub use options::{Overflow, PoolConfig, StopOptions, StopReport};
 pub use priority::Priority;
 #[cfg(feature = "mp")]

@@ -20,6 +20,7 @@ use super::protocol::Pending;
 use crate::error::{KillError, TaskError};
 use crate::job::Job;
 use crate::limit::{self, Admission, Parked};
+use crate::observe::trace;
 use crate::place::{Canceling, Closing, Place, Room, WhenFull, warn_of_a_blocked_runtime};
 use crate::remote::functions::{Function, RemoteFunction, duplicate_of};
 use crate::room::Launcher;
@@ -192,7 +193,7 @@ fn new_call(task: &Arc<dyn AnyTask>, elsewhere: &Elsewhere) -> Result<NewCall, T
         unique: unique.map(|hash| UniqueKey { hash, keep: elsewhere.unique_for }),
         types: types_of(function, elsewhere.types),
         has_channels: header.channels().is_some(),
-        trace: None,
+        trace: trace::of_launch(header),
     };
     Ok(NewCall { head, args })
 }

@@ -13,6 +13,7 @@
 //! | the words for how tasks end | `outcome` |
 //! | tracing events | `events` |
 //! | spans of tasks | `spans` |
+//! | the trace context of remote tasks | `trace` |
 //! | changes of the load that are no event of a task | `load` |
 //!
 //! Every stage begins with [`is_on`]: one load when nothing observes. Behind it, nothing is fast.
@@ -24,6 +25,8 @@ pub(crate) mod observer;
 pub(crate) mod outcome;
 pub(crate) mod registry;
 pub(crate) mod spans;
+#[cfg(feature = "remote")]
+pub(crate) mod trace;
 pub(crate) mod watch;
 
 use std::sync::Arc;
@@ -134,6 +137,10 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
         return;
     }
     if spans && let Some(span) = spans::open(header, watch) {
+        #[cfg(feature = "remote")]
+        if let Some(trace) = header.extras().and_then(|extras| extras.trace.as_deref()) {
+            trace::continue_in(&span, trace);
+        }
         watch.set_span(span);
     }
     events::task_started(header, &observers.supervisor);

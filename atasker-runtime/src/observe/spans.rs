@@ -89,8 +89,19 @@ pub(super) fn capture(header: &Header, observers: &Observers) {
     }
 }
 
-/// Returns whether each attempt of this task has a span.
+impl Parent {
+    #[cfg(feature = "remote")]
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+}
+
+/// Returns whether each attempt of this task has a span here. Those of a remote task have theirs on
+/// the nodes.
 pub(super) fn wants_span(header: &Header) -> bool {
+    if header.tt == TaskType::Remote {
+        return false;
+    }
     let parent = existing_watch(header).and_then(Watch::parent);
     parent.is_some_and(|parent| parent.mode == Spans::PerTask)
 }

@@ -86,6 +86,9 @@ pub(crate) struct Extras {
     pub(crate) foreign: Option<Box<ForeignEntry>>,
     /// The task that this one is chained to. Weak, because that one owns its link to this one.
     pub(crate) chained_to: Option<Weak<dyn AnyTask>>,
+    /// The trace context of the launch on another machine.
+    #[cfg(feature = "remote")]
+    pub(crate) trace: Option<Box<str>>,
     /// What only a task on another machine has.
     #[cfg(feature = "remote")]
     pub(crate) elsewhere: Option<Box<Elsewhere>>,

@@ -29,7 +29,7 @@ use crate::cluster::broker::{Broker, BrokerError, Guard, Message};
 use crate::cluster::door::{CallEnd, CallEvent, CallSink};
 use crate::cluster::error::ClusterError;
 use crate::error::TaskError;
-use crate::unwind::{guarded, log};
+use crate::unwind::log;
 
 /// How long a session that is closed waits for what it has still to send.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
