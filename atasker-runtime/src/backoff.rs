@@ -97,10 +97,23 @@ impl Backoff {
         half.saturating_add(half.mul_f64(fastrand::f64())).min(full)
     }
 
-    /// Returns the first pause, the longest one, and whether pauses are random.
+    /// Returns the first pause, the longest one, the factor, and whether pauses are random.
     #[cfg(feature = "remote")]
-    pub(crate) fn parts(&self) -> (Duration, Duration, bool) {
-        (self.min, self.max, self.jitter)
+    pub(crate) fn parts(&self) -> (Duration, Duration, f64, bool) {
+        (self.min, self.max, self.factor, self.jitter)
+    }
+
+    /// Returns the pause without jitter after the attempt with this number, for parts that another
+    /// machine has sent.
+    #[cfg(feature = "remote")]
+    pub(crate) fn full_pause_of(
+        min: Duration,
+        max: Duration,
+        factor: f64,
+        attempt: u32,
+    ) -> Duration {
+        let factor = if factor >= 1.0 { factor } else { 1.0 };
+        Backoff { min, max: max.max(min), factor, jitter: false }.full_pause(attempt)
     }
 
     /// Returns the pause without jitter.
@@ -228,6 +241,22 @@ mod tests {
             let expected = min.as_secs_f64() * factor.powi(attempt as i32 - 1);
             let pause = backoff.pause(attempt).as_secs_f64();
             prop_assert!((pause - expected).abs() <= 2e-9 + expected * 1e-12, "{pause} {expected}");
+        }
+    }
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn parts_make_the_same_pauses() {
+        let (min, max) = (Duration::from_millis(3), Duration::from_secs(5));
+        let backoff = Backoff::exponential(min, max).factor(1.7).jitter(false);
+        let (min, max, factor, _) = backoff.parts();
+        for attempt in 1..20 {
+            assert_eq!(Backoff::full_pause_of(min, max, factor, attempt), backoff.pause(attempt));
+        }
+        // Nothing that is received panics.
+        for factor in [f64::NAN, -1.0, 0.0, f64::INFINITY] {
+            let pause = Backoff::full_pause_of(max, min, factor, u32::MAX);
+            assert_eq!(pause, max);
         }
     }
 }

@@ -60,10 +60,12 @@ pub(crate) struct FunctionKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryPause {
     Fixed(Duration),
-    /// Twice as long each time, up to a maximum, with random jitter.
+    /// Longer each time, up to a maximum, with random jitter.
     Backoff {
         first: Duration,
         max: Duration,
+        /// How many times as long as the one before each pause is: the bits of an `f64`.
+        factor: u64,
         jitter: bool,
     },
 }

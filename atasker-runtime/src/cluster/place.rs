@@ -175,8 +175,8 @@ fn new_call(task: &Arc<dyn AnyTask>, elsewhere: &Elsewhere) -> Result<NewCall, T
     let retry = match policies.and_then(|policies| policies.backoff) {
         None => RetryPause::Fixed(extras.retry_delay),
         Some(backoff) => {
-            let (first, max, jitter) = backoff.parts();
-            RetryPause::Backoff { first, max, jitter }
+            let (first, max, factor, jitter) = backoff.parts();
+            RetryPause::Backoff { first, max, factor: factor.to_bits(), jitter }
         }
     };
     let head = CallHead {

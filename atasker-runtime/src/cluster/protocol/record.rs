@@ -218,8 +218,8 @@ fn write_head(to: &mut Writer, head: &CallHead) {
     to.int(head.retries);
     match head.retry {
         RetryPause::Fixed(pause) => to.u8(0).duration(pause),
-        RetryPause::Backoff { first, max, jitter } => {
-            to.u8(1).duration(first).duration(max).bool(jitter)
+        RetryPause::Backoff { first, max, factor, jitter } => {
+            to.u8(1).duration(first).duration(max).fixed(factor).bool(jitter)
         }
     };
     to.int(head.redeliver);
@@ -245,6 +245,7 @@ fn read_head(from: &mut Reader<'_>) -> Result<CallHead, Unreadable> {
             1 => RetryPause::Backoff {
                 first: from.duration()?,
                 max: from.duration()?,
+                factor: from.fixed()?,
                 jitter: from.bool()?,
             },
             _ => return Err(Unreadable::Malformed("an unknown kind of pause")),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Node;
 use super::claim::Claim;
 use super::hold::{Ending, Held};
+use crate::backoff::Backoff;
 use crate::cluster::broker::Expect;
 use crate::cluster::door::{CallHead, RetryPause, RunEnd};
 use crate::cluster::error::ClusterError;
@@ -130,9 +131,8 @@ async fn wait_again(
 fn retry_pause(node: &Node, head: &CallHead, failures: u32) -> Duration {
     match head.retry {
         RetryPause::Fixed(pause) => pause,
-        RetryPause::Backoff { first, max, jitter } => {
-            let doubled = first.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
-            let full = doubled.min(max);
+        RetryPause::Backoff { first, max, factor, jitter } => {
+            let full = Backoff::full_pause_of(first, max, f64::from_bits(factor), failures);
             if !jitter {
                 return full;
             }
