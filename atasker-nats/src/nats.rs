@@ -1,0 +1,284 @@
+//! The builder.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atasker_runtime::__broker::Broker;
+use atasker_runtime::Overflow;
+
+use crate::connect::{self, Failure};
+use crate::url;
+
+/// Where the server keeps what it stores.
+///
+/// ```
+/// # use atasker_nats as atasker;
+/// use atasker::{Nats, Storage};
+/// let nats = Nats::new("nats://127.0.0.1:4222").storage(Storage::Memory);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// In files. What the server has acknowledged outlives its crash.
+    #[default]
+    File,
+    /// In memory. A restart of the server loses all calls and outcomes.
+    Memory,
+}
+
+impl Storage {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Storage::File => "file",
+            Storage::Memory => "memory",
+        }
+    }
+}
+
+/// How this program proves who it is.
+#[derive(Clone)]
+pub(crate) enum Auth {
+    User { name: String, password: String },
+    Token(String),
+    #[cfg(feature = "nkeys")]
+    Nkey(String),
+    #[cfg(feature = "nkeys")]
+    CredentialsFile(PathBuf),
+}
+
+/// A connection to a cluster through a [NATS](https://nats.io) server with JetStream, version 2.9.10
+/// or later.
+///
+/// All programs that connect to the same server with the same [namespace](Self::namespace) form one
+/// cluster. What is missing at the server is created by the first of them.
+///
+/// # Rights
+///
+/// A user with restricted rights needs those to publish to `atasker.{namespace}.>`, `$JS.API.>`,
+/// `$JS.ACK.>`, `$JS.FC.>` and `_INBOX.>`, and to subscribe to `atasker.{namespace}.m.>` and
+/// `_INBOX.>`.
+#[derive(Clone)]
+pub struct Nats {
+    pub(crate) urls: String,
+    pub(crate) namespace: String,
+    pub(crate) auth: Option<Auth>,
+    pub(crate) root_certificate: Option<PathBuf>,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) require_tls: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) lost_after: Duration,
+    pub(crate) keep: Duration,
+    pub(crate) queue_limit: u64,
+    pub(crate) overflow: Overflow,
+    pub(crate) pending_bytes: usize,
+    pub(crate) storage: Storage,
+    pub(crate) replicas: usize,
+    pub(crate) large_after: usize,
+}
+
+/// Passwords and keys are left out.
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = url::parse(&self.urls).map(|urls| urls.addresses);
+        f.debug_struct("Nats")
+            .field("urls", &addresses)
+            .field("namespace", &self.namespace)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("lost_after", &self.lost_after)
+            .field("keep", &self.keep)
+            .field("queue_limit", &self.queue_limit)
+            .field("overflow", &self.overflow)
+            .field("pending_bytes", &self.pending_bytes)
+            .field("storage", &self.storage)
+            .field("replicas", &self.replicas)
+            .field("large_after", &self.large_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Nats {
+    /// Names the server, or several servers of one NATS cluster, separated by commas.
+    ///
+    /// A url is `nats://HOST:PORT` or `tls://HOST:PORT`; the latter asks for TLS. The port is 4222
+    /// if it is left out. A user and a password may be part of it: `nats://USER:PASSWORD@HOST`, with
+    /// special characters written as `%` and two hexadecimal digits. A user without a password is a
+    /// token. The credentials of the first url that has some are used for all.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://10.0.0.5:4222,nats://10.0.0.6:4222").namespace("video");
+    /// ```
+    pub fn new(urls: impl Into<String>) -> Nats {
+        Nats {
+            urls: urls.into(),
+            namespace: "default".to_owned(),
+            auth: None,
+            root_certificate: None,
+            client_certificate: None,
+            require_tls: false,
+            connect_timeout: Duration::from_secs(5),
+            lost_after: Duration::from_secs(10),
+            keep: Duration::from_secs(24 * 3600),
+            queue_limit: 1_000_000,
+            overflow: Overflow::Reject,
+            pending_bytes: 64 << 20,
+            storage: Storage::File,
+            replicas: 1,
+            large_after: 256 << 10,
+        }
+    }
+
+    /// Sets the namespace: 1 to 32 characters of `A-Za-z0-9_-`. Namespaces share nothing.
+    ///
+    /// Default: `"default"`.
+    pub fn namespace(mut self, namespace: &str) -> Nats {
+        self.namespace = namespace.to_owned();
+        self
+    }
+
+    /// Authenticates with a user and a password, instead of those in the url.
+    pub fn user_and_password(mut self, user: &str, password: &str) -> Nats {
+        self.auth = Some(Auth::User { name: user.to_owned(), password: password.to_owned() });
+        self
+    }
+
+    /// Authenticates with a token.
+    pub fn token(mut self, token: &str) -> Nats {
+        self.auth = Some(Auth::Token(token.to_owned()));
+        self
+    }
+
+    /// Authenticates with an nkey, given by its seed, which begins with `SU`.
+    #[cfg(feature = "nkeys")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "nkeys")))]
+    pub fn nkey(mut self, seed: &str) -> Nats {
+        self.auth = Some(Auth::Nkey(seed.to_owned()));
+        self
+    }
+
+    /// Authenticates with a credentials file, which contains a JWT and the seed of its nkey.
+    #[cfg(feature = "nkeys")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "nkeys")))]
+    pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Nats {
+        self.auth = Some(Auth::CredentialsFile(path.into()));
+        self
+    }
+
+    /// Trusts the certificates in a PEM file to have signed that of the server, instead of the
+    /// system's root certificates.
+    pub fn root_certificate(mut self, path: impl Into<PathBuf>) -> Nats {
+        self.root_certificate = Some(path.into());
+        self
+    }
+
+    /// Presents a certificate to the server. Both paths are those of PEM files.
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Nats {
+        self.client_certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Sets whether connections without TLS are refused, whatever the url and the server say.
+    ///
+    /// Default: `false`. Without it, TLS is used if the url begins with `tls://` or the server
+    /// requires it.
+    pub fn require_tls(mut self, require: bool) -> Nats {
+        self.require_tls = require;
+        self
+    }
+
+    /// Sets the time within which [`connect`](Self::connect) finds a server or fails, for all urls
+    /// together.
+    ///
+    /// Default: 5 seconds.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Nats {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets the time after which a node that was not heard of is lost. At least 1 second; the same
+    /// in all programs of the namespace.
+    ///
+    /// Default: 10 seconds.
+    pub fn lost_after(mut self, after: Duration) -> Nats {
+        self.lost_after = after;
+        self
+    }
+
+    /// Sets how long calls and their outcomes are kept. At least 1 minute; the same in all programs
+    /// of the namespace.
+    ///
+    /// Default: 1 day.
+    pub fn keep(mut self, keep: Duration) -> Nats {
+        self.keep = keep;
+        self
+    }
+
+    /// Sets how many calls of the namespace may wait or run at a time, and what happens to further
+    /// ones. The limit is the same in all programs of the namespace.
+    ///
+    /// Default: 1,000,000, [`Overflow::Reject`].
+    pub fn queue_limit(mut self, limit: u64, overflow: Overflow) -> Nats {
+        self.queue_limit = limit;
+        self.overflow = overflow;
+        self
+    }
+
+    /// Sets how many bytes of launches this program holds while the server doesn't take them.
+    ///
+    /// Default: 64 MiB.
+    pub fn pending_bytes(mut self, bytes: usize) -> Nats {
+        self.pending_bytes = bytes;
+        self
+    }
+
+    /// Sets where the server keeps calls and outcomes. The same in all programs of the namespace.
+    ///
+    /// Default: [`Storage::File`].
+    pub fn storage(mut self, storage: Storage) -> Nats {
+        self.storage = storage;
+        self
+    }
+
+    /// Sets on how many servers of a NATS cluster each call is kept: 1, 3 or 5. The same in all
+    /// programs of the namespace.
+    ///
+    /// Default: 1.
+    pub fn replicas(mut self, replicas: usize) -> Nats {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Sets the length in bytes from which on arguments and results are sent in pieces. At most
+    /// 512 KiB.
+    ///
+    /// Default: 256 KiB.
+    pub fn large_after(mut self, bytes: usize) -> Nats {
+        self.large_after = bytes;
+        self
+    }
+
+    /// Connects, and returns the door to the server alone.
+    #[doc(hidden)]
+    pub async fn __broker(self) -> Result<Arc<dyn Broker>, Failure> {
+        let broker: Arc<dyn Broker> = Arc::new(connect::connect(self).await?);
+        Ok(broker)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secrets() {
+        let nats = Nats::new("nats://me:secret@host").token("secret").user_and_password("a", "secret");
+        let text = format!("{nats:?}");
+        assert!(text.contains("nats://host") && !text.contains("secret"), "{text}");
+    }
+}

@@ -1,0 +1,161 @@
+//! Queues: entries in stream Q, and a durable consumer for each queue and priority.
+//!
+//! Consumers are created by the first that appends to a queue or takes from it, so that the numbers
+//! of waiting entries come from the consumers. The stream's own numbers count entries that were
+//! acknowledged shortly before the server crashed, and have come back.
+
+use std::collections::{BTreeMap, HashSet};
+
+use async_nats::HeaderMap;
+use atasker_runtime::__broker::{BrokerError, Entry, EntryKey, QueueCounts};
+use atasker_runtime::Priority;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::api::{self, Trouble};
+use crate::layout::{Layout, Shared, Stream};
+use crate::link::Link;
+
+#[derive(Debug, Default)]
+pub(crate) struct Consumers(Mutex<HashSet<(String, Priority)>>);
+
+impl Consumers {
+    /// Creates the consumer of a queue and priority, unless this was done before.
+    pub(crate) async fn ensure(
+        &self,
+        link: &Link,
+        layout: &Layout,
+        shared: &Shared,
+        queue: &str,
+        priority: Priority,
+    ) -> Result<(), Trouble> {
+        let key = (queue.to_owned(), priority);
+        if self.0.lock().contains(&key) {
+            return Ok(());
+        }
+        create(link, layout, shared, queue, priority).await?;
+        self.0.lock().insert(key);
+        Ok(())
+    }
+
+    /// Lets the consumer be created anew.
+    pub(crate) fn forget(&self, queue: &str, priority: Priority) {
+        self.0.lock().remove(&(queue.to_owned(), priority));
+    }
+
+    pub(crate) fn forget_all(&self) {
+        self.0.lock().clear();
+    }
+}
+
+pub(crate) async fn create(
+    link: &Link,
+    layout: &Layout,
+    shared: &Shared,
+    queue: &str,
+    priority: Priority,
+) -> Result<(), Trouble> {
+    let (stream, name) = (layout.stream(Stream::Queues), layout.consumer(queue, priority));
+    let config = layout.consumer_config(queue, priority, shared);
+    let body = json!({ "stream_name": stream, "config": config });
+    api::call(link, &format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"), &body).await?;
+    Ok(())
+}
+
+pub(crate) async fn enqueue(
+    link: &Link,
+    layout: &Layout,
+    key: &EntryKey,
+    value: Vec<u8>,
+) -> Result<(), BrokerError> {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Msg-Id", key.id.as_str());
+    let subject = layout.entry(&key.queue, key.priority, &key.id);
+    api::store(link, &subject, Some(&headers), value).await?;
+    Ok(())
+}
+
+pub(crate) async fn find(
+    link: &Link,
+    layout: &Layout,
+    id: &str,
+) -> Result<Option<Entry>, BrokerError> {
+    let stream = layout.stream(Stream::Queues);
+    let Some(stored) = api::last(link, stream, &layout.entry_anywhere(id)).await? else {
+        return Ok(None);
+    };
+    let Some((queue, priority, id)) = layout.entry_key(&stored.subject) else {
+        return Ok(None);
+    };
+    Ok(Some(Entry {
+        key: EntryKey { queue: queue.to_owned(), priority, id: id.to_owned() },
+        time: stored.time,
+        value: stored.payload.into(),
+    }))
+}
+
+/// Removes an entry. Its subject is looked up first, because the server purges a subject without
+/// wildcards in a time that doesn't depend on the length of the queue.
+pub(crate) async fn remove(link: &Link, layout: &Layout, id: &str) -> Result<(), BrokerError> {
+    api::purge(link, layout.stream(Stream::Queues), &layout.entry_anywhere(id)).await?;
+    Ok(())
+}
+
+/// The consumers of all queues: name, waiting entries, and those given out.
+pub(crate) async fn list(
+    link: &Link,
+    layout: &Layout,
+) -> Result<Vec<(String, u64, u64)>, Trouble> {
+    let what = format!("CONSUMER.LIST.{}", layout.stream(Stream::Queues));
+    let mut all = Vec::new();
+    loop {
+        let page = api::call(link, &what, &json!({ "offset": all.len() })).await?;
+        let Some(consumers) = page["consumers"].as_array() else { return Ok(all) };
+        for consumer in consumers {
+            let number = |field: &str| consumer[field].as_u64().unwrap_or(0);
+            let name = consumer["name"].as_str().unwrap_or_default().to_owned();
+            all.push((name, number("num_pending"), number("num_ack_pending")));
+        }
+        let total = page["total"].as_u64().unwrap_or(0) as usize;
+        if consumers.is_empty() || all.len() >= total {
+            return Ok(all);
+        }
+    }
+}
+
+pub(crate) async fn counts(
+    link: &Link,
+    layout: &Layout,
+) -> Result<Vec<QueueCounts>, BrokerError> {
+    let mut queues = BTreeMap::<String, QueueCounts>::new();
+    for (name, waiting, given_out) in list(link, layout).await? {
+        let Some((queue, priority)) = layout.consumer_queue(&name) else { continue };
+        let counts = queues.entry(queue.to_owned()).or_default();
+        let index = Priority::ALL.iter().position(|p| *p == priority).unwrap_or(0);
+        counts.waiting[index] = waiting;
+        counts.given_out += given_out;
+    }
+    let named = |(queue, counts)| QueueCounts { queue, ..counts };
+    Ok(queues.into_iter().map(named).collect())
+}
+
+/// Deletes the consumers of all queues and creates them anew: see [`crate::incarnation`].
+pub(crate) async fn recreate(
+    link: &Link,
+    layout: &Layout,
+    shared: &Shared,
+) -> Result<usize, Trouble> {
+    let stream = layout.stream(Stream::Queues);
+    let mut count = 0;
+    for (name, ..) in list(link, layout).await? {
+        let Some((queue, priority)) = layout.consumer_queue(&name) else { continue };
+        let delete = format!("CONSUMER.DELETE.{stream}.{name}");
+        match api::call(link, &delete, &Value::Null).await {
+            Err(trouble) if !trouble.is(api::CONSUMER_NOT_FOUND) => return Err(trouble),
+            _ => {}
+        }
+        create(link, layout, shared, queue, priority).await?;
+        count += 1;
+    }
+    Ok(count)
+}

@@ -1,0 +1,119 @@
+//! Blocks of large payloads in stream B, and logs in stream D.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use atasker_runtime::__broker::{BrokerError, LogEntry};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::api;
+use crate::layout::{Layout, Stream};
+use crate::link::Link;
+use crate::watch::{self, Start};
+
+/// How many blocks are asked for at a time.
+const AT_A_TIME: usize = 16;
+
+pub(crate) async fn put_block(
+    link: &Link,
+    layout: &Layout,
+    key: &str,
+    index: u32,
+    value: Vec<u8>,
+) -> Result<(), BrokerError> {
+    // A block that is sent again replaces itself.
+    api::store(link, &layout.block(key, index), None, value).await?;
+    Ok(())
+}
+
+pub(crate) async fn get_blocks(
+    link: &Link,
+    layout: &Layout,
+    key: &str,
+    count: u32,
+) -> Result<Vec<Vec<u8>>, BrokerError> {
+    let get = |index| async move {
+        let stored =
+            api::last(link, layout.stream(Stream::Blocks), &layout.block(key, index)).await?;
+        match stored {
+            Some(stored) => Ok(Vec::from(stored.payload)),
+            None => Err(BrokerError::NotFound(format!("block {index} of {key}"))),
+        }
+    };
+    stream::iter(0..count).map(get).buffered(AT_A_TIME).try_collect().await
+}
+
+pub(crate) async fn remove_blocks(
+    link: &Link,
+    layout: &Layout,
+    key: &str,
+) -> Result<(), BrokerError> {
+    api::purge(link, layout.stream(Stream::Blocks), &layout.blocks(key)).await?;
+    Ok(())
+}
+
+pub(crate) async fn append(
+    link: &Link,
+    layout: &Layout,
+    log: &str,
+    key: &str,
+    value: Vec<u8>,
+) -> Result<(), BrokerError> {
+    api::store(link, &layout.logged(log, key), None, value).await?;
+    Ok(())
+}
+
+/// Reads a log by a consumer that ends with the last entry.
+pub(crate) async fn log(
+    link: &Arc<Link>,
+    layout: &Arc<Layout>,
+    log: &str,
+) -> Result<Vec<LogEntry>, BrokerError> {
+    let filter = layout.log(log);
+    let entries = Arc::new(Mutex::new((Vec::new(), false)));
+    let ended = Arc::new(Notify::new());
+    let (into, end, names) = (entries.clone(), ended.clone(), layout.clone());
+    let sink = move |delivered: watch::Delivered| {
+        let mut entries = into.lock();
+        if let Some(key) = names.logged_key(&delivered.subject) {
+            entries.0.push(LogEntry {
+                key: key.to_owned(),
+                time: delivered.info.time,
+                value: Vec::from(delivered.payload),
+            });
+        }
+        if delivered.info.pending == 0 {
+            entries.1 = true;
+            end.notify_one();
+        }
+    };
+    let stream = layout.stream(Stream::Dead);
+    let watch = watch::start(link, stream, &filter, Start::First, Box::new(sink)).await?;
+    if watch.pending == 0 {
+        return Ok(Vec::new());
+    }
+    // Waits for the connection as well, therefore not longer than this without any entry.
+    loop {
+        let before = entries.lock().0.len();
+        let waited = tokio::time::timeout(Duration::from_secs(5), ended.notified()).await;
+        let mut entries = entries.lock();
+        if entries.1 {
+            return Ok(std::mem::take(&mut entries.0));
+        }
+        if waited.is_err() && entries.0.len() == before {
+            return Err(BrokerError::NoAnswer("the log was not sent".to_owned()));
+        }
+    }
+}
+
+pub(crate) async fn remove_logged(
+    link: &Link,
+    layout: &Layout,
+    log: &str,
+    key: &str,
+) -> Result<bool, BrokerError> {
+    let purged = api::purge(link, layout.stream(Stream::Dead), &layout.logged(log, key)).await?;
+    Ok(purged > 0)
+}
