@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, HeaderMap};
 use atasker_runtime::__broker::{BrokerError, BrokerLimits};
-use atasker_runtime::Overflow;
+use atasker_runtime::{ClusterError, Overflow};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
@@ -45,7 +45,7 @@ pub enum Failure {
     /// The namespace has other settings.
     Mismatch {
         /// The setting.
-        what: String,
+        what: &'static str,
         /// Its value in this program.
         here: String,
         /// Its value at the server.
@@ -75,6 +75,18 @@ impl From<BrokerError> for Failure {
             BrokerError::Denied(text) => Failure::Denied(text),
             BrokerError::Unavailable(text) => Failure::Unavailable(text),
             other => Failure::Unreachable(other.to_string()),
+        }
+    }
+}
+
+impl From<Failure> for ClusterError {
+    fn from(failure: Failure) -> ClusterError {
+        match failure {
+            Failure::Unreachable(detail) => ClusterError::Unreachable { detail },
+            Failure::Denied(detail) => ClusterError::Denied { detail },
+            Failure::Unavailable(detail) => ClusterError::Unavailable { detail },
+            Failure::Mismatch { what, here, there } => ClusterError::Mismatch { what, here, there },
+            Failure::Invalid(detail) => ClusterError::Invalid { detail },
         }
     }
 }
@@ -235,7 +247,7 @@ pub(crate) async fn prepare(link: &Link, layout: &Layout, shared: &Shared) -> Re
             other => other?,
         };
         if let Some((what, here, there)) = difference(stream, &here, &there["config"]) {
-            return Err(Failure::Mismatch { what: what.to_owned(), here, there });
+            return Err(Failure::Mismatch { what, here, there });
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atasker_runtime::__broker::Broker;
-use atasker_runtime::Overflow;
+use atasker_runtime::{Cluster, ClusterError, Overflow};
 
 use crate::connect::{self, Failure};
 use crate::url;
@@ -52,6 +52,20 @@ pub(crate) enum Auth {
 ///
 /// All programs that connect to the same server with the same [namespace](Self::namespace) form one
 /// cluster. What is missing at the server is created by the first of them.
+///
+/// ```no_run
+/// # use atasker_nats as atasker;
+/// # use std::time::Duration;
+/// use atasker::{Nats, Storage};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = Nats::new("nats://10.0.0.5:4222")
+///     .namespace("video")
+///     .lost_after(Duration::from_secs(5))
+///     .storage(Storage::File)
+///     .connect()?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Rights
 ///
@@ -261,6 +275,53 @@ impl Nats {
     pub fn large_after(mut self, bytes: usize) -> Nats {
         self.large_after = bytes;
         self
+    }
+
+    /// Connects, and returns once the cluster can be used.
+    ///
+    /// Tries each url once, creates what is missing at the server, and compares the settings of the
+    /// namespace with those that are there. A connection that is lost later comes back by itself.
+    ///
+    /// Blocks the thread. In async code, use [`connect_async`](Self::connect_async).
+    ///
+    /// # Errors
+    ///
+    /// * [`Unreachable`](ClusterError::Unreachable): no server answers within
+    ///   [`connect_timeout`](Self::connect_timeout).
+    /// * [`Denied`](ClusterError::Denied): the server refuses the password, the token, the key or the
+    ///   certificate, or a right is missing.
+    /// * [`Unavailable`](ClusterError::Unavailable): the server is too old, has no JetStream, or has
+    ///   no space.
+    /// * [`Mismatch`](ClusterError::Mismatch): the namespace has other settings. Nothing is changed.
+    /// * [`Invalid`](ClusterError::Invalid): a setting is not valid.
+    pub fn connect(self) -> Result<Cluster, ClusterError> {
+        let namespace = self.namespace.clone();
+        Cluster::connect_with(&namespace, move || Box::pin(self.open()))
+    }
+
+    /// Connects as [`connect`](Self::connect) does, without blocking the thread.
+    ///
+    /// The connection does not use the tokio runtime of the caller.
+    ///
+    /// ```no_run
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// # async fn run() -> Result<(), atasker_runtime::ClusterError> {
+    /// let cluster = Nats::new("tls://broker.example.com").connect_async().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect).
+    pub async fn connect_async(self) -> Result<Cluster, ClusterError> {
+        let namespace = self.namespace.clone();
+        Cluster::connect_with_async(&namespace, move || Box::pin(self.open())).await
+    }
+
+    async fn open(self) -> Result<Arc<dyn Broker>, ClusterError> {
+        Ok(self.__broker().await?)
     }
 
     /// Connects, and returns the door to the server alone.

@@ -118,6 +118,8 @@
 //! * `metrics`: metrics of a supervisor, through the crate `metrics`.
 //! * `log`: records of the crate `log` in worker processes go to the program's logger.
 //! * `progress`: progress bars of waits and of tasks. Depends on indicatif.
+//! * `nats`: tasks on other machines, through a NATS server. Enables `mp` and `async`.
+//! * `nats-nkeys`: authentication at the NATS server by nkey and by credentials file.
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 //! * `dashboard`: a web page that shows the supervisors and steers them. Depends on axum.
 
@@ -140,6 +142,10 @@
 pub use atasker_macros::{
     background, background_task, background_worker, collect, collection, main, map,
 };
+#[cfg(feature = "nats")]
+#[cfg_attr(docsrs, doc(cfg(feature = "nats")))]
+#[doc(inline)]
+pub use atasker_nats::{Nats, Storage};
 #[doc(inline)]
 pub use atasker_runtime::*;
 

@@ -83,6 +83,11 @@ impl Server {
         self.child = Some(child);
     }
 
+    /// Sets the configuration with which it is started the next time.
+    pub fn set(&mut self, config: &str) {
+        self.config = config.to_owned();
+    }
+
     /// Ends it by SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("it doesn't run");
