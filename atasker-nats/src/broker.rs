@@ -208,11 +208,11 @@ impl Broker for NatsBroker {
         Box::pin(async move {
             let (link, layout) = (&self.inner.link, &self.inner.layout);
             for _ in 0..2 {
+                self.inner.ensure(queue, priority).await?;
                 match self.lanes.now(link, layout, queue, priority, batch).await? {
                     Pulled::Entries(entries) => return Ok(entries),
                     Pulled::NoConsumer => self.inner.consumers.forget(queue, priority),
                 }
-                self.inner.ensure(queue, priority).await?;
             }
             Ok(Vec::new())
         })
@@ -227,14 +227,17 @@ impl Broker for NatsBroker {
         Box::pin(async move {
             let (link, layout) = (&self.inner.link, &self.inner.layout);
             let until = Instant::now() + wait;
-            loop {
+            while Instant::now() < until {
+                // Without a connection the wait begins all the same.
+                if link.connected(until).await.is_ok() {
+                    self.inner.ensure(queue, priority).await?;
+                }
                 match self.lanes.next(link, layout, queue, priority, until).await? {
                     Pulled::Entries(entries) => return Ok(entries.into_iter().next()),
                     Pulled::NoConsumer => self.inner.consumers.forget(queue, priority),
                 }
-                self.inner.ensure(queue, priority).await?;
-                sleep(PAUSE).await;
             }
+            Ok(None)
         })
     }
 

@@ -7,8 +7,9 @@
 //! when no request has an owner any more is given back at once.
 //!
 //! Requests end with a status: 404 no entry, 408 time over, 409 the consumer was deleted or the
-//! server stops, 503 no such consumer. 100 is a heartbeat. A request that the server has lost, for it
-//! was restarted, ends with the connection or for lack of heartbeats.
+//! server stops, 503 no JetStream. 100 is a heartbeat. Requests to a consumer that doesn't exist are
+//! not answered at all, and neither are those that a server has forgotten by a restart: such a
+//! request ends with the connection, or when nothing was heard for a while.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -298,7 +299,7 @@ pub(crate) struct Lanes(Mutex<HashMap<(String, Priority), Arc<OnceCell<Lane>>>>)
 /// What has become of a request.
 pub(crate) enum Pulled {
     Entries(Vec<Delivery>),
-    /// There is no such consumer: create it, and ask again.
+    /// There may be no such consumer: create it, and ask again.
     NoConsumer,
 }
 
@@ -343,7 +344,11 @@ impl Lanes {
         match timeout_at(until, &mut pull.outcome).await {
             Ok(Ok((got, End::NoConsumer))) if got.is_empty() => Ok(Pulled::NoConsumer),
             Ok(Ok((got, _))) => Ok(Pulled::Entries(got)),
-            Ok(Err(_)) | Err(_) => Ok(Pulled::Entries(pull.leave())),
+            Ok(Err(_)) => Ok(Pulled::Entries(pull.leave())),
+            Err(_) => match pull.leave() {
+                got if got.is_empty() => Ok(Pulled::NoConsumer),
+                got => Ok(Pulled::Entries(got)),
+            },
         }
     }
 
@@ -389,9 +394,10 @@ impl Lanes {
                     let token = pull.token;
                     let got = pull.leave();
                     lane.waiting.cut(|open| open.token == token);
-                    if !got.is_empty() {
-                        return Ok(Pulled::Entries(got));
-                    }
+                    return Ok(match got.is_empty() {
+                        false => Pulled::Entries(got),
+                        true => Pulled::NoConsumer,
+                    });
                 }
             }
         }
