@@ -190,8 +190,7 @@ impl Bare {
         let (sender, reply) = oneshot::channel();
         self.waiting.lock().insert(token, sender);
         let inbox = format!("{}.{token}", self.inbox);
-        let sent =
-            self.client.publish_with_reply_and_headers(subject, inbox, headers, body.into());
+        let sent = self.client.publish_with_reply_and_headers(subject, inbox, headers, body.into());
         sent.await.unwrap();
         reply.await.unwrap().payload
     }

@@ -370,7 +370,9 @@ impl Broker for NatsBroker {
     }
 
     fn time(&self) -> BrokerFuture<'_, Result<u64, BrokerError>> {
-        Box::pin(async move { Ok(self.inner.clock.now(&self.inner.link, &self.inner.layout).await?) })
+        Box::pin(
+            async move { Ok(self.inner.clock.now(&self.inner.link, &self.inner.layout).await?) },
+        )
     }
 
     fn is_connected(&self) -> bool {

@@ -144,9 +144,7 @@ impl Layout {
     pub(crate) fn stream_config(&self, stream: Stream, shared: &Shared) -> Value {
         let p = &self.prefix;
         let (subjects, retention, per_subject, discard) = match stream {
-            Stream::Records => {
-                (vec![format!("{p}s.>"), format!("{p}x.>")], "limits", 1, "old")
-            }
+            Stream::Records => (vec![format!("{p}s.>"), format!("{p}x.>")], "limits", 1, "old"),
             Stream::Queues => (vec![format!("{p}q.>")], "workqueue", -1, "new"),
             Stream::Blocks => (vec![format!("{p}b.>")], "limits", 1, "old"),
             Stream::Dead => (vec![format!("{p}d.>")], "limits", 1, "old"),
@@ -263,7 +261,8 @@ fn duration(value: &Value) -> String {
 
 fn described(value: &Value) -> String {
     let text = value.as_str().unwrap_or_default();
-    text.split_once("lost_after ").map_or_else(|| format!("unknown ({text})"), |(_, d)| d.to_owned())
+    text.split_once("lost_after ")
+        .map_or_else(|| format!("unknown ({text})"), |(_, d)| d.to_owned())
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {

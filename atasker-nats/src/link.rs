@@ -238,7 +238,8 @@ impl Link {
             }
         });
         let subject = format!("{}.r.*", link.inbox);
-        let mut replies = link.client.subscribe(subject.clone()).await.map_err(|_| Failed::Closed)?;
+        let mut replies =
+            link.client.subscribe(subject.clone()).await.map_err(|_| Failed::Closed)?;
         let events = link.events.clone();
         link.spawn(async move {
             while let Some(message) = replies.next().await {
@@ -322,8 +323,9 @@ impl Link {
         let exchange = async {
             let sent = match headers {
                 Some(headers) => {
-                    let publish =
-                        self.client.publish_with_reply_and_headers(subject, inbox, headers, payload);
+                    let publish = self
+                        .client
+                        .publish_with_reply_and_headers(subject, inbox, headers, payload);
                     publish.await
                 }
                 None => self.client.publish_with_reply(subject, inbox, payload).await,

@@ -39,7 +39,10 @@ impl Storage {
 /// How this program proves who it is.
 #[derive(Clone)]
 pub(crate) enum Auth {
-    User { name: String, password: String },
+    User {
+        name: String,
+        password: String,
+    },
     Token(String),
     #[cfg(feature = "nkeys")]
     Nkey(String),
@@ -338,7 +341,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secrets() {
-        let nats = Nats::new("nats://me:secret@host").token("secret").user_and_password("a", "secret");
+        let nats =
+            Nats::new("nats://me:secret@host").token("secret").user_and_password("a", "secret");
         let text = format!("{nats:?}");
         assert!(text.contains("nats://host") && !text.contains("secret"), "{text}");
     }

@@ -190,11 +190,7 @@ impl Channel {
     }
 
     /// Sends a request, or takes over one that was left.
-    async fn request(
-        &self,
-        batch: usize,
-        wait: Option<Duration>,
-    ) -> Result<Pull<'_>, Failed> {
+    async fn request(&self, batch: usize, wait: Option<Duration>) -> Result<Pull<'_>, Failed> {
         let (owner, outcome) = oneshot::channel();
         let now = Instant::now();
         let (token, body) = {

@@ -102,10 +102,7 @@ pub(crate) async fn remove(link: &Link, layout: &Layout, id: &str) -> Result<(),
 }
 
 /// The consumers of all queues: name, waiting entries, and those given out.
-pub(crate) async fn list(
-    link: &Link,
-    layout: &Layout,
-) -> Result<Vec<(String, u64, u64)>, Trouble> {
+pub(crate) async fn list(link: &Link, layout: &Layout) -> Result<Vec<(String, u64, u64)>, Trouble> {
     let what = format!("CONSUMER.LIST.{}", layout.stream(Stream::Queues));
     let mut all = Vec::new();
     loop {
@@ -123,10 +120,7 @@ pub(crate) async fn list(
     }
 }
 
-pub(crate) async fn counts(
-    link: &Link,
-    layout: &Layout,
-) -> Result<Vec<QueueCounts>, BrokerError> {
+pub(crate) async fn counts(link: &Link, layout: &Layout) -> Result<Vec<QueueCounts>, BrokerError> {
     let mut queues = BTreeMap::<String, QueueCounts>::new();
     for (name, waiting, given_out) in list(link, layout).await? {
         let Some((queue, priority)) = layout.consumer_queue(&name) else { continue };

@@ -11,7 +11,10 @@ pub(crate) struct Urls {
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub(crate) enum Credentials {
-    User { name: String, password: String },
+    User {
+        name: String,
+        password: String,
+    },
     /// A name without a password is a token.
     Token(String),
 }
@@ -22,7 +25,9 @@ pub(crate) fn parse(text: &str) -> Result<Urls, String> {
     for one in text.split(',').map(str::trim).filter(|one| !one.is_empty()) {
         let (scheme, rest) = one.split_once("://").unwrap_or(("nats", one));
         if scheme != "nats" && scheme != "tls" {
-            return Err(format!("the url of a NATS server begins with nats:// or tls://, not {scheme}://"));
+            return Err(format!(
+                "the url of a NATS server begins with nats:// or tls://, not {scheme}://"
+            ));
         }
         // A password may contain `@`, though it should be written `%40`.
         let (credentials, host) = match rest.rsplit_once('@') {
@@ -52,9 +57,11 @@ pub(crate) fn parse(text: &str) -> Result<Urls, String> {
 
 /// Decodes `%` and two hexadecimal digits.
 fn decode(text: &str) -> Result<String, String> {
-    let wrong = || "the user or password in the url of a NATS server is not valid: write special \
+    let wrong = || {
+        "the user or password in the url of a NATS server is not valid: write special \
                     characters as % and two hexadecimal digits"
-        .to_owned();
+            .to_owned()
+    };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {

@@ -67,7 +67,8 @@ fn the_public_builder_connects() {
 
 #[test]
 fn passwords_are_checked() {
-    let server = Server::with(&format!("{JETSTREAM}\nauthorization {{ user: me, password: \"p@ss\" }}"));
+    let server =
+        Server::with(&format!("{JETSTREAM}\nauthorization {{ user: me, password: \"p@ss\" }}"));
     let host = format!("127.0.0.1:{}", server.port);
     for url in [format!("nats://{host}"), format!("nats://me:wrong@{host}")] {
         let failure = failure(Nats::new(url));
@@ -108,9 +109,7 @@ fn missing_rights_are_denied() {
         count += 1;
     }
     let server = Server::with(&format!("{JETSTREAM}\nauthorization {{ users: [ {users} ] }}"));
-    let nats = |user: usize| {
-        Nats::new(server.url()).user_and_password(&format!("u{user}"), "p")
-    };
+    let nats = |user: usize| Nats::new(server.url()).user_and_password(&format!("u{user}"), "p");
     connects(nats(count - 1));
     for user in 0..count - 1 {
         let begin = Instant::now();
@@ -151,7 +150,10 @@ fn rights_that_are_revoked_are_denied_later() {
 fn without_jetstream_it_is_unavailable() {
     let server = Server::with("");
     let failure = failure(Nats::new(server.url()));
-    assert!(matches!(&failure, Failure::Unavailable(text) if text.contains("JetStream")), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Unavailable(text) if text.contains("JetStream")),
+        "{failure:?}"
+    );
 }
 
 #[test]
@@ -175,7 +177,10 @@ fn without_space_it_is_unavailable() {
 fn small_messages_only_are_unavailable() {
     let server = Server::with(&format!("{JETSTREAM}\nmax_payload: 100000"));
     let failure = failure(Nats::new(server.url()));
-    assert!(matches!(&failure, Failure::Unavailable(text) if text.contains("max_payload")), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Unavailable(text) if text.contains("max_payload")),
+        "{failure:?}"
+    );
 }
 
 #[test]

@@ -39,11 +39,18 @@ async fn connection(broker: &Arc<dyn Broker>, is_there: bool) {
 }
 
 /// Writes until there is an answer.
-async fn write(broker: &dyn Broker, key: &str, expect: Expect, token: &str, value: &[u8]) -> Result<u64, BrokerError> {
+async fn write(
+    broker: &dyn Broker,
+    key: &str,
+    expect: Expect,
+    token: &str,
+    value: &[u8],
+) -> Result<u64, BrokerError> {
     let end = Instant::now() + LIMIT;
     loop {
         match broker.write(key, expect, token, value.to_vec()).await {
-            Err(BrokerError::NoAnswer(_) | BrokerError::Unavailable(_)) if Instant::now() < end => {}
+            Err(BrokerError::NoAnswer(_) | BrokerError::Unavailable(_)) if Instant::now() < end => {
+            }
             other => return other,
         }
     }
@@ -283,7 +290,11 @@ fn pulls_go_on_after_a_restart() {
             let waiting =
                 tokio::spawn(async move { own.pull_next("q", Priority::Normal, LIMIT).await });
             sleep(Duration::from_millis(200)).await;
-            if round % 2 == 0 { server.kill() } else { server.stop() };
+            if round % 2 == 0 {
+                server.kill()
+            } else {
+                server.stop()
+            };
             connection(&broker, false).await;
             server.run();
             let name = round.to_string();
@@ -360,7 +371,11 @@ fn watches_have_no_gaps_over_a_restart() {
         let restart = async {
             for round in 0..3 {
                 sleep(Duration::from_millis(250)).await;
-                if round == 1 { server.stop() } else { server.kill() };
+                if round == 1 {
+                    server.stop()
+                } else {
+                    server.kill()
+                };
                 server.run();
             }
         };

@@ -12,8 +12,7 @@ use atasker_runtime::Priority;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-pub type Make<'a> =
-    &'a dyn Fn() -> Pin<Box<dyn Future<Output = Arc<dyn Broker>>>>;
+pub type Make<'a> = &'a dyn Fn() -> Pin<Box<dyn Future<Output = Arc<dyn Broker>>>>;
 
 /// Calls a macro with the names of all cases.
 macro_rules! cases {
@@ -228,7 +227,10 @@ pub async fn entries_come_in_order_of_priority_lanes(make: Make<'_>) {
     let high = pull(&*b, "q", Priority::High, 20).await;
     for (i, delivery) in high.iter().enumerate() {
         assert_eq!(delivery.entry.key, key("q", Priority::High, &format!("high{i}")));
-        assert_eq!((delivery.entry.value.as_slice(), delivery.delivered), ([i as u8].as_slice(), 1));
+        assert_eq!(
+            (delivery.entry.value.as_slice(), delivery.delivered),
+            ([i as u8].as_slice(), 1)
+        );
         assert!(delivery.entry.time > 0);
     }
     assert!(b.pull_now("q", Priority::High, 5).await.unwrap().is_empty());
@@ -456,7 +458,10 @@ pub async fn logs_keep_entries_in_order(make: Make<'_>) {
     let log = b.log("dead").await.unwrap();
     assert_eq!(log.len(), 50);
     for (i, entry) in log.iter().enumerate() {
-        assert_eq!((entry.key.as_str(), entry.value.as_slice()), (&*format!("1-{i}"), &[i as u8][..]));
+        assert_eq!(
+            (entry.key.as_str(), entry.value.as_slice()),
+            (&*format!("1-{i}"), &[i as u8][..])
+        );
         assert!(entry.time > 0);
     }
     assert_eq!(b.remove_logged("dead", "1-7").await, Ok(true));

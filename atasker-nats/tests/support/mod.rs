@@ -47,7 +47,8 @@ impl Server {
             .replace("STORE", &dir.join("store").display().to_string())
             .replace("DIR", &dir.display().to_string());
         let file = dir.join("server.conf");
-        let text = if std::env::var_os("NATS_LOG").is_some() { text + "trace: true\n" } else { text };
+        let text =
+            if std::env::var_os("NATS_LOG").is_some() { text + "trace: true\n" } else { text };
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new("nats-server");
         command.arg("-c").arg(&file).stderr(Stdio::piped()).stdout(Stdio::null());
