@@ -117,10 +117,10 @@ pub(crate) async fn store(
     let reply = ask(link, subject, headers, payload.into()).await?;
     let text = &reply.payload[..];
     // The common reply has no error: `{"stream":"NAME", "seq":12}`.
-    if !contains(text, b"\"error\"") {
-        if let Some(seq) = number_after(text, b"\"seq\":") {
-            return Ok(seq);
-        }
+    if !contains(text, b"\"error\"")
+        && let Some(seq) = number_after(text, b"\"seq\":")
+    {
+        return Ok(seq);
     }
     match parse(&reply.payload)?["seq"].as_u64() {
         Some(seq) => Ok(seq),

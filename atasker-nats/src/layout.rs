@@ -331,7 +331,8 @@ mod tests {
         let layout = Layout::new("x");
         let here = layout.stream_config(Stream::Queues, &shared());
         assert_eq!(difference(Stream::Queues, &here, &here), None);
-        let others: [(&str, fn(&mut Shared)); 5] = [
+        type Change = fn(&mut Shared);
+        let others: [(&str, Change); 5] = [
             ("lost_after", |s| s.lost_after *= 2),
             ("keep", |s| s.keep *= 2),
             ("queue_limit", |s| s.queue_limit += 1),

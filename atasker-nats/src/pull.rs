@@ -289,8 +289,11 @@ pub(crate) struct Lane {
     prompt: Arc<Channel>,
 }
 
+/// A lane, once its subscriptions are there.
+type Cell = Arc<OnceCell<Lane>>;
+
 #[derive(Default)]
-pub(crate) struct Lanes(Mutex<HashMap<(String, Priority), Arc<OnceCell<Lane>>>>);
+pub(crate) struct Lanes(Mutex<HashMap<(String, Priority), Cell>>);
 
 /// What has become of a request.
 pub(crate) enum Pulled {
@@ -306,7 +309,7 @@ impl Lanes {
         layout: &Arc<Layout>,
         queue: &str,
         priority: Priority,
-    ) -> Result<Arc<OnceCell<Lane>>, Trouble> {
+    ) -> Result<Cell, Trouble> {
         let cell = self.0.lock().entry((queue.to_owned(), priority)).or_default().clone();
         cell.get_or_try_init(|| async {
             let stream = layout.stream(Stream::Queues);
