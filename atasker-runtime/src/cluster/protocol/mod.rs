@@ -75,10 +75,20 @@ mod tests;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
+
+use crate::cluster::error::ClusterError;
 
 pub(crate) use node::Serving;
 pub(crate) use pending::Pending;
 pub(crate) use session::{Connect, Session};
+
+/// Bounds how long a request is repeated.
+async fn within<T>(limit: Duration, request: impl Future<Output = T>) -> Result<T, ClusterError> {
+    tokio::time::timeout(limit, request)
+        .await
+        .map_err(|_| ClusterError::Unreachable { detail: format!("no answer within {limit:?}") })
+}
 
 /// Waits for one of two futures.
 async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {

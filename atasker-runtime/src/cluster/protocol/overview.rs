@@ -16,11 +16,18 @@ use crate::id::TaskId;
 /// How long the records of nodes are waited for. There is no end mark in a watch.
 const NODES_WITHIN: Duration = Duration::from_millis(200);
 
+/// How long a caller waits for the broker.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
 /// How often a request that has to be answered is sent.
 const TRIES: u32 = 5;
 
 /// Looks a call up.
 pub(super) async fn find(member: &Rc<Member>, id: TaskId) -> Result<Option<Found>, ClusterError> {
+    super::within(ANSWER_WITHIN, look_up(member, id)).await?
+}
+
+async fn look_up(member: &Rc<Member>, id: TaskId) -> Result<Option<Found>, ClusterError> {
     let unreadable = |what, error: super::bytes::Unreadable| ClusterError::Incompatible {
         detail: format!("the {what} of call {id}: {error}"),
     };

@@ -74,6 +74,9 @@ pub(crate) struct Serving {
     reporter: Reporter,
 }
 
+/// How long the broker is waited for.
+const SERVE_WITHIN: Duration = Duration::from_secs(10);
+
 /// Begins to serve.
 pub(super) async fn serve(
     member: &Rc<Member>,
@@ -81,7 +84,8 @@ pub(super) async fn serve(
     runner: Arc<dyn Runner>,
 ) -> Result<Serving, ClusterError> {
     for queue in &offer.queues {
-        member.broker.open_queue(queue).await?;
+        let opened = member.surely("open a queue", || member.broker.open_queue(queue));
+        super::within(SERVE_WITHIN, opened).await?;
     }
     let id = format!("{:016x}", member.random());
     let node = Rc::new(Node {

@@ -204,6 +204,8 @@ async fn carry_out(
     }
     let mut missing = usize::from(deed.receives);
     let until = Instant::now() + deed.takes;
+    // The handle may be gone.
+    let give_up = Instant::now() + Duration::from_secs(20);
     let ends = loop {
         let changed = run.changed.notified();
         let messages = std::mem::take(&mut *run.messages.lock());
@@ -216,11 +218,13 @@ async fn carry_out(
             logged(&|run| run.killed = true);
             return RunEnd::Failed(TaskError::Canceled);
         }
-        if run.stopped.load(Ordering::SeqCst) || (missing == 0 && Instant::now() >= until) {
+        if run.stopped.load(Ordering::SeqCst)
+            || ((missing == 0 || Instant::now() >= give_up) && Instant::now() >= until)
+        {
             break deed.ends;
         }
-        if missing > 0 {
-            changed.await;
+        if missing > 0 && Instant::now() < give_up {
+            drop(tokio::time::timeout_at(give_up, changed).await);
         } else {
             drop(tokio::time::timeout_at(until, changed).await);
         }
