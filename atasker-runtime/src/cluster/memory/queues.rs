@@ -185,6 +185,11 @@ impl Queues {
         Some(&self.items.get(self.by_id.get(id)?)?.entry)
     }
 
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.items.values().map(|item| format!("{} {:?}", item.entry.key.id, item.state)).collect()
+    }
+
     pub(super) fn remove_id(&mut self, id: &str) {
         if let Some(number) = self.by_id.get(id).copied() {
             self.remove(number);

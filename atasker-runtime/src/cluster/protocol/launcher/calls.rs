@@ -47,7 +47,13 @@ impl Launcher {
             }
             CallState::Waiting { attempt, losses, .. } => {
                 let event = CallEvent::WaitsAgain { attempt, losses };
-                self.keeps(member, call);
+                match call.expires_at.get() {
+                    // It was handed back before it began.
+                    Some(expires_at) if attempt == 0 => {
+                        self.deadlines.set(call, Some(expires_at));
+                    }
+                    _ => self.keeps(member, call),
+                }
                 *call.progress.borrow_mut() = Progress::Waiting(event.clone());
                 call.channel.borrow_mut().disconnect();
                 call.tell(&event);
@@ -72,6 +78,8 @@ impl Launcher {
         outcome: Outcome,
         end: impl FnOnce(Result<Vec<u8>, TaskError>) -> CallEnd + 'static,
     ) {
+        *call.progress.borrow_mut() = Progress::Ended;
+        self.deadlines.set(call, None);
         match outcome {
             Outcome::Failed(error) => self.end(member, call, end(Err(error))),
             Outcome::Returned { result: Payload::Inline(bytes), .. } => {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{Call, Progress};
 use crate::cluster::broker::Expect;
+use crate::cluster::door::CallEvent;
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::dead;
 use crate::cluster::protocol::member::Member;
@@ -76,8 +77,19 @@ pub(in crate::cluster::protocol) async fn watch_deadlines(member: Rc<Member>) {
 }
 
 async fn overdue(member: Rc<Member>, call: Rc<Call>) {
-    let has_begun = !matches!(*call.progress.borrow(), Progress::Submitted | Progress::Stored);
-    if has_begun { look(&member, &call).await } else { expire(&member, &call).await }
+    // The write that is known to be the last one of a call that has not begun.
+    let expect = match &*call.progress.borrow() {
+        Progress::Submitted | Progress::Stored => Some(Expect::Absent),
+        Progress::Waiting(CallEvent::WaitsAgain { attempt: 0, .. }) => {
+            Some(Expect::Number(call.last_write.get()))
+        }
+        Progress::Running(_) | Progress::Waiting(_) => None,
+        Progress::Ended => return,
+    };
+    match expect {
+        Some(expect) => expire(&member, &call, expect).await,
+        None => look(&member, &call).await,
+    }
 }
 
 /// Nothing was heard of the record for as long as the broker keeps it.
@@ -92,14 +104,14 @@ async fn look(member: &Rc<Member>, call: &Rc<Call>) {
 }
 
 /// Ends a call with `Expired`, unless a node has begun it.
-async fn expire(member: &Rc<Member>, call: &Rc<Call>) {
+async fn expire(member: &Rc<Member>, call: &Rc<Call>, expect: Expect) {
     let detail = waits_for(member, &call.head).await;
     let error = TaskError::Expired { after: expires_after(member, call), detail };
     let outcome = Outcome::Failed(error.clone());
     let ended = CallState::Ended { outcome, attempt: 0, losses: 0, node: None };
     let value = encode_record(&call.head, &ended);
     let id = call.head.id;
-    if member.write_surely(&record_key(id), Expect::Absent, value).await.is_err() {
+    if member.write_surely(&record_key(id), expect, value).await.is_err() {
         // It has begun, or has ended: the watch tells.
         let deadline = Instant::now() + member.shared.limits.keep;
         return member.launcher.deadlines.set(call, Some(deadline));

@@ -64,6 +64,8 @@ pub(super) struct Call {
     /// Its place among those that are not stored yet, and the length of its arguments.
     unstored: Cell<Option<(u64, usize)>>,
     deadline: Cell<Option<Instant>>,
+    /// When it expires, unless a run has begun.
+    expires_at: Cell<Option<Instant>>,
     channel: RefCell<Channel>,
     /// The watch of its record, if that is not among those of its origin.
     watch: RefCell<Option<Guard>>,
@@ -121,6 +123,7 @@ impl Launcher {
             has_ended: Cell::new(false),
             unstored: Cell::new(None),
             deadline: Cell::new(None),
+            expires_at: Cell::new(None),
             channel: RefCell::default(),
             watch: RefCell::default(),
         });

@@ -142,7 +142,9 @@ impl Launcher {
             return;
         }
         *call.progress.borrow_mut() = Progress::Stored;
-        self.deadlines.set(call, Some(super::expiry::first_deadline(member, call)));
+        let expires_at = Some(super::expiry::first_deadline(member, call));
+        call.expires_at.set(expires_at);
+        self.deadlines.set(call, expires_at);
         call.tell(&CallEvent::Stored);
     }
 

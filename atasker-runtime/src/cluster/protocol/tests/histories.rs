@@ -260,8 +260,8 @@ impl History {
             let end = tokio::time::timeout_at(deadline, call.told.end()).await;
             assert!(end.is_ok(), "no end of {:?}: {:?}", call.head, call.told.events.lock());
         }
-        let is_empty = self.world.queues_are_empty(Duration::from_secs(60)).await;
-        assert!(is_empty, "entries are left in the queues");
+        let is_empty = self.world.queues_are_empty(PATIENCE).await;
+        assert!(is_empty, "left: {:?}, of {:?}", self.world.hub.entries(), self.nodes.made);
         // Nothing happens any more.
         tokio::time::sleep(Duration::from_secs(30)).await;
         let outcomes = check_records(&self.world.hub.history(), &self.calls);
@@ -313,8 +313,12 @@ fn check_records(history: &[Record], calls: &[Launched]) -> BTreeMap<TaskId, Cal
                 Outcome::Returned { .. } => lost == losses && node.is_some(),
                 Outcome::Failed(_) => lost == losses,
             },
-            (Some(CallState::Waiting { .. }), CallState::Ended { outcome, .. }) => {
-                *outcome == Outcome::Failed(TaskError::Canceled)
+            (Some(CallState::Waiting { attempt, .. }), CallState::Ended { outcome, .. }) => {
+                match outcome {
+                    Outcome::Failed(TaskError::Canceled) => true,
+                    Outcome::Failed(TaskError::Expired { .. }) => *attempt == 0,
+                    _ => false,
+                }
             }
             _ => false,
         };

@@ -187,7 +187,7 @@ impl World {
     pub(super) async fn queues_are_empty(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
-            if self.hub.is_empty() {
+            if self.hub.entries().is_empty() {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
