@@ -19,7 +19,7 @@ fn uses_of_worker_processes_are_errors() {
     cases.compile_fail("tests/ui-no-mp/*.rs");
 }
 
-/// Tasks on other machines have keys and restrictions of their own.
+/// Tasks on other machines have further keys and restrictions.
 #[cfg(all(feature = "remote", target_os = "linux", not(atasker_no_mp)))]
 #[test]
 fn wrong_uses_of_remote_tasks_have_helpful_errors() {

@@ -1,5 +1,5 @@
-//! What happens in a program with two remote functions of one name and signature? A program of its
-//! own, because it can't serve.
+//! What happens in a program with two remote functions of one name and signature? A separate program,
+//! because it can't serve.
 
 #![forbid(unsafe_code)]
 
