@@ -43,6 +43,17 @@ pub(crate) struct Channel<T> {
     inner: Mutex<Inner<T>>,
     /// Returns the size of a message in bytes, or 0 where bytes are not counted.
     weigh: fn(&T) -> usize,
+    acks: Acks,
+}
+
+/// When the receiver of a channel acknowledges messages to its peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Acks {
+    /// Once there are enough of them to be worth it.
+    Batched,
+    /// Each at once, because the sender has to know exactly what was received, whatever happens
+    /// next.
+    AtOnce,
 }
 
 struct Inner<T> {
@@ -51,7 +62,7 @@ struct Inner<T> {
     in_flight: VecDeque<T>,
     /// The bytes of `queue` and `in_flight`.
     bytes: usize,
-    /// Messages received since the peer was last sent an acknowledgment, and their bytes.
+    /// Messages received, here or by the peer, since that was last asked for, and their bytes.
     unacked: usize,
     unacked_bytes: usize,
     closed: bool,
@@ -93,10 +104,10 @@ impl<T> Inner<T> {
 
 impl<T> Channel<T> {
     pub(crate) fn new() -> Arc<Self> {
-        Self::with(|_| 0)
+        Self::with(|_| 0, Acks::Batched)
     }
 
-    fn with(weigh: fn(&T) -> usize) -> Arc<Self> {
+    fn with(weigh: fn(&T) -> usize, acks: Acks) -> Arc<Self> {
         Arc::new(Channel {
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
@@ -114,6 +125,7 @@ impl<T> Channel<T> {
                 senders: Waiters::NONE,
             }),
             weigh,
+            acks,
         })
     }
 
@@ -271,6 +283,12 @@ impl<T> Channel<T> {
         }
     }
 
+    /// Removes the wakers with this key, of a receiver and of a sender.
+    #[cfg_attr(not(feature = "remote"), allow(dead_code))]
+    pub(crate) fn unwatch(&self, key: WaiterKey) {
+        drop(Watch { channel: self, key });
+    }
+
     /// Removes the waker of a receiver.
     pub(crate) fn unwatch_receiver(&self, key: WaiterKey) {
         let waker = self.inner.lock().receivers.remove(key);
@@ -382,7 +400,10 @@ impl<T> Channel<T> {
         self.update_and_wake(|inner| {
             is_right = inner.closed || count <= inner.in_flight.len();
             acked.extend(inner.in_flight.drain(..count.min(inner.in_flight.len())));
-            inner.bytes -= acked.iter().map(self.weigh).sum::<usize>();
+            let bytes = acked.iter().map(self.weigh).sum::<usize>();
+            inner.bytes -= bytes;
+            inner.unacked += acked.len();
+            inner.unacked_bytes += bytes;
         });
         is_right
     }
@@ -393,15 +414,61 @@ impl<T> Channel<T> {
     /// to be worth an acknowledgment.
     pub(crate) fn take_acks(&self) -> Option<usize> {
         let mut inner = self.inner.lock();
-        let is_due = inner.unacked >= CAPACITY / 8 || inner.unacked_bytes >= MAX_BYTES / 8;
+        let is_due = match self.acks {
+            Acks::Batched => inner.unacked >= CAPACITY / 8 || inner.unacked_bytes >= MAX_BYTES / 8,
+            Acks::AtOnce => inner.unacked > 0,
+        };
         is_due.then(|| {
             inner.unacked_bytes = 0;
             std::mem::take(&mut inner.unacked)
         })
     }
+
+    /// Returns when the receiver acknowledges messages.
+    pub(crate) fn acks(&self) -> Acks {
+        self.acks
+    }
+
+    /// Returns the number of messages received since the last call, by a receiver here or by the
+    /// peer. If there are none, registers a waker for the next one, as a sender.
+    #[cfg_attr(not(feature = "remote"), allow(dead_code))]
+    pub(crate) fn poll_received(&self, key: WaiterKey, context: &mut Context<'_>) -> Poll<usize> {
+        let waker = context.waker().clone();
+        let mut inner = self.inner.lock();
+        let received = std::mem::take(&mut inner.unacked);
+        inner.unacked_bytes = 0;
+        let (old, spare) = match received {
+            0 => (inner.senders.add(key, waker), None),
+            _ => (inner.senders.remove(key), Some(waker)),
+        };
+        drop(inner);
+        waiters::drop_waker(old);
+        waiters::drop_waker(spare);
+        if received == 0 { Poll::Pending } else { Poll::Ready(received) }
+    }
 }
 
 impl<T: Clone> Channel<T> {
+    /// Takes the next message to pass it on to the peer, as [`next_in_flight`](Self::next_in_flight)
+    /// does. If there is none, registers a waker for the next one, as a receiver.
+    #[cfg_attr(not(feature = "remote"), allow(dead_code))]
+    pub(crate) fn poll_in_flight(&self, key: WaiterKey, context: &mut Context<'_>) -> Poll<T> {
+        let waker = context.waker().clone();
+        let mut inner = self.inner.lock();
+        let next = inner.queue.pop_front();
+        let (old, spare) = match &next {
+            Some(value) => {
+                inner.in_flight.push_back(value.clone());
+                (inner.receivers.remove(key), Some(waker))
+            }
+            None => (inner.receivers.add(key, waker), None),
+        };
+        drop(inner);
+        waiters::drop_waker(old);
+        waiters::drop_waker(spare);
+        next.map_or(Poll::Pending, Poll::Ready)
+    }
+
     /// Takes the next message to send it to the peer. The message occupies room until the peer
     /// [acknowledges](Self::ack) it.
     pub(crate) fn next_in_flight(&self) -> Option<T> {
@@ -446,7 +513,12 @@ pub(crate) type Bytes = Arc<[u8]>;
 impl Channel<Bytes> {
     /// Creates a channel that counts bytes.
     pub(crate) fn of_bytes() -> Arc<Self> {
-        Self::with(|bytes| bytes.len())
+        Self::of_bytes_with(Acks::Batched)
+    }
+
+    /// The same, with a receiver that acknowledges messages in this way.
+    pub(crate) fn of_bytes_with(acks: Acks) -> Arc<Self> {
+        Self::with(|bytes| bytes.len(), acks)
     }
 }
 
@@ -496,6 +568,38 @@ mod tests {
         channel.close();
         assert!(channel.ack(1), "an acknowledgment may arrive after the end");
         assert!(channel.deliver(message(1), 0), "messages are dropped then");
+    }
+
+    #[test]
+    fn what_is_passed_on_keeps_its_room_until_it_is_acknowledged() {
+        let (key, mut context) = (WaiterKey::next(), Context::from_waker(std::task::Waker::noop()));
+        let channel = Channel::of_bytes();
+        (0..CAPACITY).for_each(|_| channel.try_send(message(1)).unwrap());
+        for _ in 0..CAPACITY {
+            assert!(channel.poll_in_flight(key, &mut context).is_ready());
+        }
+        assert!(channel.poll_in_flight(key, &mut context).is_pending());
+        assert!(matches!(channel.try_send(message(1)), Err(TrySendError::Full(_))));
+        assert!(channel.poll_received(key, &mut context).is_pending());
+        assert!(channel.ack(3));
+        assert_eq!(channel.poll_received(key, &mut context), Poll::Ready(3));
+        assert!(channel.poll_received(key, &mut context).is_pending());
+        channel.try_send(message(1)).unwrap();
+        channel.close();
+        // What the peer has not acknowledged was not received.
+        assert!(channel.poll_received(key, &mut context).is_pending());
+        assert!(channel.poll_in_flight(key, &mut context).is_ready());
+    }
+
+    #[test]
+    fn receiver_acknowledges_each_message_at_once_if_asked_to() {
+        for (acks, due) in [(Acks::AtOnce, Some(1)), (Acks::Batched, None)] {
+            let channel = Channel::of_bytes_with(acks);
+            channel.try_send(message(1)).unwrap();
+            assert_eq!(channel.take_acks(), None);
+            channel.try_recv().unwrap();
+            assert_eq!(channel.take_acks(), due);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::field::{FieldReader, FieldWriter, LENGTH_PREFIX, Malformed};
-use crate::task::channel::MAX_MESSAGE_BYTES;
+use crate::task::channel::{Acks, MAX_MESSAGE_BYTES};
 
 /// The longest frame without a user's payload, in bytes.
 pub(super) const MAX_SMALL: u64 = 1 << 20;
@@ -175,6 +175,10 @@ pub(crate) enum ChannelSetup {
     /// Both, and the task has no handle that can receive. Sent with the call, because the task has
     /// to know before it begins.
     NoReceiver,
+    /// As `Both`, and the task acknowledges each message at once.
+    BothAcked,
+    /// As `NoReceiver`, and the task acknowledges each message at once.
+    NoReceiverAcked,
 }
 
 impl ChannelSetup {
@@ -183,7 +187,32 @@ impl ChannelSetup {
         match number {
             0 => ChannelSetup::None,
             1 => ChannelSetup::Both,
+            3 => ChannelSetup::BothAcked,
+            4 => ChannelSetup::NoReceiverAcked,
             _ => ChannelSetup::NoReceiver,
+        }
+    }
+
+    /// Returns how the channels of a task are set up, if it has any.
+    pub(crate) fn of(has_receiver: bool, acks: Acks) -> Self {
+        match (has_receiver, acks) {
+            (true, Acks::Batched) => ChannelSetup::Both,
+            (false, Acks::Batched) => ChannelSetup::NoReceiver,
+            (true, Acks::AtOnce) => ChannelSetup::BothAcked,
+            (false, Acks::AtOnce) => ChannelSetup::NoReceiverAcked,
+        }
+    }
+
+    /// Returns whether the task has a handle that can receive.
+    pub(crate) fn has_receiver(self) -> bool {
+        matches!(self, ChannelSetup::Both | ChannelSetup::BothAcked)
+    }
+
+    /// Returns when the task acknowledges messages.
+    pub(crate) fn acks(self) -> Acks {
+        match self {
+            ChannelSetup::BothAcked | ChannelSetup::NoReceiverAcked => Acks::AtOnce,
+            _ => Acks::Batched,
         }
     }
 }

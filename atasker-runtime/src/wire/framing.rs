@@ -464,7 +464,7 @@ mod tests {
                     id: (count, call),
                     attempt: line,
                     priority: level,
-                    channels: ChannelSetup::from_number(level % 3),
+                    channels: ChannelSetup::from_number(level % 5),
                     name_len: count,
                     args_len: call,
                 })

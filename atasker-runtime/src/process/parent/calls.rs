@@ -11,6 +11,7 @@ use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};
 use crate::remote::functions;
 use crate::task::AnyTask;
+use crate::task::channel::Acks;
 use crate::task::header::Header;
 use crate::time::clock::{self, Stamp};
 use crate::wire::frame::ChannelSetup;
@@ -203,10 +204,9 @@ fn place_args(worker: &Peer, args_ring: &mut Ring, call: u64, len: usize) -> Arg
 /// Returns what a worker needs to know about the channels of a call before it begins.
 fn channels_of(header: &Header) -> ChannelSetup {
     let Some(channels) = header.channels() else { return ChannelSetup::None };
-    match channels.outbox_bytes().and_then(|outbox| outbox.receiver_change()) {
-        Some(false) => ChannelSetup::NoReceiver,
-        _ => ChannelSetup::Both,
-    }
+    let change = channels.outbox_bytes().and_then(|outbox| outbox.receiver_change());
+    let acks = channels.inbox_bytes().map_or(Acks::Batched, |inbox| inbox.acks());
+    ChannelSetup::of(change != Some(false), acks)
 }
 
 /// Whether two names are equal. Most often they are the same string.

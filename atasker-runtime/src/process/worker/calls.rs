@@ -335,9 +335,9 @@ impl WorkerProcess {
         );
         if call_header.channels != ChannelSetup::None {
             let codecs = (identity_codec(), identity_codec());
-            let channels =
-                Channels::<Bytes, Bytes>::encoded(Channel::of_bytes(), Channel::of_bytes(), codecs);
-            if call_header.channels == ChannelSetup::NoReceiver {
+            let inbox = Channel::of_bytes_with(call_header.channels.acks());
+            let channels = Channels::<Bytes, Bytes>::encoded(inbox, Channel::of_bytes(), codecs);
+            if !call_header.channels.has_receiver() {
                 channels.set_receiver(false);
             }
             header.extras_mut().channels = Some(channels);
