@@ -458,31 +458,31 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
 
     /// Launches the task under an id that another process has drawn, after `earlier` attempts that
     /// were made elsewhere. The launch never waits for room in a queue.
-    pub(crate) fn start_foreign(mut self, id: TaskId, earlier: u32) -> Task<R, I, O> {
-        let is_copy = fork::is_copy();
+    #[cfg_attr(not(feature = "remote"), allow(dead_code))]
+    pub(crate) fn start_foreign(self, id: TaskId, earlier: u32) -> Task<R, I, O> {
+        let (cell, channels) = self.prepare_foreign(id, earlier).launch();
+        Task::new(cell, channels)
+    }
+
+    /// Prepares such a launch.
+    pub(super) fn prepare_foreign(mut self, id: TaskId, earlier: u32) -> Prepared<R, I, O> {
         let core = match self.supervisor.take() {
             Some(core) => core,
             None => Arc::clone(supervisor().core()),
         };
         let TaskBuilder { mut cell, channels, failed, .. } = self;
-        let failed = if is_copy { Some(Box::new(fork::error())) } else { failed };
+        let failed = if fork::is_copy() { Some(Box::new(fork::error())) } else { failed };
         let header = cell.get_mut().header_mut();
         header.set_earlier_attempts(earlier);
         if failed.is_none() {
             core.prepare_foreign(header, id);
         } else {
             header.id = id;
-            if !is_copy {
+            if !fork::is_copy() {
                 core.reject(header);
             }
         }
-        let cell = cell.into_shared();
-        let task = cell.clone().erase();
-        match failed {
-            None => core.launch_foreign(task),
-            Some(error) => refuse(task, *error),
-        }
-        Task::new(cell, channels)
+        Prepared { cell: cell.into_shared(), channels, core, failed }
     }
 
     /// Launches the task as one that waits until `first` has ended: see `task::chained`. `link` is the
@@ -599,6 +599,31 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
             (_, error) => refuse(task, error.unwrap_or(TaskError::SupervisorStopped)),
         }
         Ok((cell, channels))
+    }
+}
+
+/// A task with an id that another process has drawn, which is ready to be launched. Dropping it
+/// drops the task, as dropping a builder does.
+pub(super) struct Prepared<R, I, O> {
+    /// The caller has the task's join interest.
+    pub(super) cell: Arc<dyn Typed<R>>,
+    channels: Option<Arc<Channels<I, O>>>,
+    core: Arc<Core>,
+    /// The error the task ends with instead of being launched.
+    failed: Option<Box<TaskError>>,
+}
+
+impl<R, I, O> Prepared<R, I, O> {
+    /// Launches the task. Returns what its handle consists of.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn launch(self) -> (Arc<dyn Typed<R>>, Option<Arc<Channels<I, O>>>) {
+        let Prepared { cell, channels, core, failed } = self;
+        let task = cell.clone().erase();
+        match failed {
+            None => core.launch_foreign(task),
+            Some(error) => refuse(task, *error),
+        }
+        (cell, channels)
     }
 }
 

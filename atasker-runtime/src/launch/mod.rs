@@ -5,6 +5,7 @@
 //! | `builder` | the options of a task, and its launch |
 //! | `policies` | further options: when a task is run again, expires, or is one too many |
 //! | `on_thread`, `on_aloop`, `remote` | the constructors, by the place where the task runs |
+//! | `raw` | the tasks of calls that came from other processes |
 //! | `start_async` | launches that wait for room in a queue as a future |
 //! | `attach` | handles of calls that were launched before |
 //! | `chain` | tasks that start when another one has ended |
@@ -30,6 +31,8 @@ mod start_async;
 mod aloop;
 #[cfg(feature = "async")]
 mod on_aloop;
+#[cfg(feature = "remote")]
+pub(crate) mod raw;
 #[cfg(feature = "mp")]
 mod remote;
 
