@@ -7,6 +7,7 @@
 //! | `entry` | the hook that runs before `main`, and whether this code is part of the executable |
 //! | `exit` | functions that are called when the process exits |
 //! | `fork` | detecting that this process is a copy made by `fork` |
+//! | `host` | the name of this machine |
 //! | `hooks` | the functions that worker processes run at their start and exit |
 //! | `ipc` | sockets, descriptors sent over them, doorbells, futexes |
 //! | `lifeline` | detecting the end of a thread, whatever caused it |
@@ -15,6 +16,7 @@
 //! | `overflow` | telling a stack overflow from another crash |
 //! | `privileges` | whether this process has more privileges than its invoker |
 //! | `reap` | starting, killing and reaping a worker process |
+//! | `signals` | waiting for a signal that asks this process to end |
 //! | `stack` | the remaining stack of a thread |
 //! | `stdio` | keeping descriptors 0, 1 and 2 reserved for the standard streams |
 //! | `threads` | the threads of this process |
@@ -40,6 +42,8 @@ pub(crate) mod exit;
 pub(crate) mod fork;
 #[cfg(sys_linux)]
 pub(crate) mod hooks;
+#[cfg(feature = "remote")]
+pub(crate) mod host;
 #[cfg(sys_linux)]
 pub(crate) mod ipc;
 #[cfg(sys_linux)]
@@ -53,6 +57,8 @@ pub(crate) mod overflow;
 pub(crate) mod privileges;
 #[cfg(sys_linux)]
 pub(crate) mod reap;
+#[cfg(all(unix, feature = "remote"))]
+pub(crate) mod signals;
 #[cfg(sys_linux)]
 pub(crate) mod stack;
 #[cfg(sys_linux)]

@@ -303,7 +303,7 @@ fn park_until<T>(
 /// # Panics
 ///
 /// Panics on the thread of an aloop.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "remote"))]
 #[track_caller]
 pub(crate) fn blocking<T>(f: impl FnOnce() -> T) -> T {
     assert!(!would_block_aloop(), "{BLOCKED_ALOOP}");
