@@ -193,7 +193,7 @@ pub(crate) trait RunHandle: Send + Sync {
 
 /// Hears about one run. May be called from any thread.
 pub(crate) trait RunEvents: Send + Sync {
-    /// The function begins in this process.
+    /// The function has begun in this process. Told of longer runs only, a moment later.
     fn begun(&self, pid: u32);
     fn progress(&self, done: u64, total: u64);
     fn text(&self, text: String);
@@ -202,7 +202,8 @@ pub(crate) trait RunEvents: Send + Sync {
     fn message(&self, message: Arc<[u8]>);
     /// The task has taken this many further messages.
     fn taken(&self, count: usize);
-    fn ended(&self, end: RunEnd);
+    /// The run has ended. `ran_for` is how long the function ran, `None` if it has not begun.
+    fn ended(&self, end: RunEnd, ran_for: Option<Duration>);
     /// A slot may be free again: call [`Runner::room`]. Not only about this run.
     fn room_changed(&self);
 }

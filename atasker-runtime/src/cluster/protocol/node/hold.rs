@@ -31,7 +31,6 @@ pub(super) struct Held {
     /// Distinguishes this claim from all others.
     pub(super) claim: u64,
     stage: Cell<Stage>,
-    begun: Cell<Option<Instant>>,
     token: RefCell<DeliveryToken>,
     touched: Cell<Instant>,
     happened: mpsc::UnboundedSender<Happened>,
@@ -66,7 +65,7 @@ pub(super) enum Happened {
     Text(String),
     Message(Arc<[u8]>),
     Taken(usize),
-    Ended(RunEnd),
+    Ended(RunEnd, Option<Duration>),
     /// The handle has sent this.
     Arrived(Vec<Item>),
     /// Another member asks for this.
@@ -105,7 +104,6 @@ pub(super) fn begin(node: &Rc<Node>, entry: CallEntry, delivery: Delivery) {
         appended: delivery.entry.time,
         claim,
         stage: Cell::new(Stage::Claiming),
-        begun: Cell::new(None),
         token: RefCell::new(delivery.token),
         touched: Cell::new(Instant::now()),
         happened,
@@ -217,7 +215,6 @@ fn happened(
     match event {
         Happened::Begun { pid } => {
             node.set_stage(held, Stage::Begun);
-            held.begun.set(Some(Instant::now()));
             held.channel.borrow_mut().push_later(node, Item::Process(pid));
         }
         Happened::Progress { done, total } => {
@@ -259,7 +256,7 @@ fn happened(
             wishes.cut_off = true;
         }
         Happened::Lost => return Some(lost(held)),
-        Happened::Ended(end) => return Some(ended(node, held, end, wishes)),
+        Happened::Ended(end, ran_for) => return Some(ended(node, end, ran_for, wishes)),
     }
     None
 }
@@ -292,10 +289,9 @@ fn asked(
     None
 }
 
-fn ended(node: &Rc<Node>, held: &Rc<Held>, end: RunEnd, wishes: &Wishes) -> Ending {
-    let was_begun = held.begun.get();
-    if let Some(begun) = was_begun {
-        node.pace.borrow_mut().ran(begun.elapsed());
+fn ended(node: &Rc<Node>, end: RunEnd, ran_for: Option<Duration>, wishes: &Wishes) -> Ending {
+    if let Some(took) = ran_for {
+        node.pace.borrow_mut().ran(took);
     }
     match end {
         RunEnd::Failed(_) if wishes.kill => {
@@ -304,7 +300,7 @@ fn ended(node: &Rc<Node>, held: &Rc<Held>, end: RunEnd, wishes: &Wishes) -> Endi
         }
         RunEnd::Failed(_) if wishes.cut_off => Ending::CutOff,
         // The node's pool was stopped under it.
-        RunEnd::Failed(TaskError::SupervisorStopped) if was_begun.is_none() => Ending::HandedBack,
+        RunEnd::Failed(TaskError::SupervisorStopped) if ran_for.is_none() => Ending::HandedBack,
         RunEnd::Failed(TaskError::SupervisorStopped) => Ending::CutOff,
         end => Ending::Ran { end, may_retry: !wishes.stop },
     }
@@ -368,8 +364,8 @@ impl RunEvents for Reports {
     fn taken(&self, count: usize) {
         self.report(Happened::Taken(count));
     }
-    fn ended(&self, end: RunEnd) {
-        self.report(Happened::Ended(end));
+    fn ended(&self, end: RunEnd, ran_for: Option<Duration>) {
+        self.report(Happened::Ended(end, ran_for));
     }
     fn room_changed(&self) {
         self.room.notify_one();
