@@ -116,6 +116,8 @@ pub use cluster::info::{ClusterInfo, ClusterNode, DeadLetter, QueueInfo};
 #[cfg(feature = "remote")]
 pub use cluster::memory::Faults;
 #[cfg(feature = "remote")]
+pub use cluster::node::{Node, NodeConfig};
+#[cfg(feature = "remote")]
 pub use cluster_error::ClusterError;
 pub use collection::{CollectionPriority, CollectionReport, FunctionCollection, TaskCollection};
 #[cfg(feature = "dashboard")]

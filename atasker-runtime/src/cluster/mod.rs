@@ -9,6 +9,7 @@
 //! | `place` | the place of remote tasks: launches and verbs |
 //! | `call`, `events` | one call of this process; the thread that learns of calls |
 //! | `handle`, `info` | the public handle, and what it tells |
+//! | `node` | nodes, which run calls |
 //! | `in_memory` | clusters within this process |
 //! | `found` | calls that are found again by their id |
 //! | `error` | the errors |
@@ -24,6 +25,7 @@ pub(crate) mod handle;
 mod in_memory;
 pub(crate) mod info;
 pub(crate) mod memory;
+pub(crate) mod node;
 pub(crate) mod place;
 pub(crate) mod protocol;
 

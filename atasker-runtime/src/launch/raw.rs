@@ -32,6 +32,8 @@ pub(crate) struct RawCall {
     pub(crate) timeout: Option<Duration>,
     /// The function takes a context.
     pub(crate) has_channels: bool,
+    /// The trace context of the launch.
+    pub(crate) trace: Option<String>,
 }
 
 /// The encoded result of such a call.
@@ -100,10 +102,13 @@ impl RawTask {
             .priority(call.priority)
             .returned_err(|reply| reply.is_err)
             .supervisor(supervisor);
-        let builder = match call.timeout {
+        let mut builder = match call.timeout {
             Some(timeout) => builder.timeout(timeout),
             None => builder,
         };
+        if let Some(trace) = call.trace {
+            builder.header_mut().extras_mut().trace = Some(trace.into());
+        }
         let prepared = builder.prepare_foreign(call.id, call.attempt.saturating_sub(1));
         let cell = Arc::clone(&prepared.cell);
         let task = Arc::clone(&cell).erase();

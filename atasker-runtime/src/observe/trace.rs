@@ -62,6 +62,11 @@ pub fn propagate_traces(
     PROPAGATION.set((Box::new(inject), Box::new(extract))).is_ok()
 }
 
+/// Returns whether the program has said how the context travels.
+pub(crate) fn is_set() -> bool {
+    PROPAGATION.get().is_some()
+}
+
 /// Returns the trace context of a task that is being launched.
 pub(crate) fn of_launch(header: &Header) -> Option<String> {
     let (inject, _) = PROPAGATION.get()?;

@@ -102,6 +102,8 @@ pub use config::{MpPoolConfig, WorkerStdio};
 pub use data::worker_data;
 
 pub(crate) use errors::{decode as decode_error, encode as encode_error};
+#[cfg(feature = "remote")]
+pub(crate) use parent::spawn::unavailable_reason;
 pub(crate) use pool::ProcessPool;
 pub(crate) use transport::journal::MAX_ITEMS;
 pub(crate) use worker::{JournalWriter, Recorded, begin_journal, in_worker};

@@ -27,6 +27,12 @@ pub(crate) fn in_worker() -> bool {
     false
 }
 
+/// The reason why this process can't have worker processes.
+#[cfg(feature = "remote")]
+pub(crate) fn unavailable_reason() -> Option<&'static str> {
+    Some("this platform has no worker processes")
+}
+
 /// Does nothing on this platform, which has no worker processes.
 ///
 /// On Linux, serves as a worker process and never returns, if this process was started as one.
@@ -48,6 +54,11 @@ impl ProcessPool {
 
     pub(crate) fn config(&self) -> MpPoolConfig {
         self.0.lock().clone()
+    }
+
+    #[cfg(feature = "remote")]
+    pub(crate) fn limits(&self) -> crate::backlog::Limits {
+        self.0.lock().limits()
     }
 
     pub(crate) fn set_config(&self, config: MpPoolConfig) {

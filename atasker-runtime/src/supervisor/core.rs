@@ -302,6 +302,22 @@ impl Core {
         }
     }
 
+    /// Returns the limits by which tasks of this type are admitted, if they have slots.
+    #[cfg(feature = "remote")]
+    pub(crate) fn limits(&self, tt: TaskType) -> Option<crate::backlog::Limits> {
+        match tt {
+            TaskType::Thread => Some(self.threads.limits()),
+            TaskType::Mp => Some(self.processes.limits()),
+            TaskType::Async | TaskType::Remote => None,
+        }
+    }
+
+    /// Returns whether a launch from outside would be accepted.
+    #[cfg(feature = "remote")]
+    pub(crate) fn accepts(&self) -> bool {
+        matches!(self.phase(), Phase::Idle | Phase::Active)
+    }
+
     pub(crate) fn find_live(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
         self.lookup(id).filter(|task| !task.header().state.read().is_ended())
     }

@@ -10,6 +10,8 @@ use super::injector::Injector;
 use super::parker::Parker;
 use super::run::{self, Spawned};
 use super::state::{NewThread, PoolState, Wake, limits};
+#[cfg(feature = "remote")]
+use crate::backlog::Limits;
 use crate::error::{TaskError, with_advice};
 use crate::info::{ThreadPoolInfo, Waiting};
 use crate::job::Job;
@@ -78,6 +80,12 @@ impl ThreadPool {
     /// Returns the present sizes and rules.
     pub(crate) fn config(&self) -> PoolConfig {
         self.shared.state.lock().config.clone()
+    }
+
+    /// Returns the limits by which tasks are admitted.
+    #[cfg(feature = "remote")]
+    pub(crate) fn limits(&self) -> Limits {
+        limits(&self.shared.state.lock().config)
     }
 
     /// Returns the number of slots that tasks of this priority may hold at once.

@@ -48,6 +48,8 @@ use std::time::{Duration, Instant};
 use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use crate::task::control::Include;
 
+#[cfg(feature = "remote")]
+use crate::backlog::Limits;
 use crate::error::{KillError, TaskError};
 use crate::info::{MpPoolInfo, Waiting, WorkerProcessInfo};
 use crate::job::Job;
@@ -123,6 +125,12 @@ impl ProcessPool {
     pub(crate) fn config(&self) -> MpPoolConfig {
         let config = Arc::clone(&self.inner.lock().config);
         MpPoolConfig::clone(&config)
+    }
+
+    /// Returns the limits by which tasks are admitted.
+    #[cfg(feature = "remote")]
+    pub(crate) fn limits(&self) -> Limits {
+        self.inner.lock().config.limits()
     }
 
     /// Applies new sizes and rules. Worker processes that were started with different settings are
