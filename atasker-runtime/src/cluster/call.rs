@@ -82,7 +82,7 @@ impl Drop for Listener {
 pub(super) fn call_of(header: &Header) -> Option<Arc<Call>> {
     match &*header.elsewhere()?.link.lock() {
         Link::Call(call) => Arc::clone(call).downcast().ok(),
-        Link::None | Link::Withdrawn => None,
+        Link::None | Link::Withdrawn | Link::Over => None,
     }
 }
 
@@ -124,6 +124,12 @@ impl Call {
     /// Forgets the task. The call goes on.
     pub(super) fn release(&self) {
         let bound = std::mem::replace(&mut *self.bound.lock(), Bound::Released);
+        if let Bound::To(task) = &bound
+            && let Some(elsewhere) = task.header().elsewhere()
+        {
+            let link = std::mem::replace(&mut *elsewhere.link.lock(), Link::Over);
+            drop(link);
+        }
         drop(bound);
     }
 

@@ -28,13 +28,14 @@ pub(crate) struct Attached {
 pub(crate) struct Attaching {
     call: Arc<Call>,
     answer: Option<Pending<Result<CallHead, ClusterError>>>,
+    is_attached: bool,
 }
 
 /// Requests to listen to a call.
 pub(crate) fn attach(cluster: &Cluster, id: TaskId) -> Attaching {
     let call = Call::unbound(Arc::clone(&cluster.shared), id);
     let answer = Some(cluster.session().attach(id, call.listener()));
-    Attaching { call, answer }
+    Attaching { call, answer, is_attached: false }
 }
 
 impl Attaching {
@@ -52,13 +53,25 @@ impl Attaching {
         self.attached(answer)
     }
 
-    fn attached(&self, answer: Result<CallHead, ClusterError>) -> Result<Attached, ClusterError> {
+    fn attached(
+        &mut self,
+        answer: Result<CallHead, ClusterError>,
+    ) -> Result<Attached, ClusterError> {
         match answer {
-            Ok(head) => Ok(Attached { call: Arc::clone(&self.call) as _, head }),
-            Err(error) => {
-                self.call.release();
-                Err(error)
+            Ok(head) => {
+                self.is_attached = true;
+                Ok(Attached { call: Arc::clone(&self.call) as _, head })
             }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Attaching {
+    fn drop(&mut self) {
+        if !self.is_attached {
+            // What is told of the call is not kept.
+            self.call.release();
         }
     }
 }

@@ -62,7 +62,7 @@ impl RemotePlace {
 
     /// Returns the cluster of a task.
     fn cluster_of(&self, header: &Header) -> Option<Arc<Shared>> {
-        let named = header.elsewhere().and_then(|elsewhere| elsewhere.cluster.clone());
+        let named = header.elsewhere().and_then(|elsewhere| elsewhere.cluster.lock().clone());
         match named.and_then(|named| named.downcast::<Cluster>().ok()) {
             Some(cluster) => Some(Arc::clone(&cluster.shared)),
             None => self.joined().map(|cluster| cluster.shared),
@@ -76,7 +76,8 @@ impl RemotePlace {
         let Some(elsewhere) = header.elsewhere() else {
             return Err((job, TaskError::not_started("not a task for another machine")));
         };
-        if let Some(attached) = elsewhere.attached.clone() {
+        let attached = elsewhere.attached.lock().take();
+        if let Some(attached) = attached {
             let Ok(call) = attached.downcast::<Call>() else {
                 return Err((job, TaskError::not_started("not a call of a cluster")));
             };
@@ -85,7 +86,10 @@ impl RemotePlace {
             }
             return Ok(());
         }
-        let Some(cluster) = self.cluster_of(header) else {
+        let cluster = self.cluster_of(header);
+        let named = elsewhere.cluster.lock().take();
+        drop(named);
+        let Some(cluster) = cluster else {
             return Err((job, ClusterError::NotJoined.into_task_error()));
         };
         let new = match new_call(&task, elsewhere) {
@@ -124,7 +128,7 @@ impl RemotePlace {
                 *link = Link::Withdrawn;
                 true
             }
-            Link::Call(_) => false,
+            Link::Call(_) | Link::Over => false,
         }
     }
 }
@@ -141,7 +145,7 @@ fn set_link(elsewhere: &Elsewhere, call: &Arc<Call>, then: impl FnOnce()) -> boo
             then();
             true
         }
-        Link::Withdrawn | Link::Call(_) => false,
+        Link::Withdrawn | Link::Call(_) | Link::Over => false,
     }
 }
 

@@ -98,7 +98,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Attachment<R, I, O
         let mut builder = build(TaskType::Remote, ElsewhereBody(self.decode), place_data, channels);
         let mut elsewhere = Elsewhere::new(type_name::<(R, I, O)>());
         elsewhere.queue = Cow::Owned(head.queue);
-        elsewhere.attached = Some(call);
+        *elsewhere.attached.get_mut() = Some(call);
         let header = builder.header_mut();
         header.set_name(Cow::Owned(head.name));
         header.priority = head.priority;
@@ -136,7 +136,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
         let task = self.cell().get_mut();
         let function = task.remote()?.function();
         let decode = task.decoder()?;
-        let named = task.header().elsewhere().and_then(|elsewhere| elsewhere.cluster.clone());
+        let named =
+            task.header().elsewhere().and_then(|elsewhere| elsewhere.cluster.lock().clone());
         let named = named.and_then(|named| named.downcast::<Cluster>().ok());
         let cluster =
             named.map_or_else(|| core.remote.joined(), |named| Some(named.as_ref().clone()))?;

@@ -158,7 +158,7 @@ mod elsewhere {
         /// ```
         pub fn cluster(self, cluster: &Cluster) -> Self {
             let cluster = cluster.clone();
-            self.elsewhere(|elsewhere| elsewhere.cluster = Some(Arc::new(cluster)))
+            self.elsewhere(|elsewhere| *elsewhere.cluster.get_mut() = Some(Arc::new(cluster)))
         }
 
         /// Keeps the [`unique`](Self::unique) key of a remote task taken for this long after the end

@@ -22,10 +22,12 @@ pub(crate) struct Elsewhere {
     pub(crate) redeliver: u32,
     /// How long the unique key stays taken after the end.
     pub(crate) unique_for: Duration,
-    /// The cluster that runs the task, instead of the one that its supervisor has joined.
-    pub(crate) cluster: Option<Arc<dyn Any + Send + Sync>>,
-    /// The call that was launched before, by any process: the task is a further handle of it.
-    pub(crate) attached: Option<Arc<dyn Any + Send + Sync>>,
+    /// The cluster that runs the task, instead of the one that its supervisor has joined. Taken by
+    /// the launch.
+    pub(crate) cluster: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+    /// The call that was launched before, by any process: the task is a further handle of it. Taken
+    /// by the launch.
+    pub(crate) attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     pub(crate) link: Mutex<Link>,
     pub(crate) seen: Mutex<Seen>,
 }
@@ -40,6 +42,8 @@ pub(crate) enum Link {
     Withdrawn,
     /// To the cluster of this call.
     Call(Arc<dyn Any + Send + Sync>),
+    /// The call has ended, or goes on without the task. Its cluster is not kept for the task.
+    Over,
 }
 
 /// What the cluster has reported about a call.
@@ -59,8 +63,8 @@ impl Elsewhere {
             queue: Cow::Borrowed(DEFAULT_QUEUE),
             redeliver: DEFAULT_REDELIVER,
             unique_for: Duration::ZERO,
-            cluster: None,
-            attached: None,
+            cluster: Mutex::default(),
+            attached: Mutex::default(),
             link: Mutex::default(),
             seen: Mutex::default(),
         }
