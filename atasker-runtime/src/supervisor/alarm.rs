@@ -89,10 +89,15 @@ impl Alarms {
     }
 
     /// Watches a task that is being queued.
+    #[inline]
     pub(super) fn watch(&self, task: &Arc<dyn AnyTask>) {
-        if !self.any.load(Ordering::Acquire) {
-            return;
+        if self.any.load(Ordering::Acquire) {
+            self.watch_for_each(task);
         }
+    }
+
+    #[cold]
+    fn watch_for_each(&self, task: &Arc<dyn AnyTask>) {
         let mut looked_up = LookedUp::default();
         for alarm in self.list.read().iter() {
             let due = source::after(self.owner, alarm.time);

@@ -120,17 +120,17 @@ impl Core {
             // usual case.
             return self.launch_observed(task, when_full);
         }
-        self.accept(task, when_full, Self::enqueue);
+        self.accept(task, when_full, insert, Self::enqueue);
     }
 
     #[cold]
     fn launch_observed(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
         observe::launched(&task);
         if inline::runs(when_full) {
-            return self.accept(task, when_full, Self::run_inline);
+            return self.accept(task, when_full, insert, Self::run_inline);
         }
         hold::on_launch(task.header(), when_full);
-        self.accept(task, when_full, Self::enqueue_observed);
+        self.accept(task, when_full, insert, Self::enqueue_observed);
     }
 
     /// Launches a task that was prepared by [`prepare_foreign`](Self::prepare_foreign). It never
@@ -139,10 +139,12 @@ impl Core {
     pub(crate) fn launch_foreign(&self, task: Arc<dyn AnyTask>) {
         observe::launched(&task);
         hold::on_launch(task.header(), WhenFull::Pass);
-        if let Some(entry) = task.header().extras().and_then(|extras| extras.foreign.as_ref()) {
-            entry.insert(&task);
-        }
-        self.accept_inserted(task, WhenFull::Pass, Self::enqueue_observed);
+        let insert = |header: &Header, task: &Arc<dyn AnyTask>| {
+            if let Some(entry) = header.extras().and_then(|extras| extras.foreign.as_ref()) {
+                entry.insert(task);
+            }
+        };
+        self.accept(task, WhenFull::Pass, insert, Self::enqueue_observed);
     }
 
     #[inline]
@@ -150,20 +152,11 @@ impl Core {
         &self,
         task: Arc<dyn AnyTask>,
         when_full: WhenFull,
-        enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
-    ) {
-        table::insert(task.header().id, &task);
-        self.accept_inserted(task, when_full, enqueue);
-    }
-
-    #[inline]
-    fn accept_inserted(
-        &self,
-        task: Arc<dyn AnyTask>,
-        when_full: WhenFull,
+        insert: impl FnOnce(&Header, &Arc<dyn AnyTask>),
         enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
     ) {
         let header = task.header();
+        insert(header, &task);
         self.counters.record_launch();
         if !self.admits() {
             // Not counted in the report of a stop.
@@ -324,6 +317,12 @@ impl Core {
             self.threads.start(Job::new(task), WhenFull::NoWait);
         }
     }
+}
+
+/// Inserts a task into the task table.
+#[inline]
+fn insert(header: &Header, task: &Arc<dyn AnyTask>) {
+    table::insert(header.id, task);
 }
 
 /// Returns where tasks of this type run in this process. Inside a worker process that is on its own
