@@ -54,6 +54,8 @@ pub(super) struct Node {
     pace: RefCell<Pace>,
     heard: Heard,
     is_draining: Cell<bool>,
+    /// The record that describes it was removed. Locked while that record is written.
+    is_hidden: tokio::sync::Mutex<bool>,
     /// Something may be taken.
     room: Arc<Notify>,
     /// A call is no longer held, or all of its messages have arrived.
@@ -100,6 +102,7 @@ pub(super) async fn serve(
         not_begun: Cell::new(0),
         heard: Heard::default(),
         is_draining: Cell::new(false),
+        is_hidden: tokio::sync::Mutex::new(false),
         room: Arc::default(),
         released: Notify::new(),
         unacknowledged: Notify::new(),

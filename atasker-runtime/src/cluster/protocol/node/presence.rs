@@ -39,6 +39,11 @@ pub(super) async fn show(node: &Rc<Node>) {
         return;
     }
     let member = &node.member;
+    // One write at a time, so that none follows the removal.
+    let is_hidden = node.is_hidden.lock().await;
+    if *is_hidden {
+        return;
+    }
     let (key, token) = (key(&node.me.id), member.token());
     if let Err(error) = member.broker.write(&key, Expect::Anything, &token, value).await {
         member.trouble("describe a node", &error);
@@ -47,6 +52,8 @@ pub(super) async fn show(node: &Rc<Node>) {
 
 /// Removes the record that describes the node.
 pub(super) async fn hide(node: &Rc<Node>) {
+    let mut is_hidden = node.is_hidden.lock().await;
+    *is_hidden = true;
     if let Err(error) = node.member.broker.remove(&key(&node.me.id)).await {
         node.member.trouble("remove a node", &error);
     }
