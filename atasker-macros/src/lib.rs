@@ -229,9 +229,9 @@ use proc_macro::TokenStream;
 /// `f::attach(&cluster, id)` returns a handle of a call that any program of the cluster has launched.
 ///
 /// ```
-/// use atasker::{Cluster, ClusterError, Task, TaskId, background_task, testing};
+/// use atasker::{Cluster, NodeConfig, PoolConfig, background_task, supervisor};
 ///
-/// #[background_task(tt = "remote", queue = "gpu", redeliver = 1)]
+/// #[background_task(tt = "remote", queue = "images", redeliver = 1)]
 /// fn brightness(pixels: &[u8]) -> Result<u64, String> {
 ///     match pixels.len() {
 ///         0 => Err("no pixels".to_owned()),
@@ -239,13 +239,19 @@ use proc_macro::TokenStream;
 ///     }
 /// }
 ///
-/// fn result_of(cluster: &Cluster, id: TaskId) -> Result<Task<Result<u64, String>>, ClusterError> {
-///     brightness::attach(cluster, id)
-/// }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A cluster in one process. The node runs on threads, and takes calls from one queue.
+/// let cluster = Cluster::in_memory();
+/// let node = cluster.serve(NodeConfig::threads(PoolConfig::new(2)).queues(["images"]))?;
 ///
-/// // In a test, launches can run their tasks in place, without a cluster.
-/// let _inline = testing::inline();
-/// assert_eq!(brightness(&[10, 30]).join().unwrap(), Ok(20));
+/// supervisor().join_cluster(&cluster);
+/// let task = brightness(&[10, 30]);
+/// assert_eq!(task.wait()?, &Ok(20));
+///
+/// let found = brightness::attach(&cluster, task.id())?; // Task<Result<u64, String>>
+/// assert_eq!(found.join()?, Ok(20));
+/// # drop(node);
+/// # Ok(()) }
 /// ```
 ///
 /// A node finds the function by its name and its signature: the types of the parameters, of the

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use atasker::{Cluster, ClusterError, Task, TaskError, background_task};
+use atasker::{Cluster, ClusterError, NodeConfig, PoolConfig, Task, TaskError, background_task};
 
 /// Two functions in function bodies of one module have one path.
 fn first(n: u32) -> Task<u32> {
@@ -62,6 +62,12 @@ fn launch_of_a_duplicate_is_an_error() {
     }
     // The others wait for a node.
     assert!(!third(1).is_completed() && !fourth(1).is_completed());
+}
+
+#[test]
+fn program_with_duplicates_can_not_serve() {
+    let config = NodeConfig::threads(PoolConfig::new(1));
+    names_both(&Cluster::in_memory().serve(config).expect_err("a call could mean either"));
 }
 
 #[test]

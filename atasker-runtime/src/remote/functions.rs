@@ -19,9 +19,7 @@ use crate::task::endpoint::{Channels, Codec};
 use crate::wire::reply::Reply;
 
 #[cfg(feature = "remote")]
-pub(crate) use super::by_name::{
-    Duplicate, Found, duplicate_of, remote, remote_duplicates, remote_functions,
-};
+pub(crate) use super::by_name::{Found, duplicate_of, remote, remote_duplicates, remote_functions};
 
 /// A function that was registered by the attribute or by `background!`.
 ///
