@@ -64,14 +64,17 @@ fn handle_by_types_decodes_the_outcome_after_the_end() {
     let _node = serve(&cluster, "one", 1);
     let task = doubles::builder(3).supervisor(&sup).start();
     let id = task.id();
+    until("the task begins", || task.status() == TaskStatus::Started);
+    task.send(1).unwrap();
+    assert_eq!(task.recv_timeout(LIMIT), Ok(2));
     task.stop();
     task.wait().unwrap();
     drop(task);
     let found: Doubles = cluster.task(id).unwrap();
-    assert_eq!(found.join().unwrap(), Ok(vec![3, 255]));
+    assert_eq!(found.join().unwrap(), Ok(vec![4, 255]));
     // Several times, also in another process.
     let found = cluster.member("other").task::<Doubles>(id).unwrap();
-    assert_eq!(found.join().unwrap(), Ok(vec![3, 255]));
+    assert_eq!(found.join().unwrap(), Ok(vec![4, 255]));
 }
 
 #[test]

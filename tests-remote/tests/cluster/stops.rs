@@ -4,7 +4,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use atasker::{
-    Cluster, ClusterError, StopOptions, TaskContext, TaskError, TaskStatus, background_task,
+    Cluster, ClusterError, StopOptions, TaskContext, TaskError, TaskStatus, TaskType,
+    background_task,
 };
 
 use crate::{LIMIT, join, joined, serve, until};
@@ -95,20 +96,41 @@ fn full_queue_can_block_launches() {
     let cluster = Cluster::__in_memory_with(2, true, Duration::from_secs(10));
     let sup = join(&cluster);
     let (sender, tasks) = mpsc::channel();
-    let launcher = sup.clone();
+    let (launcher, member) = (sup.clone(), cluster.clone());
     let launching = std::thread::spawn(move || {
         for n in 0..20 {
             sender.send(add::builder(n, 0).supervisor(&launcher).start()).unwrap();
+            // Until the broker has it, or has said that its queue is full.
+            let _ = member.flush(Duration::from_millis(200));
         }
     });
-    // The launches that had to wait are launched as the node takes calls.
-    let first: Vec<_> = tasks.iter().take(2).collect();
+    // The third one is not stored, and the next launch waits.
+    let first: Vec<_> = tasks.iter().take(3).collect();
+    assert!(tasks.recv_timeout(Duration::from_secs(1)).is_err());
     assert!(!launching.is_finished());
     let _node = serve(&cluster, "one", 1);
     for (n, task) in first.into_iter().chain(tasks.iter()).enumerate() {
         assert_eq!(task.join().unwrap(), n as u32);
     }
     launching.join().unwrap();
+}
+
+#[test]
+fn future_waits_for_room_in_a_full_queue() {
+    let cluster = Cluster::__in_memory_with(1, true, Duration::from_secs(10));
+    let sup = join(&cluster);
+    let first = add::builder(1, 0).supervisor(&sup).start();
+    let second = add::builder(2, 0).supervisor(&sup).start();
+    assert!(cluster.flush(Duration::from_millis(200)).is_err(), "there is room for one");
+    let launching = sup.clone();
+    let third = sup.spawn_async(async move {
+        add::builder(3, 0).supervisor(&launching).start_async().await.await
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(sup.tasks_of(TaskType::Remote).len(), 2);
+    let _node = serve(&cluster, "one", 1);
+    assert_eq!(third.join().unwrap().unwrap(), 3);
+    assert_eq!((first.join().unwrap(), second.join().unwrap()), (1, 2));
 }
 
 #[test]
@@ -151,25 +173,25 @@ fn closed_cluster_ends_handles_and_refuses_launches() {
 
 /// Blocks while it is decoded, until it is told to go on.
 #[derive(serde::Serialize, Debug)]
-struct Slow;
+struct Slow(u8);
 
 static GO_ON: std::sync::Mutex<Option<mpsc::Receiver<()>>> = std::sync::Mutex::new(None);
 static BEGUN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 impl<'de> serde::Deserialize<'de> for Slow {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        <()>::deserialize(from)?;
+        let number = u8::deserialize(from)?;
         BEGUN.store(true, std::sync::atomic::Ordering::SeqCst);
         if let Some(go_on) = GO_ON.lock().unwrap().take() {
             go_on.recv().unwrap();
         }
-        Ok(Slow)
+        Ok(Slow(number))
     }
 }
 
 #[background_task(tt = "remote")]
 fn slow() -> Slow {
-    Slow
+    Slow(7)
 }
 
 #[test]
@@ -188,5 +210,5 @@ fn blocked_decoder_stops_no_other_cluster() {
     assert_eq!(cluster.info().unwrap().nodes.len(), 1);
     assert!(!blocked.is_completed());
     go_on.send(()).unwrap();
-    blocked.join().unwrap();
+    assert_eq!(blocked.join().unwrap().0, 7);
 }

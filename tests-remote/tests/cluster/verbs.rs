@@ -33,7 +33,9 @@ fn queued(sup: &Supervisor, cluster: &Cluster) -> Task<bool> {
 
 fn running(sup: &Supervisor) -> Task<bool> {
     let task = waits::builder().supervisor(sup).start();
-    until("the task begins", || task.status() == TaskStatus::Started);
+    // Its node has begun it, and has not only taken it.
+    until("the task begins", || task.info().worker_pid.is_some());
+    assert_eq!(task.status(), TaskStatus::Started);
     task
 }
 

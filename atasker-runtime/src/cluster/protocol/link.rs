@@ -193,9 +193,11 @@ impl Link {
         !self.sent.is_empty()
     }
 
-    /// Returns whether messages, or counts of messages, have still to arrive.
+    /// Returns whether messages, counts of messages, or the progress have still to arrive. The end of
+    /// the call waits for these, because nothing is told of a call after its end.
     pub(super) fn has_unacknowledged_messages(&self) -> bool {
-        self.sent.items.iter().any(|item| matches!(item, Item::Message(_) | Item::Taken(_)))
+        let matters = |item: &Item| !matches!(item, Item::Process(_) | Item::HasReceiver(_));
+        self.sent.items.iter().any(matters)
     }
 
     pub(super) fn acknowledged(&mut self, stream: &Stream, next: u64) {

@@ -58,11 +58,12 @@ impl Channel {
     }
 
     fn push(&mut self, member: &Member, item: Item) {
-        if let Some(link) = &mut self.link
-            && !self.is_detached
-        {
+        if let Some(link) = &mut self.link {
+            // While the node has not heard that this member has attached, it waits here.
             link.push(item);
-            link.flush(member);
+            if !self.is_detached {
+                link.flush(member);
+            }
         }
     }
 }
