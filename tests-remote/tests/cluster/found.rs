@@ -64,7 +64,7 @@ fn handle_by_types_decodes_the_outcome_after_the_end() {
     let _node = serve(&cluster, "one", 1);
     let task = doubles::builder(3).supervisor(&sup).start();
     let id = task.id();
-    until("the task begins", || task.status() == TaskStatus::Started);
+    until("the task begins", || task.info().worker_pid.is_some());
     task.send(1).unwrap();
     assert_eq!(task.recv_timeout(LIMIT), Ok(2));
     task.stop();
@@ -134,8 +134,9 @@ fn untyped_call_is_controlled_by_its_id() {
     assert_eq!(found.info().unwrap().status, TaskStatus::Canceled);
     let _node = serve(&cluster, "one", 1);
     let (task, found) = start();
-    until("the call begins", || found.info().unwrap().status == TaskStatus::Started);
+    until("the call begins", || task.info().worker_pid.is_some());
     let info = found.info().unwrap();
+    assert_eq!(info.status, TaskStatus::Started);
     assert_eq!((info.node.as_deref(), info.attempt), (Some("one"), 1));
     assert_eq!(found.kill(), Err(KillError::Unsupported));
     assert!(!found.cancel());

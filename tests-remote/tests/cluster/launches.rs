@@ -275,7 +275,7 @@ fn status_follows_the_node() {
     assert_eq!((task.status(), task.info().node), (TaskStatus::Queued, None));
     assert_eq!(sup.tasks_of(TaskType::Remote).len(), 1);
     let _node = serve(&cluster, "one", 1);
-    until("the task begins", || task.status() == TaskStatus::Started);
+    until("the task begins", || task.info().worker_pid.is_some());
     assert_eq!(task.info().node.as_deref(), Some("one"));
     assert!(task.info().time_started.is_some());
     task.stop();

@@ -40,7 +40,7 @@ fn calls_go_on_after_the_deadline_of_a_stop() {
     let (sup, cluster) = joined();
     let _node = serve(&cluster, "one", 1);
     let running = waits::builder().supervisor(&sup).start();
-    until("the task begins", || running.status() == TaskStatus::Started);
+    until("the task begins", || running.info().worker_pid.is_some());
     let queued = add::builder(1, 2).supervisor(&sup).start();
     cluster.flush(LIMIT).unwrap();
     let report = sup.stop(StopOptions::new().wait(Duration::ZERO));
@@ -65,7 +65,7 @@ fn stop_can_cancel_calls_in_the_cluster() {
     let (sup, cluster) = joined();
     let _node = serve(&cluster, "one", 1);
     let running = waits::builder().supervisor(&sup).start();
-    until("the task begins", || running.status() == TaskStatus::Started);
+    until("the task begins", || running.info().worker_pid.is_some());
     let queued = add::builder(1, 2).supervisor(&sup).start();
     let report = sup.stop(StopOptions::new().wait(LIMIT).cancel_tasks(true));
     assert_eq!((report.completed, report.canceled, report.abandoned), (1, 1, 0));

@@ -111,7 +111,7 @@ fn worker_process_of_a_node_is_killed() {
     let config = NodeConfig::new(MpPoolConfig::new(1)).name("processes");
     let node = cluster.member("processes").serve(config).unwrap();
     let task = sleeps::builder().supervisor(&sup).start();
-    until("the task begins", || task.status() == TaskStatus::Started);
+    until("the task begins", || task.info().worker_pid.is_some());
     until("its process is known", || task.info().worker_pid.is_some());
     task.kill().unwrap();
     assert!(task.join().unwrap_err().is_canceled());
@@ -189,7 +189,7 @@ fn dropped_handle_changes_nothing() {
     let id = queued(&sup, &cluster).id();
     let _node = serve(&cluster, "one", 1);
     let found = sup.task(id).unwrap();
-    until("the task begins", || found.status() == TaskStatus::Started);
+    until("the task begins", || found.info().worker_pid.is_some());
     std::thread::sleep(Duration::from_millis(20));
     assert!(!found.is_completed());
     found.stop();
