@@ -106,6 +106,11 @@ impl Hub {
         self.state().queues.ids()
     }
 
+    #[cfg(test)]
+    pub(in crate::cluster) fn block_keys(&self) -> Vec<String> {
+        self.state().blobs.block_keys()
+    }
+
     /// Returns all writes to records, in their order.
     #[cfg(test)]
     pub(in crate::cluster) fn history(&self) -> Vec<Record> {

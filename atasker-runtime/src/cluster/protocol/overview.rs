@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use super::dead;
 use super::member::Member;
 use super::record::{CallEntry, CallState, Outcome};
-use crate::cluster::broker::{BrokerError, Expect, Record, Since};
+use super::surely::Conflict;
+use crate::cluster::broker::{Expect, Record, Since};
 use crate::cluster::door::{CallHead, Found, FoundState, NodeDescription, Overview};
 use crate::cluster::error::ClusterError;
 use crate::id::TaskId;
@@ -18,9 +19,6 @@ const NODES_WITHIN: Duration = Duration::from_millis(200);
 
 /// How long a caller waits for the broker.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// How often a request that has to be answered is sent.
-const TRIES: u32 = 5;
 
 /// Looks a call up.
 pub(super) async fn find(member: &Rc<Member>, id: TaskId) -> Result<Option<Found>, ClusterError> {
@@ -121,21 +119,14 @@ pub(super) async fn waits_for(member: &Rc<Member>, head: &CallHead) -> String {
 /// Returns true to the first member that calls it with this name.
 pub(super) async fn first(member: &Rc<Member>, name: &str) -> Result<bool, ClusterError> {
     let key = format!("t.{:016x}{:016x}", fnv(0, name), fnv(1, name));
-    let token = member.token();
-    // Recognizes the write if its answer is lost.
-    let value = format!("{} {token} {name}", member.id()).into_bytes();
-    let mut last = BrokerError::Closed;
-    for _ in 0..TRIES {
-        match member.broker.write(&key, Expect::Absent, &token, value.clone()).await {
-            Ok(_) => return Ok(true),
-            Err(BrokerError::Conflict) => {
-                let record = member.broker.read(&key).await?;
-                return Ok(record.is_some_and(|record| record.value == value));
-            }
-            Err(error) => last = error,
+    let value = format!("{} {name}", member.token()).into_bytes();
+    let decide = async {
+        match member.write_surely(&key, Expect::Absent, value).await {
+            Ok(_) => true,
+            Err(Conflict) => false,
         }
-    }
-    Err(last.into())
+    };
+    super::within(ANSWER_WITHIN, decide).await
 }
 
 /// FNV-1a, which is the same in all builds.

@@ -1,18 +1,9 @@
 //! Situations, one by one.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::runner::{Deed, Ends, Plan};
-use super::world::{Told, World, call, head, simulate};
-use crate::id::TaskId;
-
-const MS: Duration = Duration::from_millis(1);
-
-fn id(number: u64) -> TaskId {
-    TaskId::from_parts(1, number)
-}
+use super::world::{MS, Told, World, call, head, id, simulate};
 
 #[test]
 fn a_call_runs_on_a_node_and_its_result_comes_back() {

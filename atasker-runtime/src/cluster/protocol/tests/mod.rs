@@ -3,5 +3,11 @@
 mod cases;
 mod encoding;
 mod histories;
+mod joins;
+mod keys;
+mod limits;
+mod losses;
 mod runner;
+mod speed;
+mod verbs;
 mod world;

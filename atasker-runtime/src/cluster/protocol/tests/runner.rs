@@ -72,6 +72,12 @@ impl Plan {
 /// What all runners of a test have done.
 #[derive(Debug, Default)]
 pub(super) struct Log {
+    /// Runs do not stop when they are asked to.
+    pub(super) stubborn: bool,
+    /// Runs send their messages when they have got all that they wait for.
+    pub(super) sends_late: bool,
+    /// Runs take no more messages than they wait for.
+    pub(super) takes_no_more: bool,
     pub(super) runs: BTreeMap<TaskId, Vec<LoggedRun>>,
 }
 
@@ -83,6 +89,7 @@ pub(super) struct LoggedRun {
     pub(super) ended: Option<Instant>,
     pub(super) killed: bool,
     pub(super) received: Vec<u8>,
+    pub(super) has_receiver: Option<bool>,
 }
 
 /// See the [module documentation](self).
@@ -90,6 +97,7 @@ pub(super) struct FakeRunner {
     name: String,
     slots: Arc<Semaphore>,
     given: Arc<AtomicUsize>,
+    most_given: AtomicUsize,
     size: usize,
     can_kill: bool,
     functions: Vec<FunctionKey>,
@@ -107,11 +115,17 @@ impl FakeRunner {
             name: name.to_owned(),
             slots: Arc::new(Semaphore::new(size)),
             given: Arc::default(),
+            most_given: AtomicUsize::new(0),
             size,
             can_kill: true,
             functions,
             log,
         }
+    }
+
+    /// Returns how many runs it was given at most at the same time.
+    pub(super) fn most_given(&self) -> usize {
+        self.most_given.load(Ordering::SeqCst)
     }
 
     pub(super) fn on_threads(mut self) -> FakeRunner {
@@ -128,6 +142,7 @@ struct FakeRun {
     can_kill: bool,
     changed: Notify,
     messages: Mutex<Vec<u8>>,
+    has_receiver: Mutex<Option<bool>>,
 }
 
 struct Handle(Arc<FakeRun>);
@@ -152,8 +167,10 @@ impl Runner for FakeRunner {
             can_kill: self.can_kill,
             changed: Notify::new(),
             messages: Mutex::default(),
+            has_receiver: Mutex::default(),
         });
-        self.given.fetch_add(1, Ordering::SeqCst);
+        let given = self.given.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_given.fetch_max(given, Ordering::SeqCst);
         let given = self.given.clone();
         let (slots, log, name) = (self.slots.clone(), self.log.clone(), self.name.clone());
         let of = run.clone();
@@ -190,6 +207,7 @@ async fn carry_out(
             ended: None,
             killed: false,
             received: Vec::new(),
+            has_receiver: None,
         });
         runs.len() - 1
     };
@@ -199,16 +217,35 @@ async fn carry_out(
     events.begun(7);
     let plan = Plan::decode(&new.args).0;
     let deed = plan[(new.attempt as usize - 1).min(plan.len() - 1)];
-    for number in 0..deed.sends {
-        events.message(vec![new.attempt as u8, number].into());
+    let mut to_send = deed.sends;
+    let mut send = || {
+        for number in 0..std::mem::take(&mut to_send) {
+            events.message(vec![new.attempt as u8, number].into());
+        }
+    };
+    let (sends_late, takes_no_more) = {
+        let log = log.lock();
+        (log.sends_late, log.takes_no_more)
+    };
+    if !sends_late {
+        send();
     }
     let mut missing = usize::from(deed.receives);
     let until = Instant::now() + deed.takes;
     // The handle may be gone.
     let give_up = Instant::now() + Duration::from_secs(20);
+    let stops = || run.stopped.load(Ordering::SeqCst) && !log.lock().stubborn;
     let ends = loop {
         let changed = run.changed.notified();
-        let messages = std::mem::take(&mut *run.messages.lock());
+        let messages: Vec<u8> = {
+            let mut waiting = run.messages.lock();
+            let count = if takes_no_more { missing.min(waiting.len()) } else { waiting.len() };
+            waiting.drain(..count).collect()
+        };
+        logged(&|logged| logged.has_receiver = *run.has_receiver.lock());
+        if missing > 0 && messages.len() >= missing {
+            send();
+        }
         if !messages.is_empty() {
             events.taken(messages.len());
             missing = missing.saturating_sub(messages.len());
@@ -218,9 +255,7 @@ async fn carry_out(
             logged(&|run| run.killed = true);
             return RunEnd::Failed(TaskError::Canceled);
         }
-        if run.stopped.load(Ordering::SeqCst)
-            || ((missing == 0 || Instant::now() >= give_up) && Instant::now() >= until)
-        {
+        if stops() || ((missing == 0 || Instant::now() >= give_up) && Instant::now() >= until) {
             break deed.ends;
         }
         if missing > 0 && Instant::now() < give_up {
@@ -271,5 +306,8 @@ impl RunHandle for Handle {
 
     fn taken(&self, _count: usize) {}
 
-    fn has_receiver(&self, _is_there: bool) {}
+    fn has_receiver(&self, is_there: bool) {
+        *self.0.has_receiver.lock() = Some(is_there);
+        self.0.changed.notify_waiters();
+    }
 }

@@ -19,6 +19,12 @@ use crate::id::TaskId;
 use crate::priority::Priority;
 use crate::sync::lock::Mutex;
 
+pub(super) const MS: Duration = Duration::from_millis(1);
+
+pub(super) fn id(number: u64) -> TaskId {
+    TaskId::from_parts(1, number)
+}
+
 /// Runs a test with a paused clock, which jumps to the next event when nothing can be done.
 pub(super) fn simulate<T>(test: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
