@@ -48,7 +48,7 @@ impl<T: Clone> Sent<T> {
     }
 
     /// Returns the items that were not sent yet, with the number of the first.
-    pub(super) fn to_send(&mut self, now: Instant) -> Option<(u64, Vec<T>)> {
+    pub(super) fn unsent(&mut self, now: Instant) -> Option<(u64, Vec<T>)> {
         let items: Vec<_> = self.items.iter().skip(self.under_way).take(BATCH).cloned().collect();
         if items.is_empty() {
             return None;
@@ -175,7 +175,7 @@ impl Link {
 
     /// Sends what was not sent yet.
     pub(super) fn flush(&mut self, member: &Member) {
-        while let Some((first, items)) = self.sent.to_send(Instant::now()) {
+        while let Some((first, items)) = self.sent.unsent(Instant::now()) {
             let (from, stream) = (self.own.clone(), self.stream.clone());
             member.tell(&self.peer, &Frame::Items { from, stream, first, items });
         }
@@ -198,6 +198,12 @@ impl Link {
     pub(super) fn has_unacknowledged_messages(&self) -> bool {
         let matters = |item: &Item| !matches!(item, Item::Process(_) | Item::HasReceiver(_));
         self.sent.items.iter().any(matters)
+    }
+
+    /// Returns the number of messages that have still to arrive.
+    pub(super) fn unacknowledged_messages(&self) -> u32 {
+        let messages = self.sent.items.iter().filter(|item| matches!(item, Item::Message(_)));
+        u32::try_from(messages.count()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn acknowledged(&mut self, stream: &Stream, next: u64) {

@@ -116,16 +116,17 @@ async fn run_in_local_set(
         }
     });
     next.await;
-    member.shared.closed.store(true, Ordering::SeqCst);
-    member.shared.room_changed();
-    member.launcher.end_all(&member);
 }
 
-/// Ends the circle of references between a member and its nodes, so that the connection is dropped.
+/// The end of a member, also if its thread has panicked: all calls are told, and the circle of
+/// references between the member and its nodes ends, so that the connection is dropped.
 struct Ends(Rc<Member>);
 
 impl Drop for Ends {
     fn drop(&mut self) {
+        self.0.shared.closed.store(true, Ordering::SeqCst);
+        self.0.shared.room_changed();
+        self.0.launcher.end_all(&self.0);
         let nodes = self.0.nodes.take();
         self.0.listens.take();
         drop(nodes);

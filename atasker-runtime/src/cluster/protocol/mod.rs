@@ -90,6 +90,18 @@ async fn within<T>(limit: Duration, request: impl Future<Output = T>) -> Result<
         .map_err(|_| ClusterError::Unreachable { detail: format!("no answer within {limit:?}") })
 }
 
+/// Waits for all of the futures, and returns their number.
+async fn all(futures: impl Iterator<Item = impl Future<Output = ()>>) -> u32 {
+    let mut pending: Vec<_> = futures.map(Box::pin).collect();
+    let count = pending.len() as u32;
+    poll_fn(|cx| {
+        pending.retain_mut(|future| future.as_mut().poll(cx).is_pending());
+        if pending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    count
+}
+
 /// Waits for one of two futures.
 async fn either(a: impl Future<Output = ()>, b: impl Future<Output = ()>) {
     let (mut a, mut b) = (pin!(a), pin!(b));

@@ -8,6 +8,9 @@ use crate::id::TaskId;
 /// The largest block.
 const BLOCK: usize = 512 << 10;
 
+/// Blocks that are under way at the same time.
+const WINDOW: usize = 8;
+
 /// The largest arguments and the largest result.
 pub(super) const LIMIT: u64 = 1 << 30;
 
@@ -27,11 +30,13 @@ impl Member {
         if bytes.len() <= self.shared.limits.large_after {
             return Payload::Inline(bytes.to_vec());
         }
-        let mut count = 0;
-        for block in bytes.chunks(BLOCK) {
-            let key = &key;
-            self.surely("put a block", || self.broker.put_block(key, count, block.to_vec())).await;
-            count += 1;
+        let (put_key, mut count) = (key.as_str(), 0);
+        for blocks in bytes.chunks(BLOCK * WINDOW) {
+            let put = blocks.chunks(BLOCK).zip(count..).map(|(block, index)| async move {
+                let put = || self.broker.put_block(put_key, index, block.to_vec());
+                self.surely("put a block", put).await;
+            });
+            count += super::all(put).await;
         }
         Payload::Blocks { key, count, bytes: bytes.len() as u64 }
     }

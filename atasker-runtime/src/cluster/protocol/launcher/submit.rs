@@ -86,6 +86,7 @@ async fn enqueue(member: &Rc<Member>, call: &Rc<Call>, entry: Vec<u8>) -> Result
             Err(error) => error,
         };
         if call.has_ended() {
+            set_full(member, false);
             return Ok(());
         }
         let refusal = match &error {

@@ -28,6 +28,9 @@ const NODE_WITHIN: Duration = Duration::from_secs(1);
 /// How often, and how far apart, the broker has to say that a node is gone.
 const GONE: (u32, Duration) = (2, Duration::from_millis(300));
 
+/// How long nodes have to connect again.
+const CONNECTED_FOR: Duration = Duration::from_secs(3);
+
 /// What became of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
@@ -125,7 +128,8 @@ async fn carry_out(member: &Rc<Member>, id: TaskId, verb: Verb) -> Done {
             // The record says otherwise by now, or soon.
             Some(Ok(Reply::NotHeld | Reply::Yes)) => {}
             Some(Err(BrokerError::NoResponders)) => {
-                gone += 1;
+                // After a restart of the broker, the node may be about to connect again.
+                gone += u32::from(member.connected_since.get().elapsed() > CONNECTED_FOR);
                 if gone >= GONE.0 && cancel(member, id, &call.head, expect, runs).await {
                     return Done::Canceled;
                 }

@@ -1,6 +1,7 @@
 //! The node's end of what travels between a task and its handle.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,6 +24,11 @@ const GONE: (u32, Duration) = (2, Duration::from_millis(300));
 #[derive(Debug)]
 pub(super) struct Channel {
     link: Link,
+    /// Messages for the handle that it has not taken.
+    outstanding: u32,
+    /// Messages that the task has not taken: those of this handle, and those of handles before it.
+    untaken: u32,
+    untaken_before: u32,
     /// The handle is gone: there is no receiver for messages.
     is_gone: bool,
     /// Since when the broker says that the handle does not listen.
@@ -34,11 +40,36 @@ impl Channel {
         let launcher = entry.launcher.clone();
         let stream = Stream { id: entry.head.id, claim, member: launcher.clone(), epoch: 0 };
         let link = Link::new(&node.me.id, &launcher, stream);
-        Channel { link, is_gone: false, silent_since: None }
+        Channel {
+            link,
+            outstanding: 0,
+            untaken: 0,
+            untaken_before: 0,
+            is_gone: false,
+            silent_since: None,
+        }
+    }
+
+    /// Sends a message of the task.
+    pub(super) fn message(&mut self, node: &Node, message: Arc<[u8]>) {
+        self.outstanding += 1;
+        self.push(node, Item::Message(message));
+    }
+
+    /// The task has taken messages. The handle is told of its own.
+    pub(super) fn taken(&mut self, node: &Node, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let of_before = count.min(self.untaken_before);
+        self.untaken_before -= of_before;
+        let count = count - of_before;
+        self.untaken = self.untaken.saturating_sub(count);
+        if count > 0 {
+            self.push(node, Item::Taken(count));
+        }
     }
 
     /// Sends an item now.
-    pub(super) fn push(&mut self, node: &Node, item: Item) {
+    fn push(&mut self, node: &Node, item: Item) {
         if !self.is_gone {
             self.link.push(item);
             self.link.flush(&node.member);
@@ -54,14 +85,21 @@ impl Channel {
         }
     }
 
-    /// The handle is at that member now.
-    pub(super) fn attach(&mut self, node: &Node, member: &str) {
+    /// The handle is at that member now. Returns how many messages the one before had got and not
+    /// taken: they will not be.
+    pub(super) fn attach(&mut self, node: &Node, member: &str) -> u32 {
         (self.is_gone, self.silent_since) = (false, None);
-        if self.link.member() != member {
-            self.link.move_to(member);
-            self.link.flush(&node.member);
-            node.to_resend();
+        if self.link.member() == member {
+            return 0;
         }
+        self.link.move_to(member);
+        self.link.flush(&node.member);
+        node.to_resend();
+        self.untaken_before += std::mem::take(&mut self.untaken);
+        let under_way = self.link.unacknowledged_messages();
+        let gone = self.outstanding.saturating_sub(under_way);
+        self.outstanding -= gone;
+        gone
     }
 
     /// Returns the items that are delivered now.
@@ -78,7 +116,15 @@ impl Channel {
             return Vec::new();
         }
         self.silent_since = None;
-        self.link.arrived(&node.member, stream, first, items).unwrap_or_default()
+        let items = self.link.arrived(&node.member, stream, first, items).unwrap_or_default();
+        for item in &items {
+            match item {
+                Item::Message(_) => self.untaken += 1,
+                Item::Taken(count) => self.outstanding = self.outstanding.saturating_sub(*count),
+                _ => {}
+            }
+        }
+        items
     }
 
     pub(super) fn acknowledged(&mut self, node: &Node, stream: &Stream, next: u64) {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::Node;
 use super::hold::Happened;
 use crate::cluster::broker::{DeliveryToken, Message};
-use crate::cluster::protocol::control::{Frame, Reply};
+use crate::cluster::protocol::control::{Frame, Item, Reply};
 
 /// A message to a node has arrived.
 pub(super) fn arrived(node: &Rc<Node>, message: Message) {
@@ -28,10 +28,8 @@ pub(super) fn arrived(node: &Rc<Node>, message: Message) {
         }
         Frame::Attach { id, claim, member } => match held_by(id, claim) {
             Some(held) => {
-                held.channel.borrow_mut().attach(node, &member);
-                held.happen(Happened::Arrived(vec![
-                    crate::cluster::protocol::control::Item::HasReceiver(true),
-                ]));
+                let gone = held.channel.borrow_mut().attach(node, &member);
+                held.happen(Happened::Arrived(vec![Item::HasReceiver(true), Item::Taken(gone)]));
                 node.reply(message.reply, Reply::Yes);
             }
             None => node.reply(message.reply, Reply::NotHeld),

@@ -222,12 +222,9 @@ fn happened(
         }
         Happened::Text(text) => held.channel.borrow_mut().push_later(node, Item::Text(text)),
         Happened::Message(message) => {
-            held.channel.borrow_mut().push(node, Item::Message(message));
+            held.channel.borrow_mut().message(node, message);
         }
-        Happened::Taken(count) => {
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            held.channel.borrow_mut().push(node, Item::Taken(count));
-        }
+        Happened::Taken(count) => held.channel.borrow_mut().taken(node, count),
         Happened::Arrived(items) => {
             for item in items {
                 match item {
@@ -458,7 +455,7 @@ impl Node {
 pub(super) async fn keep_deliveries(node: Rc<Node>) {
     let every = node.member.shared.limits.redeliver_after / 3;
     loop {
-        tokio::time::sleep(every / 2).await;
+        tokio::time::sleep(every).await;
         let held: Vec<_> = node.held.borrow().values().cloned().collect();
         for held in held {
             if held.touched.get().elapsed() >= every / 2 {

@@ -101,7 +101,7 @@ fn a_name_has_one_first() {
     simulate(async {
         let mut world = World::new(1);
         let members: Vec<_> = (0..5).map(|_| world.member("member")).collect();
-        world.faults.lose(0.1);
+        world.faults.lose(0.05);
         for tick in 0..20 {
             let name = format!("nightly {tick}");
             let asked: Vec<_> =
