@@ -50,6 +50,7 @@ prop_compose! {
         flags in any::<(bool, bool, bool)>(),
         hash in prop::option::of(any::<[u8; 16]>()),
         trace in any::<Option<String>>(),
+        factor in any::<u64>(),
     ) -> CallHead {
         let (name, function, queue, types) = texts;
         let (timeout, expires, first, max) = times;
@@ -63,7 +64,7 @@ prop_compose! {
             retries: counts.0,
             retry: match flags.0 {
                 true => RetryPause::Fixed(first),
-                false => RetryPause::Backoff { first, max, jitter: flags.1 },
+                false => RetryPause::Backoff { first, max, factor, jitter: flags.1 },
             },
             redeliver: counts.1,
             expires,

@@ -178,8 +178,9 @@ impl Runner for FakeRunner {
             let slot = slots.acquire().await;
             if !of.revoked.load(Ordering::SeqCst) {
                 of.begun.store(true, Ordering::SeqCst);
+                let begun = Instant::now();
                 let end = carry_out(&new, &of, &*events, &log, &name).await;
-                events.ended(end);
+                events.ended(end, Some(begun.elapsed()));
             }
             drop(slot);
             given.fetch_sub(1, Ordering::SeqCst);

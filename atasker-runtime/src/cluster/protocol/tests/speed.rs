@@ -29,7 +29,10 @@ impl Instantly {
         std::thread::spawn(move || {
             for (run, events) in received {
                 events.begun(1);
-                events.ended(RunEnd::Returned { result: run.args, is_err: false });
+                events.ended(
+                    RunEnd::Returned { result: run.args, is_err: false },
+                    Some(Duration::ZERO),
+                );
                 of.fetch_sub(1, Ordering::SeqCst);
                 events.room_changed();
             }
