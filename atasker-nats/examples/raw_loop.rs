@@ -59,7 +59,7 @@ fn door(url: &str, count: usize) -> Duration {
         support::run(async {
             let broker = member(&node_url).await;
             broker.open_queue("q").await.unwrap();
-            let work = async {
+            let work = || async {
                 let mut tasks = tokio::task::JoinSet::new();
                 loop {
                     while tasks.try_join_next().is_some() {}
@@ -78,7 +78,7 @@ fn door(url: &str, count: usize) -> Duration {
                 }
             };
             tokio::select! {
-                () = work => {}
+                _ = async { tokio::join!(work(), work()) } => {}
                 _ = stopped => {}
             }
             broker.close().await;

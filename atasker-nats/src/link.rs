@@ -289,6 +289,10 @@ impl Link {
 
     /// Waits for a connection.
     pub(crate) async fn connected(&self, until: Instant) -> Result<(), Failed> {
+        // What nearly always is so takes no timer and no receiver.
+        if self.state().connected {
+            return Ok(());
+        }
         let mut state = self.changes();
         let wait = state.wait_for(|s| s.connected || s.closed);
         match timeout_at(until, wait).await {
@@ -310,9 +314,12 @@ impl Link {
         self.connected(until).await?;
         let events = &self.events;
         let size = (payload.len() + OVERHEAD).min(events.room_size);
-        let permit = match timeout_at(until, events.room.acquire_many(size as u32)).await {
-            Ok(permit) => permit.map_err(|_| Failed::Closed)?,
-            Err(_) => return Err(Failed::NoAnswer("the connection is slow")),
+        let permit = match events.room.try_acquire_many(size as u32) {
+            Ok(permit) => permit,
+            Err(_) => match timeout_at(until, events.room.acquire_many(size as u32)).await {
+                Ok(permit) => permit.map_err(|_| Failed::Closed)?,
+                Err(_) => return Err(Failed::NoAnswer("the connection is slow")),
+            },
         };
         let token = self.next.fetch_add(1, Relaxed);
         let (reply, answer) = oneshot::channel();
