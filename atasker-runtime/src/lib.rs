@@ -171,6 +171,7 @@ pub mod fuzzed;
 #[doc(hidden)]
 pub mod __broker {
     pub use crate::cluster::broker::*;
+    pub use crate::cluster::memory::in_memory;
 }
 
 /// Support for the code that the macros generate. Changes with every version.

@@ -111,8 +111,11 @@ pub trait Broker: Send + Sync + 'static {
         id: &'a str,
     ) -> BrokerFuture<'a, Result<Option<Entry>, BrokerError>>;
 
-    /// Removes an entry by its id, whether it waits or is given out.
-    fn remove_entry<'a>(&'a self, id: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>>;
+    /// Removes an entry, whether it waits or is given out.
+    fn remove_entry<'a>(
+        &'a self,
+        entry: &'a EntryKey,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>>;
 
     /// Returns the queues that have been opened or have entries, with the numbers of entries.
     fn queues(&self) -> BrokerFuture<'_, Result<Vec<QueueCounts>, BrokerError>>;

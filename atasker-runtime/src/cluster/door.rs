@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::broker::QueueCounts;
+use super::broker::EntryKey;
 use crate::error::TaskError;
 use crate::id::TaskId;
 use crate::priority::Priority;
@@ -43,6 +44,13 @@ pub(crate) struct CallHead {
     pub(crate) has_channels: bool,
     /// The W3C header `traceparent` of the launch.
     pub(crate) trace: Option<String>,
+}
+
+impl CallHead {
+    /// Returns the key of the call's entry in its queue.
+    pub(crate) fn entry_key(&self) -> EntryKey {
+        EntryKey { queue: self.queue.clone(), priority: self.priority, id: self.id.to_string() }
+    }
 }
 
 /// A function, by what must be the same in both programs.

@@ -343,8 +343,11 @@ impl Broker for Connection {
         Box::pin(self.call(move |hub| Ok(hub.state().queues.find(&id).cloned()), keep))
     }
 
-    fn remove_entry<'a>(&'a self, id: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>> {
-        let id = id.to_owned();
+    fn remove_entry<'a>(
+        &'a self,
+        entry: &'a EntryKey,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        let id = entry.id.clone();
         let remove = move |hub: &Hub| {
             hub.state().queues.remove_id(&id);
             Ok(())

@@ -14,6 +14,11 @@
 //! So tests with a paused clock run hours of traffic in an instant, in an order that depends on the
 //! seed alone.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::broker::Broker;
+
 mod connection;
 mod faults;
 mod hub;
@@ -26,3 +31,13 @@ mod tests;
 
 pub use faults::Faults;
 pub(crate) use hub::{Hub, MemoryOptions};
+
+/// Returns a function that connects members to a new broker, by their names. For the tests that all
+/// brokers share.
+pub fn in_memory(lost_after: Duration) -> impl Fn(&str) -> Arc<dyn Broker> {
+    let mut options = MemoryOptions::default();
+    options.limits.lost_after = lost_after;
+    options.limits.redeliver_after = options.limits.redeliver_after.min(lost_after / 2);
+    let hub = Hub::new(options);
+    move |name| hub.connect(name)
+}

@@ -117,7 +117,8 @@ async fn expire(member: &Rc<Member>, call: &Rc<Call>, expect: Expect) {
         return member.launcher.deadlines.set(call, Some(deadline));
     }
     dead::bury_waiting(member, id, error).await;
+    let entry = call.head.entry_key();
     in_background(member, async move |member: &Member| {
-        member.broker.remove_entry(&id.to_string()).await
+        member.broker.remove_entry(&entry).await
     });
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::unique::{self, Key};
 use super::{Call, Launcher, Progress};
-use crate::cluster::broker::{BrokerError, EntryKey, Expect, Since};
+use crate::cluster::broker::{BrokerError, Expect, Since};
 use crate::cluster::door::CallEvent;
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::member::Member;
@@ -70,8 +70,7 @@ async fn store(member: &Rc<Member>, call: &Rc<Call>, args: &[u8]) -> Result<(), 
 /// Appends the entry, and repeats that until it is acknowledged or refused.
 async fn enqueue(member: &Rc<Member>, call: &Rc<Call>, entry: Vec<u8>) -> Result<(), TaskError> {
     let head = &call.head;
-    let key =
-        EntryKey { queue: head.queue.clone(), priority: head.priority, id: head.id.to_string() };
+    let key = head.entry_key();
     let mut pause = Pause::new();
     let mut is_unsure = false;
     let mut unavailable_since = None;

@@ -156,8 +156,9 @@ async fn carry_out(member: &Rc<Member>, id: TaskId, verb: Verb) -> Done {
         if member.write_surely(&record_key(id), expect, value).await.is_err() {
             return false;
         }
+        let entry = head.entry_key();
         in_background(member, async move |member: &Member| {
-            member.broker.remove_entry(&id.to_string()).await?;
+            member.broker.remove_entry(&entry).await?;
             member.broker.remove_blocks(&args_key(id)).await
         });
         true
