@@ -30,6 +30,8 @@ pub(crate) const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 pub(crate) const STREAM_NOT_FOUND: u64 = 10059;
 pub(crate) const CONSUMER_NOT_FOUND: u64 = 10014;
 pub(crate) const STREAM_NAME_IN_USE: u64 = 10058;
+const MESSAGE_NOT_FOUND: u64 = 10037;
+const MESSAGE_NOT_DELETED: u64 = 10057;
 const STORE_FAILED: u64 = 10077;
 
 impl From<ApiError> for BrokerError {
@@ -81,17 +83,21 @@ impl From<Trouble> for BrokerError {
     }
 }
 
+pub(crate) fn no_headers() -> Option<HeaderMap> {
+    None
+}
+
 /// Sends a request until there is a reply, in at most [`IN_ALL`].
 pub(crate) async fn ask(
     link: &Link,
     subject: &str,
-    headers: Option<&HeaderMap>,
+    headers: impl Fn() -> Option<HeaderMap>,
     payload: Bytes,
 ) -> Result<Message, Failed> {
     let end = Instant::now() + IN_ALL;
     loop {
         let until = end.min(Instant::now() + ONE_REPLY);
-        let error = match link.ask(subject, headers.cloned(), payload.clone(), until).await {
+        let error = match link.ask(subject, headers(), payload.clone(), until).await {
             // While a server starts it listens before JetStream does.
             Err(error @ Failed::NoResponders) => {
                 tokio::time::sleep(PAUSE).await;
@@ -111,7 +117,7 @@ pub(crate) async fn ask(
 pub(crate) async fn store(
     link: &Link,
     subject: &str,
-    headers: Option<&HeaderMap>,
+    headers: impl Fn() -> Option<HeaderMap>,
     payload: Vec<u8>,
 ) -> Result<u64, Trouble> {
     let reply = ask(link, subject, headers, payload.into()).await?;
@@ -131,7 +137,7 @@ pub(crate) async fn store(
 /// Sends a request to the interface of JetStream and returns its reply.
 pub(crate) async fn call(link: &Link, what: &str, body: &Value) -> Result<Value, Trouble> {
     let payload = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-    let reply = ask(link, &format!("$JS.API.{what}"), None, payload).await?;
+    let reply = ask(link, &format!("$JS.API.{what}"), no_headers, payload).await?;
     parse(&reply.payload)
 }
 
@@ -180,7 +186,7 @@ pub(crate) async fn last(
     subject: &str,
 ) -> Result<Option<Stored>, Trouble> {
     let body = format!("{{\"last_by_subj\":\"{subject}\"}}");
-    let reply = ask(link, &format!("$JS.API.DIRECT.GET.{stream}"), None, body.into()).await?;
+    let reply = ask(link, &format!("$JS.API.DIRECT.GET.{stream}"), no_headers, body.into()).await?;
     match reply.status.map(|s| s.as_u16()) {
         Some(404) => return Ok(None),
         Some(code) => {
@@ -204,11 +210,28 @@ pub(crate) async fn last(
     }
 }
 
-/// Removes the messages of a stream with a subject, which may have wildcards. Returns how many.
-pub(crate) async fn purge(link: &Link, stream: &str, subject: &str) -> Result<u64, Trouble> {
+/// Removes the last message of a stream with a subject. Returns whether there was one.
+///
+/// By its number: a purge of the subject would let nats-server 2.9 move all consumers whose filter
+/// matches to the end of the stream, so that they never deliver what waits.
+pub(crate) async fn delete(link: &Link, stream: &str, subject: &str) -> Result<bool, Trouble> {
+    let Some(stored) = last(link, stream, subject).await? else { return Ok(false) };
+    let body = serde_json::json!({ "seq": stored.seq, "no_erase": true });
+    match call(link, &format!("STREAM.MSG.DELETE.{stream}"), &body).await {
+        Ok(_) => Ok(true),
+        // It was acknowledged, replaced or removed meanwhile.
+        Err(trouble) if trouble.is(MESSAGE_NOT_DELETED) || trouble.is(MESSAGE_NOT_FOUND) => {
+            Ok(false)
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// Removes the messages of a stream without consumers, by a subject that may have wildcards.
+pub(crate) async fn purge(link: &Link, stream: &str, subject: &str) -> Result<(), Trouble> {
     let body = serde_json::json!({ "filter": subject });
-    let reply = call(link, &format!("STREAM.PURGE.{stream}"), &body).await?;
-    Ok(reply["purged"].as_u64().unwrap_or(0))
+    call(link, &format!("STREAM.PURGE.{stream}"), &body).await?;
+    Ok(())
 }
 
 /// What the subject for the acknowledgment of a delivered message says about it.

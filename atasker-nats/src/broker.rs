@@ -265,8 +265,11 @@ impl Broker for NatsBroker {
         Box::pin(queue::find(&self.inner.link, &self.inner.layout, id))
     }
 
-    fn remove_entry<'a>(&'a self, id: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>> {
-        Box::pin(queue::remove(&self.inner.link, &self.inner.layout, id))
+    fn remove_entry<'a>(
+        &'a self,
+        entry: &'a EntryKey,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        Box::pin(queue::remove(&self.inner.link, &self.inner.layout, entry))
     }
 
     fn queues(&self) -> BrokerFuture<'_, Result<Vec<QueueCounts>, BrokerError>> {

@@ -228,7 +228,7 @@ async fn set_up(link: &Arc<Link>, nats: &Nats) -> Result<NatsBroker, Failure> {
 
 /// Compares the streams that are there, and creates those that are missing.
 pub(crate) async fn prepare(link: &Link, layout: &Layout, shared: &Shared) -> Result<(), Failure> {
-    let account = api::ask(link, "$JS.API.INFO", None, Bytes::new()).await;
+    let account = api::ask(link, "$JS.API.INFO", api::no_headers, Bytes::new()).await;
     account.map_err(Trouble::from)?;
     for stream in Stream::ALL {
         let name = layout.stream(stream);
@@ -256,8 +256,11 @@ pub(crate) async fn prepare(link: &Link, layout: &Layout, shared: &Shared) -> Re
 /// Tries what the members do later, without an effect.
 async fn try_rights(link: &Arc<Link>, layout: &Layout) -> Result<(), Failure> {
     // Refused by the stream, after the right was looked at.
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Expected-Stream", "none");
+    let headers = || {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Stream", "none");
+        Some(headers)
+    };
     let subjects = [
         layout.record("right"),
         layout.agreed("right"),
@@ -266,7 +269,7 @@ async fn try_rights(link: &Arc<Link>, layout: &Layout) -> Result<(), Failure> {
         layout.logged("right", "right"),
     ];
     for subject in &subjects {
-        match api::store(link, subject, Some(&headers), Vec::new()).await {
+        match api::store(link, subject, headers, Vec::new()).await {
             Ok(_) | Err(Trouble::Api(_)) => {}
             Err(trouble) => return Err(trouble.into()),
         }

@@ -68,10 +68,13 @@ pub(crate) async fn enqueue(
     key: &EntryKey,
     value: Vec<u8>,
 ) -> Result<(), BrokerError> {
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", key.id.as_str());
+    let headers = || {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", key.id.as_str());
+        Some(headers)
+    };
     let subject = layout.entry(&key.queue, key.priority, &key.id);
-    api::store(link, &subject, Some(&headers), value).await?;
+    api::store(link, &subject, headers, value).await?;
     Ok(())
 }
 
@@ -94,10 +97,14 @@ pub(crate) async fn find(
     }))
 }
 
-/// Removes an entry. Its subject is looked up first, because the server purges a subject without
-/// wildcards in a time that doesn't depend on the length of the queue.
-pub(crate) async fn remove(link: &Link, layout: &Layout, id: &str) -> Result<(), BrokerError> {
-    api::purge(link, layout.stream(Stream::Queues), &layout.entry_anywhere(id)).await?;
+/// Removes an entry, in a time that doesn't depend on the length of the queue.
+pub(crate) async fn remove(
+    link: &Link,
+    layout: &Layout,
+    key: &EntryKey,
+) -> Result<(), BrokerError> {
+    let subject = layout.entry(&key.queue, key.priority, &key.id);
+    api::delete(link, layout.stream(Stream::Queues), &subject).await?;
     Ok(())
 }
 

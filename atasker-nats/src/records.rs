@@ -7,6 +7,9 @@ use crate::api;
 use crate::layout::{Layout, Stream};
 use crate::link::Link;
 
+/// The number of the last message that a subject must have, 0 for none.
+const LAST: &str = "Nats-Expected-Last-Subject-Sequence";
+
 pub(crate) async fn read(
     link: &Link,
     layout: &Layout,
@@ -33,19 +36,20 @@ pub(crate) async fn write(
     token: &str,
     value: Vec<u8>,
 ) -> Result<u64, BrokerError> {
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", token);
-    match expect {
-        Expect::Absent => headers.insert("Nats-Expected-Last-Subject-Sequence", "0"),
-        Expect::Number(number) => {
-            headers.insert("Nats-Expected-Last-Subject-Sequence", number.to_string().as_str())
+    let headers = || {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", token);
+        match expect {
+            Expect::Absent => headers.insert(LAST, "0"),
+            Expect::Number(number) => headers.insert(LAST, number.to_string()),
+            Expect::Anything => {}
         }
-        Expect::Anything => {}
-    }
-    Ok(api::store(link, subject, Some(&headers), value).await?)
+        Some(headers)
+    };
+    Ok(api::store(link, subject, headers, value).await?)
 }
 
 pub(crate) async fn remove(link: &Link, layout: &Layout, key: &str) -> Result<(), BrokerError> {
-    api::purge(link, layout.stream(Stream::Records), &layout.record(key)).await?;
+    api::delete(link, layout.stream(Stream::Records), &layout.record(key)).await?;
     Ok(())
 }

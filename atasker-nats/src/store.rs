@@ -24,7 +24,7 @@ pub(crate) async fn put_block(
     value: Vec<u8>,
 ) -> Result<(), BrokerError> {
     // A block that is sent again replaces itself.
-    api::store(link, &layout.block(key, index), None, value).await?;
+    api::store(link, &layout.block(key, index), api::no_headers, value).await?;
     Ok(())
 }
 
@@ -61,7 +61,7 @@ pub(crate) async fn append(
     key: &str,
     value: Vec<u8>,
 ) -> Result<(), BrokerError> {
-    api::store(link, &layout.logged(log, key), None, value).await?;
+    api::store(link, &layout.logged(log, key), api::no_headers, value).await?;
     Ok(())
 }
 
@@ -114,6 +114,5 @@ pub(crate) async fn remove_logged(
     log: &str,
     key: &str,
 ) -> Result<bool, BrokerError> {
-    let purged = api::purge(link, layout.stream(Stream::Dead), &layout.logged(log, key)).await?;
-    Ok(purged > 0)
+    Ok(api::delete(link, layout.stream(Stream::Dead), &layout.logged(log, key)).await?)
 }

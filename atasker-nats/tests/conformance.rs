@@ -7,24 +7,49 @@ mod conformance {
 }
 mod support;
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::cell::Cell;
+use std::time::Duration;
 
+use atasker_runtime::__broker::in_memory;
 use conformance::suite;
 
-/// Makes a test of each case, on one server.
+/// Makes a test of each case, with a server of its own.
 macro_rules! on_nats {
-    ($($case:ident)*) => {$(
-        #[test]
-        fn $case() {
-            let server = support::Server::start();
-            static NEXT: AtomicU32 = AtomicU32::new(1);
-            let namespace = format!("n{}", NEXT.fetch_add(1, Relaxed));
-            support::run(suite::$case(&|| {
-                let nats = server.nats().namespace(&namespace);
-                Box::pin(async { nats.__broker().await.unwrap() })
-            }));
+    ($($case:ident)*) => {
+        mod nats {
+            $(#[test]
+            fn $case() {
+                let server = super::support::Server::start();
+                super::support::run(super::suite::$case(&|| {
+                    let nats = server.nats();
+                    Box::pin(async { nats.__broker().await.unwrap() })
+                }));
+            })*
         }
-    )*};
+    };
+}
+
+/// Makes a test of each case, with a broker in memory.
+macro_rules! in_memory {
+    ($($case:ident)*) => {
+        mod memory {
+            $(#[test]
+            fn $case() {
+                super::memory(|make| super::support::run(super::suite::$case(make)));
+            })*
+        }
+    };
+}
+
+fn memory(test: impl FnOnce(suite::Make<'_>)) {
+    let connect = in_memory(Duration::from_secs(2));
+    let count = Cell::new(0);
+    test(&|| {
+        count.set(count.get() + 1);
+        let broker = connect(&format!("member {}", count.get()));
+        Box::pin(async { broker })
+    });
 }
 
 suite::cases!(on_nats);
+suite::cases!(in_memory);
