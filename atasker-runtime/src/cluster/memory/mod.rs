@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `hub` | the broker, and how it delivers to connections |
 //! | `store`, `queues` | what it keeps |
-//! | `connection` | a member's way to it: the implementation of [`Broker`](super::broker::Broker) |
+//! | `connection`, `way` | a member's connection to it: the implementation of [`Broker`](super::broker::Broker) |
 //! | `inbox` | what is on its way to a member |
 //! | `script`, `faults` | the failures, and their public face |
 //!
@@ -28,6 +28,7 @@ mod script;
 mod store;
 #[cfg(test)]
 mod tests;
+mod way;
 
 pub use faults::Faults;
 pub(crate) use hub::{Hub, MemoryOptions};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Node;
-use super::hold::{Happened, Held};
+use super::held::{Happened, Held};
 use crate::cluster::broker::BrokerError;
 use crate::cluster::protocol::control::{Frame, Item, Stream, subject};
 use crate::cluster::protocol::link::{Link, RESEND_AFTER};

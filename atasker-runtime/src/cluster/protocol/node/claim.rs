@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::hold::{Held, Stage};
+use super::held::{Held, Stage};
 use super::loss::{self, Judgement};
 use super::take::pause_of;
 use super::{Node, finish};

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Node;
-use super::hold::Happened;
+use super::held::Happened;
 use crate::cluster::broker::{DeliveryToken, Message};
 use crate::cluster::protocol::control::{Frame, Item, Reply};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hold::Happened;
+use super::held::Happened;
 use super::{Node, presence};
 use crate::cluster::door::Drained;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::Node;
 use super::claim::Claim;
-use super::hold::{Ending, Held};
+use super::held::Held;
+use super::hold::Ending;
 use crate::backoff::Backoff;
 use crate::cluster::broker::Expect;
 use crate::cluster::door::{CallHead, RetryPause, RunEnd};

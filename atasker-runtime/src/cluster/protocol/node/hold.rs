@@ -1,84 +1,23 @@
-//! A call that a node holds: from its delivery until it is done with or handed back.
+//! Holding a call: from its delivery until this node's part in it has ended.
 //!
-//! Each has a task ([`carry`]) that owns it and makes all of its transitions. Whatever happens to the
-//! call reaches that task as a [`Happened`], in order: reports of the run, requests of other members,
-//! the end of serving.
+//! Each call has a task ([`carry`]) that owns it and makes all of its transitions. Whatever happens to
+//! the call reaches that task as a [`Happened`], in order: reports of the run, requests of other
+//! members, the end of serving.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
 
-use super::channel::Channel;
 use super::claim::{self, Claim, Claimed};
+use super::held::{Happened, Held, Stage};
 use super::{Node, finish};
-use crate::cluster::broker::{Delivery, DeliveryToken, Expect, ReplyTo};
-use crate::cluster::door::{NewRun, RunEnd, RunEvents, RunHandle};
+use crate::cluster::broker::{Delivery, Expect, ReplyTo};
+use crate::cluster::door::{NewRun, RunEnd, RunHandle};
 use crate::cluster::protocol::control::{Item, Reply, Verb};
 use crate::cluster::protocol::record::{CallEntry, CallState, encode_record, record_key};
 use crate::error::TaskError;
-use crate::priority::Priority;
 use crate::unwind::attempt;
-
-/// A call that a node holds.
-pub(super) struct Held {
-    pub(super) entry: CallEntry,
-    /// When the entry was appended, by the clock of the broker.
-    pub(super) appended: u64,
-    /// Distinguishes this claim from all others.
-    pub(super) claim: u64,
-    stage: Cell<Stage>,
-    token: RefCell<DeliveryToken>,
-    touched: Cell<Instant>,
-    happened: mpsc::UnboundedSender<Happened>,
-    pub(super) channel: RefCell<Channel>,
-    run: RefCell<Option<Box<dyn RunHandle>>>,
-    /// A dead letter refers to its arguments.
-    pub(super) is_dead: Cell<bool>,
-}
-
-/// How far a call has come at this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// It is about to be claimed.
-    Claiming,
-    /// It is found out whether the node that holds it is lost.
-    Judging,
-    /// It was given to the runner, and has not begun.
-    Given,
-    Begun,
-}
-
-/// What happens to a call that is held.
-#[derive(Debug)]
-pub(super) enum Happened {
-    Begun {
-        pid: u32,
-    },
-    Progress {
-        done: u64,
-        total: u64,
-    },
-    Text(String),
-    Message(Arc<[u8]>),
-    Taken(usize),
-    Ended(RunEnd, Option<Duration>),
-    /// The handle has sent this.
-    Arrived(Vec<Item>),
-    /// Another member asks for this.
-    Asked(Verb, Option<ReplyTo>),
-    /// The node is drained: what has not begun goes back.
-    HandBack,
-    /// The node is drained: what has begun is asked to stop.
-    Stop,
-    /// The node is drained: the run is ended by force.
-    CutOff,
-    /// Another node holds the call by now.
-    Lost,
-}
 
 /// How the part of this node in a call has ended.
 #[derive(Debug)]
@@ -97,22 +36,9 @@ pub(super) enum Ending {
 
 /// Begins to hold a call that was delivered.
 pub(super) fn begin(node: &Rc<Node>, entry: CallEntry, delivery: Delivery) {
-    let (happened, events) = mpsc::unbounded_channel();
-    let claim = node.member.random();
-    let held = Rc::new(Held {
-        channel: RefCell::new(Channel::new(node, &entry, claim)),
-        appended: delivery.entry.time,
-        claim,
-        stage: Cell::new(Stage::Claiming),
-        token: RefCell::new(delivery.token),
-        touched: Cell::new(Instant::now()),
-        happened,
-        run: RefCell::new(None),
-        is_dead: Cell::new(false),
-        entry,
-    });
-    node.held.borrow_mut().insert(held.entry.head.id, held.clone());
-    node.count(&held, 1);
+    let (held, events) = Held::new(node, entry, &delivery);
+    let held = Rc::new(held);
+    node.hold(&held);
     node.member.spawn(carry(node.clone(), held, events, delivery.delivered));
 }
 
@@ -164,12 +90,11 @@ async fn run(
     }
     node.set_stage(held, Stage::Given);
     let new = NewRun { head: held.entry.head.clone(), args, attempt: claim.attempt };
-    let reports = Arc::new(Reports { happened: held.happened.clone(), room: node.room.clone() });
-    let Some(handle) = attempt(|| node.runner.run(new, reports)) else {
+    let Some(handle) = attempt(|| node.runner.run(new, held.reports(node))) else {
         let end = RunEnd::Failed(TaskError::not_started("the node failed to begin the run"));
         return Ending::Ran { end, may_retry: true };
     };
-    *held.run.borrow_mut() = Some(handle);
+    held.given(handle);
     let mut wishes = Wishes::default();
     for event in arrived {
         if let Some(ending) = happened(node, held, event, &mut wishes) {
@@ -329,146 +254,5 @@ async fn refresh(node: &Node, held: &Held, claim: &mut Claim) -> bool {
             true
         }
         Err(_) => false,
-    }
-}
-
-/// Passes what a run reports to the task that carries the call.
-struct Reports {
-    happened: mpsc::UnboundedSender<Happened>,
-    room: Arc<Notify>,
-}
-
-impl Reports {
-    /// Reports after the end of the call's stay are dropped.
-    fn report(&self, event: Happened) {
-        drop(self.happened.send(event));
-    }
-}
-
-impl RunEvents for Reports {
-    fn begun(&self, pid: u32) {
-        self.report(Happened::Begun { pid });
-    }
-    fn progress(&self, done: u64, total: u64) {
-        self.report(Happened::Progress { done, total });
-    }
-    fn text(&self, text: String) {
-        self.report(Happened::Text(text));
-    }
-    fn message(&self, message: Arc<[u8]>) {
-        self.report(Happened::Message(message));
-    }
-    fn taken(&self, count: usize) {
-        self.report(Happened::Taken(count));
-    }
-    fn ended(&self, end: RunEnd, ran_for: Option<Duration>) {
-        self.report(Happened::Ended(end, ran_for));
-    }
-    fn room_changed(&self) {
-        self.room.notify_one();
-    }
-}
-
-impl Held {
-    pub(super) fn priority(&self) -> Priority {
-        self.entry.head.priority
-    }
-
-    pub(super) fn happen(&self, event: Happened) {
-        drop(self.happened.send(event));
-    }
-
-    pub(super) fn token(&self) -> DeliveryToken {
-        self.token.borrow().clone()
-    }
-
-    /// The entry was delivered again: that delivery is kept from now on.
-    pub(super) fn adopt(&self, node: &Node, token: DeliveryToken) {
-        *self.token.borrow_mut() = token;
-        self.touch(node);
-    }
-
-    fn touch(&self, node: &Node) {
-        self.touched.set(Instant::now());
-        node.member.broker.touch(&self.token.borrow());
-    }
-
-    fn with_run<T>(&self, f: impl FnOnce(&dyn RunHandle) -> T) -> Option<T> {
-        let run = self.run.borrow();
-        let run = run.as_deref()?;
-        attempt(|| f(run))
-    }
-
-    /// Returns whether it was given to the runner.
-    pub(super) fn has_run(&self) -> bool {
-        self.run.borrow().is_some()
-    }
-
-    /// Returns whether the run has not begun, and never will.
-    fn revoke(&self) -> bool {
-        self.with_run(|run| run.revoke()) == Some(true)
-    }
-}
-
-impl Node {
-    fn count(&self, held: &Held, change: isize) {
-        let class = usize::from(held.priority() == Priority::Critical);
-        let add = |cell: &Cell<usize>| cell.set(cell.get().wrapping_add_signed(change));
-        match held.stage.get() {
-            Stage::Claiming => {
-                add(&self.claiming[class]);
-                add(&self.not_begun);
-            }
-            Stage::Given => add(&self.not_begun),
-            Stage::Judging | Stage::Begun => {}
-        }
-    }
-
-    pub(super) fn set_stage(&self, held: &Held, stage: Stage) {
-        self.count(held, -1);
-        held.stage.set(stage);
-        self.count(held, 1);
-    }
-
-    /// The call is no longer held.
-    pub(super) fn release(&self, held: &Held) {
-        self.count(held, -1);
-        self.held.borrow_mut().remove(&held.entry.head.id);
-        self.room.notify_one();
-        self.released.notify_waiters();
-    }
-
-    /// The call is no longer held, and is delivered again after a pause.
-    pub(super) fn hand_back(&self, held: &Held, pause: Duration) {
-        self.release(held);
-        self.member.broker.nak(&held.token(), pause);
-    }
-
-    pub(super) fn reply(&self, to: Option<ReplyTo>, reply: Reply) {
-        if let Some(to) = to {
-            self.member.broker.reply(&to, reply.encode());
-        }
-    }
-}
-
-/// Keeps the deliveries of all calls that are held for long.
-pub(super) async fn keep_deliveries(node: Rc<Node>) {
-    let every = node.member.shared.limits.redeliver_after / 3;
-    loop {
-        tokio::time::sleep(every).await;
-        let held: Vec<_> = node.held.borrow().values().cloned().collect();
-        for held in held {
-            if held.touched.get().elapsed() >= every / 2 {
-                held.touch(&node);
-            }
-        }
-    }
-}
-
-/// Keeps all deliveries now.
-pub(super) fn touch_all(node: &Node) {
-    let held: Vec<_> = node.held.borrow().values().cloned().collect();
-    for held in held {
-        held.touch(node);
     }
 }

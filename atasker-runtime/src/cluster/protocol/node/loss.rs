@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Node;
-use super::hold::{Happened, Held};
+use super::held::{Happened, Held};
 use crate::cluster::broker::BrokerError;
 use crate::cluster::door::NodeRef;
 use crate::cluster::protocol::control::{Frame, Reply, subject};

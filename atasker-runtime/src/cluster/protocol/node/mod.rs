@@ -2,7 +2,7 @@
 //!
 //! The way of a call, in order: [`take`] pulls its entry when there is room; [`claim`] puts this node
 //! into its record, and decides what to do if another one is there, with the help of [`loss`];
-//! [`hold`] begins the run and watches over it; [`finish`] writes what came of it. [`presence`] shows
+//! [`hold`] begins the run and watches over it, with its state in [`held`]; [`finish`] writes what came of it. [`presence`] shows
 //! the node to others, [`control`] carries out what they ask for, [`channel`] is the node's end of the
 //! messages, [`drain`] the end of serving.
 
@@ -11,6 +11,7 @@ mod claim;
 mod control;
 pub(super) mod drain;
 mod finish;
+mod held;
 mod hold;
 mod loss;
 mod pace;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use self::hold::Held;
+use self::held::Held;
 use self::loss::Heard;
 use self::pace::Pace;
 use self::take::Sources;
@@ -133,7 +134,7 @@ pub(super) async fn serve(
     for work in [
         Box::pin(presence::beat(node.clone())) as std::pin::Pin<Box<dyn Future<Output = ()>>>,
         Box::pin(take::take(node.clone())),
-        Box::pin(hold::keep_deliveries(node.clone())),
+        Box::pin(held::keep_deliveries(node.clone())),
         Box::pin(channel::resend(node.clone())),
         Box::pin(channel::look_after_handles(node.clone())),
     ] {
@@ -201,7 +202,7 @@ impl Node {
     /// The connection is back.
     pub(super) fn reconnected(self: &Rc<Self>) {
         self.heard.begin_anew(Instant::now());
-        hold::touch_all(self);
+        held::touch_all(self);
         self.member.spawn(loss::verify_held(self.clone()));
         self.room.notify_one();
     }
