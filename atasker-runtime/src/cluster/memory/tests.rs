@@ -89,7 +89,7 @@ fn entries_come_back_unless_they_are_kept() {
         assert!(found.is_none());
         tokio::time::sleep(500 * MS).await;
         assert_eq!(pull(&member).await, [given("b", 3)]);
-        member.remove_entry("b").await.unwrap();
+        member.remove_entry(&entry("b")).await.unwrap();
         let counts = member.queues().await.unwrap();
         assert_eq!((counts[0].waiting, counts[0].given_out), ([0; 4], 1));
     });
