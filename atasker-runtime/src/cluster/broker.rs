@@ -112,10 +112,8 @@ pub trait Broker: Send + Sync + 'static {
     ) -> BrokerFuture<'a, Result<Option<Entry>, BrokerError>>;
 
     /// Removes an entry, whether it waits or is given out.
-    fn remove_entry<'a>(
-        &'a self,
-        entry: &'a EntryKey,
-    ) -> BrokerFuture<'a, Result<(), BrokerError>>;
+    fn remove_entry<'a>(&'a self, entry: &'a EntryKey)
+    -> BrokerFuture<'a, Result<(), BrokerError>>;
 
     /// Returns the queues that have been opened or have entries, with the numbers of entries.
     fn queues(&self) -> BrokerFuture<'_, Result<Vec<QueueCounts>, BrokerError>>;

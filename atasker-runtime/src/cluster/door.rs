@@ -12,8 +12,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::broker::QueueCounts;
 use super::broker::EntryKey;
+use crate::cluster::broker::QueueCounts;
 use crate::error::TaskError;
 use crate::id::TaskId;
 use crate::priority::Priority;

@@ -118,7 +118,5 @@ async fn expire(member: &Rc<Member>, call: &Rc<Call>, expect: Expect) {
     }
     dead::bury_waiting(member, id, error).await;
     let entry = call.head.entry_key();
-    in_background(member, async move |member: &Member| {
-        member.broker.remove_entry(&entry).await
-    });
+    in_background(member, async move |member: &Member| member.broker.remove_entry(&entry).await);
 }

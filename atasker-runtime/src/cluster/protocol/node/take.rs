@@ -132,8 +132,9 @@ fn poll(node: &Rc<Node>, source: &Rc<Source>) {
         match taken {
             Ok(Some(delivery)) => {
                 let was_empty = begun.elapsed() > AT_ONCE;
-                source.empty_at.set(was_empty.then(Instant::now));
-                arrived(&of, delivery);
+                // What is handed back waits there again.
+                let is_empty = arrived(&of, delivery) && was_empty;
+                source.empty_at.set(is_empty.then(Instant::now));
             }
             Ok(None) => source.empty_at.set(Some(Instant::now())),
             Err(error) => {
@@ -146,25 +147,29 @@ fn poll(node: &Rc<Node>, source: &Rc<Source>) {
     });
 }
 
-/// An entry was delivered.
-fn arrived(node: &Rc<Node>, delivery: Delivery) {
+/// An entry was delivered. Returns whether it is kept, and not handed back.
+fn arrived(node: &Rc<Node>, delivery: Delivery) -> bool {
     let broker = &node.member.broker;
     let entry = match CallEntry::decode(&delivery.entry.value) {
         Ok(entry) => entry,
         Err(error) => {
             node.complain_unreadable(&error);
-            return broker.nak(&delivery.token, pause_of(delivery.delivered));
+            broker.nak(&delivery.token, pause_of(delivery.delivered));
+            return false;
         }
     };
     // It comes again while it is held: from now on that delivery is kept.
     if let Some(held) = node.get(entry.head.id) {
-        return held.adopt(node, delivery.token);
+        held.adopt(node, delivery.token);
+        return true;
     }
     let is_too_much = node.accepts(delivery.entry.key.priority) == 0;
     if node.is_draining.get() || is_too_much {
-        return broker.nak(&delivery.token, Duration::ZERO);
+        broker.nak(&delivery.token, Duration::ZERO);
+        return false;
     }
     hold::begin(node, entry, delivery);
+    true
 }
 
 /// Returns the pause before a call is offered again that could not be used: 1 to 30 s.
