@@ -48,6 +48,28 @@ fn crashes(ctx: &TaskContext, attempts: u32) -> u32 {
     ctx.attempt()
 }
 
+/// Takes messages and answers each, and crashes on its first runs once it has taken so many.
+#[background_task(tt = "remote", retries = 3)]
+fn answers(ctx: &TaskContext<u32, (u32, u32)>, crash_after: u32, attempts: u32) -> u32 {
+    let mut taken = 0;
+    while let Ok(n) = ctx.recv() {
+        ctx.send((ctx.attempt(), n)).unwrap();
+        taken += 1;
+        if taken == crash_after && ctx.attempt() <= attempts {
+            std::process::abort();
+        }
+    }
+    taken
+}
+
+/// Reports progress, and goes on when it gets a message.
+#[background_task(tt = "remote")]
+fn progresses(ctx: &TaskContext<(), ()>) {
+    ctx.progress(3, 10);
+    ctx.message("three of ten");
+    let _ = ctx.recv();
+}
+
 /// What tasks have recorded, by the key of their test.
 static RECORDS: Mutex<Option<HashMap<String, Vec<String>>>> = Mutex::new(None);
 
@@ -190,6 +212,117 @@ fn time_limit_is_kept_by_the_node() {
         // The slot is free again.
         process_id::builder().queue(queue).supervisor(&sup).start().join().unwrap();
     }
+}
+
+#[test]
+fn messages_reach_the_run_after_a_crash_exactly_once() {
+    let (sup, cluster) = joined();
+    let _node = serve(&cluster, "one", processes(1));
+    let task = answers::builder(2, 2).supervisor(&sup).start();
+    (0..7).for_each(|n| task.send(n).unwrap());
+    let answers: Vec<_> = (0..7).map(|_| task.recv_timeout(LIMIT).unwrap()).collect();
+    let expected = [(1, 0), (1, 1), (2, 2), (2, 3), (3, 4), (3, 5), (3, 6)];
+    assert_eq!(answers, expected);
+    task.stop();
+    assert_eq!(task.join().unwrap(), 3);
+}
+
+#[test]
+fn more_messages_than_a_channel_holds_pass_in_both_directions() {
+    const MESSAGES: u32 = 5_000;
+    for config in [threads(1), processes(1)] {
+        let (sup, cluster) = joined();
+        let _node = serve(&cluster, "one", config);
+        let task = answers::builder(0, 0).supervisor(&sup).start();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..MESSAGES).for_each(|n| task.send(n).unwrap()));
+            for n in 0..MESSAGES {
+                assert_eq!(task.recv_timeout(LIMIT), Ok((1, n)));
+            }
+        });
+        task.stop();
+        assert_eq!(task.join().unwrap(), MESSAGES);
+    }
+}
+
+#[test]
+fn progress_of_a_run_is_seen_by_its_launcher() {
+    for config in [threads(1), processes(1)] {
+        let (sup, cluster) = joined();
+        let node = serve(&cluster, "one", config);
+        let task = progresses::builder().supervisor(&sup).start();
+        until("the progress arrives", || {
+            task.progress().is_some_and(|progress| {
+                let text = progress.message.as_deref() == Some("three of ten");
+                (progress.done, progress.total, text) == (3, 10, true)
+            })
+        });
+        until("the process is known", || task.info().worker_pid.is_some());
+        let pid = task.info().worker_pid.unwrap();
+        let workers = node.supervisor().info().mp_pool.unwrap().workers;
+        assert_eq!(workers.iter().any(|w| w.pid == pid), pid != std::process::id());
+        task.send(()).unwrap();
+        task.join().unwrap();
+    }
+}
+
+#[test]
+fn killed_call_ends_its_worker_process() {
+    let (sup, cluster) = joined();
+    let node = serve(&cluster, "one", processes(1));
+    let task = ignores_stop::builder(9).retries(5).supervisor(&sup).start();
+    begun(&task);
+    let before = node.supervisor().info().mp_pool.unwrap().restarts;
+    task.kill().unwrap();
+    assert!(task.join().unwrap_err().is_canceled());
+    process_id::builder().supervisor(&sup).start().join().unwrap();
+    assert_eq!(node.supervisor().info().mp_pool.unwrap().restarts, before + 1);
+}
+
+#[test]
+fn calls_of_a_stopped_supervisor_run_elsewhere() {
+    for config in [threads(1), processes(1)] {
+        let (sup, cluster) = joined();
+        let node = serve(&cluster, "one", config);
+        let task = ignores_stop::builder(1).supervisor(&sup).start();
+        assert_eq!(begun(&task), 1);
+        node.supervisor().stop(StopOptions::new().wait(Duration::ZERO));
+        let _next = serve(&cluster, "two", processes(1));
+        assert_eq!(begun(&task), 2);
+        assert_eq!(*task.wait().unwrap(), 2);
+        assert_eq!((task.info().losses, task.info().node.as_deref()), (1, Some("two")));
+    }
+}
+
+#[test]
+fn node_takes_calls_again_once_its_supervisor_is_started() {
+    let (sup, cluster) = joined();
+    let node = serve(&cluster, "one", threads(1));
+    node.supervisor().stop(StopOptions::new());
+    let task = process_id::builder().supervisor(&sup).start();
+    cluster.flush(LIMIT).unwrap();
+    assert_eq!(task.status(), TaskStatus::Queued);
+    assert!(node.supervisor().start());
+    task.join().unwrap();
+}
+
+#[test]
+fn nothing_is_taken_in_advance_if_that_is_forbidden() {
+    let (sup, cluster) = joined();
+    let node = serve(&cluster, "one", threads(1).prefetch(0));
+    let calls: Vec<_> =
+        (0..300).map(|n| counts_no_more::builder(n).supervisor(&sup).start()).collect();
+    let mut most = 0;
+    for task in calls {
+        most = most.max(node.info().running);
+        task.join().unwrap();
+    }
+    assert!(most <= 1, "{most}");
+}
+
+#[background_task(tt = "remote")]
+fn counts_no_more(n: u32) -> u32 {
+    n
 }
 
 #[test]
@@ -452,6 +585,19 @@ mod signals {
 
     use super::*;
 
+    /// Prints a line as soon as this process handles SIGTERM and SIGINT.
+    fn tell_when_ready() {
+        std::thread::spawn(|| {
+            until("the signals are handled", || {
+                let status = std::fs::read_to_string("/proc/self/status").unwrap();
+                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+                let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+                [15, 2].iter().all(|signal| caught & 1 << (signal - 1) != 0)
+            });
+            println!("ready");
+        });
+    }
+
     /// Prints the report of a node that ends by a signal.
     #[test]
     #[ignore = "run by other tests, in another process"]
@@ -460,7 +606,7 @@ mod signals {
         let node = serve(&cluster, "one", processes(1));
         let task = until_stop::builder().supervisor(&sup).start();
         begun(&task);
-        println!("ready");
+        tell_when_ready();
         let report = node.run_until_signal(Duration::ZERO);
         println!("completed {}, {}", report.completed, task.join().unwrap());
     }
@@ -472,13 +618,12 @@ mod signals {
         let node = serve(&cluster, "one", processes(1));
         let task = ignores_stop::builder(9).supervisor(&sup).start();
         begun(&task);
-        println!("worker {}", task.info().worker_pid.map_or(0, |pid| pid));
         let watched = node.clone();
         std::thread::spawn(move || {
             until("it drains", || watched.info().draining);
             println!("draining");
         });
-        println!("ready");
+        tell_when_ready();
         node.run_until_signal(Duration::from_secs(3600));
         println!("not reached");
     }
