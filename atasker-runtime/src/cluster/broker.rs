@@ -17,6 +17,7 @@
 //! Anything that is sent may be lost, repeated or delayed. Each future ends in a time that the
 //! implementation bounds (seconds), also while there is no connection.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -130,6 +131,17 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Returns the entries of a log, the oldest first.
     fn log<'a>(&'a self, log: &'a str) -> BrokerFuture<'a, Result<Vec<LogEntry>, BrokerError>>;
+
+    /// Returns the number of keys in a log. Asked often, so a broker that can tell it without the
+    /// entries does.
+    fn log_len<'a>(&'a self, log: &'a str) -> BrokerFuture<'a, Result<u64, BrokerError>> {
+        Box::pin(async move {
+            let entries = self.log(log).await?;
+            // An append that was repeated may have two entries.
+            let keys: BTreeSet<&str> = entries.iter().map(|entry| &*entry.key).collect();
+            Ok(keys.len() as u64)
+        })
+    }
 
     /// Removes an entry by its key. Returns whether there was one.
     fn remove_logged<'a>(

@@ -341,6 +341,11 @@ fn note(header: &Header, change: impl FnOnce(&mut crate::task::elsewhere::Seen))
 
 fn begun(task: &Arc<dyn AnyTask>, node: Option<&NodeRef>, attempt: u32, losses: u32) {
     let header = task.header();
+    let is_running = || header.state.read().is_running();
+    if is_running() && header.attempt() < attempt {
+        // Another node has begun the next run at once: the end of the previous one is told here.
+        waits_again(task, header.attempt(), losses);
+    }
     note(header, |seen| {
         if let Some(node) = node {
             seen.node = Some(Arc::from(&*node.name));
@@ -348,7 +353,7 @@ fn begun(task: &Arc<dyn AnyTask>, node: Option<&NodeRef>, attempt: u32, losses: 
         seen.losses = losses;
         seen.waits_again = false;
     });
-    if header.attempt() >= attempt && header.state.read().is_running() {
+    if is_running() && header.attempt() >= attempt {
         // Told twice.
         return;
     }

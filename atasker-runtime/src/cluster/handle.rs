@@ -10,6 +10,7 @@ use super::broker::{Broker, BrokerFuture};
 use super::error::ClusterError;
 use super::events::Events;
 use super::info::{ClusterInfo, DeadLetter};
+use super::latest::Latest;
 use super::memory::Hub;
 use super::protocol::Pending;
 use super::protocol::{Connect, Session};
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(super) events: Events,
     /// The supervisors that have joined, for handles of calls that are found again.
     joined_by: Mutex<Vec<Weak<dyn Any + Send + Sync>>>,
+    /// What was last heard of the cluster, for what shows it.
+    pub(super) latest: Latest,
     /// The broker, if it is in memory.
     pub(super) memory: Option<Arc<Hub>>,
 }
@@ -114,8 +117,9 @@ impl Cluster {
             detail: format!("a thread could not be started: {error}"),
         })?;
         let namespace = namespace.to_owned();
-        let joined_by = Mutex::default();
-        Ok(Cluster { shared: Arc::new(Shared { namespace, session, events, joined_by, memory }) })
+        let (joined_by, latest) = (Mutex::default(), Latest::new());
+        let shared = Shared { namespace, session, events, joined_by, latest, memory };
+        Ok(Cluster { shared: Arc::new(shared) })
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

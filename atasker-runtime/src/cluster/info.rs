@@ -133,7 +133,7 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 }
 
 impl ClusterInfo {
-    pub(super) fn new(namespace: &str, overview: Overview) -> ClusterInfo {
+    pub(crate) fn new(namespace: &str, overview: Overview) -> ClusterInfo {
         let Overview { broker, nodes, queues, dead } = overview;
         let nodes = nodes.into_iter().map(|(node, heard_of)| ClusterNode::new(node, heard_of));
         ClusterInfo {

@@ -9,6 +9,7 @@
 //! | `place` | the place of remote tasks: launches and verbs |
 //! | `call`, `events` | one call of this process; the thread that learns of calls |
 //! | `handle`, `info` | the public handle, and what it tells |
+//! | `latest` | what was last heard of a cluster, for metrics and the dashboard |
 //! | `node` | nodes, which run calls |
 //! | `in_memory` | clusters within this process |
 //! | `found` | calls that are found again by their id |
@@ -24,6 +25,8 @@ pub(crate) mod found;
 pub(crate) mod handle;
 mod in_memory;
 pub(crate) mod info;
+#[cfg_attr(not(any(feature = "metrics", feature = "dashboard")), allow(dead_code))]
+pub(crate) mod latest;
 pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod place;

@@ -25,6 +25,8 @@ impl Supervisor {
             self.core().remote.join(cluster);
             let weak: Weak<Core> = Arc::downgrade(self.core());
             cluster.joined_by(weak as Weak<dyn Any + Send + Sync>);
+            // Metrics show the cluster from now on.
+            self.core().observers().load.changed();
         }
     }
 }

@@ -69,7 +69,7 @@ pub(super) async fn info(member: &Rc<Member>) -> Result<Overview, ClusterError> 
         broker: member.broker.version(),
         nodes: nodes(member).await?,
         queues: member.broker.queues().await?,
-        dead: dead::list(member).await?.len() as u64,
+        dead: member.broker.log_len(dead::LOG).await?,
     })
 }
 

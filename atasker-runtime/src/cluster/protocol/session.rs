@@ -267,6 +267,32 @@ impl Session {
         self.query(|member| async move { super::overview::info(&member).await })
     }
 
+    /// Passes the nodes and queues of the namespace to `then`, on the thread of the cluster. Drops
+    /// `then` if the session has ended.
+    #[cfg_attr(not(any(feature = "metrics", feature = "dashboard")), allow(dead_code))]
+    pub(crate) fn overview_then(
+        &self,
+        then: impl FnOnce(Result<Overview, ClusterError>) + Send + 'static,
+    ) {
+        self.send(move |member| {
+            let of = member.clone();
+            member.spawn(async move { then(super::overview::info(&of).await) });
+        });
+    }
+
+    /// Passes the dead letters, the oldest first, to `then`, on the thread of the cluster. Drops `then`
+    /// if the session has ended.
+    #[cfg_attr(not(any(feature = "metrics", feature = "dashboard")), allow(dead_code))]
+    pub(crate) fn dead_letters_then(
+        &self,
+        then: impl FnOnce(Result<Vec<DeadCall>, ClusterError>) + Send + 'static,
+    ) {
+        self.send(move |member| {
+            let of = member.clone();
+            member.spawn(async move { then(super::dead::list(&of).await) });
+        });
+    }
+
     /// Returns the dead letters, the oldest first.
     pub(crate) fn dead_letters(&self) -> Pending<Result<Vec<DeadCall>, ClusterError>> {
         self.query(|member| async move { super::dead::list(&member).await })
