@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use atasker::{
-    IntervalWorker, MpPoolConfig, PoolConfig, Supervisor, TaskBuilder, WorkerContext,
+    Cluster, IntervalWorker, MpPoolConfig, PoolConfig, Supervisor, TaskBuilder, WorkerContext,
     background_task,
 };
 use atasker_tests::eventually;
@@ -19,7 +19,10 @@ fn dies() {
     std::process::exit(3);
 }
 
-const ALL: [(&str, MetricKind, Unit, &[&str]); 13] = [
+#[background_task(tt = "remote")]
+fn waits_for_a_node() {}
+
+const ALL: [(&str, MetricKind, Unit, &[&str]); 17] = [
     (
         "atasker_tasks_launched_total",
         Counter,
@@ -53,6 +56,10 @@ const ALL: [(&str, MetricKind, Unit, &[&str]); 13] = [
     ("atasker_worker_deaths_total", Counter, Unit::Count, &["cause", "supervisor"]),
     ("atasker_background_runs_total", Counter, Unit::Count, &["outcome", "supervisor", "worker"]),
     ("atasker_background_lateness_seconds", Histogram, Unit::Seconds, &["supervisor", "worker"]),
+    ("atasker_cluster_waiting", Gauge, Unit::Count, &["priority", "queue", "supervisor"]),
+    ("atasker_cluster_nodes", Gauge, Unit::Count, &["supervisor"]),
+    ("atasker_cluster_lost_total", Counter, Unit::Count, &["supervisor"]),
+    ("atasker_cluster_dead_letters", Gauge, Unit::Count, &["supervisor"]),
 ];
 
 #[test]
@@ -63,6 +70,9 @@ fn all_metrics_are_described() {
     let sup = Supervisor::builder().id("all").thread_pool(PoolConfig::new(1));
     let sup = sup.mp_pool(MpPoolConfig::new(1)).build();
     let export = sup.export_metrics();
+    let cluster = Cluster::in_memory();
+    sup.join_cluster(&cluster);
+    let remote = waits_for_a_node::builder().supervisor(&sup).start();
     let mut fails = true;
     let task = TaskBuilder::repeatable(move || assert!(!std::mem::take(&mut fails)));
     task.retries(1).supervisor(&sup).start().join().unwrap();
@@ -71,6 +81,12 @@ fn all_metrics_are_described() {
     let worker = worker.run(|ctx: &WorkerContext| ctx.runs() < 2);
     worker.start();
     eventually(|| !worker.is_started());
+    let has_cluster = || {
+        let mut keys = seen.snapshot().into_vec().into_iter().map(|(key, ..)| key);
+        keys.any(|key| key.key().name() == "atasker_cluster_waiting")
+    };
+    eventually(has_cluster);
+    assert!(remote.cancel());
     drop(export);
 
     type Found = (MetricKind, Option<Unit>, BTreeSet<String>);

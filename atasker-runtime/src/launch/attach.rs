@@ -99,6 +99,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Attachment<R, I, O
         let mut elsewhere = Elsewhere::new(type_name::<(R, I, O)>());
         elsewhere.queue = Cow::Owned(head.queue);
         *elsewhere.attached.get_mut() = Some(call);
+        elsewhere.is_attached = true;
         let header = builder.header_mut();
         header.set_name(Cow::Owned(head.name));
         header.priority = head.priority;

@@ -17,6 +17,14 @@ pub(super) const PROCESSES: &str = "atasker_worker_processes";
 pub(super) const DEATHS: &str = "atasker_worker_deaths_total";
 pub(super) const BACKGROUND_RUNS: &str = "atasker_background_runs_total";
 pub(super) const LATENESS: &str = "atasker_background_lateness_seconds";
+#[cfg(feature = "remote")]
+pub(super) const CLUSTER_WAITING: &str = "atasker_cluster_waiting";
+#[cfg(feature = "remote")]
+pub(super) const CLUSTER_NODES: &str = "atasker_cluster_nodes";
+#[cfg(feature = "remote")]
+pub(super) const CLUSTER_LOST: &str = "atasker_cluster_lost_total";
+#[cfg(feature = "remote")]
+pub(super) const CLUSTER_DEAD: &str = "atasker_cluster_dead_letters";
 
 /// The value of a label for what has no separate series.
 pub(super) const OTHER: &str = "other";
@@ -34,7 +42,7 @@ enum Kind {
     Histogram,
 }
 
-const ALL: [(&str, Kind, Unit, &str); 13] = [
+const ALL: &[(&str, Kind, Unit, &str)] = &[
     (LAUNCHED, Kind::Counter, Unit::Count, "Tasks launched, including those that were rejected."),
     (COMPLETED, Kind::Counter, Unit::Count, "Tasks ended, by outcome."),
     (RETRIES, Kind::Counter, Unit::Count, "Attempts of tasks that were followed by another one."),
@@ -63,12 +71,30 @@ const ALL: [(&str, Kind, Unit, &str); 13] = [
         Unit::Seconds,
         "Delay of runs of background workers and jobs against their schedule.",
     ),
+    #[cfg(feature = "remote")]
+    (
+        CLUSTER_WAITING,
+        Kind::Gauge,
+        Unit::Count,
+        "Calls that wait for a node, in the whole cluster.",
+    ),
+    #[cfg(feature = "remote")]
+    (CLUSTER_NODES, Kind::Gauge, Unit::Count, "Nodes of the cluster."),
+    #[cfg(feature = "remote")]
+    (
+        CLUSTER_LOST,
+        Kind::Counter,
+        Unit::Count,
+        "Runs of remote tasks that were lost, because their node was.",
+    ),
+    #[cfg(feature = "remote")]
+    (CLUSTER_DEAD, Kind::Gauge, Unit::Count, "Dead letters of the cluster."),
 ];
 
 /// Describes all metrics. Returns false if the recorder panicked.
 pub(super) fn describe(recorder: &dyn Recorder) -> bool {
-    ALL.into_iter().fold(true, |ok, (name, kind, unit, text)| {
-        let (name, text) = (name.into(), text.into());
+    ALL.iter().fold(true, |ok, (name, kind, unit, text)| {
+        let (name, unit, text) = ((*name).into(), *unit, (*text).into());
         let described = contained(|| match kind {
             Kind::Counter => recorder.describe_counter(name, Some(unit), text),
             Kind::Gauge => recorder.describe_gauge(name, Some(unit), text),

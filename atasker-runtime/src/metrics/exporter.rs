@@ -5,6 +5,9 @@
 //! a gauge, because a further change may follow it that no observer is told of: a call in a worker
 //! process begins. An idle supervisor therefore has one more sample of its gauges taken after the
 //! last change, and then none.
+//!
+//! A cluster changes without any event here, so an exporter whose supervisor has joined one looks at
+//! it every few seconds. That does not wait for the broker, and writes only what has changed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -12,10 +15,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use super::gauges::{Refresh, Sample};
+use super::cluster;
+use super::gauges::{self, Refresh};
 use super::names::Limit;
 use super::pending::{Batch, Pending, TaskFacts, TaskKey};
-use super::series::{Done, Writer, record_all};
+use super::series::{Done, Rest, Sample, Writer, record_all};
 use super::{catalog, forget, recorder};
 use crate::error::{DeathCause, TaskError, WorkerDeath};
 use crate::info::Outcome;
@@ -77,6 +81,10 @@ pub(super) struct Exporter {
     pending: Pending,
     /// Deaths of worker processes, by cause.
     deaths: Mutex<BTreeMap<String, u64>>,
+    /// What has happened to remote tasks.
+    remote: cluster::Facts,
+    /// An entry of the timer exists for the next look at the cluster.
+    looks: AtomicBool,
     /// Whether an entry of the timer exists, and why: [`IDLE`], [`CHECKS`] or [`ACTIVE`].
     armed: AtomicU8,
     /// No recorder was installed when something happened, or was written, last.
@@ -97,6 +105,8 @@ impl Exporter {
             registered: OnceLock::new(),
             pending: Pending::new(),
             deaths: Mutex::new(BTreeMap::new()),
+            remote: cluster::Facts::new(),
+            looks: AtomicBool::new(false),
             armed: AtomicU8::new(IDLE),
             unrecorded: AtomicBool::new(recorder::is_none()),
             known: AtomicUsize::new(0),
@@ -173,6 +183,7 @@ impl Exporter {
     fn forget_earlier(&self) {
         if self.unrecorded.swap(false, Ordering::Relaxed) {
             self.deaths.lock().clear();
+            self.remote.take_lost();
             drop(self.pending.forget());
         }
     }
@@ -260,23 +271,29 @@ impl Exporter {
         let sample = match (request, next_gauges) {
             (Request::End, _) => {
                 self.pending.close();
-                Some((Sample::default(), Settled::Yes))
+                Some(self.empty())
             }
             (Request::Check | Request::Tick, Some(_)) => None,
             (Request::Check | Request::Tick | Request::Now, _) => Some(self.sample()),
         };
         let refresh = if request == Request::Check { Refresh::IfChanged } else { Refresh::Always };
+        let settled = sample.as_ref().map(|(_, _, settled)| *settled);
+        let sample = sample.map(|(gauges, cluster, _)| Sample { gauges, cluster, refresh });
+        let looks = sample.as_ref().is_some_and(|sample| sample.cluster.is_joined);
         let mut done = Done { gauges_changed: false, panicked: false };
         recorder::with_global(self.known.load(Ordering::Relaxed), || {
             // Perhaps on another thread.
             self.writing.lock().holder = Some(thread::current().id());
-            done = self.write_all(writer, sample.map(|(sample, _)| (sample, refresh)));
+            done = self.write_all(writer, sample);
         });
         self.writing.lock().holder = Some(thread::current().id());
         if done.panicked {
             self.report_panic();
         }
-        match (sample, next_gauges) {
+        if looks {
+            self.look_again();
+        }
+        match (settled, next_gauges) {
             _ if request == Request::End => {
                 writer.drop_handles();
                 drop(self.pending.forget());
@@ -285,31 +302,51 @@ impl Exporter {
                 let why = if request == Request::Check { CHECKS } else { ACTIVE };
                 self.arm(next.saturating_duration_since(Instant::now()), why);
             }
-            (Some((_, settled)), _) if done.gauges_changed || settled == Settled::No => {
+            (Some(settled), _) if done.gauges_changed || settled == Settled::No => {
                 self.arm(WRITE_AFTER, CHECKS);
             }
             _ => {}
         }
-        sample.map(|_| now)
+        settled.map(|_| now)
+    }
+
+    /// Returns the sample of a supervisor that is not active.
+    fn empty(&self) -> (gauges::Sample, cluster::Sample, Settled) {
+        (gauges::Sample::default(), cluster::Sample::default(), Settled::Yes)
     }
 
     /// Takes a sample of the gauges.
-    fn sample(&self) -> (Sample, Settled) {
-        let Some(core) = self.core.upgrade() else { return (Sample::default(), Settled::Yes) };
-        let Some(load) = core.load() else { return (Sample::default(), Settled::Yes) };
+    fn sample(&self) -> (gauges::Sample, cluster::Sample, Settled) {
+        let Some(core) = self.core.upgrade() else { return self.empty() };
+        let Some(load) = core.load() else { return self.empty() };
         // A call that a worker process is about to begin: no observer is told when it does.
         let starts = |pool: &PoolLoad| {
             pool.waiting.total() > 0 && (pool.size == 0 || pool.running < pool.size)
         };
-        let settled = match load.processes.as_ref().is_some_and(starts) {
-            true => Settled::No,
-            false => Settled::Yes,
-        };
-        (Sample::of(&load), settled)
+        let cluster = cluster::Sample::of(&core);
+        let more = load.processes.as_ref().is_some_and(starts) || cluster.is_under_way;
+        let settled = if more { Settled::No } else { Settled::Yes };
+        (gauges::Sample::of(&load, self.remote.running(&cluster)), cluster, settled)
+    }
+
+    /// Looks at the cluster again after a while, because other programs change it, too.
+    fn look_again(&self) {
+        if self.looks.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let me = Weak::clone(&self.me);
+        timer::at(Instant::now() + cluster::EVERY, move || {
+            if let Some(exporter) = me.upgrade() {
+                exporter.looks.store(false, Ordering::Relaxed);
+                if !exporter.writing.lock().ended {
+                    exporter.arm(Duration::ZERO, CHECKS);
+                }
+            }
+        });
     }
 
     /// Writes all facts to the recorder of this thread, which is the global one.
-    fn write_all(&self, writer: &mut Writer, sample: Option<(Sample, Refresh)>) -> Done {
+    fn write_all(&self, writer: &mut Writer, sample: Option<Sample>) -> Done {
         let is_none = recorder::is_none();
         if !is_none {
             // In case nothing has happened since the recorder was installed.
@@ -317,10 +354,12 @@ impl Exporter {
         }
         self.unrecorded.store(is_none, Ordering::Relaxed);
         let is_new = writer.follow(recorder::address());
-        let (taken, deaths) = (self.pending.take(), std::mem::take(&mut *self.deaths.lock()));
+        let taken = self.pending.take();
+        let deaths = std::mem::take(&mut *self.deaths.lock());
+        let rest = Rest { deaths, lost: self.remote.take_lost(), sample };
         ::metrics::with_recorder(|recorder| {
             let described = !is_new || catalog::describe(recorder);
-            let mut done = writer.write(recorder, &self.pending, taken, deaths, sample);
+            let mut done = writer.write(recorder, &self.pending, taken, rest);
             done.panicked |= !described;
             done
         })
@@ -365,6 +404,7 @@ impl Observer for Registration {
     }
 
     fn started(&self, task: &TaskEvent<'_>) {
+        self.0.remote.begun(task);
         let queued_for = task.queued_for();
         self.0.task(task, |facts| {
             queued_for.and_then(|t| facts.queue[task.priority().index()].push(t))
@@ -372,6 +412,7 @@ impl Observer for Registration {
     }
 
     fn retrying(&self, task: &TaskEvent<'_>, _error: Option<&TaskError>, _pause: Duration) {
+        self.0.remote.over(task);
         self.0.task(task, |facts| {
             facts.retries += 1;
             let ran_for = task.ran_for()?;
@@ -382,6 +423,7 @@ impl Observer for Registration {
     fn ended(&self, task: &TaskEvent<'_>, result: Result<(), &TaskError>) {
         let returned_err = task.outcome() == Some(Outcome::ReturnedErr);
         let outcome = outcome::index_of(result.err(), returned_err);
+        self.0.remote.over(task);
         self.0.task(task, |facts| {
             facts.completed[outcome] += 1;
             let ran_for = task.ran_for()?;

@@ -35,7 +35,7 @@ impl Id {
     }
 }
 
-const SERIES: usize = 15;
+const SERIES: usize = 16;
 
 /// All series, in the order of a [`Sample`].
 static ALL: [Id; SERIES] = [
@@ -54,6 +54,7 @@ static ALL: [Id; SERIES] = [
     Id::in_place(catalog::SLOTS, TaskType::Mp),
     Id::of(catalog::THREADS),
     Id::of(catalog::PROCESSES),
+    Id::in_place(catalog::RUNNING, TaskType::Remote),
 ];
 
 /// The values of all gauges. `None` for one that does not exist, or of a supervisor that is not
@@ -62,7 +63,8 @@ static ALL: [Id; SERIES] = [
 pub(super) struct Sample([Option<usize>; SERIES]);
 
 impl Sample {
-    pub(super) fn of(load: &Load) -> Sample {
+    /// `remote` is the number of tasks that run on nodes.
+    pub(super) fn of(load: &Load, remote: Option<usize>) -> Sample {
         let waiting = |pool: Option<&PoolLoad>| {
             let all = pool.map(|pool| pool.waiting);
             let of = |f: fn(&Waiting) -> usize| all.as_ref().map(f);
@@ -92,6 +94,7 @@ impl Sample {
             mp.and_then(|pool| pool.slots),
             Some(load.threads.workers),
             mp.map(|pool| pool.workers),
+            remote,
         ])
     }
 }
@@ -103,10 +106,11 @@ pub(super) enum Refresh {
     IfChanged,
 }
 
+/// The handle of a gauge, and the value that was written.
 #[derive(Default)]
-struct Slot {
-    handle: Handle<Gauge>,
-    written: Option<usize>,
+pub(super) struct Slot {
+    pub(super) handle: Handle<Gauge>,
+    pub(super) written: Option<usize>,
 }
 
 /// The handles of the gauges, and the values that were written.

@@ -17,12 +17,18 @@
 //! | the names of tasks and background workers that have series | `names` |
 //! | the handles of all series, and writing through them | `series` |
 //! | the gauges | `gauges` |
+//! | the gauges of clusters, and what is counted of remote tasks | `cluster` |
 //!
 //! All calls of the recorder are made without locks, and their panics are contained. Handles come
 //! from the global recorder, although the thread that drops a guard may have a local one: see
 //! [`recorder`].
 
 mod catalog;
+#[cfg(feature = "remote")]
+mod cluster;
+#[cfg(not(feature = "remote"))]
+#[path = "cluster_disabled.rs"]
+mod cluster;
 mod exporter;
 mod gauges;
 mod names;
@@ -74,11 +80,17 @@ impl Supervisor {
     /// | `atasker_worker_deaths_total` | counter | `supervisor`, `cause` |
     /// | `atasker_background_runs_total` | counter | `supervisor`, `worker`, `outcome` |
     /// | `atasker_background_lateness_seconds` | histogram | `supervisor`, `worker` |
+    /// | `atasker_cluster_waiting` | gauge | `supervisor`, `queue`, `priority` |
+    /// | `atasker_cluster_nodes` | gauge | `supervisor` |
+    /// | `atasker_cluster_lost_total` | counter | `supervisor` |
+    /// | `atasker_cluster_dead_letters` | gauge | `supervisor` |
     ///
     /// * `outcome` of a task is `ok`, `returned_err`, `panicked`, `canceled`, `timed_out`,
     ///   `worker_died`, `expired`, `rejected` (the task was not accepted) or `other`; of a run of a
     ///   background worker or job it is `ok` or `error`.
-    /// * `tt` is `thread`, `mp` or `async`; `priority` is as the attribute writes it.
+    /// * `tt` is `thread`, `mp`, `async` or `remote`; `priority` is as the attribute writes it. The
+    ///   metrics with `tt="remote"` are those of the program that has launched a task; the supervisor
+    ///   of a node has those of its pool.
     /// * The histograms of tasks have one value per attempt, in seconds. The time in the queue does
     ///   not include the delay of a task or the pause before an attempt.
     /// * `atasker_tasks_running` includes tasks that are blocked in a wait and have released their
@@ -87,6 +99,11 @@ impl Supervisor {
     ///   series, and neither have aloops.
     /// * `cause` is the text of [`DeathCause`](crate::DeathCause), for example `SIGSEGV (11)` or
     ///   `exit code 3`; it is `other` for [`DeathCause::Other`](crate::DeathCause::Other).
+    /// * The metrics `atasker_cluster_*` are those of the cluster that the supervisor has joined, as
+    ///   the broker tells them: of all programs, except that lost runs are counted by the program that
+    ///   has launched the task. The broker is asked every 5 seconds, and once a second while something
+    ///   changes. While it is away, the gauges keep their values. Queues beyond 250 are recorded as
+    ///   `other`.
     ///
     /// Counters are written half a second after the fact at the latest. Gauges are written half a
     /// second after a change, and at most twice a second. An idle supervisor writes nothing.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ::metrics::{Counter, Gauge, Histogram, Key, Label, Recorder, SharedString};
 
 use super::catalog::{self, METADATA, RUN_OUTCOMES};
-use super::gauges::{self, Gauges, Refresh, Sample};
+use super::cluster;
+use super::gauges::{self, Gauges, Refresh};
 use super::pending::{
     AllTaken, PRIORITIES, Pending, Slot, Taken, TaskFacts, Values, WorkerFacts, name_and_place,
 };
@@ -40,6 +41,7 @@ struct Handles {
     workers: Vec<Option<Box<WorkerSeries>>>,
     deaths: BTreeMap<String, Guarded<Counter>>,
     gauges: Gauges,
+    cluster: cluster::Series,
 }
 
 /// Writes to a recorder, and has a handle for each series there.
@@ -50,8 +52,25 @@ pub(super) struct Writer {
     handles: Handles,
 }
 
+/// What is written besides the facts about tasks and background workers.
+pub(super) struct Rest {
+    /// Deaths of worker processes, by cause.
+    pub(super) deaths: BTreeMap<String, u64>,
+    /// Lost runs of remote tasks.
+    pub(super) lost: u64,
+    /// The gauges, if they are written.
+    pub(super) sample: Option<Sample>,
+}
+
+/// A sample of all gauges.
+pub(super) struct Sample {
+    pub(super) gauges: gauges::Sample,
+    pub(super) cluster: cluster::Sample,
+    pub(super) refresh: Refresh,
+}
+
 /// One pass of a writer.
-struct Pass<'a> {
+pub(super) struct Pass<'a> {
     recorder: &'a dyn Recorder,
     supervisor: &'a SharedString,
     panicked: bool,
@@ -93,11 +112,11 @@ impl Writer {
         recorder: &dyn Recorder,
         pending: &Pending,
         taken: AllTaken,
-        deaths: BTreeMap<String, u64>,
-        sample: Option<(Sample, Refresh)>,
+        rest: Rest,
     ) -> Done {
+        let Rest { deaths, lost, sample } = rest;
         let mut pass = Pass { recorder, supervisor: &self.supervisor, panicked: false };
-        let Handles { tasks, workers, deaths: death_series, gauges } = &mut self.handles;
+        let Handles { tasks, workers, deaths: death_series, gauges, cluster } = &mut self.handles;
         for Taken { shard, index, facts } in taken.tasks {
             let series = entry(tasks, index);
             pass.write_task(series, pending, shard, index, facts);
@@ -114,8 +133,11 @@ impl Writer {
                 death_series.insert(cause, series);
             }
         }
-        let gauges_changed = sample.is_some_and(|(sample, refresh)| {
-            gauges.write(&sample, refresh, |slot, gauge, value| pass.set(slot, gauge, value))
+        cluster.count(&mut pass, lost, sample.as_ref().map(|sample| &sample.cluster));
+        let gauges_changed = sample.is_some_and(|sample| {
+            let set = |slot: &mut _, gauge: &_, value| pass.set(slot, gauge, value);
+            let own = gauges.write(&sample.gauges, sample.refresh, set);
+            cluster.write(&mut pass, &sample.cluster, sample.refresh) || own
         });
         Done { gauges_changed, panicked: pass.panicked }
     }
@@ -196,9 +218,19 @@ impl Pass<'_> {
         name: &'static str,
         labels: impl FnOnce() -> [(&'static str, SharedString); N],
     ) {
-        if count == 0 {
-            return;
+        if count > 0 {
+            self.add(series, count, name, labels);
         }
+    }
+
+    /// Counts, also nothing, so that the series exists.
+    pub(super) fn add<const N: usize>(
+        &mut self,
+        series: &mut Handle<Counter>,
+        count: u64,
+        name: &'static str,
+        labels: impl FnOnce() -> [(&'static str, SharedString); N],
+    ) {
         if series.is_none() {
             let key = self.key(name, labels());
             *series = attempt(|| self.recorder.register_counter(&key, &METADATA)).map(Guarded::new);
@@ -232,9 +264,20 @@ impl Pass<'_> {
     }
 
     fn set(&mut self, series: &mut Handle<Gauge>, gauge: &gauges::Id, value: f64) {
+        let labels = gauge.labels().map(|(key, value)| (key, SharedString::const_str(value)));
+        self.set_labeled(series, gauge.name, labels, value);
+    }
+
+    /// Sets a gauge. `labels` are those besides that of the supervisor.
+    pub(super) fn set_labeled(
+        &mut self,
+        series: &mut Handle<Gauge>,
+        name: &'static str,
+        labels: impl IntoIterator<Item = (&'static str, SharedString)>,
+        value: f64,
+    ) {
         if series.is_none() {
-            let labels = gauge.labels().map(|(key, value)| (key, SharedString::const_str(value)));
-            let key = self.key(gauge.name, labels);
+            let key = self.key(name, labels);
             *series = attempt(|| self.recorder.register_gauge(&key, &METADATA)).map(Guarded::new);
         }
         let Some(series) = series else { return self.panicked = true };

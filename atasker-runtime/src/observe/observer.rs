@@ -11,6 +11,8 @@ use crate::id::TaskId;
 use crate::info::{Outcome, TaskInfo, TaskType, WorkerKind};
 use crate::priority::Priority;
 use crate::task::AnyTask;
+#[cfg(all(feature = "metrics", feature = "remote"))]
+use crate::task::elsewhere::Elsewhere;
 use crate::task::header::refresh;
 
 /// Observes the tasks, worker processes and background workers of a supervisor. See
@@ -184,6 +186,12 @@ impl<'a> TaskEvent<'a> {
     /// Returns the kind of place where the task runs.
     pub fn tt(&self) -> TaskType {
         self.task.header().tt
+    }
+
+    /// Returns what only a task on another machine has.
+    #[cfg(all(feature = "metrics", feature = "remote"))]
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.task.header().elsewhere()
     }
 
     /// Returns the priority of the task.

@@ -28,6 +28,8 @@ pub(crate) struct Elsewhere {
     /// The call that was launched before, by any process: the task is a further handle of it. Taken
     /// by the launch.
     pub(crate) attached: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+    /// It was made for a call that was launched before.
+    pub(crate) is_attached: bool,
     pub(crate) link: Mutex<Link>,
     pub(crate) seen: Mutex<Seen>,
 }
@@ -54,6 +56,12 @@ pub(crate) struct Seen {
     pub(crate) losses: u32,
     /// It has begun, and waits for another run.
     pub(crate) waits_again: bool,
+    /// The export of metrics that counts it as running; 0 for none.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) counted_by: u64,
+    /// The losses that metrics have counted.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) counted_losses: u32,
 }
 
 impl Elsewhere {
@@ -65,6 +73,7 @@ impl Elsewhere {
             unique_for: Duration::ZERO,
             cluster: Mutex::default(),
             attached: Mutex::default(),
+            is_attached: false,
             link: Mutex::default(),
             seen: Mutex::default(),
         }
