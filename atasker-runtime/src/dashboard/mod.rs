@@ -10,6 +10,7 @@
 //! | the token, the cookie, the limit of wrong tokens | `auth` |
 //! | the page, and the form to sign in | `page` |
 //! | the present state, as JSON | `state` |
+//! | the clusters | `clusters` |
 //! | server-sent events | `events` |
 //! | the observer of a supervisor, and its failures | `watch` |
 //! | what is counted; the points per second (pure) | `counts`, `history` |
@@ -20,6 +21,11 @@
 //! a nested router does not delay its service.
 
 mod auth;
+#[cfg(feature = "remote")]
+mod clusters;
+#[cfg(not(feature = "remote"))]
+#[path = "clusters_disabled.rs"]
+mod clusters;
 mod counts;
 mod events;
 mod guard;
@@ -46,8 +52,9 @@ pub use serve::DashboardHandle;
 use shared::{Shared, Shown};
 
 /// A web page that shows supervisors: pools, queues, tasks, failures, worker processes and
-/// background workers, with plots of the last 15 minutes. Its buttons stop, cancel and kill tasks,
-/// and start, stop and trigger background workers.
+/// background workers, with plots of the last 15 minutes, and the clusters that they have joined. Its
+/// buttons stop, cancel and kill tasks, start, stop and trigger background workers, and retry and
+/// drop dead letters.
 ///
 /// [`serve`](Self::serve) serves it on a dedicated thread, [`into_router`](Self::into_router) nests
 /// it into a service.
@@ -86,18 +93,20 @@ use shared::{Shared, Shown};
 ///
 /// | request | answer |
 /// |---|---|
-/// | `GET api/state` | the present state: supervisors with their info, tasks, failures, processes, background workers |
+/// | `GET api/state` | the present state: supervisors with their info, tasks, failures, processes, background workers; clusters with their nodes, queues, dead letters |
 /// | `GET api/history` | a point per second, 900 at most; `?last=10` for the last ten. The last point is the current second, which is not over |
 /// | `GET api/events` | server-sent events: `state`, `failure` |
 /// | `GET api/tasks/{id}` | one task |
 /// | `POST api/tasks/{id}/stop`, `/cancel`, `/kill` | 204, 404, or 409 with the reason |
 /// | `POST api/background/{key}/start`, `/stop`, `/trigger` | 204, 404, or 409 |
+/// | `POST api/clusters/{key}/dead/{id}/retry`, `/drop` | 204, 404, or 409, at the latest after 5 seconds |
 ///
 /// # Cost
 ///
 /// A dashboard keeps 900 points and 200 failures per supervisor, in memory that is allocated once.
 /// It counts the launches and ends of tasks, which takes 0.2 to 0.4 us per task. The state is computed
-/// only while a page is open, once per second. It holds no supervisor alive.
+/// only while a page is open, once per second, and so are brokers asked for the state of clusters. It
+/// holds no supervisor alive.
 #[cfg(feature = "dashboard")]
 #[derive(Clone)]
 #[must_use = "a dashboard does nothing until it is served or nested"]

@@ -11,11 +11,12 @@
   const FEW_POINTS = 60; // The shortest time that a plot shows.
   const SILENCE = 20e3; // Without an event for this long, the connection is lost.
   const PRIORITIES = ['critical', 'high', 'normal', 'low'];
-  const PLACES = ['thread', 'mp', 'async'];
+  const PLACES = ['thread', 'mp', 'async', 'remote'];
 
   const byId = (id) => document.getElementById(id);
-  let state = { supervisors: [] };
+  let state = { supervisors: [], clusters: [] };
   const sections = new Map(); // By the key of the supervisor.
+  const clusters = new Map(); // By the key of the cluster.
 
   // ---- elements ----
 
@@ -172,7 +173,7 @@
   }
 
   const percent = (task) => (task.progress && task.progress.total ? task.progress.done / task.progress.total : -1);
-  const brief = (task) => [task.tt, task.priority, task.worker_pid && `process ${task.worker_pid}`];
+  const brief = (task) => [task.tt, task.priority, task.node && `node ${task.node}`, task.worker_pid && `process ${task.worker_pid}`];
   const attempt = (task) => (task.attempt > 1 ? `attempt ${task.attempt}` : '');
 
   const TABLES = {
@@ -247,10 +248,60 @@
     },
   };
 
+  const waiting = (queue) => PRIORITIES.reduce((total, priority) => total + queue.waiting[priority], 0);
+  const slots = (node) => node.slots && node.slots + node.reserve_normal + node.reserve_high;
+
+  const CLUSTER_TABLES = {
+    Nodes: {
+      key: (node) => node.id,
+      unfiltered: true,
+      order: { at: 0, down: false },
+      columns: [
+        named((node) => [node.host, `process ${node.pid}`, node.queues.join(', '), node.draining && 'draining']),
+        column('Host', 'wide', (node) => node.host),
+        column('Process', 'number wide', (node) => node.pid),
+        column('Queues', 'text wide', (node) => node.queues.join(', ')),
+        column('State', 'wide', (node) => (node.draining ? 'draining' : 'serving')),
+        column('Running', 'number', (node) => node.running, (cell, node) =>
+          setText(cell, slots(node) ? `${count(node.running)} of ${count(slots(node))}` : count(node.running))),
+        column('Functions', 'number wide', (node) => node.functions.length, (cell, node) => {
+          setText(cell, count(node.functions.length));
+          cell.title = node.functions.join('\n');
+        }),
+        column('Heard of', 'number', (node) => node.heard_of, (cell, node) => setText(cell, `${duration(Math.floor(node.heard_of))} ago`)),
+      ],
+    },
+    Queues: {
+      key: (queue) => queue.name,
+      unfiltered: true,
+      order: { at: 0, down: false },
+      columns: [
+        named((queue) => PRIORITIES.map((priority) => queue.waiting[priority] && `${count(queue.waiting[priority])} ${priority}`)),
+        ...PRIORITIES.map((priority) => column(`${priority[0].toUpperCase()}${priority.slice(1)}`, 'number wide', (queue) => queue.waiting[priority], (cell, queue) =>
+          setText(cell, count(queue.waiting[priority])))),
+        column('Waiting', 'number', waiting, (cell, queue) => setText(cell, count(waiting(queue)))),
+        column('Given out', 'number', (queue) => queue.given_out, (cell, queue) => setText(cell, count(queue.given_out))),
+      ],
+    },
+    'Dead letters': {
+      key: (letter) => letter.id,
+      order: { at: 0, down: true },
+      columns: [
+        column('Time', 'time wide', (letter) => Date.parse(letter.time), (cell, letter) => {
+          setText(cell, clock(letter.time));
+          cell.title = letter.time;
+        }),
+        named((letter) => [clock(letter.time)]),
+        column('Error', 'text', (letter) => letter.error, fullError),
+        column('', 'actions', null, (cell, letter) =>
+          buttons(cell, ['retry', 'drop'], `api/clusters/${letter.cluster}/dead/${letter.id}`, letter.name)),
+      ],
+    },
+  };
+
   const compare = (a, b) => (typeof a === 'string' ? a.localeCompare(b) : (a ?? -1) - (b ?? -1));
 
-  function makeTable(title) {
-    const { key, columns, order: initial, unfiltered } = TABLES[title];
+  function makeTable(title, { key, columns, order: initial, unfiltered }) {
     let order = initial || null;
     let all = false;
     let latest = [[], '', 0];
@@ -337,6 +388,8 @@
 
     return { panel, update };
   }
+
+  const makeTables = (of) => Object.entries(of).map(([title, table]) => [title, makeTable(title, table)]);
 
   // ---- pools ----
 
@@ -428,6 +481,7 @@
       if (!points.has(key)) points.set(key, PLOTS.map(() => Object.fromEntries(PLACES.map((place) => [place, []]))));
       points.get(key).forEach((plot, number) => {
         for (const place of PLACES) {
+          if (!places[place]) continue;
           const added = PLOTS[number].of(places[place]);
           const list = plot[place];
           while (list.length < offset) list.push(0);
@@ -532,7 +586,7 @@
     const loops = new Map();
     const cards = element('div', { class: 'cards' }, threads.card, processes.card, aloops);
     const plots = makePlots();
-    const tables = Object.keys(TABLES).map((title) => [title, makeTable(title)]);
+    const tables = makeTables(TABLES);
     const section = element('section', {}, heading, note, cards, plots.grid, ...tables.map(([, table]) => table.panel));
     note.hidden = true;
 
@@ -589,25 +643,55 @@
     return { section, update };
   }
 
+  // ---- clusters ----
+
+  function makeCluster(namespace) {
+    const note = element('span', { class: 'note' });
+    const problem = element('p', { class: 'problem' });
+    const tables = makeTables(CLUSTER_TABLES);
+    const heading = element('h2', {}, `Cluster ${namespace}`);
+    const section = element('section', {}, heading, note, problem, ...tables.map(([, table]) => table.panel));
+
+    function update(cluster) {
+      setText(note, [cluster.broker, plural(cluster.nodes.length, 'node'), plural(cluster.dead_letters_total, 'dead letter')].filter(Boolean).join(' · '));
+      const lost = cluster.connected ? cluster.error : `Not connected. ${cluster.error || ''}`;
+      setText(problem, lost ? `${lost.trim()} What is shown may be old.` : '');
+      const letters = cluster.dead_letters.map((letter) => ({ ...letter, cluster: cluster.key }));
+      const contents = {
+        Nodes: [cluster.nodes, count(cluster.nodes.length), 0],
+        Queues: [cluster.queues, count(cluster.queues.length), 0],
+        'Dead letters': [letters, count(cluster.dead_letters_total), cluster.dead_letters_total],
+      };
+      for (const [title, table] of tables) table.update(...contents[title]);
+    }
+
+    return { section, update };
+  }
+
+  // Shows one section for each thing, before `end`, or last.
+  function renderAll(made, things, make, end) {
+    const present = new Set(things.map(({ key }) => key));
+    for (const [key, { section }] of made) {
+      if (!present.has(key)) {
+        section.remove();
+        made.delete(key);
+      }
+    }
+    for (const thing of things) {
+      if (!made.has(thing.key)) {
+        const one = make(thing);
+        made.set(thing.key, one);
+        byId('main').insertBefore(one.section, end);
+      }
+      made.get(thing.key).update(thing);
+    }
+  }
+
   let rendered = 0;
   function render() {
     rendered = Date.now();
-    const main = byId('main');
-    const present = new Set(state.supervisors.map((supervisor) => supervisor.key));
-    for (const [key, { section }] of sections) {
-      if (!present.has(key)) {
-        section.remove();
-        sections.delete(key);
-      }
-    }
-    for (const supervisor of state.supervisors) {
-      if (!sections.has(supervisor.key)) {
-        const made = makeSection(supervisor.info.id);
-        sections.set(supervisor.key, made);
-        main.append(made.section);
-      }
-      sections.get(supervisor.key).update(supervisor);
-    }
+    renderAll(sections, state.supervisors, ({ info }) => makeSection(info.id), byId('clusters'));
+    renderAll(clusters, state.clusters, ({ namespace }) => makeCluster(namespace), null);
     byId('empty').hidden = !connected || state.supervisors.length > 0;
   }
 

@@ -20,7 +20,7 @@ use super::history::LEN;
 use super::page::{self, Page};
 use super::refusal::Refusal;
 use super::shared::Shared;
-use super::{events, guard, state};
+use super::{clusters, events, guard, state};
 use crate::id::TaskId;
 use crate::supervisor::Operation;
 use crate::task::control;
@@ -90,6 +90,7 @@ async fn respond(
         }
         ["api", "state"] => {
             reads(request)?;
+            clusters::first_heard(shared).await;
             Ok(json(events::fresh_state(shared).await.ok_or_else(gone)?))
         }
         ["api", "history"] => {
@@ -128,6 +129,14 @@ async fn respond(
             let shared = Arc::clone(shared);
             off_loop(move || control_worker(&shared, key, operation)).await?
         }
+        ["api", "clusters", key, "dead", id, verb @ ("retry" | "drop")] => {
+            writes(request)?;
+            let verb = match *verb {
+                "retry" => clusters::Verb::Retry,
+                _ => clusters::Verb::Drop,
+            };
+            clusters::control(shared, key, id, verb).await
+        }
         _ => Err(unknown_path()),
     }
 }
@@ -165,7 +174,9 @@ fn writes(request: &Parts) -> Result<(), Refusal> {
 }
 
 /// Runs `f` on a thread that may block: it takes locks, and may run code of the user.
-async fn off_loop<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+pub(super) async fn off_loop<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(f).await.map_err(|_| gone())
 }
 
@@ -175,7 +186,7 @@ fn json(body: impl Into<Bytes>) -> Response {
     response
 }
 
-fn no_content() -> Response {
+pub(super) fn no_content() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response

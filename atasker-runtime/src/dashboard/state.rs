@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::ser::Serializer;
 
+use super::clusters::{self, ClusterState};
 use super::shared::Shared;
 use super::watch::{Failure, Recorder};
 use crate::id::TaskId;
@@ -25,6 +26,7 @@ const TASKS: usize = 500;
 #[derive(Serialize)]
 struct State {
     supervisors: Vec<SupervisorState>,
+    clusters: Vec<ClusterState>,
 }
 
 #[derive(Serialize)]
@@ -150,7 +152,7 @@ pub(super) fn collect(shared: &Shared) -> Vec<u8> {
             background: background_of(core),
         }
     });
-    let state = State { supervisors: supervisors.collect() };
+    let state = State { supervisors: supervisors.collect(), clusters: clusters::of(&cores) };
     // Processes that have ended are forgotten.
     shared.collector.lock().cpu.retain(|process, _| seen.contains(process));
     serde_json::to_vec(&state).expect("all keys are texts")

@@ -182,7 +182,7 @@ impl Recorder {
 }
 
 /// Returns the text of an error, with its backtrace, cut to [`ERROR_LEN`].
-fn text(error: Option<&TaskError>) -> String {
+pub(super) fn text(error: Option<&TaskError>) -> String {
     let mut text = match error {
         None => "the function returned an `Err`".to_owned(),
         Some(error) => error.to_string(),
