@@ -15,7 +15,7 @@ use crate::info::TaskType;
 use crate::launch::TaskBuilder;
 use crate::launch::builder::build;
 use crate::limit::{self, TaskLimit};
-use crate::observe::events::{self, Handle};
+use crate::observe::events::{self, Handle, Of};
 use crate::place::WhenFull;
 use crate::priority::Priority;
 use crate::progress;
@@ -291,7 +291,8 @@ impl fmt::Debug for Scope<'_, '_> {
 fn report(task: &dyn AnyTask, supervisor: &str) {
     let header = task.header();
     if let Some(outcome) = header.state.read().outcome() {
-        events::task_ended(header, supervisor, outcome, task.error(), Handle::Gone);
+        let of = Of { supervisor, node: None };
+        events::task_ended(header, of, outcome, task.error(), Handle::Gone);
     }
 }
 

@@ -3,33 +3,54 @@
 use std::time::Duration;
 
 use super::outcome;
+use super::registry::Observers;
 use crate::error::{TaskError, WorkerDeath};
 use crate::info::Outcome;
 use crate::task::header::Header;
 use crate::unwind::log;
 
-pub(super) fn task_queued(header: &Header, supervisor: &str) {
-    log!(trace, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, "task queued");
+pub(super) fn task_queued(header: &Header, of: Of<'_>) {
+    let Of { supervisor, node } = of;
+    log!(
+        trace, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, node,
+        "task queued"
+    );
 }
 
-pub(super) fn task_started(header: &Header, supervisor: &str) {
+pub(super) fn task_started(header: &Header, of: Of<'_>) {
+    let Of { supervisor, node } = of;
     log!(
-        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor,
+        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, node,
         attempt = header.attempt(), "task started"
     );
 }
 
 pub(super) fn task_retries(
     header: &Header,
-    supervisor: &str,
+    of: Of<'_>,
     pause: Duration,
     error: Option<&TaskError>,
 ) {
+    let Of { supervisor, node } = of;
     log!(
-        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor,
+        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, node,
         attempt = header.attempt(), ?pause, error = error.map(tracing::field::display),
         "task retries"
     );
+}
+
+/// Whose task an event is about.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Of<'a> {
+    pub(crate) supervisor: &'a str,
+    /// The node whose call it is.
+    pub(crate) node: Option<&'a str>,
+}
+
+impl<'a> Of<'a> {
+    pub(crate) fn new(observers: &'a Observers) -> Self {
+        Of { supervisor: &observers.supervisor, node: observers.node().map(|node| &**node) }
+    }
 }
 
 /// Whether a handle can still observe the outcome of a task.
@@ -43,17 +64,18 @@ pub(crate) enum Handle {
 #[cold]
 pub(crate) fn task_ended(
     header: &Header,
-    supervisor: &str,
+    of: Of<'_>,
     ending: Outcome,
     error: Option<&TaskError>,
     handle: Handle,
 ) {
+    let Of { supervisor, node } = of;
     let word = outcome::word(error, ending == Outcome::ReturnedErr);
     macro_rules! ended {
         ($level:ident, $error:expr) => {
             log!(
                 $level, task = %header.id, name = header.name(), tt = header.tt.as_str(),
-                %supervisor, outcome = word, error = $error, "task ended"
+                %supervisor, node, outcome = word, error = $error, "task ended"
             )
         };
     }

@@ -37,6 +37,7 @@ use crate::task::header::Header;
 use crate::task::state::{Claim, Ending};
 use crate::task::{AnyTask, hold, scheduler};
 use crate::time::clock::Stamp;
+use events::Of;
 pub(crate) use interest::is_on;
 use observer::TaskEvent;
 use registry::Observers;
@@ -45,6 +46,14 @@ use watch::Watch;
 /// Returns the observers of the task's supervisor. `None` for what is no task of one.
 fn observers_of(header: &Header) -> Option<Arc<Observers>> {
     scheduler::with(header.scheduler?, |scheduler| scheduler.observers().cloned())?
+}
+
+/// Returns the name of the node whose call a task is. `None` if it is the program's own task.
+pub(crate) fn node_of(header: &Header) -> Option<Arc<str>> {
+    if !registry::has_nodes() {
+        return None;
+    }
+    observers_of(header)?.node().cloned()
 }
 
 /// Returns the watch of the task, created if necessary.
@@ -101,7 +110,7 @@ fn queued_cold(task: &Arc<dyn AnyTask>) {
     } else if let Some(watch) = existing_watch(header) {
         watch.record_queued();
     }
-    events::task_queued(task.header(), &observers.supervisor);
+    events::task_queued(task.header(), Of::new(&observers));
 }
 
 /// An attempt has begun. For a worker process this is called when the program learns of it, by
@@ -129,21 +138,21 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     };
     if !observers.need_order() && existing_watch(header).is_none() {
         // Nothing reports the begin of this attempt a second time.
-        events::task_started(header, &observers.supervisor);
+        events::task_started(header, Of::new(&observers));
         return tell(&observers, task);
     }
     let watch = watch_of(header);
     if !watch.begin_attempt(header.attempt(), worker) {
         return;
     }
-    if spans && let Some(span) = spans::open(header, watch) {
+    if spans && let Some(span) = spans::open(header, watch, &observers) {
         #[cfg(feature = "remote")]
         if let Some(trace) = header.extras().and_then(|extras| extras.trace.as_deref()) {
             trace::continue_in(&span, trace);
         }
         watch.set_span(span);
     }
-    events::task_started(header, &observers.supervisor);
+    events::task_started(header, Of::new(&observers));
     if !observers.is_empty() {
         let told = Arc::clone(task);
         watch.in_order(move || tell(&observers, &told));
@@ -172,7 +181,7 @@ fn retrying_cold(
 ) {
     let header = task.header();
     let Some(observers) = observers_of(header) else { return };
-    events::task_retries(header, &observers.supervisor, pause, error);
+    events::task_retries(header, Of::new(&observers), pause, error);
     if observers.is_empty() && existing_watch(header).is_none() {
         return;
     }

@@ -1,8 +1,8 @@
 //! The observers of one supervisor.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::interest;
 use super::load::Listeners;
@@ -23,10 +23,20 @@ pub(crate) enum Promptness {
 
 type Entry = Arc<Guarded<Box<dyn Observer>>>;
 
+/// The program is a node, or was one.
+static HAS_NODES: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether some supervisor may be that of a node.
+pub(super) fn has_nodes() -> bool {
+    HAS_NODES.load(Ordering::Relaxed)
+}
+
 /// See the module documentation.
 pub(crate) struct Observers {
     /// The id of the supervisor.
     pub(crate) supervisor: Arc<str>,
+    /// The name of the node whose calls the tasks are.
+    node: OnceLock<Arc<str>>,
     /// Which spans the tasks have.
     pub(crate) spans: Spans,
     /// Replaced as a whole, so that calls need no lock.
@@ -55,6 +65,7 @@ impl Observers {
     ) -> Arc<Self> {
         Arc::new(Observers {
             supervisor: supervisor.into(),
+            node: OnceLock::new(),
             spans,
             list: RwLock::new(Arc::new([])),
             load: Listeners::new(),
@@ -64,6 +75,18 @@ impl Observers {
             prompt_for_spans: std::sync::Once::new(),
             on_prompt: Box::new(on_prompt),
         })
+    }
+
+    /// Makes the tasks those of a node.
+    #[cfg(feature = "remote")]
+    pub(crate) fn set_node(&self, name: &str) {
+        HAS_NODES.store(true, Ordering::Relaxed);
+        let _ = self.node.set(name.into());
+    }
+
+    /// Returns the name of the node whose calls the tasks are. `None` if they are the program's own.
+    pub(crate) fn node(&self) -> Option<&Arc<str>> {
+        self.node.get()
     }
 
     #[inline]

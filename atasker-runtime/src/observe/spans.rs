@@ -96,10 +96,23 @@ impl Parent {
     }
 }
 
-/// Returns whether each attempt of this task has a span here. Those of a remote task have theirs on
-/// the nodes.
+/// Returns whether a task was handed over to a cluster.
+#[cfg(feature = "remote")]
+fn runs_elsewhere(header: &Header) -> bool {
+    use crate::task::elsewhere::Link;
+    let is_there = |link: &Link| matches!(link, Link::Call(_) | Link::Over);
+    header.elsewhere().is_some_and(|elsewhere| is_there(&elsewhere.link.lock()))
+}
+
+#[cfg(not(feature = "remote"))]
+fn runs_elsewhere(_header: &Header) -> bool {
+    false
+}
+
+/// Returns whether each attempt of this task has a span here. Those that run on nodes have theirs
+/// there.
 pub(super) fn wants_span(header: &Header) -> bool {
-    if header.tt == TaskType::Remote {
+    if runs_elsewhere(header) {
         return false;
     }
     let parent = existing_watch(header).and_then(Watch::parent);
@@ -107,8 +120,9 @@ pub(super) fn wants_span(header: &Header) -> bool {
 }
 
 /// Opens the span of an attempt.
-pub(super) fn open(header: &Header, watch: &Watch) -> Option<Span> {
+pub(super) fn open(header: &Header, watch: &Watch, observers: &Observers) -> Option<Span> {
     let parent = watch.parent()?;
+    let node = observers.node().map(|node| &**node);
     attempt(|| {
         tracing::dispatcher::with_default(&parent.dispatch, || {
             tracing::info_span!(
@@ -120,6 +134,7 @@ pub(super) fn open(header: &Header, watch: &Watch) -> Option<Span> {
                 tt = header.tt.as_str(),
                 priority = header.priority.as_str(),
                 attempt = header.attempt(),
+                node,
                 otel.name = header.name(),
                 outcome = field::Empty,
                 otel.status_code = field::Empty,

@@ -67,13 +67,21 @@ pub(crate) fn is_set() -> bool {
     PROPAGATION.get().is_some()
 }
 
-/// Returns the trace context of a task that is being launched.
+/// The longest header that is carried, in bytes. That of version 00 has 55.
+const MAX_LEN: usize = 256;
+
+/// Returns the trace context of a task that is being launched. `None` if its spans are off, or no
+/// subscriber wants them.
 pub(crate) fn of_launch(header: &Header) -> Option<String> {
     let (inject, _) = PROPAGATION.get()?;
-    attempt(|| match existing_watch(header).and_then(|watch| watch.parent()) {
-        Some(parent) => inject(parent.span()),
-        None => inject(&Span::current()),
-    })?
+    let parent = existing_watch(header)?.parent()?;
+    let span = parent.span();
+    if span.is_disabled() {
+        return None;
+    }
+    let trace = attempt(|| inject(span))??;
+    let is_header = trace.len() <= MAX_LEN && trace.bytes().all(|byte| byte.is_ascii_graphic());
+    is_header.then_some(trace)
 }
 
 /// Makes the span of a run a child of the span in which its task was launched, on another machine.

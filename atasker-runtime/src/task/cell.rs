@@ -31,7 +31,7 @@ use crate::error::TaskError;
 use crate::fork;
 use crate::info::Outcome;
 use crate::limit;
-use crate::observe::events::{self, Handle};
+use crate::observe::events::{self, Handle, Of};
 use crate::observe::{self};
 use crate::sync::{Mutex, UnsafeCell};
 use crate::task::header::Header;
@@ -707,8 +707,8 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 
     fn emit_end(&self, ending: Ending, handle: Handle) {
         let Some(scheduler) = self.header.scheduler() else { return };
-        let supervisor = scheduler.observers().map_or("", |observers| &observers.supervisor);
-        events::task_ended(&self.header, supervisor, ending.outcome(), self.error(), handle);
+        let of = scheduler.observers().map(|observers| Of::new(observers)).unwrap_or_default();
+        events::task_ended(&self.header, of, ending.outcome(), self.error(), handle);
     }
 
     /// Turns the result of a run that has exceeded its time limit into a timeout.

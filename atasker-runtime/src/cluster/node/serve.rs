@@ -71,6 +71,7 @@ impl Cluster {
             }
             Pool::Threads(pool) => (builder.thread_pool(pool).build(), TaskType::Thread),
         };
+        supervisor.core().observers().set_node(&name);
         // Worker processes of `min_size` are started now.
         supervisor.start();
         let commands = Commands::start(&name).map_err(|error| ClusterError::Unavailable {

@@ -32,6 +32,8 @@ pub(crate) struct Callsite {
     pub(super) adds_task: bool,
     /// The parent adds this field.
     pub(super) adds_worker: bool,
+    /// The parent adds this field, with a value in the program of a node only.
+    pub(super) adds_node: bool,
 }
 
 impl std::fmt::Debug for Callsite {
@@ -176,13 +178,14 @@ fn leaked_callsite(
         }
         adds
     };
-    let (adds_task, adds_worker) = (add("task"), add("worker"));
+    let (adds_task, adds_worker, adds_node) = (add("task"), add("worker"), add("node"));
     let callsite: &'static Callsite = Box::leak(Box::new(Callsite {
         metadata: OnceLock::new(),
         registered: OnceLock::new(),
         own_fields,
         adds_task,
         adds_worker,
+        adds_node,
     }));
     callsite.metadata.get_or_init(|| {
         Metadata::new(

@@ -15,6 +15,7 @@ use tracing_core::{Dispatch, Event, dispatcher};
 use super::callsites::{Callsite, intern, report_limit};
 use super::values::Values;
 use super::{MAX_CALLSITES, MAX_OPEN_SPANS, log_records};
+use crate::observe::node_of;
 use crate::observe::spans::span_of;
 use crate::task::AnyTask;
 use crate::unwind::{Guarded, attempt, guarded};
@@ -310,9 +311,16 @@ fn emit(
     worker: u32,
 ) {
     let metadata = callsite.meta();
+    let node = task.and_then(|task| node_of(task.header()));
+    let node = node.as_deref();
+    let node = node.as_ref().map(|node| node as &dyn Value);
     let task = task.map(|task| display(task.header().id));
     let task = task.as_ref().map(|task| task as &dyn Value);
-    let more = [(callsite.adds_task, task), (callsite.adds_worker, Some(&worker as &dyn Value))];
+    let more = [
+        (callsite.adds_task, task),
+        (callsite.adds_worker, Some(&worker as &dyn Value)),
+        (callsite.adds_node, node),
+    ];
     let more: Vec<_> = more.into_iter().filter(|(adds, _)| *adds).map(|(_, value)| value).collect();
     target.with_receiver(|receiver| {
         if callsite.is_enabled(receiver) {
