@@ -39,6 +39,7 @@ pub struct Job {
     times: Option<u64>,
     pub(super) options: WorkerOptions,
     /// Created by [`once`](Self::once).
+    #[cfg_attr(not(feature = "remote"), allow(dead_code))]
     pub(super) is_single: bool,
 }
 

@@ -44,6 +44,10 @@ pub(crate) struct RemotePlace {
 }
 
 impl RemotePlace {
+    pub(crate) fn new() -> Self {
+        RemotePlace::default()
+    }
+
     /// Sets the cluster of tasks that name none.
     pub(crate) fn join(&self, cluster: &Cluster) {
         let before = self.joined.lock().replace(cluster.clone());

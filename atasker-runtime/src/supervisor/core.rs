@@ -129,7 +129,7 @@ impl Core {
                 threads: ThreadPool::new(&id, key, threads),
                 processes,
                 aloops: Aloops::new(&id, key),
-                remote: RemotePlace::default(),
+                remote: RemotePlace::new(),
                 alarms: Alarms::new(weak_self.clone(), key),
                 expiries: Expiries::default(),
                 unique: Arc::default(),

@@ -5,6 +5,7 @@
 
 mod found;
 mod launches;
+mod losses;
 mod messages;
 mod once;
 mod stops;

@@ -230,8 +230,9 @@ fn ended(node: &Rc<Node>, end: RunEnd, ran_for: Option<Duration>, wishes: &Wishe
 
 /// The call belongs to another node by now: what this one does is of no use.
 fn lost(held: &Held) -> Ending {
-    if !held.revoke() {
-        held.with_run(|run| run.kill());
+    if !held.revoke() && held.with_run(|run| run.kill()) != Some(true) {
+        // A thread can't be killed.
+        held.with_run(|run| run.stop());
     }
     Ending::Lost
 }
