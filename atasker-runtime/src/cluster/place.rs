@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::call::{self, Call, call_of};
 use super::door::{CallHead, FunctionKey, NewCall, RetryPause, UniqueKey};
@@ -96,7 +97,7 @@ impl RemotePlace {
         let Some(cluster) = cluster else {
             return Err((job, ClusterError::NotJoined.into_task_error()));
         };
-        let new = match new_call(&task, elsewhere) {
+        let new = match new_call(&task, elsewhere, cluster.session.limits().keep) {
             Ok(new) => new,
             Err(error) => return Err((job, error)),
         };
@@ -153,8 +154,12 @@ fn set_link(elsewhere: &Elsewhere, call: &Arc<Call>, then: impl FnOnce()) -> boo
     }
 }
 
-/// Describes the call of a task.
-fn new_call(task: &Arc<dyn AnyTask>, elsewhere: &Elsewhere) -> Result<NewCall, TaskError> {
+/// Describes the call of a task to a cluster that keeps calls for this long.
+fn new_call(
+    task: &Arc<dyn AnyTask>,
+    elsewhere: &Elsewhere,
+    keep: Duration,
+) -> Result<NewCall, TaskError> {
     let header = task.header();
     let remote = task.remote().ok_or_else(|| TaskError::not_started("not a remote function"))?;
     let function = remote.function();
@@ -198,7 +203,7 @@ fn new_call(task: &Arc<dyn AnyTask>, elsewhere: &Elsewhere) -> Result<NewCall, T
         retry,
         redeliver: elsewhere.redeliver,
         expires: policies.and_then(|policies| policies.expires),
-        unique: unique.map(|hash| UniqueKey { hash, keep: elsewhere.unique_for }),
+        unique: unique.map(|hash| UniqueKey { hash, keep: elsewhere.unique_for.min(keep) }),
         types: types_of(function, elsewhere.types),
         has_channels: header.channels().is_some(),
         trace: trace::of_launch(header),

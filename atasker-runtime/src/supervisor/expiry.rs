@@ -5,6 +5,9 @@
 //! and ids, with a single entry in the timer, suffices for any number of tasks. A task that has
 //! begun or ended stays in the heap until it is due or the heap is pruned.
 //!
+//! A remote task expires here only until it is handed over to its cluster, which decides from then
+//! on: its place does not revoke it.
+//!
 //! Tasks expire on a pool thread, because dropping their arguments runs user code, which must not
 //! hold up the timer.
 
@@ -19,7 +22,6 @@ use super::inline;
 use super::pruning::{LookedUp, Pruning};
 use crate::error::TaskError;
 use crate::id::TaskId;
-use crate::info::TaskType;
 use crate::limit;
 use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
@@ -87,9 +89,8 @@ impl Core {
     ) {
         let expires = task.header().policies().and_then(|policies| policies.expires);
         let expires = expires.filter(|_| task.header().attempt() == 0);
-        // A launch that runs its task is in time. The nodes and the broker decide about remote tasks.
-        let is_ours = task.header().tt != TaskType::Remote && !inline::is_active();
-        let Some(after) = expires.filter(|_| is_ours) else {
+        // A launch that runs its task is in time.
+        let Some(after) = expires.filter(|_| !inline::is_active()) else {
             return enqueue(task);
         };
         self.watch_expiry(task.header(), after);

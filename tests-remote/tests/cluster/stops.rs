@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use atasker::{
-    Cluster, ClusterError, StopOptions, TaskContext, TaskError, TaskStatus, TaskType,
+    Cluster, ClusterError, Limit, StopOptions, TaskContext, TaskError, TaskStatus, TaskType,
     background_task,
 };
 
@@ -150,6 +150,54 @@ fn launches_wait_here_while_the_broker_is_away() {
     }
     cluster.flush(LIMIT).unwrap();
     assert!(cluster.is_connected());
+}
+
+#[background_task(tt = "remote")]
+fn length(block: Vec<u8>) -> usize {
+    block.len()
+}
+
+#[test]
+fn launches_wait_here_up_to_a_number_of_bytes() {
+    let (sup, cluster) = joined();
+    let _node = serve(&cluster, "one", 1);
+    cluster.faults().stop_broker();
+    let half = 40 << 20;
+    let start = |len: usize| length::builder(vec![7; len]).supervisor(&sup).start();
+    let first = start(half);
+    assert_eq!(start(half).join().unwrap_err(), TaskError::QueueFull);
+    let short = start(1_000);
+    cluster.faults().start_broker();
+    assert_eq!((first.join().unwrap(), short.join().unwrap()), (half, 1_000));
+    assert_eq!(start(half).join().unwrap(), half);
+}
+
+#[test]
+fn task_expires_while_it_waits_here() {
+    static ONE: Limit = Limit::concurrency(1);
+    let (sup, cluster) = joined();
+    let _node = serve(&cluster, "one", 2);
+    let first = waits::builder().limit(&ONE).supervisor(&sup).start();
+    until("the task begins", || first.info().worker_pid.is_some());
+    let after = Duration::from_millis(50);
+    let second = add::builder(1, 2).limit(&ONE).expires(after).supervisor(&sup).start();
+    let error = second.join().unwrap_err();
+    assert!(error.is_expired() && error.to_string().contains("its limit"), "{error}");
+    // The end of the first one makes room.
+    let third = add::builder(1, 2).limit(&ONE).supervisor(&sup).start();
+    first.stop();
+    assert!(first.join().unwrap());
+    assert_eq!(third.join().unwrap(), 3);
+    // So does the one that is canceled, or taken back at the end of the supervisor.
+    let canceled = waits::builder().queue("none").limit(&ONE).supervisor(&sup).start();
+    assert!(canceled.cancel());
+    assert_eq!(add::builder(1, 2).limit(&ONE).supervisor(&sup).start().join().unwrap(), 3);
+    let left = waits::builder().limit(&ONE).supervisor(&sup).start();
+    until("the task begins", || left.info().worker_pid.is_some());
+    sup.stop(StopOptions::new().wait(Duration::ZERO));
+    assert_eq!(left.join().unwrap_err(), TaskError::SupervisorStopped);
+    sup.start();
+    assert_eq!(add::builder(1, 2).limit(&ONE).supervisor(&sup).start().join().unwrap(), 3);
 }
 
 #[test]
