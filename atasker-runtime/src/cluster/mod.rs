@@ -7,7 +7,7 @@
 //! | `protocol` | what makes a call have exactly one outcome, on any broker |
 //! | `door` | what protocol and runtime tell each other |
 //! | `place` | the place of remote tasks: launches and verbs |
-//! | `call`, `events` | one call of this process; the thread that learns of calls |
+//! | `call`, `told`, `events` | one call of this process; what becomes of its task; the thread that learns of calls |
 //! | `handle`, `info` | the public handle, and what it tells |
 //! | `latest` | what was last heard of a cluster, for metrics and the dashboard |
 //! | `node` | nodes, which run calls |
@@ -31,6 +31,7 @@ pub(crate) mod memory;
 pub(crate) mod node;
 pub(crate) mod place;
 pub(crate) mod protocol;
+mod told;
 
 /// The errors, which are part of the vocabulary of tasks.
 pub(crate) use crate::cluster_error as error;

@@ -44,6 +44,10 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// its launch waits for room in a full queue, or in a worker process that has not begun it.
     /// An attempt that has begun does not expire, and neither do further ones.
     ///
+    /// A remote task expires in its cluster, also when this process has ended. The time is measured
+    /// from the moment at which the broker has stored the call, and the default is what the cluster's
+    /// setting `keep` says.
+    ///
     /// ```
     /// # use atasker_runtime as atasker;
     /// use std::sync::mpsc;
@@ -81,6 +85,10 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
     /// equal. `Hash` and `Eq` of the key are called by the
     /// thread that launches. If one of them panics, the task ends with that panic as its error.
     /// Calling this again replaces the key.
+    ///
+    /// The key of a remote task holds in the whole namespace of its cluster. It is compared by a hash
+    /// with 128 bits, so `Hash` must not depend on the process, and keys of different types with the
+    /// same hash are equal. The key `unique` of the attribute hashes the encoding of its parts.
     ///
     /// ```
     /// # use atasker_runtime as atasker;

@@ -521,6 +521,11 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// Cancels the task and returns `true` if it has not begun, in which case it never will.
     /// Otherwise asks it to stop and returns `false`.
     ///
+    /// For a remote task, this waits for the answer of the cluster, for at most five seconds. Without
+    /// an answer it returns `false`, and the request stands: it is carried out when the broker is
+    /// reachable again. On the thread of an aloop it does not wait; see
+    /// [`cancel_async`](Self::cancel_async).
+    ///
     /// ```
     /// # use atasker_runtime as atasker;
     /// use std::time::Duration;
@@ -568,7 +573,8 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     ///
     /// # Errors
     ///
-    /// Returns [`KillError::Unsupported`] for a task that runs on a thread.
+    /// Returns [`KillError::Unsupported`] for a task that runs on a thread, of a node as well, and
+    /// [`KillError::Unreachable`] if the cluster of a remote task has not answered within five seconds.
     pub fn kill(&self) -> Result<(), KillError> {
         control::kill(&self.erased())
     }

@@ -11,7 +11,7 @@
 //! | what only a task on another machine has | `elsewhere` |
 //! | a task that starts when another one has ended | `chained` |
 //! | the time limit of a run | `limit` |
-//! | back-off, expiry, unique keys | `policies`, `unique` |
+//! | back-off, expiry, unique keys | `policies`, `unique`, `portable_hash` |
 //! | the link to the supervisor, and lookup by id | `scheduler`, `table`, `foreign` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
 //! | the messages of a task as a stream | `message_stream` |
@@ -48,6 +48,8 @@ mod loom_tests;
 pub(crate) mod message_stream;
 pub(crate) mod park;
 pub(crate) mod policies;
+#[cfg(feature = "remote")]
+mod portable_hash;
 pub(crate) mod reference;
 pub(crate) mod scheduler;
 pub(crate) mod scoped;

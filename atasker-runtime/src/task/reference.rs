@@ -202,7 +202,8 @@ impl TaskRef {
     ///
     /// # Errors
     ///
-    /// Returns [`KillError::Unsupported`] for a task that runs on a thread.
+    /// Returns [`KillError::Unsupported`] for a task that runs on a thread, of a node as well, and
+    /// [`KillError::Unreachable`] if the cluster of a remote task has not answered within five seconds.
     pub fn kill(&self) -> Result<(), KillError> {
         control::kill(&self.task)
     }
