@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Node;
 use super::channel::Channel;
+use super::order::Turn;
 use crate::cluster::broker::{Delivery, DeliveryToken, ReplyTo};
 use crate::cluster::door::{RunEnd, RunEvents, RunHandle};
 use crate::cluster::protocol::control::{Item, Reply, Verb};
@@ -32,6 +33,8 @@ pub(super) struct Held {
     run: RefCell<Option<Box<dyn RunHandle>>>,
     /// A dead letter refers to its arguments.
     pub(super) is_dead: Cell<bool>,
+    /// Until it is claimed.
+    turn: RefCell<Option<Turn>>,
 }
 
 /// How far a call has come at this node.
@@ -130,6 +133,7 @@ impl Held {
             happened,
             run: RefCell::new(None),
             is_dead: Cell::new(false),
+            turn: RefCell::new(None),
             entry,
         };
         (held, events)
@@ -142,6 +146,11 @@ impl Held {
 
     pub(super) fn given(&self, run: Box<dyn RunHandle>) {
         *self.run.borrow_mut() = Some(run);
+    }
+
+    /// `None` if it is no longer waited for by others.
+    pub(super) fn take_turn(&self) -> Option<Turn> {
+        self.turn.borrow_mut().take()
     }
 
     pub(super) fn priority(&self) -> Priority {
@@ -189,6 +198,7 @@ impl Node {
     /// The call is held from now on.
     pub(super) fn hold(&self, held: &Rc<Held>) {
         self.held.borrow_mut().insert(held.entry.head.id, held.clone());
+        *held.turn.borrow_mut() = Some(self.order.enter(held.priority()));
         self.count(held, 1);
     }
 
@@ -206,6 +216,7 @@ impl Node {
     }
 
     pub(super) fn set_stage(&self, held: &Held, stage: Stage) {
+        drop(held.take_turn());
         self.count(held, -1);
         held.stage.set(stage);
         self.count(held, 1);
@@ -213,6 +224,7 @@ impl Node {
 
     /// The call is no longer held.
     pub(super) fn release(&self, held: &Held) {
+        drop(held.take_turn());
         self.count(held, -1);
         self.held.borrow_mut().remove(&held.entry.head.id);
         self.room.notify_one();

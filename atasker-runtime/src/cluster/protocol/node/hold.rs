@@ -15,7 +15,7 @@ use super::{Node, finish};
 use crate::cluster::broker::{Delivery, Expect, ReplyTo};
 use crate::cluster::door::{NewRun, RunEnd, RunHandle};
 use crate::cluster::protocol::control::{Item, Reply, Verb};
-use crate::cluster::protocol::record::{CallEntry, CallState, encode_record, record_key};
+use crate::cluster::protocol::record::{CallEntry, CallState, Payload, encode_record, record_key};
 use crate::error::TaskError;
 use crate::unwind::attempt;
 
@@ -67,6 +67,10 @@ async fn run(
     claim: &mut Claim,
     events: &mut mpsc::UnboundedReceiver<Happened>,
 ) -> Ending {
+    let turn = held.take_turn();
+    if let (Some(turn), Payload::Inline(_)) = (turn, &held.entry.args) {
+        turn.come().await;
+    }
     let args = match node.member.get_payload(held.entry.args.clone()).await {
         Ok(args) => args,
         Err(error) => {

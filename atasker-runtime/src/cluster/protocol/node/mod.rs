@@ -14,6 +14,7 @@ mod finish;
 mod held;
 mod hold;
 mod loss;
+mod order;
 mod pace;
 pub(super) mod presence;
 mod take;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 
 use self::held::Held;
 use self::loss::Heard;
+use self::order::Order;
 use self::pace::Pace;
 use self::take::Sources;
 use super::control::subject;
@@ -52,6 +54,7 @@ pub(super) struct Node {
     /// Calls that are held and have not begun.
     not_begun: Cell<usize>,
     sources: Sources,
+    order: Rc<Order>,
     pace: RefCell<Pace>,
     heard: Heard,
     is_draining: Cell<bool>,
@@ -95,6 +98,7 @@ pub(super) async fn serve(
         member: member.clone(),
         me: NodeRef { id: id.clone(), name: offer.name.clone() },
         sources: Sources::new(&offer.queues),
+        order: Rc::default(),
         pace: RefCell::new(Pace::new(offer.slots as usize, offer.prefetch)),
         offer,
         runner,

@@ -42,6 +42,13 @@ pub(super) struct Source {
     empty_at: Cell<Option<Instant>>,
 }
 
+impl Source {
+    /// Returns whether it was empty a moment ago.
+    fn was_empty(&self) -> bool {
+        self.empty_at.get().is_some_and(|at| at.elapsed() < EMPTY_FOR)
+    }
+}
+
 /// What a node takes calls from, the most urgent first.
 #[derive(Debug)]
 pub(super) struct Sources {
@@ -63,6 +70,13 @@ impl Sources {
         let all =
             Priority::ALL.into_iter().flat_map(|priority| queues.iter().map(source(priority)));
         Sources { all: all.collect(), queues: queues.len().max(1), turn: Cell::new(0) }
+    }
+
+    /// Returns whether more urgent calls may be waiting: a source of them is neither polled nor known
+    /// to be empty.
+    fn may_have_more_urgent(&self, priority: Priority) -> bool {
+        let urgent = self.all.iter().take_while(|source| source.priority > priority);
+        urgent.into_iter().any(|source| !source.is_polled.get() && !source.was_empty())
     }
 
     /// Returns the sources in the order in which they are asked now.
@@ -94,7 +108,7 @@ async fn ask_all(node: &Rc<Node>) -> bool {
         if room == 0 || source.is_polled.get() || node.is_draining.get() {
             continue;
         }
-        if source.empty_at.get().is_some_and(|at| at.elapsed() < EMPTY_FOR) {
+        if source.was_empty() {
             poll(node, &source);
             continue;
         }
@@ -107,8 +121,13 @@ async fn ask_all(node: &Rc<Node>) -> bool {
             }
             Ok(deliveries) => {
                 has_taken = true;
+                let may_have_more = deliveries.len() >= batch;
                 for delivery in deliveries {
-                    arrived(node, delivery);
+                    arrived(node, delivery, true);
+                }
+                if may_have_more {
+                    // Less urgent calls come after the rest of these.
+                    return true;
                 }
             }
             Err(error) => {
@@ -132,8 +151,10 @@ fn poll(node: &Rc<Node>, source: &Rc<Source>) {
         match taken {
             Ok(Some(delivery)) => {
                 let was_empty = begun.elapsed() > AT_ONCE;
-                // What is handed back waits there again.
-                let is_empty = arrived(&of, delivery) && was_empty;
+                // If a slot has become free while the answer was on its way, it is for more urgent
+                // calls first. What is handed back waits there again.
+                let has_turn = !of.sources.may_have_more_urgent(source.priority);
+                let is_empty = arrived(&of, delivery, has_turn) && was_empty;
                 source.empty_at.set(is_empty.then(Instant::now));
             }
             Ok(None) => source.empty_at.set(Some(Instant::now())),
@@ -147,8 +168,9 @@ fn poll(node: &Rc<Node>, source: &Rc<Source>) {
     });
 }
 
-/// An entry was delivered. Returns whether it is kept, and not handed back.
-fn arrived(node: &Rc<Node>, delivery: Delivery) -> bool {
+/// An entry was delivered. Returns whether it is kept, and not handed back. It is handed back if more
+/// urgent ones have their turn first.
+fn arrived(node: &Rc<Node>, delivery: Delivery, has_turn: bool) -> bool {
     let broker = &node.member.broker;
     let entry = match CallEntry::decode(&delivery.entry.value) {
         Ok(entry) => entry,
@@ -164,7 +186,7 @@ fn arrived(node: &Rc<Node>, delivery: Delivery) -> bool {
         return true;
     }
     let is_too_much = node.accepts(delivery.entry.key.priority) == 0;
-    if node.is_draining.get() || is_too_much {
+    if node.is_draining.get() || is_too_much || !has_turn {
         broker.nak(&delivery.token, Duration::ZERO);
         return false;
     }
