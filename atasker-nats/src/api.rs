@@ -29,6 +29,8 @@ pub(crate) struct ApiError {
 pub(crate) const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
 pub(crate) const STREAM_NOT_FOUND: u64 = 10059;
 pub(crate) const CONSUMER_NOT_FOUND: u64 = 10014;
+pub(crate) const CONSUMER_NOT_CREATED: u64 = 10012;
+pub(crate) const CONSUMER_NOT_DELETED: u64 = 10051;
 pub(crate) const STREAM_NAME_IN_USE: u64 = 10058;
 const MESSAGE_NOT_FOUND: u64 = 10037;
 const MESSAGE_NOT_DELETED: u64 = 10057;

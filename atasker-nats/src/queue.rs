@@ -5,16 +5,21 @@
 //! acknowledged shortly before the server crashed, and have come back.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use atasker_runtime::__broker::{BrokerError, Entry, EntryKey, QueueCounts};
 use atasker_runtime::Priority;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::api::{self, Trouble};
 use crate::layout::{Layout, Shared, Stream};
 use crate::link::Link;
+
+/// The pause before a consumer that could not be created or deleted is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
 pub(crate) struct Consumers(Mutex<HashSet<(String, Priority)>>);
@@ -58,8 +63,8 @@ pub(crate) async fn create(
     let (stream, name) = (layout.stream(Stream::Queues), layout.consumer(queue, priority));
     let config = layout.consumer_config(queue, priority, shared);
     let body = json!({ "stream_name": stream, "config": config });
-    api::call(link, &format!("CONSUMER.DURABLE.CREATE.{stream}.{name}"), &body).await?;
-    Ok(())
+    let what = format!("CONSUMER.DURABLE.CREATE.{stream}.{name}");
+    settle(link, &what, &body, api::CONSUMER_NOT_CREATED).await
 }
 
 pub(crate) async fn enqueue(
@@ -140,6 +145,29 @@ pub(crate) async fn counts(link: &Link, layout: &Layout) -> Result<Vec<QueueCoun
     Ok(queues.into_iter().map(named).collect())
 }
 
+async fn delete(link: &Link, stream: &str, name: &str) -> Result<(), Trouble> {
+    let what = format!("CONSUMER.DELETE.{stream}.{name}");
+    match settle(link, &what, &Value::Null, api::CONSUMER_NOT_DELETED).await {
+        Err(trouble) if trouble.is(api::CONSUMER_NOT_FOUND) => Ok(()),
+        other => other,
+    }
+}
+
+/// Sends a request that creates or deletes a consumer. The server fails for a moment while the same
+/// consumer is being deleted: it writes to a folder that is being removed.
+async fn settle(link: &Link, what: &str, body: &Value, failed: u64) -> Result<(), Trouble> {
+    let mut attempts = 20;
+    loop {
+        match api::call(link, what, body).await {
+            Err(trouble) if trouble.is(failed) && attempts > 0 => {
+                attempts -= 1;
+                sleep(PAUSE).await;
+            }
+            other => return other.map(drop),
+        }
+    }
+}
+
 /// Deletes the consumers of all queues and creates them anew: see [`crate::incarnation`].
 pub(crate) async fn recreate(
     link: &Link,
@@ -150,11 +178,7 @@ pub(crate) async fn recreate(
     let mut count = 0;
     for (name, ..) in list(link, layout).await? {
         let Some((queue, priority)) = layout.consumer_queue(&name) else { continue };
-        let delete = format!("CONSUMER.DELETE.{stream}.{name}");
-        match api::call(link, &delete, &Value::Null).await {
-            Err(trouble) if !trouble.is(api::CONSUMER_NOT_FOUND) => return Err(trouble),
-            _ => {}
-        }
+        delete(link, stream, &name).await?;
         create(link, layout, shared, queue, priority).await?;
         count += 1;
     }

@@ -48,7 +48,7 @@ impl Server {
             .replace("DIR", &dir.display().to_string());
         let file = dir.join("server.conf");
         let text =
-            if std::env::var_os("NATS_LOG").is_some() { text + "trace: true\n" } else { text };
+            if std::env::var_os("NATS_TRACE").is_some() { text + "trace: true\n" } else { text };
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new("nats-server");
         command.arg("-c").arg(&file).stderr(Stdio::piped()).stdout(Stdio::null());
