@@ -12,14 +12,15 @@ use atasker_runtime::__broker::{
 use atasker_runtime::Priority;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
 use crate::layout::{Layout, Shared, Stream};
 use crate::link::{Failed, Link};
 use crate::pull::{Lanes, Pulled};
 use crate::queue::Consumers;
-use crate::watch::{self, Start};
+use crate::watch::Start;
 use crate::{connect, incarnation, queue, records, store};
 
 /// How often the agreement about the server is looked at while nothing happens.
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     /// Tells members apart.
     pub(crate) member: String,
     tokens: AtomicU64,
+    /// The connection since which the server is in order.
+    ordered: watch::Sender<u64>,
 }
 
 impl Inner {
@@ -45,9 +48,22 @@ impl Inner {
         format!("{}-{}", self.member, self.tokens.fetch_add(1, Relaxed))
     }
 
+    /// Creates a consumer, unless it is there.
     async fn ensure(&self, queue: &str, priority: Priority) -> Result<(), BrokerError> {
         let (link, layout) = (&self.link, &self.layout);
+        self.in_order().await;
         Ok(self.consumers.ensure(link, layout, &self.shared, queue, priority).await?)
+    }
+
+    /// Waits until the server is in order after a new connection, but not forever. Whoever took
+    /// entries from consumers that are about to be replaced would take them twice.
+    async fn in_order(&self) {
+        if *self.ordered.borrow() == self.link.state().epoch {
+            return;
+        }
+        let mut ordered = self.ordered.subscribe();
+        let ready = ordered.wait_for(|epoch| *epoch == self.link.state().epoch);
+        let _ = timeout(crate::api::IN_ALL, ready).await;
     }
 }
 
@@ -73,9 +89,11 @@ impl NatsBroker {
             consumers: Consumers::default(),
             member: format!("{:016x}", fastrand::u64(..)),
             tokens: AtomicU64::new(1),
+            ordered: watch::Sender::new(0),
         });
         let epoch = inner.link.state().epoch;
         incarnation::check(&inner).await?;
+        inner.ordered.send_replace(epoch);
         let own = inner.clone();
         inner.link.spawn(async move { attend(&own, epoch).await });
         Ok(NatsBroker { inner, lanes: Lanes::default() })
@@ -100,13 +118,18 @@ async fn attend(inner: &Inner, mut epoch: u64) {
         while inner.link.state().connected && inner.link.state().epoch == epoch {
             let done = async {
                 if new {
-                    inner.consumers.forget_all();
                     connect::prepare(&inner.link, &inner.layout, &inner.shared).await?;
                 }
                 incarnation::check(inner).await.map_err(connect::Failure::from)
             };
             match done.await {
-                Ok(()) => break,
+                Ok(()) => {
+                    if new {
+                        inner.consumers.forget_all();
+                    }
+                    inner.ordered.send_replace(epoch);
+                    break;
+                }
                 Err(failure) => {
                     tracing::warn!("the NATS server is connected, but not in order: {failure}");
                     sleep(PAUSE * 5).await;
@@ -163,7 +186,7 @@ impl Broker for NatsBroker {
                 Since::Now => Start::Now,
                 Since::LastOfEach => Start::LastOfEach,
             };
-            let report = move |delivered: watch::Delivered| {
+            let report = move |delivered: crate::watch::Delivered| {
                 if let Some(key) = layout.record_key(&delivered.subject) {
                     sink(Record {
                         key: key.to_owned(),
@@ -175,7 +198,7 @@ impl Broker for NatsBroker {
             };
             let subject = self.inner.layout.record(filter);
             let link = &self.inner.link;
-            Ok(watch::start(link, stream, &subject, start, Box::new(report)).await?.guard)
+            Ok(crate::watch::start(link, stream, &subject, start, Box::new(report)).await?.guard)
         })
     }
 
@@ -194,7 +217,15 @@ impl Broker for NatsBroker {
         value: Vec<u8>,
     ) -> BrokerFuture<'a, Result<(), BrokerError>> {
         Box::pin(async move {
-            self.inner.ensure(&entry.queue, entry.priority).await?;
+            // The entry doesn't need the consumer, but those do who count.
+            if self.inner.consumers.is_new(&entry.queue, entry.priority) {
+                let (inner, entry) = (self.inner.clone(), entry.clone());
+                self.inner.link.spawn(async move {
+                    if inner.ensure(&entry.queue, entry.priority).await.is_err() {
+                        inner.consumers.forget(&entry.queue, entry.priority);
+                    }
+                });
+            }
             queue::enqueue(&self.inner.link, &self.inner.layout, entry, value).await
         })
     }
@@ -273,7 +304,12 @@ impl Broker for NatsBroker {
     }
 
     fn queues(&self) -> BrokerFuture<'_, Result<Vec<QueueCounts>, BrokerError>> {
-        Box::pin(queue::counts(&self.inner.link, &self.inner.layout))
+        Box::pin(async move {
+            for (queue, priority) in self.inner.consumers.unfinished() {
+                self.inner.ensure(&queue, priority).await?;
+            }
+            queue::counts(&self.inner.link, &self.inner.layout).await
+        })
     }
 
     fn append<'a>(

@@ -4,25 +4,30 @@
 //! of waiting entries come from the consumers. The stream's own numbers count entries that were
 //! acknowledged shortly before the server crashed, and have come back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use atasker_runtime::__broker::{BrokerError, Entry, EntryKey, QueueCounts};
+use atasker_runtime::__broker::{self as door, BrokerError, EntryKey, QueueCounts};
 use atasker_runtime::Priority;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::sync::OnceCell;
+use tokio::time::{sleep, timeout};
 
 use crate::api::{self, Trouble};
 use crate::layout::{Layout, Shared, Stream};
-use crate::link::Link;
+use crate::link::{Failed, Link};
 
 /// The pause before a consumer that could not be created or deleted is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The consumers that are known to exist. Each is created by one task at a time, because the server
+/// takes milliseconds for it, also if it is there.
 #[derive(Debug, Default)]
-pub(crate) struct Consumers(Mutex<HashSet<(String, Priority)>>);
+pub(crate) struct Consumers(Mutex<HashMap<(String, Priority), Arc<OnceCell<()>>>>);
 
 impl Consumers {
     /// Creates the consumer of a queue and priority, unless this was done before.
@@ -34,13 +39,27 @@ impl Consumers {
         queue: &str,
         priority: Priority,
     ) -> Result<(), Trouble> {
-        let key = (queue.to_owned(), priority);
-        if self.0.lock().contains(&key) {
+        let cell = self.0.lock().entry((queue.to_owned(), priority)).or_default().clone();
+        if cell.initialized() {
             return Ok(());
         }
-        create(link, layout, shared, queue, priority).await?;
-        self.0.lock().insert(key);
-        Ok(())
+        let created = cell.get_or_try_init(|| create(link, layout, shared, queue, priority));
+        // Those that wait for another one's attempt don't wait for all attempts before their own.
+        match timeout(api::IN_ALL, created).await {
+            Ok(created) => created.map(drop),
+            Err(_) => Err(Failed::NoAnswer("the queue was not created in time").into()),
+        }
+    }
+
+    /// Whether no one has begun to create the consumer. From now on, someone has.
+    pub(crate) fn is_new(&self, queue: &str, priority: Priority) -> bool {
+        match self.0.lock().entry((queue.to_owned(), priority)) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(Arc::default());
+                true
+            }
+        }
     }
 
     /// Lets the consumer be created anew.
@@ -50,6 +69,12 @@ impl Consumers {
 
     pub(crate) fn forget_all(&self) {
         self.0.lock().clear();
+    }
+
+    /// Those that are being created.
+    pub(crate) fn unfinished(&self) -> Vec<(String, Priority)> {
+        let all = self.0.lock();
+        all.iter().filter(|(_, cell)| !cell.initialized()).map(|(key, _)| key.clone()).collect()
     }
 }
 
@@ -64,7 +89,14 @@ pub(crate) async fn create(
     let config = layout.consumer_config(queue, priority, shared);
     let body = json!({ "stream_name": stream, "config": config });
     let what = format!("CONSUMER.DURABLE.CREATE.{stream}.{name}");
-    settle(link, &what, &body, api::CONSUMER_NOT_CREATED).await
+    match settle(link, &what, &body, api::CONSUMER_NOT_CREATED).await {
+        // The server may also be left with a consumer whose folder is gone.
+        Err(trouble) if trouble.is(api::CONSUMER_NOT_CREATED) => {
+            delete(link, stream, &name).await?;
+            settle(link, &what, &body, api::CONSUMER_NOT_CREATED).await
+        }
+        other => other,
+    }
 }
 
 pub(crate) async fn enqueue(
@@ -87,7 +119,7 @@ pub(crate) async fn find(
     link: &Link,
     layout: &Layout,
     id: &str,
-) -> Result<Option<Entry>, BrokerError> {
+) -> Result<Option<door::Entry>, BrokerError> {
     let stream = layout.stream(Stream::Queues);
     let Some(stored) = api::last(link, stream, &layout.entry_anywhere(id)).await? else {
         return Ok(None);
@@ -95,7 +127,7 @@ pub(crate) async fn find(
     let Some((queue, priority, id)) = layout.entry_key(&stored.subject) else {
         return Ok(None);
     };
-    Ok(Some(Entry {
+    Ok(Some(door::Entry {
         key: EntryKey { queue: queue.to_owned(), priority, id: id.to_owned() },
         time: stored.time,
         value: stored.payload.into(),
@@ -156,7 +188,7 @@ async fn delete(link: &Link, stream: &str, name: &str) -> Result<(), Trouble> {
 /// Sends a request that creates or deletes a consumer. The server fails for a moment while the same
 /// consumer is being deleted: it writes to a folder that is being removed.
 async fn settle(link: &Link, what: &str, body: &Value, failed: u64) -> Result<(), Trouble> {
-    let mut attempts = 20;
+    let mut attempts = 10;
     loop {
         match api::call(link, what, body).await {
             Err(trouble) if trouble.is(failed) && attempts > 0 => {

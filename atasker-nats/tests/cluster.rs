@@ -201,11 +201,9 @@ fn random_kills_lose_no_call() {
     for (index, (i, task)) in tasks.into_iter().enumerate() {
         let round = index as u64 / 500;
         ids.insert(task.id());
-        if task.wait_timeout(Duration::from_secs(60)).is_err() {
+        if task.wait_timeout(LIMIT).is_err() {
             let (task, info) = (task.info(), cluster.info());
-            // Lets the server print what it does, which `NATS_LOG` shows.
-            server.signal(libc::SIGQUIT);
-            std::thread::sleep(Duration::from_secs(1));
+            server.dump();
             panic!("call {index} has not ended: {task:?}, {info:?}");
         }
         assert_eq!(task.join().unwrap(), i + round);
@@ -213,7 +211,7 @@ fn random_kills_lose_no_call() {
     assert_eq!(ids.len(), count);
     let end = Instant::now() + LIMIT;
     loop {
-        let info = cluster.info().unwrap();
+        let info = cluster.info().inspect_err(|_| server.dump()).unwrap();
         if info.queues.iter().all(|q| q.waiting.total() == 0 && q.given_out == 0) {
             break;
         }

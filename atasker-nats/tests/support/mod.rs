@@ -69,6 +69,9 @@ impl Server {
             };
             let line = line.unwrap();
             let ready = line.contains("Server is ready");
+            if std::env::var_os("NATS_LOG").is_some() {
+                eprintln!("{line}");
+            }
             said.push(line);
             if ready {
                 break;
@@ -107,6 +110,12 @@ impl Server {
         let pid = self.child.as_ref().expect("it doesn't run").id();
         // SAFETY: a plain system call. The child was not waited for, so the pid is its own.
         assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
+    }
+
+    /// Lets it print what it does, which is shown if `NATS_LOG` is set, and end.
+    pub fn dump(&self) {
+        self.signal(libc::SIGQUIT);
+        std::thread::sleep(Duration::from_secs(1));
     }
 
     pub fn url(&self) -> String {
