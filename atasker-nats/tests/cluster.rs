@@ -73,8 +73,18 @@ impl Drop for NodeProcess {
 fn node_process() {
     let Ok(url) = std::env::var(NODE) else { return };
     let nats = atasker::Nats::new(url).lost_after(Duration::from_secs(2));
-    let cluster = nats.connect().unwrap();
-    let _node = cluster.serve(threads(4)).unwrap();
+    // The server may be away at this moment.
+    let end = Instant::now() + LIMIT;
+    let _serving = loop {
+        let served = nats.clone().connect().and_then(|cluster| {
+            let node = cluster.serve(threads(4))?;
+            Ok((cluster, node))
+        });
+        match served {
+            Ok(serving) => break serving,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+    };
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
 }
 
