@@ -32,6 +32,7 @@ pub(super) async fn take(member: &Rc<Member>, unique: &UniqueKey, id: TaskId) ->
         expect = match member.read_surely(&key).await {
             None => Expect::Absent,
             Some(record) => match Holder::decode(&record.value) {
+                Ok(holder) if holder.id == id => return Key::Ours,
                 Ok(holder) if !is_free(member, &holder).await => return Key::HeldBy(holder.id),
                 // One that can't be read holds nothing for long: it was written by a newer version.
                 _ => Expect::Number(record.number),

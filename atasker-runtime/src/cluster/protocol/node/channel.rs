@@ -77,6 +77,13 @@ impl Channel {
         }
     }
 
+    /// Sends what waits, if the end of the run has to wait for it.
+    fn flush_messages(&mut self, node: &Node) {
+        if self.link.has_unacknowledged_messages() {
+            self.link.flush(&node.member);
+        }
+    }
+
     /// Sends an item soon, if no later one of its kind has replaced it by then.
     pub(super) fn push_later(&mut self, node: &Node, item: Item) {
         if !self.is_gone {
@@ -165,6 +172,7 @@ pub(super) async fn resend(node: Rc<Node>) {
 pub(super) async fn wait_until_delivered(node: &Rc<Node>, held: &Held) {
     let deadline = Instant::now() + node.lost_after();
     let mut gone = 0;
+    held.channel.borrow_mut().flush_messages(node);
     loop {
         let acknowledged = node.released.notified();
         let peer = {

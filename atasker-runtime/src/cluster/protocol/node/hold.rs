@@ -58,6 +58,12 @@ async fn carry(
         Claimed::NotNow(pause) => node.hand_back(&held, pause),
         Claimed::Elsewhere => node.release(&held),
     }
+    // These came too late: whoever asks looks at the record again.
+    while let Ok(event) = events.try_recv() {
+        if let Happened::Asked(_, reply) = event {
+            node.reply(reply, Reply::NotHeld);
+        }
+    }
 }
 
 /// Runs a call that was claimed, until this node's part in it has ended.

@@ -7,6 +7,7 @@ mod joins;
 mod keys;
 mod limits;
 mod losses;
+mod model;
 mod runner;
 mod speed;
 mod verbs;
