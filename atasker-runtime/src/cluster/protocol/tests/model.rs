@@ -112,6 +112,15 @@ pub(super) fn check_call(
             for told in attached.chain(launcher_lives.then_some(&call.told)) {
                 check_told(told, outcome, *attempt, *losses);
             }
+            if !call.was_stopped {
+                assert_ne!(*outcome, Outcome::Failed(TaskError::Canceled));
+                let has_failed = match outcome {
+                    Outcome::Returned { is_err, .. } => *is_err,
+                    Outcome::Failed(error) => error.is_panic(),
+                };
+                // Losses do not use up the retries.
+                assert!(!has_failed || attempt - losses == head.retries + 1, "{last:?}");
+            }
             if let Outcome::Returned { is_err, .. } = outcome {
                 let deed = call.plan.0[(*attempt as usize - 1).min(3)];
                 assert_eq!(*is_err, deed.ends == Ends::Err);
