@@ -164,3 +164,41 @@ fn a_call_whose_node_is_gone_is_canceled() {
         assert_eq!(world.runs(id(1)), 1);
     });
 }
+
+#[test]
+fn no_run_is_in_progress_when_a_call_is_canceled() {
+    for seed in 0..60 {
+        simulate(async {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut world = World::new(seed);
+            let launcher = world.member("launcher");
+            let (_node, _serving) = world.node("node", 4).await;
+            world.faults.delay(random.u32(1..10) * MS);
+            let deed = Deed { takes: 5 * MS, sends: 0, receives: 0, ends: Ends::Err };
+            let mut all = Vec::new();
+            for number in 1..20 {
+                let mut head = head(id(number));
+                head.retries = 50;
+                head.retry = crate::cluster::door::RetryPause::Fixed(random.u32(1..20) * MS);
+                let told = Told::new();
+                launcher.session.submit(call(head, &Plan(vec![deed])), told.clone());
+                all.push(told);
+            }
+            tokio::time::sleep(random.u32(0..200) * MS).await;
+            for (number, told) in (1..).zip(&all) {
+                let answer = launcher.session.cancel(id(number)).await;
+                let log = world.log.lock();
+                let runs = log.runs.get(&id(number)).cloned().unwrap_or_default();
+                drop(log);
+                if answer == Canceled::Yes {
+                    assert!(runs.iter().all(|run| run.ended.is_some()), "seed {seed}: {runs:?}");
+                    let end = told.end().await;
+                    assert_eq!(end.outcome, Err(TaskError::Canceled));
+                    assert_eq!(world.runs(id(number)), runs.len());
+                } else {
+                    told.end().await;
+                }
+            }
+        });
+    }
+}
