@@ -323,6 +323,30 @@ fn result_is_told_without_its_flag() {
 }
 
 #[test]
+fn end_says_how_long_the_function_ran() {
+    let ran_for = |told: &Told| {
+        told.wait(|events| {
+            events.iter().find_map(|event| match event {
+                Event::Ended(_, ran_for) => Some(*ran_for),
+                _ => None,
+            })
+        })
+    };
+    for node in Node::both() {
+        let began = Instant::now();
+        let (first, first_handle) = node.run(call(&UNTIL_STOP, b""));
+        first.wait_for_messages(1);
+        let (waiting, handle) = node.run(call(&ECHO, b""));
+        handle.stop();
+        assert_eq!(ran_for(&waiting), None, "{node:?}");
+        assert!(waiting.error().is_canceled());
+        first_handle.stop();
+        let took = ran_for(&first).unwrap();
+        assert!(!took.is_zero() && took <= began.elapsed(), "{node:?}");
+    }
+}
+
+#[test]
 fn panic_is_an_error_and_is_not_repeated() {
     for node in Node::both() {
         let (told, _) = node.run(call(&PANICS, b"oh no"));

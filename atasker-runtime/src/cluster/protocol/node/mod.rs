@@ -223,11 +223,6 @@ impl Serving {
         self.with(|node| node.room.notify_one());
     }
 
-    /// Returns how many calls the node holds.
-    pub(crate) fn held(&self) -> Pending<usize> {
-        self.ask(|| 0, |node, answer| _ = answer.send(node.held.borrow().len()))
-    }
-
     /// Takes no more calls, hands back at once what has not begun, lets the rest end for `limit`, asks
     /// it to stop then, and ends it by force after `grace`. Then the node serves no more.
     pub(crate) fn drain(&self, limit: Duration, grace: Duration) -> Pending<Drained> {
@@ -237,15 +232,6 @@ impl Serving {
                 _ = answer.send(drain::drain(&node, limit, grace).await);
             });
         })
-    }
-
-    /// The node takes no more calls, and shows that. What it holds goes on.
-    pub(crate) fn pause(&self) {
-        self.with(|node| {
-            node.is_draining.set(true);
-            let node = node.clone();
-            node.member.clone().spawn(async move { presence::show(&node).await });
-        });
     }
 
     fn with(&self, f: impl FnOnce(&Rc<Node>) + Send + 'static) {
