@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The program analyzes made-up documents until SIGTERM or SIGINT (Ctrl-C): each one is fetched by
-//! an async task, counted in a worker process, and stored by a task on a thread. A worker process
-//! crashes now and then, and a background worker reports the totals.
+//! an async task, counted in a worker process, stored by a task on a thread, and archived by a node
+//! of a cluster. A worker process crashes now and then, and a background worker reports the totals.
 //!
 //! Any exporter for the crate `metrics` works in the same way. `docs/grafana.json` is a dashboard
 //! for Grafana that shows these metrics.
@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use atasker::{
-    IntervalWorker, PoolConfig, StopOptions, Supervisor, TaskContext, TaskError, WorkerContext,
-    background_task, supervisor,
+    Cluster, IntervalWorker, NodeConfig, PoolConfig, StopOptions, Supervisor, TaskContext,
+    TaskError, WorkerContext, background_task, supervisor,
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -43,6 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sup = supervisor();
     sup.set_thread_pool(PoolConfig::new(4).reserve_high(1));
     sup.export_metrics().keep();
+    // Within this process, in place of a cluster with a broker: the metrics are the same.
+    let cluster = Cluster::in_memory();
+    sup.join_cluster(&cluster);
+    let node = cluster.serve(NodeConfig::threads(PoolConfig::new(1)).name("archive"))?;
 
     let report = IntervalWorker::builder(Duration::from_secs(1)).name("report");
     let report = report.run(|_: &WorkerContext| {
@@ -54,6 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     wait_for_signal(sup)?;
     analysis.join()?;
+    node.drain(Duration::from_secs(1));
     Ok(())
 }
 
@@ -74,7 +79,10 @@ fn analyze(ctx: &TaskContext) {
         }
         let Ok(Ok(text)) = fetch(number).join() else { continue };
         match count_words(text).join() {
-            Ok(words) => drop(store(words)),
+            Ok(words) => {
+                drop(store(words));
+                drop(archive(number, words));
+            }
             // The worker process has crashed twice; the next document has another one.
             Err(TaskError::WorkerDied(_)) => {}
             Err(_) => return,
@@ -104,4 +112,9 @@ fn count_words(text: String) -> u64 {
 #[background_task(name = "store", priority = "low")]
 fn store(words: u64) {
     WORDS.fetch_add(words, Ordering::Relaxed);
+}
+
+#[background_task(tt = "remote", name = "archive", priority = "low")]
+fn archive(number: u64, words: u64) -> Result<(), String> {
+    if words == 0 { Err(format!("document {number} is empty")) } else { Ok(()) }
 }

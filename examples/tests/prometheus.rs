@@ -122,8 +122,9 @@ fn dashboard_queries_what_the_example_serves() {
     let began = Instant::now();
     let metrics = loop {
         let metrics = parsed(&scrape(&address));
-        // All of them, but only once a worker process has died, and an attempt was repeated.
-        if metrics.len() >= 13 {
+        // All of them, but only once a worker process has died, an attempt was repeated, and the
+        // cluster has answered.
+        if metrics.len() >= 17 {
             break metrics;
         }
         assert!(began.elapsed() < FAR, "{metrics:#?}");
