@@ -53,12 +53,38 @@ test('everything has a role and a name', async ({ demo, open }) => {
   await page.getByRole('img', { name: 'Queue time, p95' }).first().waitFor();
 });
 
+test('a cluster has nodes, queues and dead letters', async ({ demo, open }) => {
+  const { url } = await demo('--load', 'steady');
+  const page = await open(url);
+  const cluster = section(page, 'Cluster memory');
+  const in_ = (name) => cluster.getByRole('table', { name, exact: true }).locator('tbody tr');
+  const cells = (row) => row.getByRole('cell').allTextContents();
+  await in_('Nodes').filter({ hasText: 'render-1' }).waitFor();
+  await eventually(async () => (await cells(in_('Nodes').first()))[5] === '1 of 5');
+  const gpu = in_('Queues').filter({ hasText: 'gpu' });
+  // Critical, high, normal, low, all, given out.
+  await eventually(async () => (await cells(gpu)).slice(1).join() === '0,3,0,0,3,0');
+  const letters = in_('Dead letters');
+  await letters.filter({ hasText: 'import::dropped <b>markup</b>' }).getByText('on purpose').waitFor();
+  await eventually(async () => (await letters.count()) === 2);
+  // The remote task is one of its supervisor, and names its node.
+  await rows(page, 'Running').filter({ hasText: 'render::running' }).getByText('node render-1').waitFor({ state: 'attached' });
+  await button(page, 'Kill render::running').waitFor();
+
+  await button(page, 'Drop import::dropped <b>markup</b>').click();
+  await letters.filter({ hasText: 'import::dropped' }).waitFor({ state: 'detached' });
+  await button(page, 'Retry import::retried').click();
+  // It succeeds now.
+  await eventually(async () => (await letters.count()) === 0);
+  assert.equal(await page.getByRole('alert').count(), 0);
+});
+
 test('names and errors are shown as text', async ({ demo, open }) => {
   const { url } = await demo('--load', 'steady');
   const page = await open(url);
   await table(page, 'Waiting').getByText('waiting <b>markup</b>', { exact: true }).waitFor();
   assert.equal(await page.locator('td b, td i').count(), 0);
-  const failure = rows(page, 'Failures').first();
+  const failure = rows(page, 'Failures').filter({ hasText: 'failing' }).first();
   await failure.getByText('it failed <i>on purpose</i>').first().waitFor();
   // The whole error is there, on request.
   const line = failure.locator('pre');
@@ -174,6 +200,8 @@ test('a small screen needs no scrolling sideways, in light and dark', async ({ d
       await picture(page, `busy-${name}-${colorScheme}`);
       await table(page, 'Failures').scrollIntoViewIfNeeded();
       await picture(page, `busy-${name}-${colorScheme}-below`);
+      await section(page, 'Cluster memory').scrollIntoViewIfNeeded();
+      await picture(page, `busy-${name}-${colorScheme}-cluster`);
       await page.context().close();
     }
   }
@@ -250,7 +278,7 @@ test('a dashboard that is read only has no buttons for actions', async ({ demo, 
   const page = await open(url);
   await rows(page, 'Running').nth(3).waitFor();
   await rows(page, 'Background').nth(3).waitFor();
-  assert.equal(await page.getByRole('button', { name: /^(Stop|Cancel|Kill|Start|Trigger) / }).count(), 0);
+  assert.equal(await page.getByRole('button', { name: /^(Stop|Cancel|Kill|Start|Trigger|Retry|Drop) / }).count(), 0);
 });
 
 test('the page works wherever it is nested, also behind a proxy', async ({ demo, open, proxy }) => {

@@ -268,7 +268,7 @@
           setText(cell, count(node.functions.length));
           cell.title = node.functions.join('\n');
         }),
-        column('Heard of', 'number', (node) => node.heard_of, (cell, node) => setText(cell, `${duration(Math.floor(node.heard_of))} ago`)),
+        column('Heard of', 'number', (node) => node.heard_of, (cell, node) => setText(cell, node.heard_of < 1 ? 'now' : `${duration(Math.floor(node.heard_of))} ago`)),
       ],
     },
     Queues: {

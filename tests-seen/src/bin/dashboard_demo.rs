@@ -14,13 +14,13 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use atasker::{
-    BackgroundWorker, Dashboard, EventWorker, IntervalWorker, Job, JobHandle, LoopWorker,
-    MpPoolConfig, PoolConfig, Priority, QueueWorker, Supervisor, Task, TaskBuilder, TaskContext,
-    WorkerContext, background_task,
+    BackgroundWorker, Cluster, Dashboard, EventWorker, IntervalWorker, Job, JobHandle, LoopWorker,
+    MpPoolConfig, Node, NodeConfig, PoolConfig, Priority, QueueWorker, Supervisor, Task,
+    TaskBuilder, TaskContext, WorkerContext, background_task,
 };
 
 /// Longer than anything here runs.
@@ -182,9 +182,41 @@ fn workers(sup: &Supervisor) -> (Vec<BackgroundWorker>, JobHandle) {
     (vec![refresh.into(), reindex.into(), audit.into(), feed.into()], job)
 }
 
+#[background_task(tt = "remote", name = "import::retried")]
+fn succeeds_the_second_time() -> Result<(), String> {
+    static FAILED: AtomicBool = AtomicBool::new(false);
+    if FAILED.swap(true, Ordering::Relaxed) { Ok(()) } else { Err("not yet".to_owned()) }
+}
+
+#[background_task(tt = "remote", name = "import::dropped <b>markup</b>")]
+fn never_succeeds() {
+    panic!("the import failed <i>on purpose</i>");
+}
+
+#[background_task(tt = "remote", name = "render::running")]
+fn renders(ctx: &TaskContext) {
+    ctx.wait_stop(LONG);
+}
+
+#[background_task(tt = "remote", name = "render::waiting", queue = "gpu", priority = "high")]
+fn renders_on_gpu() {}
+
+/// A cluster with a node, which does not serve one of the queues.
+fn cluster(sup: &Supervisor) -> (Node, Vec<Task<()>>) {
+    let cluster = Cluster::in_memory();
+    sup.join_cluster(&cluster);
+    let node = NodeConfig::threads(PoolConfig::new(4).reserve_high(1)).name("render-1");
+    let node = cluster.serve(node).expect("the cluster is in memory");
+    let gpu = (0..3).map(|_| renders_on_gpu::builder().supervisor(sup).start());
+    let tasks = gpu.chain([renders::builder().supervisor(sup).start()]).collect();
+    succeeds_the_second_time::builder().supervisor(sup).start().detach();
+    never_succeeds::builder().supervisor(sup).start().detach();
+    (node, tasks)
+}
+
 /// Load that looks like that of a service.
 fn busy(shop: &Supervisor, batch: &Supervisor) -> impl Sized + use<> {
-    let handles = workers(shop);
+    let handles = (workers(shop), cluster(shop));
     let long = [
         reports(shop, "reports::monthly", 600),
         reports(shop, "reports::inventory", 240),
@@ -232,7 +264,7 @@ fn busy(shop: &Supervisor, batch: &Supervisor) -> impl Sized + use<> {
 
 /// Tasks that stay as they are until they are told otherwise.
 fn steady(sup: &Supervisor) -> impl Sized + use<> {
-    let handles = workers(sup);
+    let handles = (workers(sup), cluster(sup));
     let thread = reports(sup, "thread until stopped", 1_000_000);
     // Ignores the request to stop.
     let deaf = TaskBuilder::new(|| std::thread::sleep(LONG)).name("deaf thread");
