@@ -325,6 +325,10 @@ impl Broker for NatsBroker {
         Box::pin(store::log(&self.inner.link, &self.inner.layout, log))
     }
 
+    fn log_len<'a>(&'a self, log: &'a str) -> BrokerFuture<'a, Result<u64, BrokerError>> {
+        Box::pin(store::log_len(&self.inner.link, &self.inner.layout, log))
+    }
+
     fn remove_logged<'a>(
         &'a self,
         log: &'a str,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use atasker_runtime::__broker::{BrokerError, LogEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::api;
-use crate::layout::{Layout, Stream};
+use crate::api::{self, Trouble};
+use crate::layout::{Layout, Stream, nanos};
 use crate::link::Link;
 use crate::watch::{self, Start};
 
@@ -106,6 +107,27 @@ pub(crate) async fn log(
             return Err(BrokerError::NoAnswer("the log was not sent".to_owned()));
         }
     }
+}
+
+/// Counts the entries of a log without reading them: a new consumer knows how many it has to deliver.
+pub(crate) async fn log_len(link: &Link, layout: &Layout, log: &str) -> Result<u64, BrokerError> {
+    let stream = layout.stream(Stream::Dead);
+    let config = json!({
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "filter_subject": layout.log(log),
+        "inactive_threshold": nanos(Duration::from_secs(5)),
+        "mem_storage": true,
+        "num_replicas": 1,
+    });
+    let body = json!({ "stream_name": stream, "config": config });
+    let made = api::call(link, &format!("CONSUMER.CREATE.{stream}"), &body).await?;
+    if let Some(name) = made["name"].as_str() {
+        // Otherwise the server removes it when it is inactive.
+        let _ = api::call(link, &format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null).await;
+    }
+    let len = made["num_pending"].as_u64();
+    Ok(len.ok_or_else(|| Trouble::Odd(format!("a consumer without a count: {made}")))?)
 }
 
 pub(crate) async fn remove_logged(

@@ -454,6 +454,7 @@ pub async fn queues_are_counted(make: Make<'_>) {
 pub async fn logs_keep_entries_in_order(make: Make<'_>) {
     let (a, b) = (make().await, make().await);
     assert!(a.log("dead").await.unwrap().is_empty());
+    assert_eq!(a.log_len("dead").await, Ok(0));
     for i in 0..50_u8 {
         a.append("dead", &format!("1-{i}"), vec![i]).await.unwrap();
     }
@@ -472,6 +473,7 @@ pub async fn logs_keep_entries_in_order(make: Make<'_>) {
     assert_eq!(b.remove_logged("dead", "1-77").await, Ok(false));
     assert_eq!(a.log("dead").await.unwrap().len(), 49);
     assert_eq!(a.log("other").await.unwrap().len(), 1);
+    assert_eq!((a.log_len("dead").await, a.log_len("other").await), (Ok(49), Ok(1)));
 }
 
 pub async fn blocks_are_put_together(make: Make<'_>) {
