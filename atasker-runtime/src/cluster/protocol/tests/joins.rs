@@ -130,6 +130,30 @@ fn messages_arrive_in_order_though_many_get_lost() {
 }
 
 #[test]
+fn all_messages_of_a_run_arrive_before_its_end() {
+    simulate(async {
+        let mut world = World::new(1);
+        let launcher = world.member("launcher");
+        let (_node, _serving) = world.node("node", 4).await;
+        world.faults.lose(0.3);
+        let submit = |number| {
+            let told = Told::new();
+            let mut head = head(id(number));
+            head.has_channels = true;
+            let plan = Plan(vec![chatty(Duration::ZERO, 100, 0, Ends::Ok)]);
+            launcher.session.submit(call(head, &plan), told.clone());
+            told
+        };
+        let all: Vec<_> = (1..20).map(submit).collect();
+        let expected: Vec<_> = (0..100).map(|number| vec![1, number]).collect();
+        for told in &all {
+            assert_eq!(told.end().await.outcome, Ok(vec![1]));
+            assert_eq!(told.messages(), expected);
+        }
+    });
+}
+
+#[test]
 fn the_next_attempt_gets_the_messages_that_were_not_taken() {
     simulate(async {
         let mut world = World::new(1);
