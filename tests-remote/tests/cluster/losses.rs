@@ -56,6 +56,7 @@ fn run_of_a_frozen_node_is_begun_elsewhere_until_none_is_left() {
     assert_eq!(error, TaskError::NodeLost { node: node.clone(), losses: 1 });
     assert!(error.is_node_lost());
     cluster.faults().thaw_node(&node);
+    until("there is a letter", || !cluster.dead_letters().unwrap().is_empty());
     let letters = cluster.dead_letters().unwrap();
     assert!(letters.len() == 1 && letters[0].error.contains(&node), "{letters:?}");
     assert!(cluster.drop_dead(letters[0].id).unwrap());
