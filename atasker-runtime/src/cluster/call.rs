@@ -24,9 +24,18 @@ pub(crate) struct Call {
     pub(super) cluster: Arc<Shared>,
     pub(super) id: TaskId,
     bound: Mutex<Bound>,
+    messages: Messages,
     /// Held while messages are passed on, so that they stay in order.
     outgoing: Mutex<Outgoing>,
     stored: Mutex<Stored>,
+}
+
+/// Where the messages of a call go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Messages {
+    Here,
+    /// To another handle: this one has only the outcome.
+    Elsewhere,
 }
 
 /// The task of a call.
@@ -87,19 +96,20 @@ pub(super) fn call_of(header: &Header) -> Option<Arc<Call>> {
 impl Call {
     /// Creates the call of a task.
     pub(super) fn new(cluster: Arc<Shared>, task: Arc<dyn AnyTask>) -> Arc<Call> {
-        Call::with(cluster, task.header().id, Bound::To(task))
+        Call::with(cluster, task.header().id, Bound::To(task), Messages::Here)
     }
 
     /// Creates a call that was launched before, for a task that is [bound](Self::bind) to it later.
-    pub(super) fn unbound(cluster: Arc<Shared>, id: TaskId) -> Arc<Call> {
-        Call::with(cluster, id, Bound::NotYet(Vec::new()))
+    pub(super) fn unbound(cluster: Arc<Shared>, id: TaskId, messages: Messages) -> Arc<Call> {
+        Call::with(cluster, id, Bound::NotYet(Vec::new()), messages)
     }
 
-    fn with(cluster: Arc<Shared>, id: TaskId, bound: Bound) -> Arc<Call> {
+    fn with(cluster: Arc<Shared>, id: TaskId, bound: Bound, messages: Messages) -> Arc<Call> {
         Arc::new(Call {
             cluster,
             id,
             bound: Mutex::new(bound),
+            messages,
             outgoing: Mutex::default(),
             stored: Mutex::default(),
         })
@@ -224,6 +234,9 @@ impl Call {
     /// Passes on the messages to the task, and whether its messages have a receiver.
     pub(super) fn flush_messages(&self, task: &dyn AnyTask) {
         let Some(channels) = task.header().channels() else { return };
+        if self.messages == Messages::Elsewhere {
+            return;
+        }
         let session = &self.cluster.session;
         let mut outgoing = self.outgoing.lock();
         if let Some(inbox) = channels.inbox_bytes() {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::call::{Call, may_block};
+use super::call::{Call, Messages, may_block};
 use super::door::{CallHead, Canceled, Found, FoundState, Killed, NodeRef};
 use super::error::ClusterError;
 use super::handle::{Cluster, not_in_a_fork};
@@ -31,10 +31,14 @@ pub(crate) struct Attaching {
     is_attached: bool,
 }
 
-/// Requests to listen to a call.
-pub(crate) fn attach(cluster: &Cluster, id: TaskId) -> Attaching {
-    let call = Call::unbound(Arc::clone(&cluster.shared), id);
-    let answer = Some(cluster.session().attach(id, call.listener()));
+/// Requests to listen to a call, and where its messages go from now on.
+pub(crate) fn attach(cluster: &Cluster, id: TaskId, messages: Messages) -> Attaching {
+    let call = Call::unbound(Arc::clone(&cluster.shared), id, messages);
+    let (session, listener) = (cluster.session(), call.listener());
+    let answer = Some(match messages {
+        Messages::Here => session.attach(id, listener),
+        Messages::Elsewhere => session.listen(id, listener),
+    });
     Attaching { call, answer, is_attached: false }
 }
 

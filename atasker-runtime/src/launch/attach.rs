@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cluster::call::Messages;
 use crate::cluster::door::Found;
 use crate::cluster::error::ClusterError;
 use crate::cluster::found::{self, Attached};
@@ -35,6 +36,7 @@ pub(super) struct Attachment<R, I, O> {
     decode: Reader<R>,
     codecs: Option<(Codec<I>, Codec<O>)>,
     core: Option<Arc<Core>>,
+    messages: Messages,
 }
 
 /// What a call must be.
@@ -53,7 +55,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Attachment<R, I, O
         not_in_a_fork()?;
         // First without attaching, because that diverts the messages of the call.
         self.check(id, self.cluster.session().find(id).wait()?)?;
-        let attached = found::attach(&self.cluster, id).wait()?;
+        let attached = found::attach(&self.cluster, id, self.messages).wait()?;
         Ok(self.start(attached))
     }
 
@@ -62,7 +64,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Attachment<R, I, O
         not_in_a_fork()?;
         let found = self.cluster.session().find(id).await?;
         self.check(id, found)?;
-        let attached = found::attach(&self.cluster, id).finish().await?;
+        let attached = found::attach(&self.cluster, id, self.messages).finish().await?;
         Ok(self.start(attached))
     }
 
@@ -126,12 +128,13 @@ where
     O: Send + 'static,
 {
     let (cluster, expected) = (cluster.clone(), Expected::Function);
-    Attachment { cluster, expected, function, decode, codecs, core: None }.attach(id)
+    let messages = Messages::Here;
+    Attachment { cluster, expected, function, decode, codecs, core: None, messages }.attach(id)
 }
 
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
-    /// Returns what a handle of another call to the same function needs. `None` if the task has no
-    /// cluster.
+    /// Returns what a reference to another call to the same function needs, which leaves the messages
+    /// to the handle of that call. `None` if the task has no cluster.
     pub(super) fn attachment(&mut self) -> Option<Attachment<R, I, O>> {
         let core = self.core();
         let task = self.cell().get_mut();
@@ -144,7 +147,8 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
             named.map_or_else(|| core.remote.joined(), |named| Some(named.as_ref().clone()))?;
         let codecs = self.channels().and_then(|channels| channels.codecs());
         let (expected, core) = (Expected::Function, Some(core));
-        Some(Attachment { cluster, expected, function, decode, codecs, core })
+        let messages = Messages::Elsewhere;
+        Some(Attachment { cluster, expected, function, decode, codecs, core, messages })
     }
 }
 
@@ -204,6 +208,7 @@ where
         decode: read_any_result::<R>,
         codecs: Some((codec(), codec())),
         core: None,
+        messages: Messages::Here,
     }
 }
 

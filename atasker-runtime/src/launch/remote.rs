@@ -187,10 +187,14 @@ mod elsewhere {
         pub(in crate::launch) fn start_unique_elsewhere(
             mut self,
         ) -> Result<Task<R, I, O>, TaskRef> {
-            let again = self.attachment();
+            let (core, again) = (self.core(), self.attachment());
             let task = self.start();
             wait_stored(&task.erased());
             let Some(TaskError::Duplicate { id }) = task.error() else { return Ok(task) };
+            // Usually one of this supervisor.
+            if let Some(holder) = core.find_live(*id) {
+                return Err(TaskRef::new(holder));
+            }
             let Some(again) = again else { return Ok(task) };
             // If the holder can't be found any more, its key is free again, or its cluster is out of
             // reach: the caller gets the error.

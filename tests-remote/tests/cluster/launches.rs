@@ -206,6 +206,35 @@ fn unique_key_holds_in_the_whole_namespace() {
     assert!(next.cancel() || next.join().unwrap());
 }
 
+#[background_task(tt = "remote")]
+fn counts(ctx: &TaskContext<u32, u32>) -> u32 {
+    let mut sum = 0;
+    while let Ok(n) = ctx.recv() {
+        sum += n;
+        let _ = ctx.send(sum);
+    }
+    sum
+}
+
+#[test]
+fn second_launch_of_a_unique_task_leaves_its_messages_alone() {
+    let (sup, cluster) = joined();
+    let _node = serve(&cluster, "one", 1);
+    let task = counts::builder().unique(1).supervisor(&sup).start_unique().unwrap();
+    task.send(1).unwrap();
+    assert_eq!(task.recv_timeout(LIMIT), Ok(1));
+    let other = join(&cluster.member("other"));
+    for sup in [&sup, &other] {
+        let held = counts::builder().unique(1).supervisor(sup).start_unique().unwrap_err();
+        assert_eq!(held.id(), task.id());
+        drop(held);
+        task.send(1).unwrap();
+        assert!(task.recv_timeout(LIMIT).is_ok());
+    }
+    task.stop();
+    assert_eq!(task.join().unwrap(), 3);
+}
+
 #[test]
 fn unique_key_can_stay_taken_after_the_end() {
     let (sup, cluster) = joined();

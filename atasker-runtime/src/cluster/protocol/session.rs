@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::launcher::attach::Messages;
 use super::member::{self, Member};
 use super::node::Serving;
 use super::pending::{Answer, Pending};
@@ -243,7 +244,23 @@ impl Session {
         self.ask(
             || Err(ClusterError::Closed),
             move |member, answer| {
-                member.spawn(super::launcher::attach::attach(member.clone(), id, sink, answer));
+                let to = Messages::Here;
+                member.spawn(super::launcher::attach::attach(member.clone(), id, sink, to, answer));
+            },
+        )
+    }
+
+    /// The same, except that the messages of the call go where they went before.
+    pub(crate) fn listen(
+        &self,
+        id: TaskId,
+        sink: Arc<dyn CallSink>,
+    ) -> Pending<Result<CallHead, ClusterError>> {
+        self.ask(
+            || Err(ClusterError::Closed),
+            move |member, answer| {
+                let to = Messages::Elsewhere;
+                member.spawn(super::launcher::attach::attach(member.clone(), id, sink, to, answer));
             },
         )
     }

@@ -17,15 +17,24 @@ use crate::cluster::protocol::record::record_key;
 use crate::id::TaskId;
 use crate::unwind::guarded;
 
+/// Where the messages of a call go from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cluster::protocol) enum Messages {
+    Here,
+    /// As before.
+    Elsewhere,
+}
+
 /// Attaches to a call, and tells its head.
 pub(in crate::cluster::protocol) async fn attach(
     member: Rc<Member>,
     id: TaskId,
     sink: Arc<dyn CallSink>,
+    messages: Messages,
     answer: Answer<Result<CallHead, ClusterError>>,
 ) {
     if let Some(call) = member.launcher.get(id) {
-        join(&member, &call, sink);
+        join(&member, &call, sink, messages);
         return drop(answer.send(Ok(call.head.clone())));
     }
     let head = match overview::find(&member, id).await {
@@ -38,12 +47,12 @@ pub(in crate::cluster::protocol) async fn attach(
     };
     // It may have been joined meanwhile.
     if let Some(call) = member.launcher.get(id) {
-        join(&member, &call, sink);
+        join(&member, &call, sink, messages);
         return drop(answer.send(Ok(call.head.clone())));
     }
     let call = member.launcher.add(head.clone(), sink);
     call.is_sent.set(true);
-    call.channel.borrow_mut().attaches = true;
+    call.channel.borrow_mut().attaches = messages == Messages::Here;
     *call.progress.borrow_mut() = Progress::Stored;
     drop(answer.send(Ok(head)));
     member.listen().await;
@@ -62,7 +71,7 @@ pub(in crate::cluster::protocol) async fn attach(
 }
 
 /// Tells a further sink about a call that this member knows.
-fn join(member: &Rc<Member>, call: &Rc<Call>, sink: Arc<dyn CallSink>) {
+fn join(member: &Rc<Member>, call: &Rc<Call>, sink: Arc<dyn CallSink>, messages: Messages) {
     let now = match &*call.progress.borrow() {
         Progress::Submitted | Progress::Ended => None,
         Progress::Stored => Some(CallEvent::Stored),
@@ -70,6 +79,10 @@ fn join(member: &Rc<Member>, call: &Rc<Call>, sink: Arc<dyn CallSink>) {
     };
     if let Some(event) = now {
         guarded(|| sink.event(event));
+    }
+    if messages == Messages::Elsewhere {
+        // The latest one gets the messages.
+        return call.sinks.borrow_mut().insert(0, sink);
     }
     call.sinks.borrow_mut().push(sink);
     let claim = {
