@@ -150,24 +150,49 @@ impl Nats {
     /// Sets the namespace: 1 to 32 characters of `A-Za-z0-9_-`. Namespaces share nothing.
     ///
     /// Default: `"default"`.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").namespace("video");
+    /// ```
     pub fn namespace(mut self, namespace: &str) -> Nats {
         self.namespace = namespace.to_owned();
         self
     }
 
     /// Authenticates with a user and a password, instead of those in the url.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").user_and_password("me", "p@ss");
+    /// ```
     pub fn user_and_password(mut self, user: &str, password: &str) -> Nats {
         self.auth = Some(Auth::User { name: user.to_owned(), password: password.to_owned() });
         self
     }
 
     /// Authenticates with a token.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").token("s3cret");
+    /// ```
     pub fn token(mut self, token: &str) -> Nats {
         self.auth = Some(Auth::Token(token.to_owned()));
         self
     }
 
     /// Authenticates with an nkey, given by its seed, which begins with `SU`.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let seed = std::env::var("NKEY_SEED").unwrap_or_default();
+    /// let nats = Nats::new("nats://127.0.0.1").nkey(&seed);
+    /// ```
     #[cfg(feature = "nkeys")]
     #[cfg_attr(docsrs, doc(cfg(feature = "nkeys")))]
     pub fn nkey(mut self, seed: &str) -> Nats {
@@ -176,6 +201,12 @@ impl Nats {
     }
 
     /// Authenticates with a credentials file, which contains a JWT and the seed of its nkey.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").credentials_file("/etc/video/nats.creds");
+    /// ```
     #[cfg(feature = "nkeys")]
     #[cfg_attr(docsrs, doc(cfg(feature = "nkeys")))]
     pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Nats {
@@ -185,12 +216,24 @@ impl Nats {
 
     /// Trusts the certificates in a PEM file to have signed that of the server, instead of the
     /// system's root certificates.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("tls://10.0.0.5").root_certificate("/etc/video/ca.pem");
+    /// ```
     pub fn root_certificate(mut self, path: impl Into<PathBuf>) -> Nats {
         self.root_certificate = Some(path.into());
         self
     }
 
     /// Presents a certificate to the server. Both paths are those of PEM files.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("tls://10.0.0.5").client_certificate("/etc/video/me.pem", "/etc/video/me.key");
+    /// ```
     pub fn client_certificate(
         mut self,
         certificate: impl Into<PathBuf>,
@@ -204,6 +247,12 @@ impl Nats {
     ///
     /// Default: `false`. Without it, TLS is used if the url begins with `tls://` or the server
     /// requires it.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://10.0.0.5").require_tls(true);
+    /// ```
     pub fn require_tls(mut self, require: bool) -> Nats {
         self.require_tls = require;
         self
@@ -213,6 +262,13 @@ impl Nats {
     /// together.
     ///
     /// Default: 5 seconds.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use std::time::Duration;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").connect_timeout(Duration::from_secs(1));
+    /// ```
     pub fn connect_timeout(mut self, timeout: Duration) -> Nats {
         self.connect_timeout = timeout;
         self
@@ -222,6 +278,13 @@ impl Nats {
     /// in all programs of the namespace.
     ///
     /// Default: 10 seconds.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use std::time::Duration;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").lost_after(Duration::from_secs(3));
+    /// ```
     pub fn lost_after(mut self, after: Duration) -> Nats {
         self.lost_after = after;
         self
@@ -231,6 +294,13 @@ impl Nats {
     /// of the namespace.
     ///
     /// Default: 1 day.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use std::time::Duration;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").keep(Duration::from_secs(3600));
+    /// ```
     pub fn keep(mut self, keep: Duration) -> Nats {
         self.keep = keep;
         self
@@ -240,6 +310,13 @@ impl Nats {
     /// ones. The limit is the same in all programs of the namespace.
     ///
     /// Default: 1,000,000, [`Overflow::Reject`].
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// use atasker_runtime::Overflow;
+    /// let nats = Nats::new("nats://127.0.0.1").queue_limit(10_000, Overflow::Block);
+    /// ```
     pub fn queue_limit(mut self, limit: u64, overflow: Overflow) -> Nats {
         self.queue_limit = limit;
         self.overflow = overflow;
@@ -249,6 +326,12 @@ impl Nats {
     /// Sets how many bytes of launches this program holds while the server doesn't take them.
     ///
     /// Default: 64 MiB.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").pending_bytes(8 << 20);
+    /// ```
     pub fn pending_bytes(mut self, bytes: usize) -> Nats {
         self.pending_bytes = bytes;
         self
@@ -257,6 +340,12 @@ impl Nats {
     /// Sets where the server keeps calls and outcomes. The same in all programs of the namespace.
     ///
     /// Default: [`Storage::File`].
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::{Nats, Storage};
+    /// let nats = Nats::new("nats://127.0.0.1").storage(Storage::Memory);
+    /// ```
     pub fn storage(mut self, storage: Storage) -> Nats {
         self.storage = storage;
         self
@@ -266,6 +355,12 @@ impl Nats {
     /// programs of the namespace.
     ///
     /// Default: 1.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://a,nats://b,nats://c").replicas(3);
+    /// ```
     pub fn replicas(mut self, replicas: usize) -> Nats {
         self.replicas = replicas;
         self
@@ -275,6 +370,12 @@ impl Nats {
     /// 512 KiB.
     ///
     /// Default: 256 KiB.
+    ///
+    /// ```
+    /// # use atasker_nats as atasker;
+    /// use atasker::Nats;
+    /// let nats = Nats::new("nats://127.0.0.1").large_after(64 << 10);
+    /// ```
     pub fn large_after(mut self, bytes: usize) -> Nats {
         self.large_after = bytes;
         self

@@ -24,10 +24,13 @@ use crate::link::{Failed, Link};
 /// The pause before a consumer that could not be created or deleted is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Set once a consumer is there.
+type Created = Arc<OnceCell<()>>;
+
 /// The consumers that are known to exist. Each is created by one task at a time, because the server
 /// takes milliseconds for it, also if it is there.
 #[derive(Debug, Default)]
-pub(crate) struct Consumers(Mutex<HashMap<(String, Priority), Arc<OnceCell<()>>>>);
+pub(crate) struct Consumers(Mutex<HashMap<(String, Priority), Created>>);
 
 impl Consumers {
     /// Creates the consumer of a queue and priority, unless this was done before.
