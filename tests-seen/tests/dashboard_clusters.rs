@@ -245,7 +245,7 @@ fn state_is_answered_while_the_broker_is_away() {
 }
 
 #[test]
-fn clusters_are_asked_only_while_somebody_looks() {
+fn clusters_are_asked_only_on_request() {
     let cluster = Cluster::in_memory();
     let sup = joined(&cluster);
     let dashboard = Dashboard::new().supervisor(&sup).serve("127.0.0.1:0").unwrap();

@@ -57,8 +57,12 @@ fn joined_cluster_and_its_tasks_are_shown() {
     seen.wait(&waiting("default", "critical"), 1.0);
     seen.wait(&waiting("default", "normal"), 0.0);
 
-    let node = serve(&cluster, "one", "default");
+    let node = serve(&cluster, "a node", "default");
+    // The supervisor of a node has the metrics of its pool.
+    let _node_export = node.supervisor().export_metrics();
     seen.wait("atasker_cluster_nodes{supervisor=cluster}", 1.0);
+    seen.wait("atasker_tasks_running{supervisor=a node,tt=thread}", 2.0);
+    seen.wait("atasker_slots{supervisor=a node,tt=thread}", 1.0);
     // One slot, and critical tasks need none.
     seen.wait(running, 2.0);
     seen.wait(&waiting("default", "low"), 1.0);
@@ -76,6 +80,10 @@ fn joined_cluster_and_its_tasks_are_shown() {
         seen.wait_values(&format!("atasker_task_run_seconds{{{of},priority=critical}}"), 1);
     assert!((0.0..60.0).contains(&values[0]));
     seen.wait_values(&format!("atasker_task_queue_seconds{{{of},priority=critical}}"), 1);
+    let of_node = "supervisor=a node,tt=thread,name=waits";
+    // The run may have begun before the export, and so is counted at its end.
+    seen.wait_values(&format!("atasker_task_run_seconds{{{of_node},priority=critical}}"), 1);
+    assert!(!seen.series("a node").keys().any(|name| name.contains("tt=remote")));
 
     let _other = serve(&cluster, "two", "other");
     seen.wait("atasker_cluster_nodes{supervisor=cluster}", 2.0);

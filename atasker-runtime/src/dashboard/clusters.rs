@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits for a broker, except the two requests that change something there, and these
 //! only for a few seconds. The state shows what was last heard of a cluster, and has the cluster
-//! asked again: so it is asked only while somebody looks.
+//! asked again. A cluster is therefore asked only while a page is open.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

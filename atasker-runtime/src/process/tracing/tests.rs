@@ -454,12 +454,13 @@ fn too_many_open_spans_are_not_forwarded() {
 }
 
 #[test]
-fn own_fields_named_task_and_worker_are_kept() {
+fn own_fields_named_task_worker_and_node_are_kept() {
     let mut remote = Remote::new();
-    let fields = vec!["task", "message", "worker"];
+    let fields = vec!["task", "message", "worker", "node"];
     remote.describe(4, &CallsiteDescription { fields, ..described(false, "own") }).unwrap();
-    let values = &[0, 5, 1, 2, 5, 0];
+    let values = &[0, 5, 1, 2, 5, 0, 3, 5, 1];
     let parent = ParentSpan::Task;
     remote.handle(&ToParent::Event { call: 1, callsite: 4, parent, values }).unwrap();
-    assert_eq!(remote.recorder.told(), ["event in None task=bool:true worker=bool:false"]);
+    let told = "event in None task=bool:true worker=bool:false node=bool:true";
+    assert_eq!(remote.recorder.told(), [told]);
 }
