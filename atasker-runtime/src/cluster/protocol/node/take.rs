@@ -4,7 +4,7 @@
 //! top. That would cost a request for each priority that has nothing, so each one is left with a
 //! pending request (a *poll*) that the broker answers when something arrives. A pending poll says that
 //! the priority is empty. One that was empty within the last second gets a poll without being asked
-//! first, together with the next priority that has something.
+//! first, unless a less urgent one would be asked meanwhile.
 //!
 //! So it may happen that more arrives than there is room for. What is too much is handed back at
 //! once: it is first in its queue, and whoever has room takes it.
@@ -72,11 +72,16 @@ impl Sources {
         Sources { all: all.collect(), queues: queues.len().max(1), turn: Cell::new(0) }
     }
 
-    /// Returns whether more urgent calls may be waiting: a source of them is neither polled nor known
-    /// to be empty.
+    /// Returns whether more urgent calls may be waiting, because a source of them is not polled.
     fn may_have_more_urgent(&self, priority: Priority) -> bool {
         let urgent = self.all.iter().take_while(|source| source.priority > priority);
-        urgent.into_iter().any(|source| !source.is_polled.get() && !source.was_empty())
+        urgent.into_iter().any(|source| !source.is_polled.get())
+    }
+
+    /// Returns whether a source of this priority can be polled without being asked first: no less
+    /// urgent calls would be taken while the poll is on its way.
+    fn are_less_urgent_polled(&self, priority: Priority) -> bool {
+        self.all.iter().filter(|source| source.priority < priority).all(|s| s.is_polled.get())
     }
 
     /// Returns the sources in the order in which they are asked now.
@@ -108,7 +113,7 @@ async fn ask_all(node: &Rc<Node>) -> bool {
         if room == 0 || source.is_polled.get() || node.is_draining.get() {
             continue;
         }
-        if source.was_empty() {
+        if source.was_empty() && node.sources.are_less_urgent_polled(source.priority) {
             poll(node, &source);
             continue;
         }
