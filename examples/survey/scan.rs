@@ -56,8 +56,13 @@ pub fn scan_file(ctx: &TaskContext, path: &[u8], crash: bool) -> Result<FileRepo
 const PIECE: usize = 1 << 16;
 
 fn read_file(ctx: &TaskContext, path: &Path) -> io::Result<FileReport> {
+    scan(ctx, path, File::open(path)?)
+}
+
+/// Scans the content of the file with this path.
+pub fn scan(ctx: &TaskContext, path: &Path, content: impl Read) -> io::Result<FileReport> {
     let started = Instant::now();
-    let source = Source { ctx, file: File::open(path)?, hash: blake3::Hasher::new(), bytes: 0 };
+    let source = Source { ctx, content, hash: blake3::Hasher::new(), bytes: 0 };
     let mut input = BufReader::with_capacity(PIECE, source);
 
     // Text contains no zero byte; nearly all other files have one early.
@@ -86,19 +91,19 @@ fn read_file(ctx: &TaskContext, path: &Path) -> io::Result<FileReport> {
 }
 
 /// A file that is hashed while it is read, and that fails when the task is asked to stop.
-struct Source<'a> {
+struct Source<'a, R> {
     ctx: &'a TaskContext,
-    file: File,
+    content: R,
     hash: blake3::Hasher,
     bytes: u64,
 }
 
-impl Read for Source<'_> {
+impl<R: Read> Read for Source<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ctx.stopped() {
             return Err(io::Error::other("stopped"));
         }
-        let read = self.file.read(buffer)?;
+        let read = self.content.read(buffer)?;
         self.hash.update(&buffer[..read]);
         self.bytes += read as u64;
         Ok(read)

@@ -1,0 +1,143 @@
+//! Does the example `cluster` survey files on several nodes, also when one of them is killed?
+//!
+//! The tests start a `nats-server`. They are skipped, and say so, where none is installed.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A program that ends with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Program {
+    fn signal(&self, signal: &str) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+}
+
+/// Starts a broker and returns its url. `None` if there is no `nats-server`.
+fn broker(test: &str) -> Option<(Program, String)> {
+    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{test}"));
+    let _ = std::fs::remove_dir_all(&store);
+    let mut command = Command::new("nats-server");
+    // A free port, which the log says.
+    command.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"]).arg(&store);
+    let mut child = match command.stderr(Stdio::piped()).spawn() {
+        Ok(child) => Program(child),
+        Err(_) => {
+            eprintln!("SKIPPED: `nats-server` is not installed; `scripts/nats` installs it");
+            return None;
+        }
+    };
+    let mut log = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let listening = "Listening for client connections on ";
+    let address = log.find_map(|line| Some(line.unwrap().split_once(listening)?.1.to_owned()));
+    assert!(log.any(|line| line.unwrap().contains("Server is ready")));
+    // Read on, so that the server never waits for a reader.
+    std::thread::spawn(move || log.for_each(drop));
+    Some((child, format!("nats://{}", address.unwrap())))
+}
+
+/// Starts the example.
+fn start(url: &str, args: &[&str]) -> Program {
+    // Next to the directory of the tests. `cargo test` builds the examples before it runs tests;
+    // with `--test cluster` it does not.
+    let path = std::env::current_exe().unwrap();
+    let path = path.parent().unwrap().parent().unwrap().join("examples/cluster");
+    let mut command = Command::new(path);
+    command.args(["--url", url]).args(args).stdin(Stdio::null());
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Program(command.spawn().expect("run `cargo build --examples` first"))
+}
+
+/// Returns stdout, stderr and the exit code.
+fn end(mut program: Program) -> (String, String, Option<i32>) {
+    let [mut out, mut err] = [String::new(), String::new()];
+    program.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    program.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    (out, err, program.0.wait().unwrap().code())
+}
+
+/// Starts a node and waits until it serves.
+fn node(url: &str, name: &str) -> Program {
+    let mut node = start(url, &["node", "--jobs", "2", "--name", name]);
+    let mut line = Vec::new();
+    // Without a buffer, so that the rest can be read later.
+    let out = node.0.stdout.as_mut().unwrap();
+    let byte = |byte: io::Result<u8>| byte.unwrap();
+    line.extend(out.bytes().map(byte).take_while(|byte| *byte != b'\n'));
+    assert_eq!(String::from_utf8(line).unwrap(), format!("{name} serves with 2 slots"));
+    node
+}
+
+/// A directory with files, and their number.
+fn files(test: &str, count: usize) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-files-{test}"));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    for n in 0..count {
+        let text = format!("// File {n}.\nfn number() -> u32 {{\n    {n}\n}}\n");
+        std::fs::write(path.join(format!("{n}.rs")), text).unwrap();
+    }
+    path
+}
+
+fn check(result: (String, String, Option<i32>), count: usize) {
+    let (out, err, code) = result;
+    assert_eq!(code, Some(0), "{out}{err}");
+    // Language, files, size and unit, code, comments, blank.
+    let row = out.lines().find(|line| line.starts_with("Rust ")).expect(&out);
+    let columns: Vec<&str> = row.split_whitespace().collect();
+    let numbers = [count, 3 * count, count, 0].map(|number| number.to_string());
+    assert_eq!([columns[1], columns[4], columns[5], columns[6]], numbers.each_ref().map(|n| &**n));
+    assert!(out.contains("; 0 failed"), "{out}");
+}
+
+#[test]
+fn files_are_surveyed_by_nodes_that_drain_at_sigterm() {
+    let Some((_broker, url)) = broker("drain") else { return };
+    let root = files("drain", 60);
+    // Calls wait at the broker until there is a node.
+    let survey = start(&url, &["submit", root.to_str().unwrap()]);
+    let nodes = [node(&url, "north"), node(&url, "south")];
+    check(end(survey), 60);
+
+    let (out, err, code) = end(start(&url, &["info"]));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("2 nodes, 0 dead letters"), "{out}");
+    assert!(out.contains("default: 0 waiting, 0 given out"), "{out}");
+
+    for (node, name) in nodes.into_iter().zip(["north", "south"]) {
+        node.signal("TERM");
+        assert_eq!(end(node), (format!("{name} is drained\n"), String::new(), Some(0)));
+    }
+}
+
+#[test]
+fn calls_of_a_killed_node_run_on_another_one() {
+    let Some((_broker, url)) = broker("kill") else { return };
+    let root = files("kill", 400);
+    let survey = start(&url, &["submit", root.to_str().unwrap()]);
+    let north = node(&url, "north");
+    north.signal("KILL");
+    let _south = node(&url, "south");
+    check(end(survey), 400);
+}
+
+#[test]
+fn missing_broker_and_wrong_arguments_are_reported() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (out, err, code) = end(start(&format!("nats://{closed}"), &["info"]));
+    assert_eq!((out.as_str(), code), ("", Some(2)), "{err}");
+    assert!(err.starts_with("cluster: the broker is not reachable: "), "{err}");
+    let (_, err, code) = end(start("nats://127.0.0.1", &["serve"]));
+    assert!(err.contains("Usage: cluster") && code == Some(2), "{err}");
+}
