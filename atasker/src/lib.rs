@@ -78,12 +78,13 @@
 //! 9. [Limits and unique tasks](guide::limits)
 //! 10. [Async tasks, tokio and axum](guide::async_tasks)
 //! 11. [Background workers, jobs, collections](guide::background_workers)
-//! 12. [Graceful shutdown](guide::shutdown)
-//! 13. [Testing](guide::testing)
-//! 14. [Tracing, metrics, progress bars, dashboard](guide::observability)
-//! 15. [Performance](guide::performance)
-//! 16. [Platforms, features, limits](guide::platforms)
-//! 17. [Forks, threads and signals](guide::forks)
+//! 12. [Other machines](guide::other_machines): the same attribute on a cluster, feature `nats`
+//! 13. [Graceful shutdown](guide::shutdown)
+//! 14. [Testing](guide::testing)
+//! 15. [Tracing, metrics, progress bars, dashboard](guide::observability)
+//! 16. [Performance](guide::performance)
+//! 17. [Platforms, features, limits](guide::platforms)
+//! 18. [Forks, threads and signals](guide::forks)
 //!
 //! For users of [the Python libraries](guide::from_python), [Celery](guide::from_celery),
 //! [rayon](guide::from_rayon), [tokio](guide::from_tokio) and [procspawn](guide::from_procspawn).
@@ -101,6 +102,7 @@
 //! | policies | [`Priority`], [`Backoff`], [`Limit`], [`KeyedLimit`], [`Overflow`] |
 //! | pools | [`Supervisor`], [`SupervisorConfig`], [`PoolConfig`], [`MpPoolConfig`], [`Aloop`], [`StopOptions`] |
 //! | recurring | [`background_worker`], [`LoopWorker`], [`IntervalWorker`], [`QueueWorker`], [`EventWorker`], [`WorkerContext`], [`Job`] |
+//! | other machines | [`Nats`], [`Cluster`], [`NodeConfig`], [`Node`], [`RemoteTask`], [`ClusterError`] |
 //! | collections | [`collection!`], [`collect`], [`FunctionCollection`], [`TaskCollection`] |
 //! | observation | [`SupervisorInfo`], [`Observer`], [`Spans`], [`Dashboard`], [`progress`], [`Supervisor::export_metrics`] |
 //! | `main` | [`main`](macro@main), [`init`] |
@@ -122,6 +124,9 @@
 //! * `nats-nkeys`: authentication at the NATS server by nkey and by credentials file.
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 //! * `dashboard`: a web page that shows the supervisors and steers them. Depends on axum.
+//! * `nats`: [other machines](guide::other_machines), through a NATS server. Enables `mp` and `async`. Depends on
+//!   async-nats.
+//! * `nats-nkeys`: authentication at the NATS server by nkeys and credentials files.
 
 // The documentation links to items of all features.
 #![cfg_attr(
@@ -131,7 +136,8 @@
         feature = "cron",
         feature = "metrics",
         feature = "progress",
-        feature = "dashboard"
+        feature = "dashboard",
+        feature = "nats"
     )),
     allow(rustdoc::broken_intra_doc_links)
 )]

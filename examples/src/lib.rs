@@ -8,6 +8,8 @@
 //! - `prometheus`: metrics of tasks, served to Prometheus.
 //! - `tour`: every kind of task once, with assertions.
 //! - `workers`: a small system monitor made of background workers.
+//! - `cluster`: the survey, on several machines.
+//! - `in_memory`: a program for several machines, in one process.
 //! - `talk`: messages to and from running tasks in every place.
 
 /// The programs of the README are tests.

@@ -79,6 +79,15 @@ pub mod async_tasks {}
 #[doc = include_str!("background_workers.md")]
 pub mod background_workers {}
 
+/// From one machine to many: nodes, delivery, failures, upgrades and operation.
+///
+#[doc = figure!("figures/remote.svg")]
+///
+#[doc = include_str!("other_machines.md")]
+#[cfg(feature = "nats")]
+#[cfg_attr(docsrs, doc(cfg(feature = "nats")))]
+pub mod other_machines {}
+
 /// How a program ends without losing work, and what happens at a signal.
 ///
 #[doc = include_str!("shutdown.md")]
