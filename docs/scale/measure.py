@@ -7,12 +7,15 @@ protocol itself, so the client's own costs are not part of the result. CPU time 
 
     docs/scale/measure.py [--calls 40000] [--replicas 1] [--shards 1] [--storage file] [--window 256]
 
+The default sizes are those of a function with a name of 20 characters, and 100 bytes of arguments and of result.
+
 Needs nats-server in the PATH, and nothing else. `docs/scale.md` explains the results.
 """
 
 import argparse
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -59,7 +62,7 @@ class Server:
 
     def written(self):
         with open(f"/proc/{self.process.pid}/io") as file:
-            return int(dict(line.split(": ") for line in file.read().splitlines())["wchar"])
+            return int(dict(line.split(": ") for line in file.read().splitlines())["write_bytes"])
 
     def memory(self):
         with open(f"/proc/{self.process.pid}/status") as file:
@@ -157,6 +160,19 @@ def windowed(client, total, window, send, done):
         client.receive()
 
 
+def windowed_pair(one, other, total, window, send, relayed):
+    """The same for messages between two connections, each of which answers the other."""
+    sent = 0
+    while relayed[0] < 2 * total:
+        while sent < total and 2 * sent - relayed[0] < window:
+            send(sent)
+            sent += 1
+        one.flush()
+        other.flush()
+        for ready in select.select([one.socket, other.socket], [], [], 10)[0]:
+            (one if ready is one.socket else other).receive()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=40_000)
@@ -164,9 +180,9 @@ def main():
     parser.add_argument("--shards", type=int, default=1, help="pairs of streams")
     parser.add_argument("--storage", default="file")
     parser.add_argument("--window", type=int, default=256)
-    parser.add_argument("--entry", type=int, default=300, help="bytes of an entry: head and arguments")
-    parser.add_argument("--claim", type=int, default=200, help="bytes of a record that says who runs the call")
-    parser.add_argument("--outcome", type=int, default=120, help="bytes of a record with the outcome")
+    parser.add_argument("--entry", type=int, default=245, help="bytes of an entry: head and arguments")
+    parser.add_argument("--claim", type=int, default=165, help="bytes of a record that says who runs the call")
+    parser.add_argument("--outcome", type=int, default=260, help="bytes of a record with the outcome")
     args = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="atasker-scale-")
     servers = []
@@ -259,7 +275,7 @@ def run(args, servers):
     origin = "0123456789abcdef"
     print(f"{n} calls, {args.replicas} server(s), {args.shards} shard(s), {args.storage} storage, "
           f"window {args.window}; per call:")
-    print(f"{'':34}{'CPU us':>8}{'s':>7}{'in':>7}{'out':>7}{'B in':>8}{'B out':>8}{'B written':>11}")
+    print(f"{'':36}{'CPU us':>8}{'s':>7}{'in':>7}{'out':>7}{'B in':>8}{'B out':>8}{'B to disk':>11}")
     idle = [server.memory() for server in servers]
     rows = []
 
@@ -286,6 +302,31 @@ def run(args, servers):
     rows.append(measured("and claims it", write("1", claim, lambda i: 0), n, lambda: min(answers[0], heard[0])))
     heard[0] = 0
     claims = dict(numbers)
+    relayed = [0]
+
+    def on_relayed(subject, reply, head, payload):
+        relayed[0] += 1
+
+    client.subscribe("a.m.*", on_relayed)
+    other = Client(servers[-1].port)
+    other.subscribe("a.n.*", on_relayed)
+    other.flush()
+    other.receive()
+
+    def relay(i):
+        # Both ends are the same process here, on two connections.
+        client.publish("a.n.0123456789abcdef", entry[:60])
+        other.publish("a.m.0123456789abcdef", entry[:50])
+
+    def relay_all():
+        windowed_pair(client, other, n, args.window, relay, relayed)
+
+    before = snapshot(servers)
+    relay_all()
+    after = snapshot(servers)
+    rows.append([b - a for a, b in zip(before, after)])
+    report("tells its process id, acknowledged", n, rows[-1])
+
     rows.append(measured("writes the outcome", write("2", outcome, lambda i: claims[i]), n,
                          lambda: min(answers[0], heard[0])))
 
@@ -303,7 +344,14 @@ def run(args, servers):
             client.flush()
             client.receive()
     client.flush()
-    time.sleep(1)
+
+    def left():
+        streams = [client.ask(f"$JS.API.STREAM.INFO.Q{shard}", None) for shard in shards]
+        return sum(stream["state"]["messages"] for stream in streams)
+
+    until = time.monotonic() + 60
+    while left() and time.monotonic() < until:
+        time.sleep(0.2)
     after = snapshot(servers)
     rows.append([b - a for a, b in zip(before, after)])
     report("acknowledges the entry", n, rows[-1])
@@ -312,8 +360,7 @@ def run(args, servers):
     report("in all", n, total)
     kept = sum(server.memory() for server in servers) - sum(idle)
     print(f"memory of the servers: {kept / n:.0f} B more per kept outcome")
-    left = sum(client.ask(f"$JS.API.STREAM.INFO.Q{shard}", None)["state"]["messages"] for shard in shards)
-    assert left == 0, f"{left} entries are left"
+    assert left() == 0, f"{left()} entries are left"
 
 
 def create(client, config):
@@ -336,7 +383,7 @@ def snapshot(servers):
 def report(name, n, row):
     cpu, seconds, *traffic, written = row
     messages, size = [f"{count / n:.2f}" for count in traffic[:2]], [f"{count / n:.0f}" for count in traffic[2:]]
-    print(f"{name:34}{cpu / n * 1e6:8.1f}{seconds:7.1f}{messages[0]:>7}{messages[1]:>7}{size[0]:>8}{size[1]:>8}"
+    print(f"{name:36}{cpu / n * 1e6:8.1f}{seconds:7.1f}{messages[0]:>7}{messages[1]:>7}{size[0]:>8}{size[1]:>8}"
           f"{written / n:11.0f}", flush=True)
 
 

@@ -11,28 +11,27 @@ import random
 import sys
 from collections import deque
 
-# Per call, as measured by measure.py: CPU microseconds, bytes in, bytes out, summed over the servers.
-MEASURED = {1: (45, 924, 940), 3: (159, 4_685, 4_698)}
+# Per call, as measured by measure.py, by replicas: CPU microseconds, bytes in, bytes out, and bytes to disk, summed over
+# the servers.
+MEASURED = {1: (53, 1_085, 1_100, 1_414), 3: (155, 4_188, 4_201, 7_038)}
 # Bytes of memory per kept outcome and server, as measured.
 KEPT = 2_500
-# Bytes in files per call and server: an entry, a claim, an outcome, and what the server notes about them.
-FILES = 1_100
 # What a plan should use of a broker's CPUs.
 USE = 0.6
 CORES = 16
-# Calls per second of one pair of streams. If nothing in a pair ran in parallel, 45 us would allow 22,000.
+# Calls per second of one pair of streams. If nothing in a pair ran in parallel, 53 us would allow 18,900.
 PER_SHARD = 10_000
 
 
 def capacity():
     print(f"brokers of {CORES} CPUs, {USE:.0%} of them used; {PER_SHARD} calls/s per shard")
-    print("calls/s  replicas  shards  CPUs  brokers  network each way  files      memory for keep = 1 min, 1 h")
+    print("calls/s  replicas  shards  CPUs  brokers  network each way  disk       memory for keep = 1 min, 1 h")
     for rate in (10_000, 100_000, 1_000_000):
-        for replicas, (cpu, into, out) in MEASURED.items():
+        for replicas, (cpu, into, out, disk) in MEASURED.items():
             cpus = rate * cpu / 1e6
             brokers = max(replicas, -(-cpus // (USE * CORES)))
             network = rate * max(into, out) / brokers / 1e6
-            files = rate * FILES * replicas / brokers / 1e6
+            files = rate * disk / brokers / 1e6
             memory = [rate * keep * KEPT * replicas / brokers / 1e9 for keep in (60, 3600)]
             print(f"{rate:<9}{replicas:<10}{-(-rate // PER_SHARD):<8}{cpus:<6.0f}{brokers:<9.0f}"
                   f"{network:5.0f} MB/s        {files:5.0f} MB/s {memory[0]:7.0f} GB {memory[1]:9.0f} GB")
