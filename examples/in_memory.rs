@@ -31,9 +31,9 @@ fn first_word(text: &str) -> Result<String, String> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::in_memory();
-    let nodes = ["north", "south"].map(|name| NodeConfig::new(MpPoolConfig::new(2)).name(name));
-    for node in nodes {
-        cluster.serve(node)?;
+    for name in ["north", "south"] {
+        // A member of the cluster for each node, as if it were another process.
+        cluster.member(name).serve(NodeConfig::new(MpPoolConfig::new(2)).name(name))?;
     }
     supervisor().join_cluster(&cluster);
 
@@ -45,7 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("first words: {} .. {}", words[0], words[49]);
     faults.end();
 
-    // A node freezes after a run has begun. The run begins anew on the other node.
+    // A node freezes after a run has begun. The run begins anew on the other node, as soon as nothing
+    // was heard of the frozen one for ten seconds.
     let task = weigh("to be or not to be");
     println!("begun: {}", task.recv()?);
     let frozen = task.info().node.ok_or("the task runs on a node")?;
