@@ -112,7 +112,8 @@ fn info(cluster: &Cluster) -> Result<ExitCode, Box<dyn Error>> {
         println!("{}: process {}, {} of {} slots", node.name, node.pid, node.running, node.slots);
     }
     for queue in info.queues {
-        println!("{}: {} waiting, {} given out", queue.name, queue.waiting.total(), queue.given_out);
+        let waiting = queue.waiting.total();
+        println!("{}: {waiting} waiting, {} given out", queue.name, queue.given_out);
     }
     Ok(ExitCode::SUCCESS)
 }

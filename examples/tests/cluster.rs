@@ -23,13 +23,11 @@ impl Program {
     }
 }
 
-/// Starts a broker and returns its url. `None` if there is no `nats-server`.
-fn broker(test: &str) -> Option<(Program, String)> {
-    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{test}"));
-    let _ = std::fs::remove_dir_all(&store);
+/// Starts a broker and returns its address. `None` if there is no `nats-server`.
+fn broker(test: &str, args: &[&str]) -> Option<(Program, String)> {
     let mut command = Command::new("nats-server");
     // A free port, which the log says.
-    command.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"]).arg(&store);
+    command.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"]).arg(directory(test)).args(args);
     let mut child = match command.stderr(Stdio::piped()).spawn() {
         Ok(child) => Program(child),
         Err(_) => {
@@ -37,23 +35,32 @@ fn broker(test: &str) -> Option<(Program, String)> {
             return None;
         }
     };
-    let mut log = BufReader::new(child.0.stderr.take().unwrap()).lines();
+    let mut log = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
     let listening = "Listening for client connections on ";
-    let address = log.find_map(|line| Some(line.unwrap().split_once(listening)?.1.to_owned()));
-    assert!(log.any(|line| line.unwrap().contains("Server is ready")));
+    let address = log.find_map(|line| Some(line.split_once(listening)?.1.to_owned()));
+    assert!(log.any(|line| line.contains("Server is ready")));
     // Read on, so that the server never waits for a reader.
     std::thread::spawn(move || log.for_each(drop));
-    Some((child, format!("nats://{}", address.unwrap())))
+    Some((child, address.unwrap()))
+}
+
+/// Returns an empty directory.
+fn directory(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-{name}"));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
 }
 
 /// Starts the example.
-fn start(url: &str, args: &[&str]) -> Program {
+fn start(address: &str, args: &[&str]) -> Program {
     // Next to the directory of the tests. `cargo test` builds the examples before it runs tests;
     // with `--test cluster` it does not.
     let path = std::env::current_exe().unwrap();
     let path = path.parent().unwrap().parent().unwrap().join("examples/cluster");
     let mut command = Command::new(path);
-    command.args(["--url", url]).args(args).stdin(Stdio::null());
+    let url = format!("nats://{address}");
+    command.args(["--url", &url]).args(args).stdin(Stdio::null());
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     Program(command.spawn().expect("run `cargo build --examples` first"))
 }
@@ -67,8 +74,8 @@ fn end(mut program: Program) -> (String, String, Option<i32>) {
 }
 
 /// Starts a node and waits until it serves.
-fn node(url: &str, name: &str) -> Program {
-    let mut node = start(url, &["node", "--jobs", "2", "--name", name]);
+fn node(address: &str, name: &str) -> Program {
+    let mut node = start(address, &["node", "--jobs", "2", "--name", name]);
     let mut line = Vec::new();
     // Without a buffer, so that the rest can be read later.
     let out = node.0.stdout.as_mut().unwrap();
@@ -78,11 +85,9 @@ fn node(url: &str, name: &str) -> Program {
     node
 }
 
-/// A directory with files, and their number.
+/// Returns a directory with this many files.
 fn files(test: &str, count: usize) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cluster-files-{test}"));
-    let _ = std::fs::remove_dir_all(&path);
-    std::fs::create_dir_all(&path).unwrap();
+    let path = directory(&format!("files-{test}"));
     for n in 0..count {
         let text = format!("// File {n}.\nfn number() -> u32 {{\n    {n}\n}}\n");
         std::fs::write(path.join(format!("{n}.rs")), text).unwrap();
@@ -103,14 +108,14 @@ fn check(result: (String, String, Option<i32>), count: usize) {
 
 #[test]
 fn files_are_surveyed_by_nodes_that_drain_at_sigterm() {
-    let Some((_broker, url)) = broker("drain") else { return };
+    let Some((_broker, address)) = broker("drain", &[]) else { return };
     let root = files("drain", 60);
     // Calls wait at the broker until there is a node.
-    let survey = start(&url, &["submit", root.to_str().unwrap()]);
-    let nodes = [node(&url, "north"), node(&url, "south")];
+    let survey = start(&address, &["submit", root.to_str().unwrap()]);
+    let nodes = [node(&address, "north"), node(&address, "south")];
     check(end(survey), 60);
 
-    let (out, err, code) = end(start(&url, &["info"]));
+    let (out, err, code) = end(start(&address, &["info"]));
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("2 nodes, 0 dead letters"), "{out}");
     assert!(out.contains("default: 0 waiting, 0 given out"), "{out}");
@@ -123,21 +128,49 @@ fn files_are_surveyed_by_nodes_that_drain_at_sigterm() {
 
 #[test]
 fn calls_of_a_killed_node_run_on_another_one() {
-    let Some((_broker, url)) = broker("kill") else { return };
+    let Some((_broker, address)) = broker("kill", &[]) else { return };
     let root = files("kill", 400);
-    let survey = start(&url, &["submit", root.to_str().unwrap()]);
-    let north = node(&url, "north");
+    let survey = start(&address, &["submit", root.to_str().unwrap()]);
+    let north = node(&address, "north");
     north.signal("KILL");
-    let _south = node(&url, "south");
+    let _south = node(&address, "south");
     check(end(survey), 400);
+}
+
+#[test]
+fn rights_in_the_book_are_sufficient() {
+    let chapter = include_str!("../../atasker/src/guide/other_machines.md");
+    let block = |start: &str| {
+        let from = chapter.find(start).unwrap();
+        &chapter[from..from + chapter[from..].find("\n```").unwrap()]
+    };
+    let rights = block("authorization {").replace("video", "survey");
+    let from = rights.find("password: \"").unwrap() + "password: \"".len();
+    let to = from + rights[from..].find('"').unwrap();
+    let rights = format!("{}secret{}", &rights[..from], &rights[to..]);
+    let settings = block("max_payload: ").lines().next().unwrap();
+    let config = directory("rights-config").join("nats.conf");
+    std::fs::write(&config, format!("{settings}\n{rights}\n")).unwrap();
+
+    let Some((_broker, address)) = broker("rights", &["-c", config.to_str().unwrap()]) else {
+        return;
+    };
+    let refused = end(start(&format!("survey:wrong@{address}"), &["info"]));
+    assert!(refused.1.starts_with("cluster: the broker denies access: "), "{}", refused.1);
+    let address = format!("survey:secret@{address}");
+    let root = files("rights", 30);
+    // More than fits into one message.
+    std::fs::write(root.join("large.txt"), "word\n".repeat(1 << 20)).unwrap();
+    let _node = node(&address, "north");
+    check(end(start(&address, &["submit", root.to_str().unwrap()])), 30);
 }
 
 #[test]
 fn missing_broker_and_wrong_arguments_are_reported() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (out, err, code) = end(start(&format!("nats://{closed}"), &["info"]));
+    let (out, err, code) = end(start(&closed.to_string(), &["info"]));
     assert_eq!((out.as_str(), code), ("", Some(2)), "{err}");
     assert!(err.starts_with("cluster: the broker is not reachable: "), "{err}");
-    let (_, err, code) = end(start("nats://127.0.0.1", &["serve"]));
+    let (_, err, code) = end(start("127.0.0.1", &["serve"]));
     assert!(err.contains("Usage: cluster") && code == Some(2), "{err}");
 }
