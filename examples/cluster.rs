@@ -12,7 +12,6 @@
 //! its calls run on another node.
 
 use std::error::Error;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -87,7 +86,7 @@ fn submit(cluster: &Cluster, root: &Path) -> Result<ExitCode, Box<dyn Error>> {
             Err(error) => report.fail(place, error.to_string()),
         }
     }
-    report.print(root, &files, started.elapsed(), &mut io::stdout().lock())?;
+    report.print(root, &files, started.elapsed(), &mut std::io::stdout().lock())?;
     Ok(ExitCode::from(u8::from(report.files() < files.len() as u64)))
 }
 
@@ -132,9 +131,8 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
             _ => return Err(format!("{}\n{HELP}", arg.unexpected()).into()),
         }
     }
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let cluster = || Nats::new(url.as_str()).namespace("survey").connect();
-    match words[..] {
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["node"] => node(&cluster()?, jobs, name),
         ["submit", root] => submit(&cluster()?, Path::new(root)),
         ["info"] => info(&cluster()?),
@@ -144,7 +142,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|problem| {
-        let _ = writeln!(io::stderr(), "cluster: {problem}");
+        eprintln!("cluster: {problem}");
         ExitCode::from(2)
     })
 }
