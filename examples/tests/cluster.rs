@@ -98,8 +98,8 @@ fn files(test: &str, count: usize) -> PathBuf {
 fn check(result: (String, String, Option<i32>), count: usize) {
     let (out, err, code) = result;
     assert_eq!(code, Some(0), "{out}{err}");
-    // Language, files, size and unit, code, comments, blank.
-    let row = out.lines().find(|line| line.starts_with("Rust ")).expect(&out);
+    // Language, files, size and unit, code, comments, blank. Thousands are separated.
+    let row = out.lines().find(|line| line.starts_with("Rust ")).expect(&out).replace(',', "");
     let columns: Vec<&str> = row.split_whitespace().collect();
     let numbers = [count, 3 * count, count, 0].map(|number| number.to_string());
     assert_eq!([columns[1], columns[4], columns[5], columns[6]], numbers.each_ref().map(|n| &**n));
