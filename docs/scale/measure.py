@@ -83,10 +83,20 @@ class Client:
         self.read = b""
         self.out = []
         self.sids = 0
+        self.pongs = 0
         self.handlers = {}
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "protocol": 1}
         self.out.append(b"CONNECT " + json.dumps(options).encode() + b"\r\nPING\r\n")
         self.flush()
+
+    def sync(self):
+        """Returns once the server has read everything that was sent before."""
+        before = self.pongs
+        # The first one answers the PING of the constructor.
+        self.out.append(b"PING\r\n")
+        self.flush()
+        while self.pongs < max(before + 1, 2):
+            self.receive()
 
     def flush(self):
         if self.out:
@@ -130,6 +140,8 @@ class Client:
                 continue
             if words[0] == b"PING":
                 self.out.append(b"PONG\r\n")
+            elif words[0] == b"PONG":
+                self.pongs += 1
             elif words[0] == b"-ERR":
                 sys.exit(read[at:end].decode())
             at = end + 2
@@ -310,8 +322,8 @@ def run(args, servers):
     client.subscribe("a.m.*", on_relayed)
     other = Client(servers[-1].port)
     other.subscribe("a.n.*", on_relayed)
-    other.flush()
-    other.receive()
+    other.sync()
+    client.sync()
 
     def relay(i):
         # Both ends are the same process here, on two connections.
@@ -332,15 +344,13 @@ def run(args, servers):
 
     def acknowledge(i):
         client.publish(deliveries[i], b"+ACK")
-        if i % 64 == 63 or i == n - 1:
-            client.publish("_INBOX.r.0", b'{"seq":0}')
-            acknowledged[0] = i + 1
 
-    acknowledged = [0]
     before = snapshot(servers)
     for i in range(n):
         acknowledge(i)
         if i % args.window == args.window - 1:
+            # The server has read what was sent before when this comes back.
+            client.publish("_INBOX.r.0", b'{"seq":0}')
             client.flush()
             client.receive()
     client.flush()
