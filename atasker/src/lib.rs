@@ -120,13 +120,11 @@
 //! * `metrics`: metrics of a supervisor, through the crate `metrics`.
 //! * `log`: records of the crate `log` in worker processes go to the program's logger.
 //! * `progress`: progress bars of waits and of tasks. Depends on indicatif.
-//! * `nats`: tasks on other machines, through a NATS server. Enables `mp` and `async`.
+//! * `nats`: tasks on [other machines](guide::other_machines), through a NATS server. Enables `mp` and `async`.
+//!   Depends on async-nats.
 //! * `nats-nkeys`: authentication at the NATS server by nkey and by credentials file.
 //! * `redis`: tasks fed from Redis; see [`compat`]. Enables `async`.
 //! * `dashboard`: a web page that shows the supervisors and steers them. Depends on axum.
-//! * `nats`: [other machines](guide::other_machines), through a NATS server. Enables `mp` and `async`. Depends on
-//!   async-nats.
-//! * `nats-nkeys`: authentication at the NATS server by nkeys and credentials files.
 
 // The documentation links to items of all features.
 #![cfg_attr(
