@@ -3,6 +3,7 @@
 //! Every request here may be sent again: writes have a message id, and the others describe a state
 //! that is to be. So each is repeated while there is time, with a short limit for each reply.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message};
@@ -188,6 +189,9 @@ pub(crate) async fn last(
     subject: &str,
 ) -> Result<Option<Stored>, Trouble> {
     let body = format!("{{\"last_by_subj\":\"{subject}\"}}");
+    if link.has_replicas.load(Relaxed) {
+        return last_of_leader(link, stream, body.into()).await;
+    }
     let reply = ask(link, &format!("$JS.API.DIRECT.GET.{stream}"), no_headers, body.into()).await?;
     match reply.status.map(|s| s.as_u16()) {
         Some(404) => return Ok(None),
@@ -210,6 +214,51 @@ pub(crate) async fn last(
         Some(stored) => Ok(Some(stored)),
         None => Err(Trouble::Odd("a stored message lacks its headers".to_owned())),
     }
+}
+
+/// Returns a message as the leader of a stream knows it. Any server may answer a direct request, also
+/// one that lacks the latest messages.
+async fn last_of_leader(link: &Link, stream: &str, body: Bytes) -> Result<Option<Stored>, Trouble> {
+    let reply = ask(link, &format!("$JS.API.STREAM.MSG.GET.{stream}"), no_headers, body).await?;
+    let reply = match parse(&reply.payload) {
+        Err(trouble) if trouble.is(MESSAGE_NOT_FOUND) => return Ok(None),
+        other => other?,
+    };
+    let message = &reply["message"];
+    let stored = (|| {
+        Some(Stored {
+            subject: message["subject"].as_str()?.to_owned(),
+            seq: message["seq"].as_u64()?,
+            time: crate::clock::parse_rfc3339(message["time"].as_str()?)?,
+            payload: decode_base64(message["data"].as_str().unwrap_or_default())?.into(),
+        })
+    })();
+    match stored {
+        Some(stored) => Ok(Some(stored)),
+        None => Err(Trouble::Odd("a stored message can't be read".to_owned())),
+    }
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0);
+    for byte in text.trim_end_matches('=').bytes() {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(digit);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    Some(bytes)
 }
 
 /// Removes the last message of a stream with a subject. Returns whether there was one.
@@ -286,6 +335,15 @@ mod tests {
         assert_eq!(delivery_info(long), Some(info));
         assert_eq!(delivery_info("$JS.ACK.a.b.1.2"), None);
         assert_eq!(delivery_info("_INBOX.x"), None);
+    }
+
+    #[test]
+    fn base64_is_decoded() {
+        let of = |text| decode_base64(text).map(|bytes| String::from_utf8(bytes).unwrap());
+        let texts = ["", "YQ==", "YWI=", "YWJj", "YWJjZA=="].map(of);
+        assert_eq!(texts.map(Option::unwrap), ["", "a", "ab", "abc", "abcd"]);
+        assert_eq!(decode_base64("+/8A"), Some(vec![0xfb, 0xff, 0x00]));
+        assert_eq!(decode_base64("Y Q="), None);
     }
 
     #[test]

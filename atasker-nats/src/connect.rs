@@ -7,6 +7,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, HeaderMap};
@@ -212,6 +213,7 @@ async fn set_up(link: &Arc<Link>, nats: &Nats) -> Result<NatsBroker, Failure> {
         storage: nats.storage,
         replicas: nats.replicas,
     };
+    link.has_replicas.store(nats.replicas > 1, Relaxed);
     let layout = Arc::new(Layout::new(&nats.namespace));
     prepare(link, &layout, &shared).await?;
     try_rights(link, &layout).await?;

@@ -173,7 +173,8 @@ impl Layout {
             "discard": discard,
             "num_replicas": shared.replicas,
             "duplicate_window": nanos(DUPLICATES.min(max_age)),
-            "allow_direct": true,
+            // Replicas would answer as well, with what they have so far.
+            "allow_direct": shared.replicas == 1,
         })
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_nats::{Client, Event, HeaderMap, Message, ServerError, Subject};
@@ -199,6 +199,8 @@ pub(crate) struct Link {
     queued: Arc<AtomicUsize>,
     queued_limit: usize,
     tasks: Mutex<Vec<AbortHandle>>,
+    /// Streams have replicas, so what was stored is read from their leaders.
+    pub(crate) has_replicas: AtomicBool,
 }
 
 struct Outgoing {
@@ -223,6 +225,7 @@ impl Link {
             queued: Arc::new(AtomicUsize::new(0)),
             queued_limit: pending_bytes.max(1 << 20),
             tasks: Mutex::new(Vec::new()),
+            has_replicas: AtomicBool::new(false),
         });
         let (client, queued) = (link.client.clone(), link.queued.clone());
         link.spawn(async move {
