@@ -74,10 +74,10 @@ fn end(mut program: Program) -> (String, String, Option<i32>) {
 }
 
 /// Starts a node and waits until it serves.
+#[expect(clippy::unbuffered_bytes, reason = "a buffer would keep the beginning of what is read later")]
 fn node(address: &str, name: &str) -> Program {
     let mut node = start(address, &["node", "--jobs", "2", "--name", name]);
     let mut line = Vec::new();
-    // Without a buffer, so that the rest can be read later.
     let out = node.0.stdout.as_mut().unwrap();
     let byte = |byte: io::Result<u8>| byte.unwrap();
     line.extend(out.bytes().map(byte).take_while(|byte| *byte != b'\n'));
