@@ -74,7 +74,10 @@ fn end(mut program: Program) -> (String, String, Option<i32>) {
 }
 
 /// Starts a node and waits until it serves.
-#[expect(clippy::unbuffered_bytes, reason = "a buffer would keep the beginning of what is read later")]
+#[expect(
+    clippy::unbuffered_bytes,
+    reason = "a buffer would keep the beginning of what is read later"
+)]
 fn node(address: &str, name: &str) -> Program {
     let mut node = start(address, &["node", "--jobs", "2", "--name", name]);
     let mut line = Vec::new();
