@@ -5,6 +5,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 /// A program that ends with the test.
 struct Program(Child);
@@ -23,8 +24,9 @@ impl Program {
     }
 }
 
-/// Starts a broker and returns its address. `None` if there is no `nats-server`.
-fn broker(test: &str, args: &[&str]) -> Option<(Program, String)> {
+/// Starts a broker and returns its address, and the rest of its log, which is complete when it has
+/// ended. `None` if there is no `nats-server`.
+fn broker(test: &str, args: &[&str]) -> Option<(Program, String, JoinHandle<Vec<String>>)> {
     let mut command = Command::new("nats-server");
     // A free port, which the log says.
     command.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"]).arg(directory(test)).args(args);
@@ -39,9 +41,9 @@ fn broker(test: &str, args: &[&str]) -> Option<(Program, String)> {
     let listening = "Listening for client connections on ";
     let address = log.find_map(|line| Some(line.split_once(listening)?.1.to_owned()));
     assert!(log.any(|line| line.contains("Server is ready")));
-    // Read on, so that the server never waits for a reader.
-    std::thread::spawn(move || log.for_each(drop));
-    Some((child, address.unwrap()))
+    // Read at once, so that the server never waits for a reader.
+    let rest = std::thread::spawn(move || log.collect());
+    Some((child, address.unwrap(), rest))
 }
 
 /// Returns an empty directory.
@@ -111,7 +113,7 @@ fn check(result: (String, String, Option<i32>), count: usize) {
 
 #[test]
 fn files_are_surveyed_by_nodes_that_drain_at_sigterm() {
-    let Some((_broker, address)) = broker("drain", &[]) else { return };
+    let Some((_broker, address, _)) = broker("drain", &[]) else { return };
     let root = files("drain", 60);
     // Calls wait at the broker until there is a node.
     let survey = start(&address, &["submit", root.to_str().unwrap()]);
@@ -131,7 +133,7 @@ fn files_are_surveyed_by_nodes_that_drain_at_sigterm() {
 
 #[test]
 fn calls_of_a_killed_node_run_on_another_one() {
-    let Some((_broker, address)) = broker("kill", &[]) else { return };
+    let Some((_broker, address, _)) = broker("kill", &[]) else { return };
     let root = files("kill", 400);
     let survey = start(&address, &["submit", root.to_str().unwrap()]);
     let north = node(&address, "north");
@@ -155,7 +157,7 @@ fn rights_in_the_book_are_sufficient() {
     let config = directory("rights-config").join("nats.conf");
     std::fs::write(&config, format!("{settings}\n{rights}\n")).unwrap();
 
-    let Some((_broker, address)) = broker("rights", &["-c", config.to_str().unwrap()]) else {
+    let Some((broker, address, log)) = broker("rights", &["-c", config.to_str().unwrap()]) else {
         return;
     };
     let refused = end(start(&format!("survey:wrong@{address}"), &["info"]));
@@ -164,8 +166,15 @@ fn rights_in_the_book_are_sufficient() {
     let root = files("rights", 30);
     // More than fits into one message.
     std::fs::write(root.join("large.txt"), "word\n".repeat(1 << 20)).unwrap();
-    let _node = node(&address, "north");
+    let north = node(&address, "north");
     check(end(start(&address, &["submit", root.to_str().unwrap()])), 30);
+    assert_eq!(end(start(&address, &["info"])).2, Some(0));
+    north.signal("TERM");
+    assert_eq!(end(north).2, Some(0));
+    drop(broker);
+    let mut log = log.join().unwrap();
+    log.retain(|line| line.contains("Violation"));
+    assert_eq!(log, [""; 0]);
 }
 
 #[test]
