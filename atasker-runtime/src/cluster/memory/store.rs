@@ -67,10 +67,6 @@ impl Records {
         self.by_key.get(key)
     }
 
-    pub(super) fn last_number(&self) -> u64 {
-        self.last_number
-    }
-
     /// Returns the keys in the order of their last writes.
     pub(super) fn keys(&self) -> impl Iterator<Item = (u64, &str)> {
         self.by_number.iter().map(|(number, key)| (*number, key.as_str()))

@@ -109,10 +109,6 @@ impl CallEntry {
 }
 
 impl CallRecord {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        encode_record(&self.head, &self.state)
-    }
-
     pub(super) fn decode(bytes: &[u8]) -> Result<CallRecord, Unreadable> {
         let mut from = Reader::with_version(bytes, VERSION)?;
         let head = read_head(&mut from)?;

@@ -148,11 +148,6 @@ impl Session {
         (Arc::new(session), run)
     }
 
-    /// Returns the id of the member: 16 hexadecimal digits.
-    pub(crate) fn id(&self) -> &str {
-        &self.shared.id
-    }
-
     pub(crate) fn limits(&self) -> BrokerLimits {
         self.shared.limits
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::held::{Held, Stage};
-use super::loss::{self, Judgement};
+use super::loss::{self, Judgment};
 use super::take::pause_of;
 use super::{Node, finish};
 use crate::cluster::broker::{Expect, Record};
@@ -127,10 +127,10 @@ async fn next(node: &Rc<Node>, held: &Rc<Held>, record: Option<(Record, CallReco
             let judgement = loss::judge(node, held, &other, claim).await;
             node.set_stage(held, Stage::Claiming);
             match judgement {
-                Judgement::Alive => Next::Stop(Claimed::Elsewhere),
-                Judgement::Unsure(pause) => Next::Stop(Claimed::NotNow(pause)),
-                Judgement::LookAgain => Next::LookAgain,
-                Judgement::Lost => {
+                Judgment::Alive => Next::Stop(Claimed::Elsewhere),
+                Judgment::Unsure(pause) => Next::Stop(Claimed::NotNow(pause)),
+                Judgment::LookAgain => Next::LookAgain,
+                Judgment::Lost => {
                     let losses = losses + 1;
                     if losses > held.entry.head.redeliver {
                         let outcome = TaskError::NodeLost { node: other.name.clone(), losses };

@@ -26,9 +26,16 @@ use crate::cluster::protocol::record::CallState;
 /// again.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 
+/// How long a node that was not heard of may take to connect again, after this one has.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same after this node has connected for the first time. It is less likely that the others are
+/// connecting at this moment.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What is thought of the node that holds a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub(super) enum Judgment {
     /// It holds the call, and keeps the delivery.
     Alive,
     Lost,
@@ -45,12 +52,15 @@ pub(super) struct Heard {
     own: Cell<Instant>,
     /// Since when this node has heard everything.
     since: Cell<Instant>,
+    /// How long after `since` a node is expected to be back that does not listen.
+    patience: Cell<Duration>,
 }
 
 impl Default for Heard {
     fn default() -> Self {
         let now = Instant::now();
-        Heard { others: RefCell::default(), own: Cell::new(now), since: Cell::new(now) }
+        let patience = Cell::new(FIRST_PATIENCE);
+        Heard { others: RefCell::default(), own: Cell::new(now), since: Cell::new(now), patience }
     }
 }
 
@@ -59,6 +69,7 @@ impl Heard {
     pub(super) fn begin_anew(&self, now: Instant) {
         self.since.set(now);
         self.own.set(now);
+        self.patience.set(PATIENCE);
     }
 
     fn hear(&self, node: &str) {
@@ -69,6 +80,11 @@ impl Heard {
     fn silence(&self, node: &str) -> Duration {
         let last = self.others.borrow().get(node).copied();
         last.map_or(self.since.get(), |last| last.max(self.since.get())).elapsed()
+    }
+
+    /// Returns whether a node that does not listen would be back by now, if it was connecting again.
+    fn has_been_patient(&self, lost_after: Duration) -> bool {
+        self.since.get().elapsed() >= self.patience.get().min(lost_after)
     }
 
     fn has_heard(&self, node: &str) -> bool {
@@ -101,43 +117,43 @@ impl Node {
 }
 
 /// Finds out whether the node that holds a call, by that claim, is lost.
-pub(super) async fn judge(node: &Node, held: &Held, other: &NodeRef, claim: u64) -> Judgement {
+pub(super) async fn judge(node: &Node, held: &Held, other: &NodeRef, claim: u64) -> Judgment {
     let lost_after = node.lost_after();
-    let again = Judgement::Unsure((lost_after / 4).max(Duration::from_millis(100)));
+    let again = Judgment::Unsure((lost_after / 4).max(Duration::from_millis(100)));
     if other.id == node.me.id {
         // This node has let go of that claim, so it is not about to write there.
-        return Judgement::Lost;
+        return Judgment::Lost;
     }
     let answer = ask(node, held, other, claim).await;
     match answer {
         Ok(Reply::Yes) => {
             node.heard.hear(&other.id);
-            Judgement::Alive
+            Judgment::Alive
         }
         // It has just ended the call, or was taken for lost before.
         Ok(_) => match is_unchanged(node, held, claim).await {
-            true => Judgement::Lost,
-            false => Judgement::LookAgain,
+            true => Judgment::Lost,
+            false => Judgment::LookAgain,
         },
         Err(BrokerError::NoResponders) => {
             tokio::time::sleep(AGAIN_AFTER).await;
             match ask(node, held, other, claim).await {
                 Err(BrokerError::NoResponders) => {}
-                Ok(_) => return Judgement::LookAgain,
+                Ok(_) => return Judgment::LookAgain,
                 Err(_) => return again,
             }
             // After a restart of the broker, some are back before others.
             let was_connected =
-                node.heard.has_heard(&other.id) || node.heard.since.get().elapsed() >= lost_after;
-            if was_connected && node.is_hearing() { Judgement::Lost } else { again }
+                node.heard.has_heard(&other.id) || node.heard.has_been_patient(lost_after);
+            if was_connected && node.is_hearing() { Judgment::Lost } else { again }
         }
         Err(_) => {
             let silence = node.heard.silence(&other.id);
             if silence >= lost_after && node.is_hearing() {
-                return Judgement::Lost;
+                return Judgment::Lost;
             }
             let left = lost_after.saturating_sub(silence) + Duration::from_millis(50);
-            Judgement::Unsure(left.min(lost_after / 4).max(Duration::from_millis(100)))
+            Judgment::Unsure(left.min(lost_after / 4).max(Duration::from_millis(100)))
         }
     }
 }
