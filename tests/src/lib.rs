@@ -9,6 +9,7 @@ pub mod events;
 pub mod forks;
 pub mod mp;
 pub mod processes;
+pub mod random;
 pub mod scratch;
 pub mod spans;
 

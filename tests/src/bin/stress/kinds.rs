@@ -9,7 +9,7 @@ use crate::FAR;
 
 use crate::options::Tasks;
 use crate::pending::{AnyPending, Natural, Pending, Scene, start};
-use crate::random::Random;
+use atasker_tests::random::Random;
 
 #[background_task(tt = "mp")]
 fn sum(a: u64, b: u64) -> u64 {

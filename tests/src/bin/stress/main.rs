@@ -12,7 +12,6 @@
 mod kinds;
 mod options;
 mod pending;
-mod random;
 mod report;
 
 use std::collections::VecDeque;
@@ -27,7 +26,7 @@ use atasker_tests::processes::{self, Process};
 
 use options::{Options, Tasks};
 use pending::{AnyPending, Scene};
-use random::Random;
+use atasker_tests::random::Random;
 use report::Report;
 
 /// No task takes this long, whatever is done to it.

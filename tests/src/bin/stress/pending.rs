@@ -9,7 +9,7 @@ use atasker::{Supervisor, SupervisorInfo, Task, TaskBuilder, TaskError, TaskStat
 
 use crate::FAR;
 use crate::options::Tasks;
-use crate::random::Random;
+use atasker_tests::random::Random;
 use crate::report::{Counts, Report};
 
 /// The state shared by all threads of the program.

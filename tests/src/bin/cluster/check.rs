@@ -1,0 +1,271 @@
+//! What must hold for the calls of a run, from what its processes have written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use crate::log;
+
+/// A call, as its submitter knows it.
+#[derive(Default)]
+struct Call {
+    id: String,
+    kind: String,
+    retries: u64,
+    redeliver: u64,
+    expires: bool,
+    key: Option<u64>,
+    outcomes: Vec<Outcome>,
+    callbacks: Vec<String>,
+    seconds: Vec<String>,
+    /// When `cancel` returned `true`.
+    canceled: Vec<u64>,
+}
+
+struct Outcome {
+    word: String,
+    attempt: u64,
+    text: String,
+}
+
+/// A run, as its node has written it down.
+#[derive(Clone, Debug)]
+struct Run {
+    attempt: u64,
+    begin: u64,
+    node: String,
+    end: Option<u64>,
+}
+
+/// All calls and runs.
+#[derive(Default)]
+pub struct Record {
+    calls: BTreeMap<u64, Call>,
+    runs: BTreeMap<u64, Vec<Run>>,
+    /// Launches that started nothing, because another call held their key.
+    held: BTreeSet<u64>,
+    problems: Vec<String>,
+}
+
+impl Record {
+    /// Reads what is written in the folder of a run.
+    pub fn read(folder: &Path, submitters: impl Iterator<Item = String>) -> Record {
+        let mut record = Record::default();
+        for name in submitters {
+            let text = std::fs::read_to_string(folder.join(log::calls(&name))).unwrap_or_default();
+            text.lines().for_each(|line| record.call_line(line));
+            if !text.ends_with("W done\n") {
+                record.problems.push(format!("submitter {name} has not come to its end"));
+            }
+        }
+        let runs = std::fs::read_to_string(folder.join(log::RUNS)).unwrap_or_default();
+        runs.lines().for_each(|line| record.run_line(line));
+        record
+    }
+
+    fn call_line(&mut self, line: &str) {
+        let (letter, rest) = line.split_once(' ').unwrap_or_default();
+        let (number, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let number: u64 = number.parse().unwrap_or_default();
+        let call = self.calls.entry(number).or_default();
+        let mut words = rest.split(' ');
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        match letter {
+            "L" => {
+                (call.id, call.kind) = (word(), word());
+                call.retries = word().parse().unwrap_or_default();
+                call.redeliver = word().parse().unwrap_or_default();
+                call.expires = word() != "-";
+                call.key = word().parse().ok();
+            }
+            "C" => call.callbacks.push(rest.to_owned()),
+            "S" => call.seconds.push(rest.to_owned()),
+            "O" => {
+                let (outcome, attempt, _losses) = (word(), word(), word());
+                let text = words.collect::<Vec<_>>().join(" ");
+                let attempt = attempt.parse().unwrap_or_default();
+                let text = format!("{outcome} {text}").trim_end().to_owned();
+                call.outcomes.push(Outcome { word: outcome, attempt, text });
+            }
+            "V" => {
+                let (verb, _by, _since, until, answer) = (word(), word(), word(), word(), word());
+                if verb == "cancel" && answer == "true" {
+                    call.canceled.push(until.parse().unwrap_or_default());
+                }
+            }
+            "P" => self.problems.push(format!("call {number} {rest}")),
+            "H" => drop(self.held.insert(number)),
+            _ => {}
+        }
+        // Lines about no call, or about one that was not launched.
+        if number == 0 || self.held.contains(&number) {
+            self.calls.remove(&number);
+        }
+    }
+
+    fn run_line(&mut self, line: &str) {
+        let words: Vec<_> = line.split(' ').collect();
+        let number = |i: usize| words.get(i).and_then(|word| word.parse::<u64>().ok());
+        let (Some(call), Some(attempt), Some(time)) = (number(1), number(2), number(3)) else {
+            return self.problems.push(format!("a line of the runs can't be read: {line}"));
+        };
+        let runs = self.runs.entry(call).or_default();
+        match words[0] {
+            "B" => {
+                let node = words.get(4).copied().unwrap_or_default().to_owned();
+                runs.push(Run { attempt, begin: time, node, end: None });
+            }
+            _ => {
+                let run = runs.iter_mut().rev().find(|run| run.attempt == attempt);
+                if let Some(run) = run {
+                    run.end = Some(time);
+                }
+            }
+        }
+    }
+
+    /// The ids of the calls that must be dead letters.
+    pub fn dead(&self) -> BTreeSet<String> {
+        let is_dead = |call: &&Call| {
+            call.outcomes.first().is_some_and(|outcome| match &*outcome.word {
+                "ok" | "canceled" => false,
+                // Never stored.
+                "full" | "duplicate" => false,
+                _ => true,
+            })
+        };
+        self.calls.values().filter(is_dead).map(|call| call.id.clone()).collect()
+    }
+
+    /// What is wrong.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.problems.clone();
+        for (number, call) in &self.calls {
+            let runs = self.runs.get(number).map_or(&[][..], Vec::as_slice);
+            let name = format!("call {number} ({}, {})", call.kind, call.id);
+            let mut wrong = |text: String| problems.push(format!("{name}: {text}"));
+            for text in check(call, runs) {
+                wrong(text);
+            }
+        }
+        for number in self.runs.keys().filter(|number| !self.calls.contains_key(number)) {
+            problems.push(format!("call {number} was not launched, and has run"));
+        }
+        problems.extend(self.overlaps());
+        problems
+    }
+
+    /// Calls of one key that have run at the same time. Only runs that the calls have ended with count,
+    /// because another one may have been taken for lost.
+    fn overlaps(&self) -> Vec<String> {
+        let mut by_key: BTreeMap<u64, Vec<(u64, u64, u64)>> = BTreeMap::new();
+        for (number, call) in &self.calls {
+            let (Some(key), Some(outcome)) = (call.key, call.outcomes.first()) else { continue };
+            let runs = self.runs.get(number).into_iter().flatten();
+            let last = runs.into_iter().find(|run| run.attempt == outcome.attempt);
+            if let Some(Run { begin, end: Some(end), .. }) = last.filter(|_| outcome.word == "ok") {
+                by_key.entry(key).or_default().push((*begin, *end, *number));
+            }
+        }
+        let mut problems = Vec::new();
+        for (key, mut runs) in by_key {
+            runs.sort_unstable();
+            for pair in runs.windows(2) {
+                let ((_, end, first), (begin, _, second)) = (pair[0], pair[1]);
+                if begin < end {
+                    let overlap = (end - begin) / 1_000;
+                    problems.push(format!(
+                        "calls {first} and {second} of the unique key {key} have run at the same \
+                         time, for {overlap} us"
+                    ));
+                }
+            }
+        }
+        problems
+    }
+}
+
+fn check(call: &Call, runs: &[Run]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let Call { retries, redeliver, .. } = *call;
+    let most = 1 + retries + redeliver;
+    if runs.len() as u64 > most {
+        wrong.push(format!("{} runs, of at most {most}: {runs:?}", runs.len()));
+    }
+    let attempts: BTreeSet<_> = runs.iter().map(|run| run.attempt).collect();
+    if attempts.len() < runs.len() || attempts.last().is_some_and(|last| *last > most) {
+        wrong.push(format!("numbers of runs: {runs:?}"));
+    }
+    let [outcome] = &*call.outcomes else {
+        if call.outcomes.len() > 1 {
+            wrong.push(format!("{} outcomes", call.outcomes.len()));
+        }
+        // One without an outcome is a problem of its submitter.
+        return wrong;
+    };
+    // Callbacks and other handles tell only errors of the task.
+    let text = if outcome.word == "err" { "ok" } else { &*outcome.text };
+    if call.callbacks.len() != 1 || call.callbacks[0] != text {
+        wrong.push(format!("outcome {text:?}, callbacks {:?}", call.callbacks));
+    }
+    for second in &call.seconds {
+        // A member that asked after the call had ended here, without ever being stored.
+        if second != text && !(second.starts_with("cluster not found") && runs.is_empty()) {
+            wrong.push(format!("outcome {text:?}, second handle {second:?}"));
+        }
+    }
+    let has_run = |attempt| runs.iter().any(|run| run.attempt == attempt);
+    match &*outcome.word {
+        "ok" | "err" | "panicked" | "died" | "timed-out" if !has_run(outcome.attempt) => {
+            wrong.push(format!("{text:?} by run {}, of {runs:?}", outcome.attempt));
+        }
+        "expired" | "duplicate" | "full" if !runs.is_empty() => {
+            wrong.push(format!("{text:?}, and has run: {runs:?}"));
+        }
+        _ => {}
+    }
+    for canceled in &call.canceled {
+        if runs.iter().any(|run| run.begin > *canceled) {
+            wrong.push(format!("`cancel` returned true at {canceled}: {runs:?}"));
+        }
+        if outcome.word != "canceled" {
+            wrong.push(format!("`cancel` returned true, and the outcome is {text:?}"));
+        }
+    }
+    wrong
+}
+
+impl fmt::Display for Record {
+    /// The outcomes as a table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        for call in self.calls.values() {
+            let word = call.outcomes.first().map_or("none", |outcome| &*outcome.word);
+            *counts.entry((&call.kind, word)).or_default() += 1;
+        }
+        let kinds: BTreeSet<_> = counts.keys().map(|(kind, _)| *kind).collect();
+        let words: BTreeSet<_> = counts.keys().map(|(_, word)| *word).collect();
+        write!(f, "{:10}", "")?;
+        words.iter().try_for_each(|word| write!(f, "{word:>11}"))?;
+        for kind in kinds {
+            write!(f, "\n{kind:10}")?;
+            for word in &words {
+                match counts.get(&(kind, *word)) {
+                    Some(count) => write!(f, "{count:>11}")?,
+                    None => write!(f, "{:>11}", "-")?,
+                }
+            }
+        }
+        let runs: usize = self.runs.values().map(Vec::len).sum();
+        let again = self.runs.values().filter(|runs| runs.len() > 1).count();
+        let seconds: usize = self.calls.values().map(|call| call.seconds.len()).sum();
+        let canceled: usize = self.calls.values().map(|call| call.canceled.len()).sum();
+        write!(
+            f,
+            "\n{} calls, {runs} runs, {again} calls with several; {seconds} second handles; \
+             {canceled} canceled for certain; {} launches found their key held",
+            self.calls.len(),
+            self.held.len()
+        )
+    }
+}

@@ -1,0 +1,212 @@
+//! Stress test of a cluster: submitters, nodes and a nats-server, as processes. Nodes are killed and
+//! frozen, at random and at chosen moments in the life of a call; connections are cut; the server is
+//! stopped and killed; requests are lost.
+//!
+//! ```text
+//! cargo run --release -p atasker-tests --features nats --bin cluster -- \
+//!     --seconds 60 --nodes 3 --kill-nodes 2s --freeze-nodes 5s --kill-broker 10s --seed 7
+//! ```
+//!
+//! At the end, a table shows the outcomes. The program fails unless every call has had exactly one
+//! outcome, everywhere the same, that fits what was done to it; no call ran more often than it may;
+//! the queues are empty; and no process and no file is left.
+
+mod calls;
+mod check;
+mod connect;
+mod faults;
+mod faulty;
+mod functions;
+mod log;
+mod net;
+mod node;
+mod options;
+mod processes;
+mod submitter;
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use atasker::Cluster;
+use atasker_tests::random::Random;
+
+use check::Record;
+use faults::Stage;
+use net::Net;
+use options::{Options, Role};
+use processes::Server;
+
+/// How long acknowledgments that were lost may be made up for.
+const QUEUES_EMPTY: Duration = Duration::from_secs(30);
+
+/// How long a node may take to drain and to end.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// The most problems that are shown.
+const SHOWN: usize = 40;
+
+fn main() -> ExitCode {
+    if let Some(role) = Role::of_this_process() {
+        show_events();
+        match &*role.kind {
+            "node" => node::main(&role),
+            _ => submitter::main(&role),
+        }
+        return ExitCode::SUCCESS;
+    }
+    let mut options = match Options::from_args(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}\n\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let folder = std::env::temp_dir().join(format!("atasker-cluster-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("there is a folder for temporary files");
+    let problems = match run(&mut options, &folder) {
+        Ok(problems) => problems,
+        Err(error) => vec![error.to_string()],
+    };
+    if problems.is_empty() && !options.keep_files {
+        let _ = std::fs::remove_dir_all(&folder);
+    } else {
+        println!("files: {}", folder.display());
+    }
+    if problems.is_empty() {
+        println!("every call has had exactly one outcome: {options}");
+        return ExitCode::SUCCESS;
+    }
+    for problem in problems.iter().take(SHOWN) {
+        println!("PROBLEM: {problem}");
+    }
+    println!("{} problems; again with: {options}", problems.len());
+    ExitCode::FAILURE
+}
+
+/// Writes events to the file of the process.
+fn show_events() {
+    let filter = std::env::var("CLUSTER_LOG").unwrap_or_else(|_| "info".to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
+fn run(options: &mut Options, folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let net = Net::new(options.network, options.nodes + options.submitters, port)?;
+    options.network = Some(net.kind());
+    println!("{options}");
+    let mut server = Server::new(folder, &net, port)?;
+    server.start().map_err(|error| format!("nats-server: {error}"))?;
+    // Makes the streams, and looks at them at the end.
+    let cluster = connect::plainly(&net.direct());
+    let random = Random::new(options.seed);
+    let mut stage = Stage::new(options, folder, &net, server, random)?;
+    stage.play(Instant::now() + options.length)?;
+    stage.calm()?;
+    let ended = let_end(&mut stage)?;
+    println!("{}; all calls ended after {ended:.1?}", stage.summary());
+    let names = (0..options.submitters).map(|number| format!("s{number}"));
+    let record = Record::read(folder, names);
+    println!("{record}");
+    let mut problems = record.problems();
+    problems.extend(queues_are_empty(&cluster));
+    problems.extend(dead_letters(&cluster, &record.dead()));
+    problems.append(&mut stage.problems);
+    cluster.close();
+    problems.extend(end(stage));
+    problems.extend(files_left(folder));
+    Ok(problems)
+}
+
+/// Lets all calls end. Returns how long that took.
+fn let_end(stage: &mut Stage<'_>) -> std::io::Result<Duration> {
+    let begun = Instant::now();
+    for submitter in &mut stage.submitters {
+        submitter.close_stdin();
+    }
+    let limit = submitter::PATIENCE * 2 + Duration::from_secs(20);
+    while begun.elapsed() < limit && stage.submitters.iter_mut().any(|s| s.ended().is_none()) {
+        stage.attend()?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(begun.elapsed())
+}
+
+/// Entries whose acknowledgment was lost come back, and are acknowledged then.
+fn queues_are_empty(cluster: &Cluster) -> Option<String> {
+    let until = Instant::now() + QUEUES_EMPTY;
+    loop {
+        let queues = match cluster.info() {
+            Ok(info) => info.queues,
+            Err(error) => return Some(format!("no answer about the queues: {error}")),
+        };
+        let is_empty =
+            |queue: &atasker::QueueInfo| queue.waiting.total() == 0 && queue.given_out == 0;
+        // No node serves the other one, and its entries are removed by their launchers.
+        if queues.iter().all(is_empty) {
+            return None;
+        }
+        if Instant::now() > until {
+            return Some(format!("the queues are not empty: {queues:?}"));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn dead_letters(cluster: &Cluster, expected: &BTreeSet<String>) -> Vec<String> {
+    let letters = match cluster.dead_letters() {
+        Ok(letters) => letters,
+        Err(error) => return vec![format!("no answer about the dead letters: {error}")],
+    };
+    let found: BTreeSet<_> = letters.iter().map(|letter| letter.id.to_string()).collect();
+    let missing = expected.difference(&found).map(|id| format!("{id} is no dead letter"));
+    let others = found.difference(expected).map(|id| format!("{id} is a dead letter"));
+    println!("{} dead letters", found.len());
+    missing.chain(others).collect()
+}
+
+/// Ends nodes and server. Returns what was wrong with it.
+fn end(mut stage: Stage<'_>) -> Vec<String> {
+    let mut problems = Vec::new();
+    for node in stage.nodes.iter().flatten() {
+        processes::signal(node.pid(), libc::SIGTERM);
+    }
+    for node in stage.nodes.iter_mut().flatten() {
+        let name = node.role.name.clone();
+        match node.wait(DRAIN) {
+            Some(status) if status == "exit status: 0" => {}
+            Some(status) => problems.push(format!("{name} was drained, and has ended: {status}")),
+            None => problems.push(format!("{name} does not end")),
+        }
+    }
+    let folder = stage.submitters[0].role.folder.clone();
+    stage.server.end(libc::SIGTERM);
+    drop(stage);
+    // The processes of killed nodes are about to end by themselves.
+    let until = Instant::now() + DRAIN;
+    loop {
+        let left = processes::of_run(&folder);
+        if left.is_empty() {
+            return problems;
+        }
+        if Instant::now() > until {
+            problems.extend(left.iter().map(|(pid, command)| format!("left: {pid} {command}")));
+            left.iter().for_each(|(pid, _)| processes::signal(*pid, libc::SIGKILL));
+            return problems;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Temporary files that were left by one of the processes.
+fn files_left(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder.join(processes::TEMPORARY)).into_iter().flatten();
+    files.flatten().map(|entry| format!("left: {}", entry.path().display())).collect()
+}
