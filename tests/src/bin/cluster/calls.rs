@@ -16,6 +16,8 @@ pub struct Expected<R> {
     pub expires: Option<Duration>,
     /// The key that only one call may hold.
     pub key: Option<u64>,
+    /// It is handed over later.
+    pub delayed: bool,
     /// Checks a result. Gets whether a stop was requested.
     pub result: Box<dyn Fn(&R, bool) -> Result<(), String> + Send>,
     /// Whether an error that the function itself has caused is one of those that it causes.
@@ -84,16 +86,24 @@ pub fn launch(scene: &Scene, random: &mut Random) -> Option<Box<dyn AnyCall>> {
     let call = scene.next_call();
     let mut traits = Traits::random(random);
     let kind = random.below(100);
+    // Those that take seconds are short ones as well, if calls are to be brief.
+    let kind = if scene.brief && matches!(kind, 47..54 | 72..75 | 82..90) { 0 } else { kind };
     Some(match kind {
         0..40 => {
             let expected = traits.expected("short", answers(call, call * 3), never);
-            scene.start(call, traits.apply(functions::short::builder(call), random), expected, random)
+            scene.start(
+                call,
+                traits.apply(functions::short::builder(call), random),
+                expected,
+                random,
+            )
         }
         40..54 => {
-            let most = random.pick(&[50, 200, 1_000, 6_000]);
+            let most = if scene.brief { 20 } else { random.pick(&[50, 200, 1_000, 6_000]) };
             let time = millis(random, 1, most);
             let result = Box::new(move |answer: &Answer, stopped: bool| {
-                let good = answer.call == call && (answer.value == 0 || stopped && answer.value == 1);
+                let good =
+                    answer.call == call && (answer.value == 0 || stopped && answer.value == 1);
                 if good { Ok(()) } else { Err(format!("{answer:?}")) }
             });
             let expected = traits.expected("long", result, never);
@@ -146,14 +156,21 @@ pub fn launch(scene: &Scene, random: &mut Random) -> Option<Box<dyn AnyCall>> {
                 if good { Ok(()) } else { Err(format!("{} bytes for {len}", bytes.len())) }
             });
             let expected = traits.expected("echo", result, never);
-            scene.start(call, traits.apply(functions::echo::builder(call, bytes), random), expected, random)
+            scene.start(
+                call,
+                traits.apply(functions::echo::builder(call, bytes), random),
+                expected,
+                random,
+            )
         }
         82..90 => {
             traits.delay = None;
             let count = 1 + random.below(40);
-            let expected = traits.expected("talks", Box::new(|_: &(u32, Vec<u64>), _| Ok(())), never);
+            let expected =
+                traits.expected("talks", Box::new(|_: &(u32, Vec<u64>), _| Ok(())), never);
             let builder = functions::talks::builder(call, Duration::from_secs(4));
-            let pending = scene.start_quietly(call, traits.apply(builder, random), expected, random);
+            let pending =
+                scene.start_quietly(call, traits.apply(builder, random), expected, random);
             Box::new(Talk { pending, count, sent: 0, replies: Vec::new() })
         }
         90..97 => {
@@ -161,7 +178,8 @@ pub fn launch(scene: &Scene, random: &mut Random) -> Option<Box<dyn AnyCall>> {
             let key = random.below(6);
             let time = millis(random, 1, 300);
             let result = Box::new(move |answer: &Answer, stopped: bool| {
-                let good = answer.call == call && (answer.value == 0 || stopped && answer.value == 1);
+                let good =
+                    answer.call == call && (answer.value == 0 || stopped && answer.value == 1);
                 if good { Ok(()) } else { Err(format!("{answer:?}")) }
             });
             let mut expected = traits.expected("unique", result, never);
@@ -191,7 +209,8 @@ impl Traits {
         error: fn(&TaskError) -> bool,
     ) -> Expected<R> {
         let Traits { retries, redeliver, expires, .. } = *self;
-        Expected { kind, retries, redeliver, expires, key: None, result, error }
+        let delayed = self.delay.is_some();
+        Expected { kind, retries, redeliver, expires, key: None, delayed, result, error }
     }
 
     fn apply<R, I, O>(
@@ -283,8 +302,7 @@ impl Talk {
         }
         let replies = self.replies.iter().filter(|(other, ..)| other == run).count();
         if replies != received.len() {
-            let (of, attempt) = (received.len(), run);
-            scene.problem(call, &format!("{replies} replies of {of} have come, of run {attempt}"));
+            scene.missing(call, *run, replies, received.len());
         }
         let ended_well = received.last() == Some(&u64::MAX);
         if *run == 1 && ended_well && received.len() as u64 != self.sent {

@@ -15,6 +15,9 @@ struct Call {
     redeliver: u64,
     expires: bool,
     key: Option<u64>,
+    is_delayed: bool,
+    /// Its submitter was killed.
+    is_orphan: bool,
     outcomes: Vec<Outcome>,
     callbacks: Vec<String>,
     seconds: Vec<String>,
@@ -26,6 +29,17 @@ struct Outcome {
     word: String,
     attempt: u64,
     text: String,
+}
+
+/// The last messages of a run have not come.
+struct Missing {
+    call: u64,
+    run: u64,
+    /// When the outcome was there.
+    time: u64,
+    text: String,
+    /// The line of the submitter.
+    line: usize,
 }
 
 /// A run, as its node has written it down.
@@ -44,18 +58,33 @@ pub struct Record {
     runs: BTreeMap<u64, Vec<Run>>,
     /// Launches that started nothing, because another call held their key.
     held: BTreeSet<u64>,
+    missing: Vec<Missing>,
+    /// Of a submitter: the line, whether it was killed, the last call that is stored.
+    of: (usize, bool, u64),
+    /// Calls of submitters that were killed, which are known to be stored.
+    pub stored: BTreeSet<u64>,
     problems: Vec<String>,
 }
 
 impl Record {
-    /// Reads what is written in the folder of a run.
-    pub fn read(folder: &Path, submitters: impl Iterator<Item = String>) -> Record {
+    /// Reads what is written in the folder of a run. `submitters` are the names, their lines, and
+    /// whether they were killed.
+    pub fn read(folder: &Path, submitters: impl Iterator<Item = (String, usize, bool)>) -> Record {
         let mut record = Record::default();
-        for name in submitters {
+        for (name, line, is_killed) in submitters {
+            record.of = (line, is_killed, 0);
             let text = std::fs::read_to_string(folder.join(log::calls(&name))).unwrap_or_default();
-            text.lines().for_each(|line| record.call_line(line));
-            if !text.ends_with("W done\n") {
+            let own = text.lines().map(|line| record.call_line(line)).max().unwrap_or_default();
+            if !text.ends_with("W done\n") && !is_killed {
                 record.problems.push(format!("submitter {name} has not come to its end"));
+            }
+            let stored = record.of.2;
+            let first = own & !0xffff_ffff;
+            if is_killed && first <= stored {
+                let orphans = record.calls.range(first..=stored);
+                let stored =
+                    orphans.filter(|(_, call)| !call.is_delayed).map(|(number, _)| *number);
+                record.stored.extend(stored);
             }
         }
         let runs = std::fs::read_to_string(folder.join(log::RUNS)).unwrap_or_default();
@@ -63,11 +92,38 @@ impl Record {
         record
     }
 
-    fn call_line(&mut self, line: &str) {
+    /// The calls whose submitters were killed before they knew the outcome: numbers and ids.
+    pub fn orphans(&self) -> Vec<(u64, String)> {
+        let orphans =
+            self.calls.iter().filter(|(_, call)| call.is_orphan && call.outcomes.is_empty());
+        orphans.map(|(number, call)| (*number, call.id.clone())).collect()
+    }
+
+    /// The outcome of an orphan: `None` if the cluster does not know it.
+    pub fn found(&mut self, call: u64, outcome: Option<(String, u64)>) {
+        let is_stored = self.stored.contains(&call);
+        let Some(orphan) = self.calls.get_mut(&call) else { return };
+        match outcome {
+            Some((text, attempt)) => {
+                let word = text.split(' ').next().unwrap_or_default().to_owned();
+                orphan.outcomes.push(Outcome { word, attempt, text });
+            }
+            None if is_stored || self.runs.contains_key(&call) => {
+                let id = &orphan.id;
+                self.problems.push(format!("orphan {call} ({id}) was stored, and is not found"));
+            }
+            None => drop(self.calls.remove(&call)),
+        }
+    }
+
+    /// Returns the number of the call.
+    fn call_line(&mut self, line: &str) -> u64 {
         let (letter, rest) = line.split_once(' ').unwrap_or_default();
         let (number, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         let number: u64 = number.parse().unwrap_or_default();
+        let (own_line, is_orphan, stored) = self.of;
         let call = self.calls.entry(number).or_default();
+        call.is_orphan = is_orphan;
         let mut words = rest.split(' ');
         let mut word = || words.next().unwrap_or_default().to_owned();
         match letter {
@@ -77,11 +133,12 @@ impl Record {
                 call.redeliver = word().parse().unwrap_or_default();
                 call.expires = word() != "-";
                 call.key = word().parse().ok();
+                call.is_delayed = word() == "delayed";
             }
             "C" => call.callbacks.push(rest.to_owned()),
             "S" => call.seconds.push(rest.to_owned()),
             "O" => {
-                let (outcome, attempt, _losses) = (word(), word(), word());
+                let (outcome, attempt, _losses, _time) = (word(), word(), word(), word());
                 let text = words.collect::<Vec<_>>().join(" ");
                 let attempt = attempt.parse().unwrap_or_default();
                 let text = format!("{outcome} {text}").trim_end().to_owned();
@@ -94,6 +151,19 @@ impl Record {
                 }
             }
             "P" => self.problems.push(format!("call {number} {rest}")),
+            "T" => {
+                let (run, time) = (word(), word());
+                let [run, time] = [run, time].map(|number| number.parse().unwrap_or_default());
+                let text = words.collect::<Vec<_>>().join(" ");
+                self.missing.push(Missing { call: number, run, time, text, line: own_line });
+            }
+            "F" => {
+                self.of.2 = stored.max(number);
+                self.calls
+                    .remove(&number)
+                    .filter(|call| !call.id.is_empty())
+                    .map(|call| self.calls.insert(number, call));
+            }
             "H" => drop(self.held.insert(number)),
             _ => {}
         }
@@ -101,6 +171,7 @@ impl Record {
         if number == 0 || self.held.contains(&number) {
             self.calls.remove(&number);
         }
+        number
     }
 
     fn run_line(&mut self, line: &str) {
@@ -135,6 +206,33 @@ impl Record {
             })
         };
         self.calls.values().filter(is_dead).map(|call| call.id.clone()).collect()
+    }
+
+    /// Messages that have not come although the submitter was there. `silent` says when one was not:
+    /// its line, and since when and until when.
+    pub fn missing(&self, silent: &[(usize, u64, u64)]) -> Vec<String> {
+        let excused = |missing: &&Missing| {
+            let runs = self.runs.get(&missing.call).into_iter().flatten();
+            let end = runs.filter(|run| run.attempt == missing.run).find_map(|run| run.end);
+            let end = end.unwrap_or_default();
+            // A node waits for `lost_after`.
+            let least = 1_000_000_000;
+            silent.iter().any(|(line, from, until)| {
+                *line == missing.line
+                    && until.min(&missing.time).saturating_sub(*from.max(&end)) >= least
+            })
+        };
+        let text = |missing: &Missing| {
+            let Missing { call, run, text, .. } = missing;
+            format!("call {call}: {text}, of run {run}: {:?}", self.runs.get(call))
+        };
+        self.missing.iter().filter(|missing| !excused(missing)).map(text).collect()
+    }
+
+    /// Whether a call may be a dead letter although its outcome is no error. That the result of an
+    /// orphan is an `Err` is not known.
+    pub fn may_be_dead(&self, id: &str) -> bool {
+        self.calls.values().any(|call| call.id == id && call.is_orphan && call.kind == "errs")
     }
 
     /// What is wrong.
@@ -205,7 +303,13 @@ fn check(call: &Call, runs: &[Run]) -> Vec<String> {
     };
     // Callbacks and other handles tell only errors of the task.
     let text = if outcome.word == "err" { "ok" } else { &*outcome.text };
-    if call.callbacks.len() != 1 || call.callbacks[0] != text {
+    // What was told to a submitter that was killed is the same, if it is anything.
+    let told = |known: &String| known == text;
+    let is_told = match call.is_orphan {
+        true => call.callbacks.len() <= 1 && call.callbacks.iter().all(told),
+        false => call.callbacks.len() == 1 && told(&call.callbacks[0]),
+    };
+    if !is_told {
         wrong.push(format!("outcome {text:?}, callbacks {:?}", call.callbacks));
     }
     for second in &call.seconds {
@@ -259,13 +363,16 @@ impl fmt::Display for Record {
         let runs: usize = self.runs.values().map(Vec::len).sum();
         let again = self.runs.values().filter(|runs| runs.len() > 1).count();
         let seconds: usize = self.calls.values().map(|call| call.seconds.len()).sum();
+        let orphans = self.calls.values().filter(|call| call.is_orphan).count();
         let canceled: usize = self.calls.values().map(|call| call.canceled.len()).sum();
         write!(
             f,
-            "\n{} calls, {runs} runs, {again} calls with several; {seconds} second handles; \
-             {canceled} canceled for certain; {} launches found their key held",
+            "\n{} calls, {orphans} of them orphans, {runs} runs, {again} calls with several; {seconds} second handles; \
+             {canceled} canceled for certain; {} launches found their key held; the last \
+             messages of {} runs have not come",
             self.calls.len(),
-            self.held.len()
+            self.held.len(),
+            self.missing.len()
         )
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use atasker::__broker::Broker;
 use atasker::{Cluster, Nats};
-use atasker_runtime::__broker::Broker;
 
 use crate::faulty::Faulty;
 use crate::options::Role;

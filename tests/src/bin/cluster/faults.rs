@@ -1,6 +1,6 @@
 //! What is done to the processes of a run, and when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -30,7 +30,19 @@ pub struct Stage<'a> {
     repairs: Vec<(Instant, Repair)>,
     started: u64,
     is_calm: bool,
+    /// Names of submitters, of which those that were killed are not among `submitters`.
+    pub names: Vec<String>,
+    pub killed: BTreeSet<String>,
+    /// Between which times a line was cut, or the submitter at it was frozen.
+    pub silent: Vec<Silence>,
     pub problems: Vec<String>,
+}
+
+/// A line was cut, or the submitter at it was frozen.
+pub struct Silence {
+    pub line: usize,
+    pub from: u64,
+    pub until: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +106,9 @@ impl<'a> Stage<'a> {
             repairs: Vec::new(),
             started: 0,
             is_calm: false,
+            names: Vec::new(),
+            killed: BTreeSet::new(),
+            silent: Vec::new(),
             problems: Vec::new(),
         };
         for line in 0..options.nodes {
@@ -101,12 +116,21 @@ impl<'a> Stage<'a> {
             stage.nodes.push(Some(node));
         }
         for number in 0..options.submitters {
-            let line = options.nodes + number;
-            let name = format!("s{number}");
-            let role = stage.role("submitter", name, line, number as u64 + 1, String::new());
-            stage.submitters.push(Member::start(role, net, line)?);
+            let submitter = stage.start_submitter(number)?;
+            stage.submitters.push(submitter);
         }
         Ok(stage)
+    }
+
+    fn start_submitter(&mut self, number: usize) -> io::Result<Member> {
+        let line = self.options.nodes + number;
+        let name = format!("s{number}-{}", self.names.len() + 1);
+        self.note(&format!("start {name}"));
+        self.names.push(name.clone());
+        // Its calls are told apart by its seed.
+        let seed = (self.options.seed & 0xff_ffff) << 8 | self.names.len() as u64;
+        let role = self.role("submitter", name, line, seed, String::new());
+        Member::start(role, self.net, line)
     }
 
     fn role(&self, kind: &str, name: String, line: usize, seed: u64, doom: String) -> Role {
@@ -118,6 +142,7 @@ impl<'a> Stage<'a> {
             seed,
             lies: self.options.lies,
             in_flight: self.options.in_flight,
+            brief: self.options.brief,
             doom,
         }
     }
@@ -154,8 +179,9 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// If a process can't be started.
     pub fn play(&mut self, until: Instant) -> io::Result<()> {
-        let Options { kill_nodes, freeze_nodes, cut, kill_broker, .. } = *self.options;
-        let rhythms = [kill_nodes, freeze_nodes, cut, kill_broker];
+        let Options { kill_nodes, freeze_nodes, cut, kill_broker, kill_submitters, .. } =
+            *self.options;
+        let rhythms = [kill_nodes, freeze_nodes, cut, kill_broker, kill_submitters];
         let mut rhythms = rhythms.map(|every| Rhythm::new(every, &mut self.random));
         while Instant::now() < until {
             self.repair(false)?;
@@ -172,6 +198,9 @@ impl<'a> Stage<'a> {
             }
             if due[3] {
                 self.end_server();
+            }
+            if due[4] {
+                self.kill_submitter()?;
             }
             for submitter in &mut self.submitters {
                 if let Some(status) = submitter.ended() {
@@ -222,12 +251,15 @@ impl<'a> Stage<'a> {
                     }
                 }
                 Repair::ThawSubmitter(number) => {
-                    self.note(&format!("thaw s{number}"));
-                    self.submitters[number].thaw();
+                    let submitter = &self.submitters[number];
+                    self.note(&format!("thaw {}", submitter.role.name));
+                    submitter.thaw();
+                    self.speaks(submitter.line);
                 }
                 Repair::Mend(line) => {
                     self.note(&format!("mend line {line}"));
                     self.net.mend(line);
+                    self.speaks(line);
                 }
             }
         }
@@ -243,6 +275,7 @@ impl<'a> Stage<'a> {
         for line in 0..self.nodes.len() {
             let Some(node) = &mut self.nodes[line] else { continue };
             let (name, doom) = (node.role.name.clone(), node.role.doom.clone());
+            let is_drained = node.is_drained;
             if let Some(status) = node.ended() {
                 self.nodes[line] = None;
                 let (_, moment) = doom.split_once(' ').unwrap_or_default();
@@ -251,7 +284,7 @@ impl<'a> Stage<'a> {
                 self.note(&format!("{name} has ended: {status} {doom}"));
                 if by_itself {
                     self.count(&format!("killed {moment}"));
-                } else if !status.contains("exit status: 3") {
+                } else if !status.contains("exit status: 3") && !is_drained {
                     self.problems.push(format!("{name} has ended: {status}"));
                 }
                 let at = soon(&mut self.random, 50, 1_000);
@@ -273,8 +306,39 @@ impl<'a> Stage<'a> {
         self.repairs.push((at, Repair::Thaw(line)));
     }
 
+    fn is_silent(&mut self, line: usize) {
+        self.silent.push(Silence { line, from: log::now(), until: None });
+    }
+
+    fn speaks(&mut self, line: usize) {
+        let silent = self.silent.iter_mut().filter(|silence| silence.line == line);
+        silent.for_each(|silence| _ = silence.until.get_or_insert_with(log::now));
+    }
+
+    fn kill_submitter(&mut self) -> io::Result<()> {
+        let number = self.random.below(self.submitters.len() as u64) as usize;
+        let name = self.submitters[number].role.name.clone();
+        self.note(&format!("kill {name}"));
+        self.count("killed launcher");
+        self.submitters[number].kill();
+        self.killed.insert(name);
+        self.speaks(self.options.nodes + number);
+        self.repairs.retain(|(_, repair)| *repair != Repair::ThawSubmitter(number));
+        self.submitters[number] = self.start_submitter(number)?;
+        Ok(())
+    }
+
     fn kill_node(&mut self) {
         let line = self.random.below(self.nodes.len() as u64) as usize;
+        if self.random.below(4) == 0 {
+            let Some(node) = &mut self.nodes[line] else { return };
+            // It is started again when it has ended.
+            node.is_drained = true;
+            crate::processes::signal(node.pid(), libc::SIGTERM);
+            let name = node.role.name.clone();
+            self.note(&format!("drain {name}"));
+            return self.count("drained");
+        }
         let Some(mut node) = self.nodes[line].take() else { return };
         self.note(&format!("kill {}", node.role.name));
         node.kill();
@@ -290,9 +354,11 @@ impl<'a> Stage<'a> {
         if self.random.below(5) == 0 {
             let number = self.random.below(self.submitters.len() as u64) as usize;
             if !self.is_planned(Repair::ThawSubmitter(number)) {
-                self.note(&format!("freeze s{number}"));
+                let submitter = &self.submitters[number];
+                self.note(&format!("freeze {}", submitter.role.name));
+                submitter.freeze(true);
+                self.is_silent(submitter.line);
                 self.count("frozen launcher");
-                self.submitters[number].freeze(true);
                 let at = soon(&mut self.random, 200, LOST_AFTER.as_millis() as u64 * 3);
                 self.repairs.push((at, Repair::ThawSubmitter(number)));
             }
@@ -320,6 +386,7 @@ impl<'a> Stage<'a> {
         };
         self.note(&format!("cut line {line} {how:?}"));
         self.net.cut(line, how);
+        self.is_silent(line);
         self.count(&format!("cut {how:?}"));
         let at = soon(&mut self.random, 100, LOST_AFTER.as_millis() as u64 * 3);
         self.repairs.push((at, Repair::Mend(line)));

@@ -7,11 +7,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use atasker::Priority;
-use atasker_runtime::__broker::{
-    Broker, BrokerError, BrokerFuture, BrokerLimits, Delivery, DeliveryToken, Entry, EntryKey, Expect,
-    Guard, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
+use atasker::__broker::{
+    Broker, BrokerError, BrokerFuture, BrokerLimits, Delivery, DeliveryToken, Entry, EntryKey,
+    Expect, Guard, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
 };
+use atasker::Priority;
 use atasker_tests::random::Random;
 
 /// A moment in the life of a call, at a node.
@@ -226,8 +226,11 @@ impl Broker for Faulty {
         self.answer(self.broker.find_entry(id))
     }
 
-    fn remove_entry<'a>(&'a self, id: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>> {
-        self.answer(self.broker.remove_entry(id))
+    fn remove_entry<'a>(
+        &'a self,
+        entry: &'a EntryKey,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        self.answer(self.broker.remove_entry(entry))
     }
 
     fn queues(&self) -> BrokerFuture<'_, Result<Vec<QueueCounts>, BrokerError>> {

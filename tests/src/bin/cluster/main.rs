@@ -43,6 +43,9 @@ use processes::Server;
 /// How long acknowledgments that were lost may be made up for.
 const QUEUES_EMPTY: Duration = Duration::from_secs(30);
 
+/// How long calls may go on whose submitters were killed, once the others have ended.
+const ORPHANS_END: Duration = Duration::from_secs(60);
+
 /// How long a node may take to drain and to end.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -112,17 +115,57 @@ fn run(options: &mut Options, folder: &Path) -> Result<Vec<String>, Box<dyn Erro
     stage.calm()?;
     let ended = let_end(&mut stage)?;
     println!("{}; all calls ended after {ended:.1?}", stage.summary());
-    let names = (0..options.submitters).map(|number| format!("s{number}"));
-    let record = Record::read(folder, names);
+    let line = |name: &String| -> usize {
+        let number = name.trim_start_matches('s').split('-').next().unwrap_or_default();
+        options.nodes + number.parse::<usize>().unwrap_or_default()
+    };
+    let killed = &stage.killed;
+    let names = stage.names.iter().map(|name| (name.clone(), line(name), killed.contains(name)));
+    let mut record = Record::read(folder, names);
+    let mut problems = adopt(&cluster, &mut record);
     println!("{record}");
-    let mut problems = record.problems();
+    problems.extend(record.problems());
+    let silent = stage.silent.iter();
+    let silent: Vec<_> = silent
+        .map(|silence| (silence.line, silence.from, silence.until.unwrap_or(u64::MAX)))
+        .collect();
+    problems.extend(record.missing(&silent));
     problems.extend(queues_are_empty(&cluster));
-    problems.extend(dead_letters(&cluster, &record.dead()));
+    problems.extend(dead_letters(&cluster, &record));
     problems.append(&mut stage.problems);
-    cluster.close();
-    problems.extend(end(stage));
+    problems.extend(end(&cluster, stage));
     problems.extend(files_left(folder));
     Ok(problems)
+}
+
+/// Finds out what has become of the calls whose submitters were killed.
+fn adopt(cluster: &Cluster, record: &mut Record) -> Vec<String> {
+    let mut problems = Vec::new();
+    let until = Instant::now() + ORPHANS_END;
+    for (call, id) in record.orphans() {
+        let Ok(id) = id.parse() else { continue };
+        let outcome = loop {
+            let found = match cluster.find(id) {
+                Ok(None) => break None,
+                Ok(Some(found)) => found.info(),
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(info) if info.outcome.is_some() => {
+                    let found = cluster.find(id).ok().flatten();
+                    let outcome = found.map_or(Ok(()), |found| found.wait());
+                    break Some((submitter::outcome_of(outcome), u64::from(info.attempt)));
+                }
+                _ if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+                found => {
+                    problems.push(format!("orphan {call} ({id}) has not ended: {found:?}"));
+                    break Some(("none".to_owned(), 0));
+                }
+            }
+        };
+        record.found(call, outcome);
+    }
+    problems
 }
 
 /// Lets all calls end. Returns how long that took.
@@ -160,21 +203,36 @@ fn queues_are_empty(cluster: &Cluster) -> Option<String> {
     }
 }
 
-fn dead_letters(cluster: &Cluster, expected: &BTreeSet<String>) -> Vec<String> {
+fn dead_letters(cluster: &Cluster, record: &Record) -> Vec<String> {
+    let expected = record.dead();
     let letters = match cluster.dead_letters() {
         Ok(letters) => letters,
         Err(error) => return vec![format!("no answer about the dead letters: {error}")],
     };
     let found: BTreeSet<_> = letters.iter().map(|letter| letter.id.to_string()).collect();
     let missing = expected.difference(&found).map(|id| format!("{id} is no dead letter"));
-    let others = found.difference(expected).map(|id| format!("{id} is a dead letter"));
+    let others = found.difference(&expected).filter(|id| !record.may_be_dead(id));
+    let others = others.map(|id| format!("{id} is a dead letter"));
     println!("{} dead letters", found.len());
     missing.chain(others).collect()
 }
 
+/// Returns whether the cluster has all these nodes.
+fn serve_all(cluster: &Cluster, mut names: impl Iterator<Item = String>) -> bool {
+    let nodes = cluster.info().map(|info| info.nodes).unwrap_or_default();
+    names.all(|name| nodes.iter().any(|node| node.name == name))
+}
+
 /// Ends nodes and server. Returns what was wrong with it.
-fn end(mut stage: Stage<'_>) -> Vec<String> {
+fn end(cluster: &Cluster, mut stage: Stage<'_>) -> Vec<String> {
     let mut problems = Vec::new();
+    // One that has just been started has no handler of the signal yet.
+    let until = Instant::now() + DRAIN;
+    let names = || stage.nodes.iter().flatten().map(|node| node.role.name.clone());
+    while Instant::now() < until && !serve_all(cluster, names()) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    cluster.close();
     for node in stage.nodes.iter().flatten() {
         processes::signal(node.pid(), libc::SIGTERM);
     }

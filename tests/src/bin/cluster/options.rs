@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub const USAGE: &str = "cluster [--seconds N] [--nodes N] [--submitters N] [--in-flight N] \
     [--kill-nodes DURATION|never] [--freeze-nodes DURATION|never] [--cut DURATION|never] \
-    [--kill-broker DURATION|never] [--lies PER_THOUSAND] [--network namespaces|loopback] \
+    [--kill-broker DURATION|never] [--kill-submitters DURATION|never] [--calls mixed|brief] [--lies PER_THOUSAND] [--network namespaces|loopback] \
     [--keep-files yes|no] [--seed N]";
 
 /// How the processes reach the broker.
@@ -39,6 +39,9 @@ pub struct Options {
     pub freeze_nodes: Option<Duration>,
     pub cut: Option<Duration>,
     pub kill_broker: Option<Duration>,
+    pub kill_submitters: Option<Duration>,
+    /// Calls take milliseconds.
+    pub brief: bool,
     /// How many of a thousand requests to the broker are lost or not answered.
     pub lies: u64,
     /// `None`: namespaces if they are possible here.
@@ -59,6 +62,8 @@ impl Options {
             freeze_nodes: Some(Duration::from_secs(5)),
             cut: Some(Duration::from_secs(5)),
             kill_broker: Some(Duration::from_secs(10)),
+            kill_submitters: Some(Duration::from_secs(10)),
+            brief: false,
             lies: 10,
             network: None,
             keep_files: false,
@@ -82,6 +87,14 @@ impl Options {
                 "--freeze-nodes" => options.freeze_nodes = rhythm()?,
                 "--cut" => options.cut = rhythm()?,
                 "--kill-broker" => options.kill_broker = rhythm()?,
+                "--kill-submitters" => options.kill_submitters = rhythm()?,
+                "--calls" => {
+                    options.brief = match value.as_str() {
+                        "mixed" => false,
+                        "brief" => true,
+                        _ => return Err(wrong()),
+                    };
+                }
                 "--lies" => options.lies = number()?,
                 "--network" => {
                     options.network = Some(match value.as_str() {
@@ -108,7 +121,8 @@ impl fmt::Display for Options {
         write!(
             f,
             "cluster --seconds {} --nodes {} --submitters {} --in-flight {} --kill-nodes {} \
-             --freeze-nodes {} --cut {} --kill-broker {} --lies {} --seed {}",
+             --freeze-nodes {} --cut {} --kill-broker {} --kill-submitters {} --calls {} --lies {} \
+             --seed {}",
             self.length.as_secs(),
             self.nodes,
             self.submitters,
@@ -117,6 +131,8 @@ impl fmt::Display for Options {
             rhythm(self.freeze_nodes),
             rhythm(self.cut),
             rhythm(self.kill_broker),
+            rhythm(self.kill_submitters),
+            if self.brief { "brief" } else { "mixed" },
             self.lies,
             self.seed
         )?;
@@ -152,6 +168,7 @@ pub struct Role {
     pub seed: u64,
     pub lies: u64,
     pub in_flight: usize,
+    pub brief: bool,
     /// What a node does to itself, and when: see [`Moment`](crate::faulty::Moment).
     pub doom: String,
 }
@@ -170,6 +187,7 @@ impl Role {
             &self.seed.to_string(),
             &self.lies.to_string(),
             &self.in_flight.to_string(),
+            &self.brief.to_string(),
             &self.doom,
         ]
         .join("|")
@@ -187,6 +205,7 @@ impl Role {
             seed: field().parse().expect("a number"),
             lies: field().parse().expect("a number"),
             in_flight: field().parse().expect("a number"),
+            brief: field().parse().expect("true or false"),
             doom: field(),
         })
     }

@@ -99,6 +99,8 @@ impl Drop for Server {
 pub struct Member {
     pub role: Role,
     pub line: usize,
+    /// It was asked to drain.
+    pub is_drained: bool,
     child: Child,
 }
 
@@ -115,7 +117,7 @@ impl Member {
         command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
         ends_with_parent(&mut command);
         net.place(line, &mut command)?;
-        Ok(Member { role, line, child: command.spawn()? })
+        Ok(Member { role, line, is_drained: false, child: command.spawn()? })
     }
 
     pub fn pid(&self) -> u32 {

@@ -2,10 +2,12 @@
 //!
 //! Lines of its file, in which `call` is a number that no other call of the run has:
 //!
-//! * `L call id kind retries redeliver expires key`: launched.
+//! * `L call id kind retries redeliver expires key delayed`: launched.
+//! * `F call`: calls with this number and smaller ones were launched, and are stored.
 //! * `V call verb by since until answer`: stopped, canceled or killed.
 //! * `C call outcome`: a callback was called.
-//! * `O call outcome attempt losses`: the handle has the outcome.
+//! * `O call outcome attempt losses time`: the handle has the outcome.
+//! * `T call run time text`: the last messages of a run have not come.
 //! * `S call outcome`: a second handle, of another member, has it.
 //! * `P call text`: something is wrong.
 
@@ -15,7 +17,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use atasker::{Cluster, KillError, Outcome, Supervisor, Task, TaskBuilder, TaskError, TaskId, TaskRef};
+use atasker::{
+    Cluster, KillError, Outcome, Supervisor, Task, TaskBuilder, TaskError, TaskId, TaskRef,
+};
 use atasker_tests::random::Random;
 
 use crate::calls::{self, AnyCall, Expected};
@@ -43,6 +47,8 @@ pub struct Scene {
     next: AtomicU64,
     /// Second handles that wait.
     waiting: AtomicU64,
+    /// Calls are to take milliseconds.
+    pub brief: bool,
     is_over: AtomicBool,
 }
 
@@ -79,6 +85,7 @@ pub fn main(role: &Role) {
         // The upper half of the number of a call is that of its submitter.
         next: AtomicU64::new(role.seed << 32),
         waiting: AtomicU64::new(0),
+        brief: role.brief,
         is_over: AtomicBool::new(false),
     });
     let received = Arc::new(Mutex::new(received));
@@ -94,6 +101,19 @@ pub fn main(role: &Role) {
             // The parent closes it when it is enough.
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
             scene.is_over.store(true, Ordering::SeqCst);
+        }
+    });
+    std::thread::spawn({
+        let scene = Arc::clone(&scene);
+        move || {
+            loop {
+                let last = scene.next.load(Ordering::SeqCst);
+                // Those before it are launched, but perhaps for the last one.
+                if cluster.flush(Duration::from_secs(5)).is_ok() {
+                    scene.log.line(&format!("F {}", last.saturating_sub(2)));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
     });
     submit(&scene, &mut random, role.in_flight);
@@ -158,6 +178,12 @@ impl Scene {
 
     pub fn problem(&self, call: u64, text: &str) {
         self.log.line(&format!("P {call} {text}"));
+    }
+
+    /// The last replies of a run have not come.
+    pub fn missing(&self, call: u64, run: u32, come: usize, of: usize) {
+        let now = log::now();
+        self.log.line(&format!("T {call} {run} {now} {come} of {of} replies have come"));
     }
 
     fn errand(&self, errand: impl FnOnce(&Scene) + Send + 'static) {
@@ -231,11 +257,14 @@ impl Scene {
         expected: Expected<R>,
         random: &mut Random,
     ) -> Pending<R, I, O> {
-        let Expected { kind, retries, redeliver, expires, key, .. } = &expected;
+        let Expected { kind, retries, redeliver, expires, key, delayed, .. } = &expected;
+        let delayed = *delayed;
         let number = |number: Option<u64>| number.map_or("-".to_owned(), |n| n.to_string());
         let (expires, key) = (number(expires.map(|d| d.as_millis() as u64)), number(*key));
         let id = task.id();
-        self.log.line(&format!("L {call} {id} {kind} {retries} {redeliver} {expires} {key}"));
+        let delayed = if delayed { "delayed" } else { "-" };
+        self.log
+            .line(&format!("L {call} {id} {kind} {retries} {redeliver} {expires} {key} {delayed}"));
         let pending =
             Pending { call, task, expected, wish: Arc::default(), launched: Instant::now() };
         if random.below(5) == 0 {
@@ -347,7 +376,7 @@ impl ToText for Result<(), KillError> {
 }
 
 /// An outcome as one word, and the text of the error.
-fn outcome_of(outcome: Result<(), impl std::borrow::Borrow<TaskError>>) -> String {
+pub fn outcome_of(outcome: Result<(), impl std::borrow::Borrow<TaskError>>) -> String {
     let Err(error) = outcome else { return "ok".to_owned() };
     let error = error.borrow();
     let word = match error {
@@ -377,7 +406,8 @@ impl<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static> Pending<R, 
     pub fn has_not_ended(&self, scene: &Scene) {
         let (kind, after) = (self.expected.kind, self.launched.elapsed());
         let info = self.task.info();
-        let text = format!("({kind}, {}) has not ended after {after:.1?}: {info:?}", self.task.id());
+        let text =
+            format!("({kind}, {}) has not ended after {after:.1?}: {info:?}", self.task.id());
         scene.problem(self.call, &text);
     }
 
@@ -391,7 +421,8 @@ impl<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static> Pending<R, 
         let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
         let is_err = info.outcome == Some(Outcome::ReturnedErr);
         let word = if is_err { "err" } else { word };
-        scene.log.line(&format!("O {call} {word} {attempt} {losses} {rest}"));
+        let now = log::now();
+        scene.log.line(&format!("O {call} {word} {attempt} {losses} {now} {rest}"));
         if let Err(wrong) = self.check(outcome, is_err, attempt, losses) {
             let kind = self.expected.kind;
             scene.problem(call, &format!("({kind}, {}): {wrong}", self.task.id()));

@@ -24,9 +24,9 @@ use atasker::{MpPoolConfig, PoolConfig, StopOptions, Supervisor};
 use atasker_tests::Watchdog;
 use atasker_tests::processes::{self, Process};
 
+use atasker_tests::random::Random;
 use options::{Options, Tasks};
 use pending::{AnyPending, Scene};
-use atasker_tests::random::Random;
 use report::Report;
 
 /// No task takes this long, whatever is done to it.

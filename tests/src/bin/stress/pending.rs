@@ -9,8 +9,8 @@ use atasker::{Supervisor, SupervisorInfo, Task, TaskBuilder, TaskError, TaskStat
 
 use crate::FAR;
 use crate::options::Tasks;
-use atasker_tests::random::Random;
 use crate::report::{Counts, Report};
+use atasker_tests::random::Random;
 
 /// The state shared by all threads of the program.
 pub struct Scene {
