@@ -16,9 +16,10 @@ use crate::cluster::protocol::record::CallEntry;
 /// Progress is sent this often at most, and runs that are shorter send none.
 const LATER: Duration = Duration::from_millis(100);
 
-/// How often, and how far apart, the broker has to say that a handle is gone, before the end of a run
-/// no longer waits for it.
-const GONE: (u32, Duration) = (2, Duration::from_millis(300));
+/// How often a handle that does not acknowledge messages is asked whether it is there, and how long its
+/// answer is waited for.
+const ASK_EVERY: Duration = Duration::from_millis(300);
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
 /// See the [module documentation](self).
 #[derive(Debug)]
@@ -168,10 +169,13 @@ pub(super) async fn resend(node: Rc<Node>) {
 }
 
 /// Waits until the handle has all messages of a run that has ended, so that they come before its end.
-/// Does not wait for a handle that is gone.
+/// Does not wait for a handle that was silent for as long as makes a member lost.
+///
+/// Silence is counted by questions without an answer, and not by the clock: a node that was frozen, or
+/// is cut off itself, has heard of no one, and its handle may wait for the messages.
 pub(super) async fn wait_until_delivered(node: &Rc<Node>, held: &Held) {
-    let deadline = Instant::now() + node.lost_after();
-    let mut gone = 0;
+    let mut silence = Duration::ZERO;
+    let mut ask_at = Instant::now() + ASK_EVERY;
     held.channel.borrow_mut().flush_messages(node);
     loop {
         let acknowledged = node.released.notified();
@@ -182,17 +186,22 @@ pub(super) async fn wait_until_delivered(node: &Rc<Node>, held: &Held) {
             }
             channel.link.peer().to_owned()
         };
-        if Instant::now() >= deadline || gone >= GONE.0 {
+        // Calls of other handles wake it as well, and may do so all the time.
+        if tokio::time::timeout_at(ask_at, acknowledged).await.is_ok() {
+            continue;
+        }
+        let ping = Frame::Ping.encode();
+        let answer = node.member.broker.request(&subject(&peer), ping, ANSWER_WITHIN).await;
+        match answer {
+            Ok(_) => silence = Duration::ZERO,
+            Err(BrokerError::NoResponders) if node.is_hearing() => silence += ASK_EVERY,
+            Err(_) if node.is_hearing() => silence += ASK_EVERY + ANSWER_WITHIN,
+            Err(_) => silence = Duration::ZERO,
+        }
+        if silence >= node.lost_after() {
             return;
         }
-        if tokio::time::timeout(GONE.1, acknowledged).await.is_err() {
-            let timeout = Duration::from_millis(500);
-            let ping = Frame::Ping.encode();
-            match node.member.broker.request(&subject(&peer), ping, timeout).await {
-                Err(BrokerError::NoResponders) => gone += 1,
-                _ => gone = 0,
-            }
-        }
+        ask_at = Instant::now() + ASK_EVERY;
     }
 }
 
@@ -216,8 +225,8 @@ async fn look_after_handle(node: &Rc<Node>, held: &Rc<Held>) {
         }
         channel.link.peer().to_owned()
     };
-    let timeout = Duration::from_millis(500);
-    let answer = node.member.broker.request(&subject(&peer), Frame::Ping.encode(), timeout).await;
+    let ping = Frame::Ping.encode();
+    let answer = node.member.broker.request(&subject(&peer), ping, ANSWER_WITHIN).await;
     let channel = &mut *held.channel.borrow_mut();
     if channel.link.peer() != peer {
         return;

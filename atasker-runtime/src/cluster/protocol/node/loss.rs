@@ -111,7 +111,7 @@ impl Node {
     }
 
     /// Returns whether this node hears its own beats.
-    fn is_hearing(&self) -> bool {
+    pub(super) fn is_hearing(&self) -> bool {
         self.heard.own.get().elapsed() < self.lost_after() / 2
     }
 }
