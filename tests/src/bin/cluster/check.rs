@@ -93,7 +93,11 @@ impl Record {
     }
 
     /// The calls whose submitters were killed before they knew the outcome: numbers and ids.
-    pub fn orphans(&self) -> Vec<(u64, String)> {
+    pub fn orphans(&mut self) -> Vec<(u64, String)> {
+        // Those of a queue that no node serves wait until the broker forgets them.
+        self.calls.retain(|_, call| {
+            !(call.is_orphan && call.kind == "nowhere" && call.outcomes.is_empty())
+        });
         let orphans =
             self.calls.iter().filter(|(_, call)| call.is_orphan && call.outcomes.is_empty());
         orphans.map(|(number, call)| (*number, call.id.clone())).collect()
@@ -103,7 +107,9 @@ impl Record {
     pub fn found(&mut self, call: u64, outcome: Option<(String, u64)>) {
         let is_stored = self.stored.contains(&call);
         let Some(orphan) = self.calls.get_mut(&call) else { return };
-        match outcome {
+        // One that was never stored, of which its submitter was told before it was killed.
+        let told = || orphan.callbacks.first().map(|text| (text.clone(), 0));
+        match outcome.or_else(told) {
             Some((text, attempt)) => {
                 let word = text.split(' ').next().unwrap_or_default().to_owned();
                 orphan.outcomes.push(Outcome { word, attempt, text });
