@@ -62,7 +62,11 @@ pub struct Record {
     /// Of a submitter: the line, whether it was killed, the last call that is stored.
     of: (usize, bool, u64),
     /// Calls of submitters that were killed, which are known to be stored.
-    pub stored: BTreeSet<u64>,
+    stored: BTreeSet<u64>,
+    /// Calls that the cluster does not know.
+    not_found: Vec<u64>,
+    /// The ids of calls of which nothing is expected.
+    dropped: BTreeSet<String>,
     problems: Vec<String>,
 }
 
@@ -87,16 +91,31 @@ impl Record {
                 record.stored.extend(stored);
             }
         }
-        let runs = std::fs::read_to_string(folder.join(log::RUNS)).unwrap_or_default();
-        runs.lines().for_each(|line| record.run_line(line));
         record
+    }
+
+    /// Reads which runs there were, once all calls have ended.
+    pub fn read_runs(&mut self, folder: &Path) {
+        let runs = std::fs::read_to_string(folder.join(log::RUNS)).unwrap_or_default();
+        runs.lines().for_each(|line| self.run_line(line));
+        for call in std::mem::take(&mut self.not_found) {
+            if self.stored.contains(&call) || self.runs.contains_key(&call) {
+                let id = self.calls.get(&call).map_or("", |call| &call.id);
+                self.problems.push(format!("orphan {call} ({id}) was stored, and is not found"));
+            } else {
+                self.calls.remove(&call);
+            }
+        }
     }
 
     /// The calls whose submitters were killed before they knew the outcome: numbers and ids.
     pub fn orphans(&mut self) -> Vec<(u64, String)> {
         // Those of a queue that no node serves wait until the broker forgets them.
+        let dropped = &mut self.dropped;
         self.calls.retain(|_, call| {
-            !(call.is_orphan && call.kind == "nowhere" && call.outcomes.is_empty())
+            let drops = call.is_orphan && call.kind == "nowhere" && call.outcomes.is_empty();
+            drops.then(|| dropped.insert(call.id.clone()));
+            !drops
         });
         let orphans =
             self.calls.iter().filter(|(_, call)| call.is_orphan && call.outcomes.is_empty());
@@ -105,7 +124,6 @@ impl Record {
 
     /// The outcome of an orphan: `None` if the cluster does not know it.
     pub fn found(&mut self, call: u64, outcome: Option<(String, u64)>) {
-        let is_stored = self.stored.contains(&call);
         let Some(orphan) = self.calls.get_mut(&call) else { return };
         // One that was never stored, of which its submitter was told before it was killed.
         let told = || orphan.callbacks.first().map(|text| (text.clone(), 0));
@@ -114,11 +132,7 @@ impl Record {
                 let word = text.split(' ').next().unwrap_or_default().to_owned();
                 orphan.outcomes.push(Outcome { word, attempt, text });
             }
-            None if is_stored || self.runs.contains_key(&call) => {
-                let id = &orphan.id;
-                self.problems.push(format!("orphan {call} ({id}) was stored, and is not found"));
-            }
-            None => drop(self.calls.remove(&call)),
+            None => self.not_found.push(call),
         }
     }
 
@@ -238,7 +252,11 @@ impl Record {
     /// Whether a call may be a dead letter although its outcome is no error. That the result of an
     /// orphan is an `Err` is not known.
     pub fn may_be_dead(&self, id: &str) -> bool {
-        self.calls.values().any(|call| call.id == id && call.is_orphan && call.kind == "errs")
+        self.dropped.contains(id)
+            || self
+                .calls
+                .values()
+                .any(|call| call.id == id && call.is_orphan && call.kind == "errs")
     }
 
     /// What is wrong.

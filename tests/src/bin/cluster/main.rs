@@ -123,6 +123,7 @@ fn run(options: &mut Options, folder: &Path) -> Result<Vec<String>, Box<dyn Erro
     let names = stage.names.iter().map(|name| (name.clone(), line(name), killed.contains(name)));
     let mut record = Record::read(folder, names);
     let mut problems = adopt(&cluster, &mut record);
+    record.read_runs(folder);
     println!("{record}");
     problems.extend(record.problems());
     let silent = stage.silent.iter();
