@@ -255,7 +255,14 @@ pub(crate) enum FoundState {
     /// It waits for another run.
     Waiting { attempt: u32, losses: u32 },
     /// It has ended. The result itself is fetched by `attach`.
-    Ended { error: Option<TaskError>, attempt: u32, losses: u32, node: Option<NodeRef> },
+    Ended {
+        error: Option<TaskError>,
+        /// The result is an `Err`.
+        is_err: bool,
+        attempt: u32,
+        losses: u32,
+        node: Option<NodeRef>,
+    },
 }
 
 /// What a node offers.

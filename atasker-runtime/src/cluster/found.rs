@@ -182,7 +182,7 @@ impl RemoteTask {
             FoundState::Waiting { attempt, losses } => {
                 (TaskStatus::Delayed, None, *attempt, *losses)
             }
-            FoundState::Ended { error, attempt, losses, node } => {
+            FoundState::Ended { error, attempt, losses, node, .. } => {
                 let status = match error {
                     Some(TaskError::Canceled) => TaskStatus::Canceled,
                     _ => TaskStatus::Completed,
@@ -191,9 +191,9 @@ impl RemoteTask {
             }
         };
         let outcome = match &state {
-            FoundState::Ended { error, .. } => {
-                Some(if error.is_some() { Outcome::Failed } else { Outcome::Ok })
-            }
+            FoundState::Ended { error: Some(_), .. } => Some(Outcome::Failed),
+            FoundState::Ended { is_err: true, .. } => Some(Outcome::ReturnedErr),
+            FoundState::Ended { .. } => Some(Outcome::Ok),
             _ => None,
         };
         Ok(TaskInfo {

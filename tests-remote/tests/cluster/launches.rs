@@ -105,6 +105,8 @@ fn nodes_retry_what_has_ended_badly() {
     let task = flaky::builder(9).supervisor(&sup).start();
     assert_eq!(*task.wait().unwrap(), Err("attempt 4".to_owned()));
     assert_eq!(task.info().outcome, Some(Outcome::ReturnedErr));
+    let found = cluster.find(task.id()).unwrap().unwrap();
+    assert_eq!(found.info().unwrap().outcome, Some(Outcome::ReturnedErr));
     // The outcome may be known a little before its letter is.
     until("there is a letter", || !cluster.dead_letters().unwrap().is_empty());
     let letters = cluster.dead_letters().unwrap();

@@ -54,11 +54,11 @@ fn found(state: CallState) -> FoundState {
         }
         CallState::Waiting { attempt, losses, .. } => FoundState::Waiting { attempt, losses },
         CallState::Ended { outcome, attempt, losses, node } => {
-            let error = match outcome {
-                Outcome::Failed(error) => Some(error),
-                Outcome::Returned { .. } => None,
+            let (error, is_err) = match outcome {
+                Outcome::Failed(error) => (Some(error), false),
+                Outcome::Returned { is_err, .. } => (None, is_err),
             };
-            FoundState::Ended { error, attempt, losses, node }
+            FoundState::Ended { error, is_err, attempt, losses, node }
         }
     }
 }
