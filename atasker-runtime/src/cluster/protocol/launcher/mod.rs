@@ -9,7 +9,7 @@ mod calls;
 pub(super) mod expiry;
 pub(super) mod messages;
 mod submit;
-mod unique;
+pub(super) mod unique;
 pub(super) mod verbs;
 
 use std::cell::{Cell, RefCell};

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use crate::cluster::broker::{BrokerError, Expect};
-use crate::cluster::door::UniqueKey;
+use crate::cluster::door::{CallHead, UniqueKey};
 use crate::cluster::protocol::control::{Frame, Reply, subject};
 use crate::cluster::protocol::member::Member;
 use crate::cluster::protocol::pause::Pause;
@@ -59,6 +59,31 @@ async fn is_free(member: &Rc<Member>, holder: &Holder) -> bool {
             waits.is_none() && matches!(member.read_call(holder.id).await, Ok(None))
         }
     }
+}
+
+/// Writes the record of a key again, which the broker would forget while the call still holds it.
+/// `after_end` says that the call has ended: the key is kept for the rest of its time only.
+pub(in crate::cluster::protocol) async fn refresh(
+    member: &Rc<Member>,
+    head: &CallHead,
+    after_end: bool,
+) {
+    let Some(unique) = &head.unique else { return };
+    if after_end && unique.keep.is_zero() {
+        return;
+    }
+    let key = unique_key(unique);
+    let Some(record) = member.read_surely(&key).await else { return };
+    let is_ours = Holder::decode(&record.value).is_ok_and(|holder| holder.id == head.id);
+    if !is_ours {
+        return;
+    }
+    let age = member.since(record.time).await;
+    if after_end && age + unique.keep <= member.shared.limits.keep {
+        return;
+    }
+    // A conflict means that another call has taken the key over.
+    _ = member.write_surely(&key, Expect::Number(record.number), record.value).await;
 }
 
 /// Asks the launcher of a call whether it is about to store it.

@@ -15,6 +15,7 @@ use crate::cluster::broker::Expect;
 use crate::cluster::door::{CallHead, RetryPause, RunEnd};
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::control::Reply;
+use crate::cluster::protocol::launcher::unique;
 use crate::cluster::protocol::payload::{self, result_key};
 use crate::cluster::protocol::record::{CallState, Outcome, Payload, encode_record, record_key};
 use crate::cluster::protocol::surely::in_background;
@@ -107,6 +108,7 @@ async fn end_call(
         }
         return Err(Conflict);
     }
+    unique::refresh(&node.member, head, true).await;
     bury(node, held, &outcome).await;
     clean_up(node, held).await;
     Ok(())

@@ -15,6 +15,7 @@ use super::{Node, finish};
 use crate::cluster::broker::{Delivery, Expect, ReplyTo};
 use crate::cluster::door::{NewRun, RunEnd, RunHandle};
 use crate::cluster::protocol::control::{Item, Reply, Verb};
+use crate::cluster::protocol::launcher::unique;
 use crate::cluster::protocol::record::{CallEntry, CallState, Payload, encode_record, record_key};
 use crate::error::TaskError;
 use crate::unwind::attempt;
@@ -262,6 +263,7 @@ async fn refresh(node: &Node, held: &Held, claim: &mut Claim) -> bool {
     match node.member.write_surely(&record_key(head.id), expect, value).await {
         Ok(number) => {
             claim.number = number;
+            unique::refresh(&node.member, head, false).await;
             true
         }
         Err(_) => false,

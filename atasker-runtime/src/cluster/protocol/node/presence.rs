@@ -17,7 +17,8 @@ const VERSION: u8 = 1;
 
 /// Shows that the node is there, as long as it serves.
 pub(super) async fn beat(node: Rc<Node>) {
-    let lost_after = node.lost_after();
+    // The broker forgets the record after `keep`, which may be the shorter time.
+    let lost_after = node.lost_after().min(node.member.shared.limits.keep);
     let every = (lost_after / 10).clamp(Duration::from_millis(100), Duration::from_secs(1));
     let mut described = Instant::now();
     loop {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::runner::{Deed, Ends, Plan};
 use super::world::{MS, Told, World, call, function, head, id, simulate};
 use crate::cluster::door::{CallHead, UniqueKey};
+use crate::cluster::memory::MemoryOptions;
 use crate::error::TaskError;
 use crate::id::TaskId;
 
@@ -183,5 +184,51 @@ fn info_shows_nodes_and_queues() {
         node.die();
         tokio::time::sleep(11_000 * MS).await;
         assert!(launcher.session.info().await.unwrap().nodes.is_empty());
+    });
+}
+
+fn keeps(keep: Duration) -> World {
+    let mut options = MemoryOptions::default();
+    options.limits.keep = keep;
+    World::with(1, options)
+}
+
+#[test]
+fn a_key_outlives_its_record() {
+    simulate(async {
+        let mut world = keeps(Duration::from_secs(60));
+        let launcher = world.member("launcher");
+        let (_node, _serving) = world.node("node", 2).await;
+        let keep = Duration::from_secs(50);
+        let submit = |number, took| {
+            let told = Told::new();
+            let plan = Plan::ok_after(took);
+            launcher.session.submit(call(unique(number, keep), &plan), told.clone());
+            told
+        };
+        let first = submit(1, Duration::from_secs(150));
+        let duplicate = Err(TaskError::Duplicate { id: id(1) });
+        tokio::time::sleep(Duration::from_secs(140)).await;
+        assert_eq!(submit(2, MS).end().await.outcome, duplicate);
+        assert_eq!(first.end().await.outcome, Ok(vec![1]));
+        tokio::time::sleep(Duration::from_secs(48)).await;
+        assert_eq!(submit(3, MS).end().await.outcome, duplicate);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(submit(4, MS).end().await.outcome, Ok(vec![1]));
+    });
+}
+
+#[test]
+fn nodes_are_shown_if_little_is_kept() {
+    simulate(async {
+        let mut world = keeps(Duration::from_secs(2));
+        let member = world.member("member");
+        let (_node, _serving) = world.node("node", 2).await;
+        for number in 0..50 {
+            tokio::time::sleep(500 * MS).await;
+            // The broker forgets what is old when something is written.
+            assert!(member.session.first(number.to_string()).await.unwrap());
+            assert_eq!(member.session.info().await.unwrap().nodes.len(), 1);
+        }
     });
 }
