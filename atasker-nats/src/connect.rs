@@ -109,8 +109,8 @@ fn validate(nats: &Nats) -> Result<(), Failure> {
     if nats.lost_after < Duration::from_secs(1) {
         return invalid("`lost_after` is at least 1 second");
     }
-    if nats.keep < Duration::from_secs(60) {
-        return invalid("`keep` is at least 1 minute");
+    if nats.keep < Duration::from_secs(1) {
+        return invalid("`keep` is at least 1 second");
     }
     if nats.queue_limit == 0 {
         return invalid("`queue_limit` is at least 1");
@@ -365,7 +365,7 @@ mod tests {
             nats().namespace("a.b"),
             nats().namespace(&"x".repeat(33)),
             nats().lost_after(Duration::from_millis(999)),
-            nats().keep(Duration::from_secs(1)),
+            nats().keep(Duration::from_millis(999)),
             nats().queue_limit(0, Overflow::Reject),
             nats().replicas(2),
             nats().large_after((512 << 10) + 1),

@@ -290,8 +290,11 @@ impl Nats {
         self
     }
 
-    /// Sets how long calls and their outcomes are kept. At least 1 minute; the same in all programs
+    /// Sets how long calls and their outcomes are kept. At least 1 second; the same in all programs
     /// of the namespace.
+    ///
+    /// A server that is away for longer than this forgets the calls that run meanwhile. So does one
+    /// whose calls wait for longer than this between two attempts.
     ///
     /// Default: 1 day.
     ///
