@@ -252,7 +252,9 @@ pub trait AnyCall: Send {
     fn give_up(&self, scene: &Scene);
 }
 
-impl<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static> AnyCall for Pending<R, I, O> {
+impl<R: std::hash::Hash + Send + Sync + 'static, I: Send + 'static, O: Send + 'static> AnyCall
+    for Pending<R, I, O>
+{
     fn goes_on(&mut self, _: &Scene) -> bool {
         self.task().is_completed()
     }

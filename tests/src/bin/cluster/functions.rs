@@ -10,7 +10,7 @@ use crate::log::{self, Log};
 use crate::options::Role;
 
 /// The result of most functions.
-#[derive(Serialize, Deserialize, Debug, PartialEq, Eq, Clone)]
+#[derive(Serialize, Deserialize, Debug, PartialEq, Eq, Hash, Clone)]
 pub struct Answer {
     pub call: u64,
     /// The number of the run that has returned it.

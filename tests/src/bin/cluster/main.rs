@@ -49,6 +49,9 @@ const ORPHANS_END: Duration = Duration::from_secs(60);
 /// How long a node may take to drain and to end.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// The most calls whose records are looked at.
+const RECORDS: usize = 5_000;
+
 /// The most problems that are shown.
 const SHOWN: usize = 40;
 
@@ -131,6 +134,7 @@ fn run(options: &mut Options, folder: &Path) -> Result<Vec<String>, Box<dyn Erro
         .map(|silence| (silence.line, silence.from, silence.until.unwrap_or(u64::MAX)))
         .collect();
     problems.extend(record.missing(&silent));
+    problems.extend(outcomes_stay(&cluster, &record));
     problems.extend(queues_are_empty(&cluster, stage.killed.is_empty()));
     problems.extend(dead_letters(&cluster, &record));
     problems.append(&mut stage.problems);
@@ -181,6 +185,19 @@ fn let_end(stage: &mut Stage<'_>) -> std::io::Result<Duration> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(begun.elapsed())
+}
+
+/// Looks whether the cluster still has the outcomes that were told.
+fn outcomes_stay(cluster: &Cluster, record: &Record) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (text, attempt) in record.ended().take(RECORDS) {
+        let Ok(id) = text.parse() else { continue };
+        match cluster.find(id).map(|found| found.map(|found| found.info())) {
+            Ok(Some(Ok(info))) if info.outcome.is_some() && u64::from(info.attempt) == attempt => {}
+            found => problems.push(format!("{text} has ended by run {attempt}: {found:?}")),
+        }
+    }
+    problems
 }
 
 /// Entries whose acknowledgment was lost come back, and are acknowledged then.

@@ -11,6 +11,7 @@
 //! * `S call outcome`: a second handle, of another member, has it.
 //! * `P call text`: something is wrong.
 
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -200,7 +201,7 @@ impl Scene {
         random: &mut Random,
     ) -> Box<dyn AnyCall>
     where
-        R: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+        R: serde::Serialize + serde::de::DeserializeOwned + Hash + Send + Sync + 'static,
         I: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
         O: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
     {
@@ -212,7 +213,7 @@ impl Scene {
     }
 
     /// Launches a call whose messages stay with its first handle.
-    pub fn start_quietly<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
+    pub fn start_quietly<R: Hash + Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
         &self,
         call: u64,
         builder: TaskBuilder<R, I, O>,
@@ -223,7 +224,7 @@ impl Scene {
         self.launched(call, task, expected, random)
     }
 
-    pub fn start_unique<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
+    pub fn start_unique<R: Hash + Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
         &self,
         call: u64,
         builder: TaskBuilder<R, I, O>,
@@ -240,7 +241,7 @@ impl Scene {
         }
     }
 
-    fn prepare<R: Send + 'static, I: Send + 'static, O: Send + 'static>(
+    fn prepare<R: Hash + Send + 'static, I: Send + 'static, O: Send + 'static>(
         &self,
         call: u64,
         builder: TaskBuilder<R, I, O>,
@@ -251,7 +252,7 @@ impl Scene {
         })
     }
 
-    fn launched<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
+    fn launched<R: Hash + Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
         &self,
         call: u64,
         task: Task<R, I, O>,
@@ -275,7 +276,7 @@ impl Scene {
     }
 
     /// Does something to a call, soon.
-    fn interfere<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
+    fn interfere<R: Hash + Send + Sync + 'static, I: Send + 'static, O: Send + 'static>(
         &self,
         pending: &Pending<R, I, O>,
         random: &mut Random,
@@ -320,7 +321,7 @@ impl Scene {
     /// Lets another member wait for a call as well.
     fn attach<R, I, O>(&self, pending: &Pending<R, I, O>, random: &mut Random)
     where
-        R: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+        R: serde::Serialize + serde::de::DeserializeOwned + Hash + Send + Sync + 'static,
         I: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
         O: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
     {
@@ -345,7 +346,7 @@ impl Scene {
             let scene = scene.me.upgrade().expect("it is in use");
             scene.waiting.fetch_add(1, Ordering::SeqCst);
             std::thread::spawn(move || {
-                let outcome = outcome_of(second.wait().map(|_| ()));
+                let outcome = full_outcome_of(second.wait());
                 scene.log.line(&format!("S {call} {outcome}"));
                 scene.waiting.fetch_sub(1, Ordering::SeqCst);
             });
@@ -380,6 +381,21 @@ impl ToText for Result<(), KillError> {
     }
 }
 
+/// A hash of a result, the same in all processes.
+fn hash_of(result: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    result.hash(&mut hasher);
+    format!("ok {:x}", hasher.finish())
+}
+
+/// An outcome as one word, and the text of the error or a hash of the result.
+fn full_outcome_of<R: Hash>(outcome: Result<&R, impl std::borrow::Borrow<TaskError>>) -> String {
+    match outcome {
+        Ok(result) => hash_of(result),
+        Err(error) => outcome_of(Err(error)),
+    }
+}
+
 /// An outcome as one word, and the text of the error.
 pub fn outcome_of(outcome: Result<(), impl std::borrow::Borrow<TaskError>>) -> String {
     let Err(error) = outcome else { return "ok".to_owned() };
@@ -399,7 +415,7 @@ pub fn outcome_of(outcome: Result<(), impl std::borrow::Borrow<TaskError>>) -> S
     format!("{word} {}", error.to_string().replace('\n', " "))
 }
 
-impl<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static> Pending<R, I, O> {
+impl<R: Hash + Send + Sync + 'static, I: Send + 'static, O: Send + 'static> Pending<R, I, O> {
     pub fn call(&self) -> u64 {
         self.call
     }
@@ -420,7 +436,7 @@ impl<R: Send + Sync + 'static, I: Send + 'static, O: Send + 'static> Pending<R, 
     pub fn end(&self, scene: &Scene) {
         let info = self.task.info();
         let outcome = self.task.wait();
-        let text = outcome_of(outcome.as_ref().map(|_| ()));
+        let text = full_outcome_of(outcome.clone());
         let (call, attempt, losses) = (self.call, info.attempt, info.losses);
         // The text of the error is last, because it has blanks.
         let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
