@@ -47,6 +47,8 @@ struct Missing {
 struct Run {
     attempt: u64,
     begin: u64,
+    /// Shown with problems.
+    #[expect(dead_code, reason = "read by `Debug` only")]
     node: String,
     end: Option<u64>,
 }
