@@ -15,7 +15,7 @@ use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::figures::{Latencies, tell};
+use crate::figures::{Latencies, cpu_time, tell};
 
 /// How many calls a launcher sends at a time, and how many a node takes at a time.
 const WINDOW: usize = 1024;
@@ -141,7 +141,8 @@ pub fn rate(url: &str, count: u64) {
     run(async {
         let bare = Bare::new(url).await;
         let (_watch, mut outcomes) = bare.outcomes().await;
-        let begin = Instant::now();
+        println!("begin");
+        let (begin, cpu) = (Instant::now(), cpu_time());
         let submit = stream::iter(0..count).for_each_concurrent(WINDOW, |n| bare.enqueue(n));
         let collect = async {
             for _ in 0..count {
@@ -149,7 +150,8 @@ pub fn rate(url: &str, count: u64) {
             }
         };
         tokio::join!(submit, collect);
-        tell(&[count as f64 / begin.elapsed().as_secs_f64(), 0.0]);
+        let rate = count as f64 / begin.elapsed().as_secs_f64();
+        tell(&[rate, (cpu_time() - cpu) * 1e6 / count as f64]);
     });
 }
 
@@ -167,6 +169,6 @@ pub fn round_trips(url: &str, count: u64) {
                 times.push(begin.elapsed());
             }
         }
-        tell(&[times.share(0.5), times.share(0.99), 0.0]);
+        tell(&[times.share(0.5), times.share(0.99), f64::NAN, f64::NAN]);
     });
 }
