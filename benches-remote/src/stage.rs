@@ -154,8 +154,8 @@ impl Server {
         server
     }
 
-    /// Starts it, or starts it again, and returns when it accepts connections.
-    pub fn run(&mut self) {
+    /// Starts it, or starts it again, and returns when it has accepted a connection first.
+    pub fn run(&mut self) -> u64 {
         let folder: PathBuf = self.folder.path().to_owned();
         let port = self.port.to_string();
         let mut command = match self.scheme {
@@ -178,10 +178,12 @@ impl Server {
             assert!(begin.elapsed() < LIMIT, "the server accepts no connections");
             std::thread::sleep(Duration::from_millis(2));
         }
+        let accepts = crate::figures::now();
         // JetStream is there a moment later.
         if self.scheme == "nats" {
             std::thread::sleep(Duration::from_millis(300));
         }
+        accepts
     }
 
     /// Kills it.
