@@ -105,6 +105,8 @@ fn role(args: &[String]) {
         "apalis-worker" => apalis::worker(text(1), text(2)),
         #[cfg(feature = "peers")]
         "apalis-rate" => apalis::rate(text(1), number(2)),
+        #[cfg(feature = "peers")]
+        "apalis-trips" => apalis::round_trips(text(1), number(2)),
         other => panic!("no such role: {other}"),
     }
 }

@@ -108,9 +108,8 @@ pub fn round_trips(url: &str, count: u64) {
 /// Urgent calls while 10,000 low ones wait: from the launch to the begin of the function.
 pub fn urgent(url: &str, count: u64) {
     let (sup, cluster) = launcher(url, LOST_AFTER);
-    let launch = |micros: u64, priority| {
-        sleeps::builder(micros).supervisor(&sup).priority(priority).start()
-    };
+    let launch =
+        |micros: u64, priority| sleeps::builder(micros).supervisor(&sup).priority(priority).start();
     let low: Vec<_> = (0..10_000).map(|_| launch(1000, Priority::Low)).collect();
     cluster.flush(Duration::from_secs(60)).expect("they are stored");
     let mut times = Latencies::new();

@@ -86,12 +86,16 @@ fn with_celery(mut all: Vec<Contender>, what: &'static str, count: u64) -> Vec<C
     if celery::is_there() {
         all.push(contender("Celery on Redis, prefork, 2", move || celery::run(what, count)));
     }
+    // It has no order by priority on Redis, and no reserves.
     #[cfg(feature = "peers")]
-    for (name, kind) in [
-        ("apalis-redis, as it comes", "plain"),
-        ("apalis-redis, 10 ms x 100", "quick"),
-    ] {
-        all.push(contender(name, move || crate::apalis::run(what, kind, count)));
+    if what != "urgent" {
+        let count = count.min(2_000);
+        all.push(contender("apalis on Redis, as it comes", move || {
+            crate::apalis::run(what, "plain", count)
+        }));
+        all.push(contender("apalis on Redis, batches of 100, parallel", move || {
+            crate::apalis::run(what, "quick", count)
+        }));
     }
     all
 }
@@ -111,7 +115,9 @@ pub fn all(counts: Counts) -> Vec<Row> {
         Row {
             id: "R1",
             title: format!("{burst} calls at once, until all results are back"),
-            metrics: const { &[rate("calls/s", ">= 10,000"), cost("CPU time per call, all processes, us", "")] },
+            metrics: const {
+                &[rate("calls/s", ">= 10,000"), cost("CPU time per call, all processes, us", "")]
+            },
             contenders: with_celery(
                 vec![
                     burst_of("atasker, threads", "threads"),
@@ -128,17 +134,21 @@ pub fn all(counts: Counts) -> Vec<Row> {
         Row {
             id: "R2",
             title: format!("one call there and back, {trips} times"),
-            metrics: const { &[
-                cost("median, us", "<= 500"),
-                cost("p99, us", "<= 2,000"),
-                cost("a launch, median, us", "<= 5"),
-                cost("a launch of many, mean, us", "<= 5"),
-            ] },
+            metrics: const {
+                &[
+                    cost("median, us", "<= 500"),
+                    cost("p99, us", "<= 2,000"),
+                    cost("a launch, median, us", "<= 5"),
+                    cost("a launch of many, mean, us", "<= 5"),
+                ]
+            },
             contenders: with_celery(
                 vec![
                     ours("atasker, threads", "threads", "trips", trips),
                     ours("atasker, processes", "processes", "trips", trips),
-                    contender("bare loop", move || launcher(&bare(), "bare-trips", trips).figures()),
+                    contender("bare loop", move || {
+                        launcher(&bare(), "bare-trips", trips).figures()
+                    }),
                 ],
                 "trips",
                 trips / 4,
@@ -172,7 +182,8 @@ pub fn all(counts: Counts) -> Vec<Row> {
         },
         Row {
             id: "R4-frozen",
-            title: "a node is frozen: until its call has begun elsewhere, minus lost_after".to_owned(),
+            title: "a node is frozen: until its call has begun elsewhere, minus lost_after"
+                .to_owned(),
             metrics: const { &[cost("ms", "<= 2,000")] },
             contenders: vec![contender("atasker, lost_after 3 s", || lost_node(libc::SIGSTOP, 3))],
         },
@@ -206,7 +217,9 @@ pub fn all(counts: Counts) -> Vec<Row> {
         Row {
             id: "R6-idle",
             title: "CPU time while nothing happens, in 10 s".to_owned(),
-            metrics: const { &[cost("node, %", "<= 0.5"), cost("launcher, %", ""), cost("broker, %", "")] },
+            metrics: const {
+                &[cost("node, %", "<= 0.5"), cost("launcher, %", ""), cost("broker, %", "")]
+            },
             contenders: vec![contender("atasker", idle)],
         },
     ]
@@ -224,8 +237,7 @@ fn time(line: &str) -> u64 {
 /// purpose is not counted.
 fn lost_node(signal: i32, lost_after: u64) -> Vec<f64> {
     let server = Server::nats();
-    let nodes: Vec<_> =
-        (0..2).map(|_| node(&server, lost_after, "threads", SLOTS, "0")).collect();
+    let nodes: Vec<_> = (0..2).map(|_| node(&server, lost_after, "threads", SLOTS, "0")).collect();
     let mut launcher = Process::role(&["recovery", &server.url(), &lost_after.to_string()]);
     let begun = launcher.until("begun");
     let pid = begun.split(' ').nth(1).and_then(|pid| pid.parse::<u32>().ok());

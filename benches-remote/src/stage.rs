@@ -120,7 +120,8 @@ fn cpu_of(pid: u32) -> f64 {
         let nanos = ran.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok());
         sum += nanos.unwrap_or(0.0) / 1e9;
         let children = read("children").unwrap_or_default();
-        sum += children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(cpu_of).sum::<f64>();
+        sum +=
+            children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(cpu_of).sum::<f64>();
     }
     sum
 }
