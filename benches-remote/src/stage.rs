@@ -211,17 +211,21 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Measures the CPU time of the server and the workers while a launcher prints first `begin`, then
-    /// its figures. Adds the sum per call, in microseconds, to the second of them.
+    /// Returns the first figure of a launcher that prints `begin`, and then its rate and its own CPU
+    /// time per call. Adds the CPU time per call, in microseconds, of all processes, of the launcher,
+    /// of the workers, and of the server.
     pub fn rate(&self, mut launcher: Process, count: u64) -> Vec<f64> {
-        let all = || {
+        let used = || {
             let workers: f64 = self.workers.iter().map(Process::cpu).sum();
-            self.server.process().cpu() + workers
+            (workers, self.server.process().cpu())
         };
         launcher.until("begin");
-        let before = all();
-        let mut figures = launcher.figures();
-        figures[1] += (all() - before) * 1e6 / count as f64;
-        figures
+        let before = used();
+        let figures = launcher.figures();
+        let after = used();
+        let per_call = |seconds: f64| seconds * 1e6 / count as f64;
+        let (own, workers) = (figures[1], per_call(after.0 - before.0));
+        let server = per_call(after.1 - before.1);
+        vec![figures[0], own + workers + server, own, workers, server]
     }
 }
