@@ -47,7 +47,7 @@ pub fn worker(url: &str, kind: &str) {
 
 async fn done(storage: &mut Storage) -> u64 {
     let key = storage.get_config().done_jobs_set();
-    let mut command = redis::cmd("ZCARD");
+    let mut command = redis::cmd("SCARD");
     let count = command.arg(key).query_async(storage.get_connection()).await;
     count.expect("the server is there")
 }
