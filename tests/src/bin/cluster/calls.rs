@@ -148,7 +148,7 @@ pub fn launch(scene: &Scene, random: &mut Random) -> Option<Box<dyn AnyCall>> {
         }
         75..82 => {
             let size = random.pick(&[1_000, 60_000, 300_000, 2_000_000]);
-            let byte = random.next() as u8;
+            let byte = random.number() as u8;
             let bytes = vec![byte; random.below(size) as usize];
             let len = bytes.len();
             let result = Box::new(move |bytes: &Vec<u8>, _| {

@@ -161,7 +161,7 @@ impl<'a> Stage<'a> {
             let (moment, after) = (self.random.pick(&MOMENTS), self.random.below(150));
             format!("{signal} {moment:?} {after}")
         });
-        let (name, seed) = (format!("n{line}-{}", self.started), self.random.next() >> 1);
+        let (name, seed) = (format!("n{line}-{}", self.started), self.random.number() >> 1);
         self.note(&format!("start {name} {doom}"));
         Member::start(self.role("node", name, line, seed, doom), self.net, line)
     }

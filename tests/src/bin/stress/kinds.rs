@@ -157,7 +157,7 @@ fn in_process(scene: &Scene, random: &mut Random) -> Box<dyn AnyPending> {
         }
         69..75 => {
             let size = random.pick(&[300, 5_000, 70_000, 400_000, 3_000_000]);
-            let bytes = vec![random.next() as u8; random.below(size) as usize];
+            let bytes = vec![random.number() as u8; random.below(size) as usize];
             let builder = echo::builder(bytes.clone()).priority(priority);
             Box::new(start(scene, "process big", builder, exactly(bytes)))
         }
