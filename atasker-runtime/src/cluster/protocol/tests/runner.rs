@@ -83,7 +83,9 @@ pub(super) struct Log {
 
 #[derive(Clone, Debug)]
 pub(super) struct LoggedRun {
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(super) node: String,
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub(super) attempt: u32,
     pub(super) begun: Instant,
     pub(super) ended: Option<Instant>,
