@@ -2,7 +2,7 @@
 //!
 //! A launch hands its task over to a cluster: the one that its builder names, or the one that the
 //! supervisor has joined. From then on the cluster decides what becomes of the call, and
-//! [`call`](super::call) tells the task. Here are the launch, the waiting for room, and the verbs.
+//! [`call`] tells the task. Here are the launch, the waiting for room, and the verbs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -131,7 +131,7 @@ mod elsewhere {
         /// frozen or cut off (default: 2).
         ///
         /// With 0, the function runs at most once, and the task ends with
-        /// [`TaskError::NodeLost`](crate::TaskError::NodeLost) if its node is lost. Has no effect on
+        /// [`TaskError::NodeLost`] if its node is lost. Has no effect on
         /// other tasks.
         ///
         /// ```

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `hub` | the broker, and how it delivers to connections |
 //! | `store`, `queues` | what it keeps |
-//! | `connection`, `way` | a member's connection to it: the implementation of [`Broker`](super::broker::Broker) |
+//! | `connection`, `way` | a member's connection to it: the implementation of [`Broker`] |
 //! | `inbox` | what is on its way to a member |
 //! | `script`, `faults` | the failures, and their public face |
 //!

@@ -124,9 +124,9 @@ async fn next(node: &Rc<Node>, held: &Rc<Held>, record: Option<(Record, CallReco
         }
         CallState::Running { node: other, claim, attempt, losses } => {
             node.set_stage(held, Stage::Judging);
-            let judgement = loss::judge(node, held, &other, claim).await;
+            let judgment = loss::judge(node, held, &other, claim).await;
             node.set_stage(held, Stage::Claiming);
-            match judgement {
+            match judgment {
                 Judgment::Alive => Next::Stop(Claimed::Elsewhere),
                 Judgment::Unsure(pause) => Next::Stop(Claimed::NotNow(pause)),
                 Judgment::LookAgain => Next::LookAgain,
