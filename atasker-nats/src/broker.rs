@@ -55,8 +55,8 @@ impl Inner {
         Ok(self.consumers.ensure(link, layout, &self.shared, queue, priority).await?)
     }
 
-    /// Waits until the server is in order after a new connection, but not forever. Whoever took
-    /// entries from consumers that are about to be replaced would take them twice.
+    /// Waits until the server is in order after a new connection, but not forever. A member that
+    /// took entries from consumers that are about to be replaced would take them twice.
     async fn in_order(&self) {
         if *self.ordered.borrow() == self.link.state().epoch {
             return;

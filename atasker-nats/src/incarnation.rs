@@ -3,7 +3,8 @@
 //! A server that was killed can leave consumers in a state in which they deliver nothing, although
 //! entries wait, and bring back entries that were acknowledged without delivering them ever again.
 //! Both end when the consumers are deleted and created anew: those deliver every entry that the
-//! stream has. Entries whose calls have ended are then acknowledged once more by whoever takes them.
+//! stream has. Entries whose calls have ended are then acknowledged once more by the nodes that
+//! take them.
 //!
 //! The members agree by a message in stream S on which server the consumers belong to: `done ID` or
 //! `doing ID MEMBER`, where a server has another id each time it starts. The one that replaces the

@@ -2,7 +2,8 @@
 //!
 //! All replies arrive at one subscription, `{inbox}.r.*`, and are told apart by their last token. A
 //! request fails at once when the connection is lost, because what was being written at that moment
-//! is lost without notice. Whoever may send it again does so with the same message id.
+//! is lost without notice. A caller that may send it again does so with the same
+//! message id.
 //!
 //! The client takes any number of bytes into its buffer while the server doesn't read, so this
 //! bounds them: `room` has a permit per byte. The bytes of a request that was not answered are given

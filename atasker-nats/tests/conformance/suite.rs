@@ -63,7 +63,7 @@ fn ids(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|d| d.entry.key.id.as_str()).collect()
 }
 
-/// Pulls without waiting until there are so many.
+/// Pulls, without leaving a request at the broker, until there are `count` entries.
 async fn pull(broker: &dyn Broker, queue: &str, priority: Priority, count: usize) -> Vec<Delivery> {
     let end = Instant::now() + LIMIT;
     let mut all = Vec::new();

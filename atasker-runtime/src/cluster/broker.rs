@@ -88,7 +88,7 @@ pub trait Broker: Send + Sync + 'static {
         batch: usize,
     ) -> BrokerFuture<'a, Result<Vec<Delivery>, BrokerError>>;
 
-    /// Waits for an entry, at most so long, and returns it. `None` once the time is over. The same
+    /// Waits for an entry, for `wait` at most, and returns it. `None` once the time is over. The same
     /// applies when it is dropped.
     fn pull_next<'a>(
         &'a self,
@@ -359,7 +359,7 @@ pub struct ReplyTo(pub Arc<str>);
 pub struct BrokerLimits {
     /// When an entry that was neither acknowledged nor touched comes back.
     pub redeliver_after: Duration,
-    /// A member that was not heard of for so long is lost.
+    /// The silence after which a member is lost.
     pub lost_after: Duration,
     /// How long records, blocks and entries are kept.
     pub keep: Duration,

@@ -6,7 +6,8 @@ use atasker::{StopOptions, TaskContext, TaskError, TaskStatus, TaskType, backgro
 
 use crate::*;
 
-/// Takes messages and answers each, and crashes on its first runs once it has taken so many.
+/// Takes messages and answers each, and crashes on its first runs once it has taken `crash_after` of
+/// them.
 #[background_task(tt = "remote", retries = 3)]
 fn answers(ctx: &TaskContext<u32, (u32, u32)>, crash_after: u32, attempts: u32) -> u32 {
     let mut taken = 0;

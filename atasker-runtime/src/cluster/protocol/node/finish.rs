@@ -1,7 +1,7 @@
 //! The end of a node's part in a call: the record first, then everything that follows from it.
 //!
 //! The order makes it safe to die in between. Until the record says that the call has ended, the entry
-//! comes back and the call is run again. After that, whoever gets the entry does the rest.
+//! comes back and the call is run again. After that, the node that gets the entry does the rest.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -59,7 +59,7 @@ async fn carry(
         Claimed::NotNow(pause) => node.hand_back(&held, pause),
         Claimed::Elsewhere => node.release(&held),
     }
-    // These came too late: whoever asks looks at the record again.
+    // These came too late: a member that asks looks at the record again.
     while let Ok(event) = events.try_recv() {
         if let Happened::Asked(_, reply) = event {
             node.reply(reply, Reply::NotHeld);

@@ -7,7 +7,7 @@
 //! first, unless a less urgent one would be asked meanwhile.
 //!
 //! So it may happen that more arrives than there is room for. What is too much is handed back at
-//! once: it is first in its queue, and whoever has room takes it.
+//! once: it is first in its queue, and a node that has room takes it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -219,7 +219,7 @@ impl Node {
         self.room(priority, self.pace.borrow().in_advance())
     }
 
-    /// Returns how many calls of a priority there is room for, if so many may be held in advance.
+    /// Returns how many calls of a priority there is room for, if `in_advance` calls may be held in advance.
     fn room(&self, priority: Priority, in_advance: usize) -> usize {
         let class = usize::from(priority == Priority::Critical);
         let room = attempt(|| self.runner.room(priority)).unwrap_or(0);
