@@ -52,6 +52,8 @@ impl Server {
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new("nats-server");
         command.arg("-c").arg(&file).stderr(Stdio::piped()).stdout(Stdio::null());
+        // It may write the files of a consumer whose folder is missing to its working directory.
+        command.current_dir(dir);
         // SAFETY: `prctl` is safe to call between `fork` and `exec`.
         unsafe {
             command.pre_exec(|| {

@@ -62,7 +62,7 @@ impl Server {
     /// Starts it, and waits until it accepts connections.
     pub fn start(&mut self) -> io::Result<()> {
         let mut command = Command::new("nats-server");
-        command.arg("-c").arg(self.folder.join("nats.conf"));
+        command.arg("-c").arg(self.folder.join("nats.conf")).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         ends_with_parent(&mut command);
         let mut child = command.spawn()?;
