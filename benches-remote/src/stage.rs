@@ -162,6 +162,8 @@ impl Server {
         let mut command = match self.scheme {
             "nats" => {
                 let mut command = Command::new("nats-server");
+                // It may write the files of a consumer whose folder is missing to its working directory.
+                command.current_dir(&folder);
                 command.args(["-js", "-a", "127.0.0.1", "-p", &port, "-sd"]).arg(folder);
                 command
             }

@@ -29,7 +29,10 @@ impl Program {
 fn broker(test: &str, args: &[&str]) -> Option<(Program, String, JoinHandle<Vec<String>>)> {
     let mut command = Command::new("nats-server");
     // A free port, which the log says.
-    command.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"]).arg(directory(test)).args(args);
+    let folder = directory(test);
+    // It may write the files of a consumer whose folder is missing to its working directory.
+    command.current_dir(&folder);
+    command.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"]).arg(folder).args(args);
     let mut child = match command.stderr(Stdio::piped()).spawn() {
         Ok(child) => Program(child),
         Err(_) => {
