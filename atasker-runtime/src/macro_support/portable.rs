@@ -15,7 +15,7 @@ use crate::params::Arg;
 
 /// A type that can be sent between processes. The traits exist for their error messages.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be sent to or from a worker process",
+    message = "`{Self}` can't be sent to or from a worker process or another machine",
     label = "needs `serde::Serialize` and `serde::Deserialize`",
     note = "derive both, for it and for the types in it: `#[derive(serde::Serialize, serde::Deserialize)]`",
     note = "for a type of another crate, enable the feature `serde` of that crate, or send its parts"
@@ -30,7 +30,7 @@ impl<T: Serialize + DeserializeOwned> Portable for T {}
 
 /// The same for an error.
 #[diagnostic::on_unimplemented(
-    message = "the error `{Self}` can't be sent to or from a worker process",
+    message = "the error `{Self}` can't be sent to or from a worker process or another machine",
     label = "needs `serde::Serialize` and `serde::Deserialize`",
     note = "return `atasker::RemoteResult<T>`: `?` converts any error to its `RemoteError`, which can be sent",
     note = "or derive both for an error type of your own: `#[derive(serde::Serialize, serde::Deserialize)]`"
@@ -45,8 +45,8 @@ impl<T: Serialize + DeserializeOwned> PortableError for T {}
 
 /// The same for a pointer to shared memory.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be sent to or from a worker process",
-    label = "a worker process shares no memory with the program",
+    message = "`{Self}` can't be sent to or from a worker process or another machine",
+    label = "another process shares no memory with the program",
     note = "send the value itself: the other process receives a copy",
     note = "for values that change, send messages through a `TaskContext<I, O>`, or use tt = \"thread\""
 )]
@@ -60,7 +60,7 @@ impl<T: Serialize + DeserializeOwned> PortableShared for T {}
 
 /// The same for a function pointer or a `dyn Trait`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be sent to or from a worker process",
+    message = "`{Self}` can't be sent to or from a worker process or another machine",
     label = "functions, closures and trait objects are not data",
     note = "send what tells the other process which of them to use, for example an enum"
 )]
