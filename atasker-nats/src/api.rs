@@ -35,15 +35,12 @@ pub(crate) const CONSUMER_NOT_DELETED: u64 = 10051;
 pub(crate) const STREAM_NAME_IN_USE: u64 = 10058;
 const MESSAGE_NOT_FOUND: u64 = 10037;
 const MESSAGE_NOT_DELETED: u64 = 10057;
-const STORE_FAILED: u64 = 10077;
 
 impl From<ApiError> for BrokerError {
     fn from(error: ApiError) -> BrokerError {
         let ApiError { code, description } = error;
         if WRONG_LAST_SEQUENCE.contains(&code) {
             BrokerError::Conflict
-        } else if code == STORE_FAILED && description.contains("maximum messages exceeded") {
-            BrokerError::Full
         } else {
             BrokerError::Unavailable(format!("{description} (JetStream error {code})"))
         }
@@ -97,7 +94,17 @@ pub(crate) async fn ask(
     headers: impl Fn() -> Option<HeaderMap>,
     payload: Bytes,
 ) -> Result<Message, Failed> {
-    let end = Instant::now() + IN_ALL;
+    ask_until(link, subject, headers, payload, Instant::now() + IN_ALL).await
+}
+
+/// Like [`ask`], until `end` at most.
+pub(crate) async fn ask_until(
+    link: &Link,
+    subject: &str,
+    headers: impl Fn() -> Option<HeaderMap>,
+    payload: Bytes,
+    end: Instant,
+) -> Result<Message, Failed> {
     loop {
         let until = end.min(Instant::now() + ONE_REPLY);
         let error = match link.ask(subject, headers(), payload.clone(), until).await {
@@ -359,7 +366,6 @@ mod tests {
             BrokerError::from(ApiError { code, description: description.to_owned() })
         };
         assert_eq!(of(10071, "wrong last sequence: 4"), BrokerError::Conflict);
-        assert_eq!(of(10077, "maximum messages exceeded"), BrokerError::Full);
         assert!(matches!(of(10023, "insufficient resources"), BrokerError::Unavailable(_)));
         assert!(matches!(of(10077, "maximum bytes exceeded"), BrokerError::Unavailable(_)));
     }

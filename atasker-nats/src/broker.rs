@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use atasker_runtime::__broker::{
     Broker, BrokerError, BrokerFuture, BrokerLimits, Delivery, DeliveryToken, Entry, EntryKey,
-    Expect, Guard, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
+    Expect, Guard, Kept, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
 };
 use atasker_runtime::Priority;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
+use crate::gate::Gate;
 use crate::layout::{Layout, Shared, Stream};
 use crate::link::{Failed, Link};
 use crate::pull::{Lanes, Pulled};
@@ -35,6 +36,7 @@ pub(crate) struct Inner {
     pub(crate) limits: BrokerLimits,
     pub(crate) clock: Clock,
     pub(crate) consumers: Consumers,
+    gate: Gate,
     /// Tells members apart.
     pub(crate) member: String,
     tokens: AtomicU64,
@@ -53,6 +55,20 @@ impl Inner {
         let (link, layout) = (&self.link, &self.layout);
         self.in_order().await;
         Ok(self.consumers.ensure(link, layout, &self.shared, queue, priority).await?)
+    }
+
+    /// Creates the consumers that are being created, without which entries are not counted.
+    async fn finish_consumers(&self) -> Result<(), BrokerError> {
+        for (queue, priority) in self.consumers.unfinished() {
+            self.ensure(&queue, priority).await?;
+        }
+        Ok(())
+    }
+
+    /// Counts the entries that wait, in all queues.
+    async fn waiting(&self) -> Result<u64, BrokerError> {
+        self.finish_consumers().await?;
+        queue::waiting(&self.link, &self.layout).await
     }
 
     /// Waits until the server is in order after a new connection, but not forever. A member that
@@ -80,6 +96,7 @@ impl NatsBroker {
         shared: Shared,
         limits: BrokerLimits,
     ) -> Result<NatsBroker, BrokerError> {
+        let gate = Gate::new(shared.queue_limit);
         let inner = Arc::new(Inner {
             link,
             layout,
@@ -87,6 +104,7 @@ impl NatsBroker {
             limits,
             clock: Clock::default(),
             consumers: Consumers::default(),
+            gate,
             member: format!("{:016x}", fastrand::u64(..)),
             tokens: AtomicU64::new(1),
             ordered: watch::Sender::new(0),
@@ -118,7 +136,8 @@ async fn attend(inner: &Inner, mut epoch: u64) {
         while inner.link.state().connected && inner.link.state().epoch == epoch {
             let done = async {
                 if new {
-                    connect::prepare(&inner.link, &inner.layout, &inner.shared).await?;
+                    let end = Instant::now() + crate::api::IN_ALL;
+                    connect::prepare(&inner.link, &inner.layout, &inner.shared, end).await?;
                 }
                 incarnation::check(inner).await.map_err(connect::Failure::from)
             };
@@ -226,8 +245,19 @@ impl Broker for NatsBroker {
                     }
                 });
             }
+            let _pass = self.inner.gate.pass(|| self.inner.waiting()).await?;
             queue::enqueue(&self.inner.link, &self.inner.layout, entry, value).await
         })
+    }
+
+    fn renew_entry<'a>(
+        &'a self,
+        delivery: &'a DeliveryToken,
+        entry: &'a EntryKey,
+        token: &'a str,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        Box::pin(queue::renew(&self.inner.link, &self.inner.layout, delivery, entry, token, value))
     }
 
     fn pull_now<'a>(
@@ -305,9 +335,7 @@ impl Broker for NatsBroker {
 
     fn queues(&self) -> BrokerFuture<'_, Result<Vec<QueueCounts>, BrokerError>> {
         Box::pin(async move {
-            for (queue, priority) in self.inner.consumers.unfinished() {
-                self.inner.ensure(&queue, priority).await?;
-            }
+            self.inner.finish_consumers().await?;
             queue::counts(&self.inner.link, &self.inner.layout).await
         })
     }
@@ -339,23 +367,29 @@ impl Broker for NatsBroker {
 
     fn put_block<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         index: u32,
         value: Vec<u8>,
     ) -> BrokerFuture<'a, Result<(), BrokerError>> {
-        Box::pin(store::put_block(&self.inner.link, &self.inner.layout, key, index, value))
+        Box::pin(store::put_block(&self.inner.link, &self.inner.layout, kept, key, index, value))
     }
 
     fn get_blocks<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         count: u32,
     ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>> {
-        Box::pin(store::get_blocks(&self.inner.link, &self.inner.layout, key, count))
+        Box::pin(store::get_blocks(&self.inner.link, &self.inner.layout, kept, key, count))
     }
 
-    fn remove_blocks<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>> {
-        Box::pin(store::remove_blocks(&self.inner.link, &self.inner.layout, key))
+    fn remove_blocks<'a>(
+        &'a self,
+        kept: Kept,
+        key: &'a str,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        Box::pin(store::remove_blocks(&self.inner.link, &self.inner.layout, kept, key))
     }
 
     fn subscribe<'a>(

@@ -11,11 +11,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, HeaderMap};
-use atasker_runtime::__broker::{BrokerError, BrokerLimits};
+use atasker_runtime::__broker::{BrokerError, BrokerLimits, Kept};
 use atasker_runtime::{ClusterError, Overflow};
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::api::{self, Trouble};
 use crate::broker::NatsBroker;
@@ -172,26 +172,34 @@ pub(crate) async fn connect(nats: Nats) -> Result<NatsBroker, Failure> {
     }
     use_ring();
     let addresses = urls.addresses.join(", ");
+    let late = |what: &str| {
+        let within = nats.connect_timeout;
+        Failure::Unreachable(format!("{addresses}: {what} within {within:?}"))
+    };
+    let end = Instant::now() + nats.connect_timeout;
     // The client tries each address once, and the pause before each but the first counts as well.
-    let client = match timeout(nats.connect_timeout, options.connect(urls.addresses)).await {
+    let client = match timeout_at(end, options.connect(urls.addresses)).await {
         Ok(Ok(client)) => client,
         Ok(Err(error)) => return Err(refused(&error, &addresses)),
-        Err(_) => {
-            let within = nats.connect_timeout;
-            return Err(Failure::Unreachable(format!("{addresses}: no answer within {within:?}")));
-        }
+        Err(_) => return Err(late("no answer")),
     };
-    let link = Link::new(client, events, nats.pending_bytes).await?;
-    match set_up(&link, &nats).await {
-        Ok(broker) => Ok(broker),
-        Err(failure) => {
-            link.close().await;
-            Err(failure)
-        }
-    }
+    let link = match timeout_at(end, Link::new(client, events, nats.pending_bytes)).await {
+        Ok(link) => link?,
+        Err(_) => return Err(late("connected, but no answer to a message")),
+    };
+    let failure = match timeout_at(end, set_up(&link, &nats, end)).await {
+        Ok(Ok(broker)) => return Ok(broker),
+        Ok(Err(failure)) => failure,
+        Err(_) => late("connected, but the namespace was not set up"),
+    };
+    let _ = timeout_at(end, link.close()).await;
+    link.end();
+    Err(failure)
 }
 
-async fn set_up(link: &Arc<Link>, nats: &Nats) -> Result<NatsBroker, Failure> {
+async fn set_up(link: &Arc<Link>, nats: &Nats, end: Instant) -> Result<NatsBroker, Failure> {
+    // A server without JetStream is told from one that is slow.
+    let asked = Instant::now() + (end - Instant::now()).mul_f64(0.8).min(api::IN_ALL);
     let info = link.client.server_info();
     if !recent(&info.version) {
         return Err(Failure::Unavailable(format!(
@@ -215,7 +223,7 @@ async fn set_up(link: &Arc<Link>, nats: &Nats) -> Result<NatsBroker, Failure> {
     };
     link.has_replicas.store(nats.replicas > 1, Relaxed);
     let layout = Arc::new(Layout::new(&nats.namespace));
-    prepare(link, &layout, &shared).await?;
+    prepare(link, &layout, &shared, asked).await?;
     try_rights(link, &layout).await?;
     let limits = BrokerLimits {
         redeliver_after: shared.redeliver_after(),
@@ -229,8 +237,15 @@ async fn set_up(link: &Arc<Link>, nats: &Nats) -> Result<NatsBroker, Failure> {
 }
 
 /// Compares the streams that are there, and creates those that are missing.
-pub(crate) async fn prepare(link: &Link, layout: &Layout, shared: &Shared) -> Result<(), Failure> {
-    let account = api::ask(link, "$JS.API.INFO", api::no_headers, Bytes::new()).await;
+/// `end` is for the first answer of JetStream.
+pub(crate) async fn prepare(
+    link: &Link,
+    layout: &Layout,
+    shared: &Shared,
+    end: Instant,
+) -> Result<(), Failure> {
+    let (subject, headers) = ("$JS.API.INFO", api::no_headers);
+    let account = api::ask_until(link, subject, headers, Bytes::new(), end).await;
     account.map_err(Trouble::from)?;
     for stream in Stream::ALL {
         let name = layout.stream(stream);
@@ -248,7 +263,7 @@ pub(crate) async fn prepare(link: &Link, layout: &Layout, shared: &Shared) -> Re
             }
             other => other?,
         };
-        if let Some((what, here, there)) = difference(stream, &here, &there["config"]) {
+        if let Some((what, here, there)) = difference(&here, &there["config"]) {
             return Err(Failure::Mismatch { what, here, there });
         }
     }
@@ -267,7 +282,8 @@ async fn try_rights(link: &Arc<Link>, layout: &Layout) -> Result<(), Failure> {
         layout.record("right"),
         layout.agreed("right"),
         format!("{}right", layout.entry("right", atasker_runtime::Priority::Low, "")),
-        layout.block("right", 0),
+        layout.block(Kept::AsRecords, "right", 0),
+        layout.block(Kept::AsLogs, "right", 0),
         layout.logged("right", "right"),
     ];
     for subject in &subjects {

@@ -6,11 +6,13 @@
 //! | `Q` | `q.{queue}.{priority}.{id}` | entries of queues |
 //! | `B` | `b.{key}.{index}` | blocks of large payloads |
 //! | `D` | `d.{log}.{key}` | logs |
+//! | `L` | `l.{key}.{index}` | blocks that are kept as long as logs |
 //!
 //! Messages have the subjects `atasker.{namespace}.m.{subject}` and are in no stream.
 
 use std::time::Duration;
 
+use atasker_runtime::__broker::Kept;
 use atasker_runtime::Priority;
 use serde_json::{Value, json};
 
@@ -20,6 +22,10 @@ use crate::nats::Storage;
 const DUPLICATES: Duration = Duration::from_secs(120);
 const DEAD_LETTERS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEAD_LETTERS: u64 = 10_000;
+
+/// Settings in the descriptions of streams.
+const LOST_AFTER: &str = "lost_after";
+const QUEUE_LIMIT: &str = "queue_limit";
 
 /// The settings that all members of a namespace share.
 #[derive(Clone, Debug)]
@@ -44,11 +50,20 @@ pub(crate) enum Stream {
     Queues,
     Blocks,
     Dead,
+    LongBlocks,
 }
 
 impl Stream {
-    pub(crate) const ALL: [Stream; 4] =
-        [Stream::Records, Stream::Queues, Stream::Blocks, Stream::Dead];
+    pub(crate) const ALL: [Stream; 5] =
+        [Stream::Records, Stream::Queues, Stream::Blocks, Stream::Dead, Stream::LongBlocks];
+
+    /// Returns the stream of blocks.
+    pub(crate) const fn of_blocks(kept: Kept) -> Stream {
+        match kept {
+            Kept::AsRecords => Stream::Blocks,
+            Kept::AsLogs => Stream::LongBlocks,
+        }
+    }
 
     const fn letter(self) -> char {
         match self {
@@ -56,6 +71,7 @@ impl Stream {
             Stream::Queues => 'Q',
             Stream::Blocks => 'B',
             Stream::Dead => 'D',
+            Stream::LongBlocks => 'L',
         }
     }
 }
@@ -65,7 +81,7 @@ impl Stream {
 pub(crate) struct Layout {
     /// `atasker.{namespace}.`
     prefix: String,
-    streams: [String; 4],
+    streams: [String; 5],
 }
 
 impl Layout {
@@ -110,12 +126,12 @@ impl Layout {
         Some((queue, priority(digit)?, id))
     }
 
-    pub(crate) fn block(&self, key: &str, index: u32) -> String {
-        format!("{}b.{key}.{index}", self.prefix)
+    pub(crate) fn block(&self, kept: Kept, key: &str, index: u32) -> String {
+        format!("{}{}.{key}.{index}", self.prefix, block_token(kept))
     }
 
-    pub(crate) fn blocks(&self, key: &str) -> String {
-        format!("{}b.{key}.*", self.prefix)
+    pub(crate) fn blocks(&self, kept: Kept, key: &str) -> String {
+        format!("{}{}.{key}.*", self.prefix, block_token(kept))
     }
 
     pub(crate) fn logged(&self, log: &str, key: &str) -> String {
@@ -148,13 +164,15 @@ impl Layout {
             Stream::Queues => (vec![format!("{p}q.>")], "workqueue", -1, "new"),
             Stream::Blocks => (vec![format!("{p}b.>")], "limits", 1, "old"),
             Stream::Dead => (vec![format!("{p}d.>")], "limits", 1, "old"),
+            Stream::LongBlocks => (vec![format!("{p}l.>")], "limits", 1, "old"),
         };
         let max_age = match stream {
-            Stream::Dead => DEAD_LETTERS_KEPT,
-            _ => shared.keep,
+            Stream::Dead | Stream::LongBlocks => DEAD_LETTERS_KEPT,
+            Stream::Records | Stream::Queues | Stream::Blocks => shared.keep,
         };
+        // The limit of the queues is not one of their stream, which counts entries that are given out as
+        // well: see `gate`.
         let max_msgs: i64 = match stream {
-            Stream::Queues => i64::try_from(shared.queue_limit).unwrap_or(i64::MAX),
             Stream::Dead => DEAD_LETTERS as i64,
             _ => -1,
         };
@@ -210,18 +228,24 @@ impl Layout {
     }
 }
 
-/// The setting that no field of a stream holds.
+/// The settings that no field of a stream holds, by their names.
 fn describe(shared: &Shared) -> String {
-    format!("atasker 1, lost_after {:?}", shared.lost_after)
+    let Shared { lost_after, queue_limit, .. } = shared;
+    format!("atasker 1, {LOST_AFTER} {lost_after:?}, {QUEUE_LIMIT} {queue_limit}")
+}
+
+/// Returns a setting of a description.
+fn described<'a>(config: &'a Value, setting: &str) -> Option<&'a str> {
+    let settings = config["description"].as_str()?.split(", ");
+    settings
+        .filter_map(|words| words.split_once(' '))
+        .find(|(name, _)| *name == setting)
+        .map(|(_, value)| value)
 }
 
 /// Compares the configuration of a stream with what it is to be. Returns the setting that differs,
 /// its value here, and that at the server.
-pub(crate) fn difference(
-    stream: Stream,
-    here: &Value,
-    there: &Value,
-) -> Option<(&'static str, String, String)> {
+pub(crate) fn difference(here: &Value, there: &Value) -> Option<(&'static str, String, String)> {
     let differs = |field: &str| here[field] != there[field];
     let pair = |field: &str, show: fn(&Value) -> String| (show(&here[field]), show(&there[field]));
     let named = |what, (here, there)| Some((what, here, there));
@@ -231,14 +255,15 @@ pub(crate) fn difference(
     if differs("num_replicas") {
         return named("replicas", pair("num_replicas", plain));
     }
-    if differs("description") {
-        return named("lost_after", pair("description", described));
+    for setting in [LOST_AFTER, QUEUE_LIMIT] {
+        let [here, there] = [here, there].map(|config| described(config, setting));
+        if here != there {
+            let show = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
+            return Some((setting, show(here), show(there)));
+        }
     }
     if differs("max_age") {
         return named("keep", pair("max_age", duration));
-    }
-    if stream == Stream::Queues && differs("max_msgs") {
-        return named("queue_limit", pair("max_msgs", plain));
     }
     for field in ["subjects", "retention", "max_msgs", "max_msgs_per_subject", "discard"] {
         if differs(field) {
@@ -260,14 +285,15 @@ fn duration(value: &Value) -> String {
     value.as_u64().map_or_else(|| value.to_string(), |n| format!("{:?}", Duration::from_nanos(n)))
 }
 
-fn described(value: &Value) -> String {
-    let text = value.as_str().unwrap_or_default();
-    text.split_once("lost_after ")
-        .map_or_else(|| format!("unknown ({text})"), |(_, d)| d.to_owned())
-}
-
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(i64::MAX as u64).min(i64::MAX as u64)
+}
+
+fn block_token(kept: Kept) -> char {
+    match kept {
+        Kept::AsRecords => 'b',
+        Kept::AsLogs => 'l',
+    }
 }
 
 /// Priorities by digits, the most urgent first, so that lists of consumers are in their order.
@@ -331,7 +357,7 @@ mod tests {
     fn differences_are_named() {
         let layout = Layout::new("x");
         let here = layout.stream_config(Stream::Queues, &shared());
-        assert_eq!(difference(Stream::Queues, &here, &here), None);
+        assert_eq!(difference(&here, &here), None);
         type Change = fn(&mut Shared);
         let others: [(&str, Change); 5] = [
             ("lost_after", |s| s.lost_after *= 2),
@@ -344,7 +370,7 @@ mod tests {
             let mut other = shared();
             change(&mut other);
             let there = layout.stream_config(Stream::Queues, &other);
-            let (found, here, there) = difference(Stream::Queues, &here, &there).unwrap();
+            let (found, here, there) = difference(&here, &there).unwrap();
             assert_eq!(found, what);
             assert_ne!(here, there);
         }

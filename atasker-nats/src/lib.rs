@@ -21,6 +21,7 @@ mod api;
 mod broker;
 mod clock;
 mod connect;
+mod gate;
 mod incarnation;
 mod layout;
 mod link;

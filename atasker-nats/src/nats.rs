@@ -258,7 +258,7 @@ impl Nats {
         self
     }
 
-    /// Sets the time within which [`connect`](Self::connect) finds a server or fails, for all urls
+    /// Sets the time within which [`connect`](Self::connect) has set everything up or fails, for all urls
     /// together.
     ///
     /// Default: 5 seconds.
@@ -293,8 +293,8 @@ impl Nats {
     /// Sets how long calls and their outcomes are kept. At least 1 second; the same in all programs
     /// of the namespace.
     ///
-    /// A server that is away for longer than this forgets the calls that run meanwhile. So does one
-    /// whose calls wait for longer than this between two attempts.
+    /// A run may last for longer, and goes on while the server is away for longer. A call that waits for
+    /// longer than this, for its first run or between two attempts, is forgotten.
     ///
     /// Default: 1 day.
     ///
@@ -309,8 +309,12 @@ impl Nats {
         self
     }
 
-    /// Sets how many calls of the namespace may wait or run at a time, and what happens to further
-    /// ones. The limit is the same in all programs of the namespace.
+    /// Sets how many calls of the namespace may wait at a time, and what happens to further ones. Calls
+    /// that are given out to nodes don't count. The limit is the same in all programs of the namespace.
+    ///
+    /// Each program asks the server how many calls wait, and launches some before it asks again: an
+    /// eighth of the room that is left, and at most 16,384. Programs that launch at the same moment may
+    /// exceed the limit by as many.
     ///
     /// Default: 1,000,000, [`Overflow::Reject`].
     ///
@@ -393,7 +397,7 @@ impl Nats {
     ///
     /// # Errors
     ///
-    /// * [`Unreachable`](ClusterError::Unreachable): no server answers within
+    /// * [`Unreachable`](ClusterError::Unreachable): no server answers, or has set everything up, within
     ///   [`connect_timeout`](Self::connect_timeout).
     /// * [`Denied`](ClusterError::Denied): the server refuses the password, the token, the key or the
     ///   certificate, or a right is missing.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use atasker_runtime::__broker::{self as door, BrokerError, EntryKey, QueueCounts};
+use atasker_runtime::__broker::{self as door, BrokerError, DeliveryToken, EntryKey, QueueCounts};
 use atasker_runtime::Priority;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -116,6 +116,31 @@ pub(crate) async fn enqueue(
     let subject = layout.entry(&key.queue, key.priority, &key.id);
     api::store(link, &subject, headers, value).await?;
     Ok(())
+}
+
+/// Replaces an entry that is given out. The new one has another message id than the first.
+pub(crate) async fn renew(
+    link: &Link,
+    layout: &Layout,
+    delivery: &DeliveryToken,
+    key: &EntryKey,
+    token: &str,
+    value: Vec<u8>,
+) -> Result<(), BrokerError> {
+    let headers = || {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Msg-Id", format!("{}-{token}", key.id));
+        Some(headers)
+    };
+    let subject = layout.entry(&key.queue, key.priority, &key.id);
+    api::store(link, &subject, headers, value).await?;
+    link.send(delivery.0.to_string(), "+ACK");
+    Ok(())
+}
+
+/// Counts the entries that wait.
+pub(crate) async fn waiting(link: &Link, layout: &Layout) -> Result<u64, BrokerError> {
+    Ok(list(link, layout).await?.iter().map(|(_, waiting, _)| waiting).sum())
 }
 
 pub(crate) async fn find(

@@ -1,9 +1,9 @@
-//! Blocks of large payloads in stream B, and logs in stream D.
+//! Blocks of large payloads in the streams B and L, and logs in stream D.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use atasker_runtime::__broker::{BrokerError, LogEntry};
+use atasker_runtime::__broker::{BrokerError, Kept, LogEntry};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -20,25 +20,26 @@ const AT_A_TIME: usize = 16;
 pub(crate) async fn put_block(
     link: &Link,
     layout: &Layout,
+    kept: Kept,
     key: &str,
     index: u32,
     value: Vec<u8>,
 ) -> Result<(), BrokerError> {
     // A block that is sent again replaces itself.
-    api::store(link, &layout.block(key, index), api::no_headers, value).await?;
+    api::store(link, &layout.block(kept, key, index), api::no_headers, value).await?;
     Ok(())
 }
 
 pub(crate) async fn get_blocks(
     link: &Link,
     layout: &Layout,
+    kept: Kept,
     key: &str,
     count: u32,
 ) -> Result<Vec<Vec<u8>>, BrokerError> {
     let get = |index| async move {
-        let stored =
-            api::last(link, layout.stream(Stream::Blocks), &layout.block(key, index)).await?;
-        match stored {
+        let stream = layout.stream(Stream::of_blocks(kept));
+        match api::last(link, stream, &layout.block(kept, key, index)).await? {
             Some(stored) => Ok(Vec::from(stored.payload)),
             None => Err(BrokerError::NotFound(format!("block {index} of {key}"))),
         }
@@ -49,9 +50,11 @@ pub(crate) async fn get_blocks(
 pub(crate) async fn remove_blocks(
     link: &Link,
     layout: &Layout,
+    kept: Kept,
     key: &str,
 ) -> Result<(), BrokerError> {
-    api::purge(link, layout.stream(Stream::Blocks), &layout.blocks(key)).await?;
+    let stream = layout.stream(Stream::of_blocks(kept));
+    api::purge(link, stream, &layout.blocks(kept, key)).await?;
     Ok(())
 }
 

@@ -7,12 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atasker::{
-    Cluster, ClusterError, NodeConfig, PoolConfig, Supervisor, TaskContext, background_task,
+    Cluster, ClusterError, NodeConfig, Overflow, PoolConfig, Supervisor, TaskContext, TaskError,
+    WaitError, background_task,
 };
 use support::{LIMIT, Server};
 
-/// The url at which a copy of this program serves as a node.
+/// The url at which a copy of this program serves as a node, and how many seconds calls are kept there.
 const NODE: &str = "ATASKER_TEST_NODE";
+const KEEP: &str = "ATASKER_TEST_KEEP";
+
+/// Much less than `LIMIT`.
+const SHORT: Duration = Duration::from_secs(3);
 
 #[background_task(tt = "remote")]
 fn add(a: u64, b: u64) -> u64 {
@@ -27,6 +32,12 @@ fn fails(text: &str) -> Result<u32, String> {
 #[background_task(tt = "remote")]
 fn reversed(bytes: Vec<u8>) -> Vec<u8> {
     bytes.into_iter().rev().collect()
+}
+
+#[background_task(tt = "remote")]
+fn naps(milliseconds: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    milliseconds
 }
 
 /// Says which process it runs in, and returns the number of its attempt once it is told to.
@@ -51,8 +62,13 @@ struct NodeProcess(Child);
 
 impl NodeProcess {
     fn start(server: &Server) -> NodeProcess {
+        NodeProcess::with(server, &[])
+    }
+
+    fn with(server: &Server, settings: &[(&str, &str)]) -> NodeProcess {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "node_process", "--nocapture"]).env(NODE, server.url());
+        command.envs(settings.iter().copied());
         NodeProcess(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
     }
 
@@ -72,7 +88,10 @@ impl Drop for NodeProcess {
 #[test]
 fn node_process() {
     let Ok(url) = std::env::var(NODE) else { return };
-    let nats = atasker::Nats::new(url).lost_after(Duration::from_secs(2));
+    let mut nats = atasker::Nats::new(url).lost_after(Duration::from_secs(2));
+    if let Ok(seconds) = std::env::var(KEEP) {
+        nats = nats.keep(Duration::from_secs(seconds.parse().unwrap()));
+    }
     // The server may be away at this moment.
     let end = Instant::now() + LIMIT;
     let _serving = loop {
@@ -183,6 +202,108 @@ fn launches_wait_for_the_server() {
     cluster.flush(LIMIT).unwrap();
     for (i, task) in tasks.into_iter().enumerate() {
         assert_eq!(task.join().unwrap(), i as u64 + 1);
+    }
+}
+
+/// What the server keeps for a shorter time than a run lasts is renewed.
+#[test]
+fn a_run_that_outlasts_keep_is_replaced() {
+    let server = Server::start();
+    let keep = SHORT.as_secs().to_string();
+    let node = || NodeProcess::with(&server, &[(KEEP, &keep)]);
+    let mut nodes = [node(), node()];
+    let cluster = server.nats().keep(SHORT).connect().unwrap();
+    let sup = supervisor(&cluster);
+    let task = waits::builder().supervisor(&sup).start();
+    let pid = task.recv_timeout(LIMIT).expect("the call begins");
+    std::thread::sleep(3 * SHORT);
+    let killed = nodes.iter_mut().find(|n| n.0.id() == pid).expect("it runs on a node");
+    killed.kill();
+    let other = task.recv_timeout(LIMIT).expect("the call begins again");
+    assert_ne!(other, pid);
+    task.send(7).unwrap();
+    assert_eq!(task.join().unwrap(), 207);
+}
+
+#[test]
+fn runs_outlive_a_server_that_is_away_for_longer_than_keep() {
+    let mut server = Server::start();
+    let nats = server.nats().keep(SHORT);
+    let (cluster, other) = (nats.clone().connect().unwrap(), nats.connect().unwrap());
+    let _node = other.serve(threads(4)).unwrap();
+    let sup = supervisor(&cluster);
+    let long = waits::builder().supervisor(&sup).start();
+    let short = naps::builder(1_000).supervisor(&sup).start();
+    long.recv_timeout(LIMIT).expect("the call begins");
+    let end = Instant::now() + LIMIT;
+    while short.status() == atasker::TaskStatus::Queued {
+        assert!(Instant::now() < end, "the call does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server.stop();
+    std::thread::sleep(2 * SHORT);
+    server.run();
+    assert_eq!(short.join().unwrap(), 1_000);
+    long.send(1).unwrap();
+    let seen = long.to_ref();
+    assert_eq!(long.join().unwrap(), 101);
+    assert_eq!(seen.info().losses, 0);
+}
+
+#[test]
+fn large_arguments_of_dead_letters_outlive_keep() {
+    let server = Server::start();
+    let nats = server.nats().keep(SHORT);
+    let cluster = nats.connect().unwrap();
+    let _node = cluster.serve(threads(1)).unwrap();
+    let sup = supervisor(&cluster);
+    let text = "why ".repeat(250_000);
+    let task = fails::builder(&text).supervisor(&sup).start();
+    let id = task.id();
+    assert!(task.join().unwrap() == Err(text.clone()));
+    let end = Instant::now() + LIMIT;
+    while cluster.find(id).unwrap().is_some() {
+        assert!(Instant::now() < end, "the call is not forgotten");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let again = cluster.retry_dead(id).unwrap();
+    assert!(fails::attach(&cluster, again).unwrap().join().unwrap() == Err(text));
+}
+
+#[test]
+fn calls_that_run_do_not_count_against_the_limit_of_the_queue() {
+    let server = Server::start();
+    let nats = server.nats().queue_limit(2, Overflow::Reject);
+    let cluster = nats.connect().unwrap();
+    let _node = cluster.serve(threads(3)).unwrap();
+    let sup = supervisor(&cluster);
+    let start = || waits::builder().supervisor(&sup).start();
+    // More than the limit, one after the other.
+    let begun = |_| {
+        let task = start();
+        task.recv_timeout(LIMIT).expect("the call begins");
+        task
+    };
+    let running: Vec<_> = (0..3).map(begun).collect();
+    let mut waiting = Vec::new();
+    loop {
+        let task = start();
+        cluster.flush(LIMIT).unwrap();
+        // Whether it was refused is known when it is stored, or a moment later.
+        let refused = task.wait_timeout(Duration::from_millis(200));
+        match refused.err() {
+            Some(WaitError::Timeout { .. }) => waiting.push(task),
+            _ => {
+                assert!(matches!(task.join(), Err(TaskError::QueueFull)));
+                break;
+            }
+        }
+    }
+    // A node may be about to hand calls back that it has no room for.
+    assert!((2..=5).contains(&waiting.len()), "{}", waiting.len());
+    for task in running.into_iter().chain(waiting) {
+        task.send(1).unwrap();
+        assert_eq!(task.join().unwrap(), 101);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use atasker_nats::__test::Failure;
 use atasker_nats::{Nats, Storage};
-use atasker_runtime::__broker::{BrokerError, Expect};
+use atasker_runtime::__broker::{BrokerError, Expect, Kept};
 use atasker_runtime::{ClusterError, Overflow};
 use support::{Server, run, until};
 
@@ -42,6 +42,58 @@ fn a_server_that_says_nothing_is_unreachable_in_time() {
     let failure = failure(Nats::new(url).connect_timeout(Duration::from_millis(500)));
     assert!(matches!(failure, Failure::Unreachable(_)), "{failure:?}");
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+/// A server that greets, and sends messages back to their sender, but has no JetStream and does not say so.
+fn half_a_server(listener: std::net::TcpListener) {
+    use std::io::{BufRead, BufReader, Read, Write};
+    for stream in listener.incoming().map_while(Result::ok) {
+        let mut from = BufReader::new(stream.try_clone().unwrap());
+        let mut to = stream;
+        let greeting = "INFO {\"server_id\":\"x\",\"server_name\":\"x\",\"version\":\"2.9.10\",\"go\":\"x\",\
+                        \"host\":\"127.0.0.1\",\"port\":1,\"headers\":true,\"max_payload\":1048576,\"proto\":1}\r\n";
+        if to.write_all(greeting.as_bytes()).is_err() {
+            continue;
+        }
+        // The id and the beginning of what was subscribed to.
+        let mut subscribed: Vec<(String, String)> = Vec::new();
+        let mut line = String::new();
+        while from.read_line(&mut line).is_ok_and(|read| read > 0) {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let reply = match words[..] {
+                ["PING"] => "PONG\r\n".to_owned(),
+                ["SUB", subject, .., id] => {
+                    subscribed.push((id.to_owned(), subject.trim_end_matches('*').to_owned()));
+                    String::new()
+                }
+                ["PUB" | "HPUB", subject, .., length] => {
+                    let mut payload = vec![0; length.parse::<usize>().unwrap() + 2];
+                    if from.read_exact(&mut payload).is_err() {
+                        break;
+                    }
+                    let to = subscribed.iter().find(|(_, prefix)| subject.starts_with(&**prefix));
+                    to.map(|(id, _)| format!("MSG {subject} {id} 0\r\n\r\n")).unwrap_or_default()
+                }
+                _ => String::new(),
+            };
+            if to.write_all(reply.as_bytes()).is_err() {
+                break;
+            }
+            line.clear();
+        }
+    }
+}
+
+#[test]
+fn a_server_that_sets_nothing_up_is_unreachable_in_time() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    std::thread::spawn(|| half_a_server(listener));
+    let begin = Instant::now();
+    let failure = failure(Nats::new(url).connect_timeout(Duration::from_secs(1)));
+    assert!(matches!(failure, Failure::Unreachable(_)), "{failure:?}");
+    // A single request is given 5 seconds later on.
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -149,7 +201,9 @@ fn rights_that_are_revoked_are_denied_later() {
 #[test]
 fn without_jetstream_it_is_unavailable() {
     let server = Server::with("");
+    let begin = Instant::now();
     let failure = failure(Nats::new(server.url()));
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
     assert!(
         matches!(&failure, Failure::Unavailable(text) if text.contains("JetStream")),
         "{failure:?}"
@@ -164,7 +218,7 @@ fn without_space_it_is_unavailable() {
         let broker = server.nats().__broker().await.unwrap();
         let mut last = Ok(());
         for i in 0..100 {
-            last = broker.put_block("k", i, vec![0; 10_000]).await;
+            last = broker.put_block(Kept::AsRecords, "k", i, vec![0; 10_000]).await;
             if last.is_err() {
                 break;
             }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use atasker_runtime::__broker::{Broker, BrokerError, Delivery, EntryKey, Expect, Record, Since};
+use atasker_runtime::__broker::{
+    Broker, BrokerError, Delivery, EntryKey, Expect, Kept, Record, Since,
+};
 use atasker_runtime::{Overflow, Priority};
 use support::{LIMIT, Server, run, until};
 use tokio::sync::mpsc;
@@ -430,7 +432,7 @@ fn messages_arrive_after_a_restart() {
     });
 }
 
-/// The stream is full: a clear answer, and room again after an acknowledgment.
+/// The queues are full: a clear answer, and room again as soon as an entry is given out.
 #[test]
 fn full_queues_refuse_entries() {
     let server = Server::start();
@@ -443,9 +445,12 @@ fn full_queues_refuse_entries() {
         }
         assert_eq!(broker.enqueue(&key("3"), vec![]).await, Err(BrokerError::Full));
         let got = pull(&*broker, 1).await;
-        broker.ack(&got[0].token);
         until("room", || async { broker.enqueue(&key("3"), vec![]).await.is_ok() }).await;
         assert_eq!(broker.enqueue(&key("4"), vec![]).await, Err(BrokerError::Full));
+        // What is acknowledged makes no room, because it was given out.
+        broker.ack(&got[0].token);
+        let other = server.nats().queue_limit(3, Overflow::Reject).__broker().await.unwrap();
+        assert_eq!(other.enqueue(&key("4"), vec![]).await, Err(BrokerError::Full));
     });
 }
 
@@ -455,7 +460,7 @@ fn a_stopped_server_takes_no_memory() {
     let server = Server::start();
     run(async {
         let broker = server.nats().pending_bytes(8 << 20).__broker().await.unwrap();
-        broker.put_block("k", 0, vec![0; 1000]).await.unwrap();
+        broker.put_block(Kept::AsRecords, "k", 0, vec![0; 1000]).await.unwrap();
         let before = resident();
         server.signal(libc::SIGSTOP);
         let begin = Instant::now();
@@ -466,7 +471,7 @@ fn a_stopped_server_takes_no_memory() {
             let part = std::sync::Arc::new(());
             tasks.spawn(async move {
                 let _part = part;
-                broker.put_block("k", index, vec![index as u8; 512 << 10]).await
+                broker.put_block(Kept::AsRecords, "k", index, vec![index as u8; 512 << 10]).await
             });
             if tasks.len() >= 16 {
                 let _ = tasks.join_next().await;
@@ -479,8 +484,10 @@ fn a_stopped_server_takes_no_memory() {
         let grown = resident().saturating_sub(before);
         server.signal(libc::SIGCONT);
         assert!(grown < 64 << 20, "{grown} bytes more");
-        until("blocks", || async { broker.put_block("k", 0, vec![1; 512 << 10]).await.is_ok() })
-            .await;
+        until("blocks", || async {
+            broker.put_block(Kept::AsRecords, "k", 0, vec![1; 512 << 10]).await.is_ok()
+        })
+        .await;
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atasker_runtime::__broker::{
-    Broker, BrokerError, Delivery, EntryKey, Expect, Message, Record, Since,
+    Broker, BrokerError, Delivery, EntryKey, Expect, Kept, Message, Record, Since,
 };
 use atasker_runtime::Priority;
 use tokio::sync::mpsc;
@@ -39,6 +39,7 @@ macro_rules! cases {
             queues_are_counted
             logs_keep_entries_in_order
             blocks_are_put_together
+            entries_are_renewed
             large_values_travel
             messages_reach_those_that_listen
             requests_are_answered
@@ -478,27 +479,74 @@ pub async fn logs_keep_entries_in_order(make: Make<'_>) {
 
 pub async fn blocks_are_put_together(make: Make<'_>) {
     let (a, b) = (make().await, make().await);
-    assert!(matches!(a.get_blocks("1-1_a", 1).await, Err(BrokerError::NotFound(_))));
-    assert_eq!(a.get_blocks("1-1_a", 0).await, Ok(Vec::new()));
+    assert!(matches!(
+        a.get_blocks(Kept::AsRecords, "1-1_a", 1).await,
+        Err(BrokerError::NotFound(_))
+    ));
+    assert_eq!(a.get_blocks(Kept::AsRecords, "1-1_a", 0).await, Ok(Vec::new()));
     let blocks: Vec<Vec<u8>> = (0..40_u8).map(|i| vec![i; 100 * usize::from(i)]).collect();
     for (i, block) in blocks.iter().enumerate().rev() {
-        a.put_block("1-1_a", i as u32, block.clone()).await.unwrap();
-        a.put_block("1-1_a", i as u32, block.clone()).await.unwrap();
+        a.put_block(Kept::AsRecords, "1-1_a", i as u32, block.clone()).await.unwrap();
+        a.put_block(Kept::AsRecords, "1-1_a", i as u32, block.clone()).await.unwrap();
     }
-    a.put_block("1-1_r1", 0, vec![7]).await.unwrap();
-    assert_eq!(b.get_blocks("1-1_a", 40).await.unwrap(), blocks);
-    assert!(matches!(b.get_blocks("1-1_a", 41).await, Err(BrokerError::NotFound(_))));
-    b.remove_blocks("1-1_a").await.unwrap();
-    b.remove_blocks("1-1_a").await.unwrap();
-    assert!(matches!(a.get_blocks("1-1_a", 1).await, Err(BrokerError::NotFound(_))));
-    assert_eq!(a.get_blocks("1-1_r1", 1).await, Ok(vec![vec![7]]));
+    a.put_block(Kept::AsRecords, "1-1_r1", 0, vec![7]).await.unwrap();
+    assert_eq!(b.get_blocks(Kept::AsRecords, "1-1_a", 40).await.unwrap(), blocks);
+    assert!(matches!(
+        b.get_blocks(Kept::AsRecords, "1-1_a", 41).await,
+        Err(BrokerError::NotFound(_))
+    ));
+    b.remove_blocks(Kept::AsRecords, "1-1_a").await.unwrap();
+    b.remove_blocks(Kept::AsRecords, "1-1_a").await.unwrap();
+    assert!(matches!(
+        a.get_blocks(Kept::AsRecords, "1-1_a", 1).await,
+        Err(BrokerError::NotFound(_))
+    ));
+    assert_eq!(a.get_blocks(Kept::AsRecords, "1-1_r1", 1).await, Ok(vec![vec![7]]));
+    // Those that are kept for longer have keys of their own.
+    a.put_block(Kept::AsLogs, "1-1_r1", 0, vec![8]).await.unwrap();
+    a.remove_blocks(Kept::AsRecords, "1-1_r1").await.unwrap();
+    assert_eq!(b.get_blocks(Kept::AsLogs, "1-1_r1", 1).await, Ok(vec![vec![8]]));
+    b.remove_blocks(Kept::AsLogs, "1-1_r1").await.unwrap();
+    let gone = a.get_blocks(Kept::AsLogs, "1-1_r1", 1).await;
+    assert!(matches!(gone, Err(BrokerError::NotFound(_))));
+}
+
+pub async fn entries_are_renewed(make: Make<'_>) {
+    let (a, b) = (make().await, make().await);
+    let [first, second] = ["1-1", "1-2"].map(|id| key("q", Priority::Normal, id));
+    a.enqueue(&first, vec![1]).await.unwrap();
+    let old = pull(&*a, "q", Priority::Normal, 1).await.remove(0);
+    a.enqueue(&second, vec![]).await.unwrap();
+    // A request that is repeated.
+    for _ in 0..2 {
+        a.renew_entry(&old.token, &first, "t", vec![2]).await.unwrap();
+    }
+    let found = b.find_entry("1-1").await.unwrap().unwrap();
+    assert_eq!(found.value, [2]);
+    assert!(found.time >= old.entry.time);
+    let mut waiting = pull(&*b, "q", Priority::Normal, 2).await;
+    assert_eq!(ids(&waiting), ["1-2", "1-1"]);
+    let renewed = waiting.remove(1);
+    assert_eq!((renewed.delivered, renewed.entry.value), (1, vec![2]));
+    // The old one is gone, and what is done with it has no effect.
+    a.nak(&old.token, Duration::ZERO);
+    a.ack(&old.token);
+    assert!(b.find_entry("1-1").await.unwrap().is_some());
+    b.ack(&renewed.token);
+    b.ack(&waiting[0].token);
+    let end = Instant::now() + LIMIT;
+    while b.find_entry("1-1").await.unwrap().is_some() {
+        assert!(Instant::now() < end, "it is still there");
+    }
+    let queues = b.queues().await.unwrap();
+    assert_eq!(queues[0].waiting, [0; 4], "{queues:?}");
 }
 
 pub async fn large_values_travel(make: Make<'_>) {
     let (a, b) = (make().await, make().await);
     let large: Vec<u8> = (0..512 << 10).map(|i: u32| (i % 251) as u8).collect();
-    a.put_block("k", 0, large.clone()).await.unwrap();
-    assert_eq!(b.get_blocks("k", 1).await, Ok(vec![large.clone()]));
+    a.put_block(Kept::AsRecords, "k", 0, large.clone()).await.unwrap();
+    assert_eq!(b.get_blocks(Kept::AsRecords, "k", 1).await, Ok(vec![large.clone()]));
     let (_guard, mut seen) = watch(&*b, "k", Since::Now).await;
     a.write("k", Expect::Absent, "t", large.clone()).await.unwrap();
     assert!(next(&mut seen).await.value == large);

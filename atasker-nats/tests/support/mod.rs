@@ -39,6 +39,24 @@ impl Server {
         server
     }
 
+    /// Starts servers that replicate their streams.
+    pub fn replicated(count: usize) -> Vec<Server> {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners: Vec<_> = (0..count).map(|_| free()).collect();
+        let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
+        drop(listeners);
+        let routes: Vec<_> =
+            ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let routes = routes.join(", ");
+        let config = |(number, port): (usize, &u16)| {
+            format!(
+                "server_name: \"server{number}\"\njetstream {{ store_dir: \"STORE\" }}\ncluster {{ name: \
+                 \"c\", listen: \"127.0.0.1:{port}\", routes: [ {routes} ] }}"
+            )
+        };
+        ports.iter().enumerate().map(config).map(|config| Server::with(&config)).collect()
+    }
+
     /// Starts it again, or for the first time, with the same port and folder.
     pub fn run(&mut self) {
         assert!(self.child.is_none(), "it runs");

@@ -97,6 +97,17 @@ pub trait Broker: Send + Sync + 'static {
         wait: Duration,
     ) -> BrokerFuture<'a, Result<Option<Delivery>, BrokerError>>;
 
+    /// Replaces an entry that was given out by one with the same key and this value, which waits as if
+    /// it was appended now. So a call that is held for long does not become too old. `token` identifies
+    /// the request: with the same one, this happens once.
+    fn renew_entry<'a>(
+        &'a self,
+        delivery: &'a DeliveryToken,
+        entry: &'a EntryKey,
+        token: &'a str,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>>;
+
     /// Removes an entry that was given out. May be lost.
     fn ack(&self, delivery: &DeliveryToken);
 
@@ -155,6 +166,7 @@ pub trait Broker: Send + Sync + 'static {
     /// Stores one block of a payload.
     fn put_block<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         index: u32,
         value: Vec<u8>,
@@ -164,12 +176,17 @@ pub trait Broker: Send + Sync + 'static {
     /// error if one of them is missing.
     fn get_blocks<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         count: u32,
     ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>>;
 
     /// Removes the blocks of a payload.
-    fn remove_blocks<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>>;
+    fn remove_blocks<'a>(
+        &'a self,
+        kept: Kept,
+        key: &'a str,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>>;
 
     // Messages.
 
@@ -337,6 +354,15 @@ pub struct LogEntry {
     pub time: u64,
     /// The value.
     pub value: Vec<u8>,
+}
+
+/// How long blocks are kept. Each has keys of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kept {
+    /// As long as records: [`BrokerLimits::keep`].
+    AsRecords,
+    /// As long as the entries of a log.
+    AsLogs,
 }
 
 /// A message that has arrived.

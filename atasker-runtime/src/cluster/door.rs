@@ -227,6 +227,16 @@ pub(crate) enum RunEnd {
     Failed(TaskError),
 }
 
+impl RunEnd {
+    /// Returns whether the call may have to run again.
+    pub(crate) fn is_bad(&self) -> bool {
+        match self {
+            RunEnd::Returned { is_err, .. } => *is_err,
+            RunEnd::Failed(error) => !error.is_canceled(),
+        }
+    }
+}
+
 /// The answer to `kill`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Killed {

@@ -70,6 +70,12 @@ pub enum ClusterError {
         /// What was asked for.
         detail: String,
     },
+    /// The key of the call, which is unique, is held by another call: nothing was launched.
+    #[error("call {id} holds the same unique key: wait for its end, or cancel it")]
+    Duplicate {
+        /// The id of the call that holds the key.
+        id: crate::id::TaskId,
+    },
     /// The call is one of another function, or of one with other types.
     #[error("the call is one of `{there}`, not of `{here}`")]
     OtherFunction {

@@ -223,7 +223,8 @@ impl RemoteTask {
     }
 
     /// Cancels the call if it does not run, and returns `true`: it never runs then. Otherwise asks it
-    /// to stop and returns `false`.
+    /// to stop and returns `false`. A call whose node is gone ends with `Canceled`, but the answer is `false`,
+    /// because a node that is only cut off still runs it.
     ///
     /// Waits for the answer of the cluster for at most five seconds, then returns `false`; the
     /// request stands. On the thread of an aloop, it does not wait.

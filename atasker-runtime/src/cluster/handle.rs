@@ -264,8 +264,9 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// Returns [`NotFound`](ClusterError::NotFound) if there is no such letter, or an error if the
-    /// broker does not answer.
+    /// Returns [`NotFound`](ClusterError::NotFound) if there is no such letter, and
+    /// [`Duplicate`](ClusterError::Duplicate) if the call is unique and another one holds its key; the
+    /// letter stays then. Returns another error if the broker does not answer, or has no room.
     ///
     /// # Panics
     ///

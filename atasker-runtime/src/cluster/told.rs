@@ -62,7 +62,12 @@ pub(super) fn waits_again(task: &Arc<dyn AnyTask>, attempt: u32, losses: u32) {
         // Its begin was not told.
         let _ = header.begin_elsewhere(attempt);
     }
-    if header.state.wait_again() {
+    let is_waiting = header.state.wait_again();
+    if header.attempt() > attempt {
+        // It was handed back before the function began, so it was no attempt.
+        header.set_attempt_elsewhere(attempt);
+    }
+    if is_waiting {
         // The nodes know the pause, and they know the error of a run that has ended badly.
         observe::retrying(task, lost.as_ref(), lost.is_none(), Duration::ZERO);
     }

@@ -245,6 +245,12 @@ impl Header {
         self.state.begin() || self.state.read().is_running()
     }
 
+    /// Sets the number of the last attempt of a task that another machine has handed back.
+    #[cfg(feature = "remote")]
+    pub(crate) fn set_attempt_elsewhere(&self, attempt: u32) {
+        self.attempt.store(attempt, Ordering::Relaxed);
+    }
+
     /// Returns whether more attempts may follow the current one. Never for a task on another
     /// machine, whose nodes retry it.
     #[inline]

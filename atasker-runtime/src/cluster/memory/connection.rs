@@ -16,7 +16,7 @@ use super::inbox::{Inbox, Sinks};
 use super::way::ANSWER_WITHIN;
 use crate::cluster::broker::{
     Broker, BrokerError, BrokerFuture, BrokerLimits, Delivery, DeliveryToken, Entry, EntryKey,
-    Expect, Guard, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
+    Expect, Guard, Kept, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
 };
 use crate::priority::Priority;
 
@@ -192,6 +192,25 @@ impl Broker for Connection {
         })
     }
 
+    fn renew_entry<'a>(
+        &'a self,
+        delivery: &'a DeliveryToken,
+        entry: &'a EntryKey,
+        token: &'a str,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        let (delivery, key, token) = (delivery.clone(), entry.clone(), token.to_owned());
+        let renew = move |hub: &Hub| {
+            let (now, time) = hub.now();
+            let mut state = hub.state();
+            hub.forget_old(&mut state, time);
+            let entry = Entry { key: key.clone(), time, value: value.clone() };
+            state.queues.renew(now, &delivery, &token, entry);
+            Ok(())
+        };
+        Box::pin(self.call(renew, keep))
+    }
+
     fn ack(&self, delivery: &DeliveryToken) {
         let token = delivery.clone();
         self.send(move |hub| {
@@ -273,13 +292,15 @@ impl Broker for Connection {
 
     fn put_block<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         index: u32,
         value: Vec<u8>,
     ) -> BrokerFuture<'a, Result<(), BrokerError>> {
         let key = key.to_owned();
         let put = move |hub: &Hub| {
-            hub.state().blobs.put_block(&key, index, &value);
+            let (_, time) = hub.now();
+            hub.state().blobs.put_block(kept, &key, index, (time, &value));
             Ok(())
         };
         Box::pin(self.call(put, keep))
@@ -287,17 +308,28 @@ impl Broker for Connection {
 
     fn get_blocks<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         count: u32,
     ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>> {
         let key = key.to_owned();
-        Box::pin(self.call(move |hub| hub.state().blobs.get_blocks(&key, count), keep))
+        let get = move |hub: &Hub| {
+            let (_, time) = hub.now();
+            let mut state = hub.state();
+            state.blobs.forget_blocks(time, hub.options.limits.keep.as_nanos() as u64);
+            state.blobs.get_blocks(kept, &key, count)
+        };
+        Box::pin(self.call(get, keep))
     }
 
-    fn remove_blocks<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>> {
+    fn remove_blocks<'a>(
+        &'a self,
+        kept: Kept,
+        key: &'a str,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
         let key = key.to_owned();
         let remove = move |hub: &Hub| {
-            hub.state().blobs.remove_blocks(&key);
+            hub.state().blobs.remove_blocks(kept, &key);
             Ok(())
         };
         Box::pin(self.call(remove, keep))

@@ -56,6 +56,9 @@ pub(super) struct State {
     watches: Vec<Watching>,
     replies: HashMap<Arc<str>, (u64, oneshot::Sender<Vec<u8>>)>,
     last_id: u64,
+    /// Requests and messages of all members.
+    #[cfg(test)]
+    pub(super) sent: u64,
 }
 
 /// A connection, as the broker sees it.
@@ -96,6 +99,8 @@ impl Hub {
             watches: Vec::new(),
             replies: HashMap::new(),
             last_id: 0,
+            #[cfg(test)]
+            sent: 0,
         };
         Arc::new(Hub { options, started: Instant::now(), epoch, state: Mutex::new(state) })
     }
@@ -109,6 +114,12 @@ impl Hub {
     #[cfg(test)]
     pub(in crate::cluster) fn block_keys(&self) -> Vec<String> {
         self.state().blobs.block_keys()
+    }
+
+    /// Returns how many requests and messages all members have sent.
+    #[cfg(test)]
+    pub(in crate::cluster) fn sent(&self) -> u64 {
+        self.state().sent
     }
 
     /// Returns all writes to records, in their order.

@@ -118,6 +118,24 @@ impl Queues {
         source.changed.notify_waiters();
     }
 
+    /// Replaces an entry by one that waits as a new one. Once, also if it is asked for again.
+    pub(super) fn renew(
+        &mut self,
+        now: Instant,
+        delivery: &DeliveryToken,
+        token: &str,
+        entry: Entry,
+    ) {
+        if self.appended.get(token, now).is_some() {
+            return;
+        }
+        self.appended.insert(token, (), now);
+        if let Some(number) = number_of(delivery) {
+            self.remove(number);
+        }
+        self.append(entry);
+    }
+
     /// Returns up to `most` entries, and when the next one comes back.
     pub(super) fn take(
         &mut self,
@@ -198,7 +216,10 @@ impl Queues {
 
     fn remove(&mut self, number: u64) -> Option<Item> {
         let item = self.items.remove(&number)?;
-        self.by_id.remove(&item.entry.key.id);
+        // A later entry of the same id may have replaced this one.
+        if self.by_id.get(&item.entry.key.id) == Some(&number) {
+            self.by_id.remove(&item.entry.key.id);
+        }
         let key = (item.entry.key.queue.clone(), item.entry.key.priority);
         let source = self.sources.entry(key).or_default();
         match item.state {

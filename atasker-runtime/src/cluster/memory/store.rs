@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cluster::broker::{BrokerError, Expect, LogEntry, Record};
+use crate::cluster::broker::{BrokerError, Expect, Kept, LogEntry, Record};
 
 /// How long the token of a write, or the id of an entry, is remembered.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(120);
@@ -129,25 +129,49 @@ impl Records {
 /// The blocks of payloads, and logs.
 #[derive(Debug, Default)]
 pub(super) struct Blobs {
-    blocks: BTreeMap<(String, u32), Vec<u8>>,
+    /// Each with the time at which it was stored.
+    blocks: BTreeMap<(Kept, String, u32), (u64, Vec<u8>)>,
     logs: HashMap<String, VecDeque<LogEntry>>,
 }
 
 impl Blobs {
-    pub(super) fn put_block(&mut self, key: &str, index: u32, value: &[u8]) {
-        self.blocks.insert((key.to_owned(), index), value.to_vec());
+    pub(super) fn put_block(
+        &mut self,
+        kept: Kept,
+        key: &str,
+        index: u32,
+        (time, value): (u64, &[u8]),
+    ) {
+        self.blocks.insert((kept, key.to_owned(), index), (time, value.to_vec()));
     }
 
-    pub(super) fn get_blocks(&self, key: &str, count: u32) -> Result<Vec<Vec<u8>>, BrokerError> {
+    pub(super) fn get_blocks(
+        &self,
+        kept: Kept,
+        key: &str,
+        count: u32,
+    ) -> Result<Vec<Vec<u8>>, BrokerError> {
         let block = |index| {
-            let block = self.blocks.get(&(key.to_owned(), index)).cloned();
+            let block = self.blocks.get(&(kept, key.to_owned(), index));
+            let block = block.map(|(_, value)| value.clone());
             block.ok_or_else(|| BrokerError::NotFound(format!("block {index} of `{key}`")))
         };
         (0..count).map(block).collect()
     }
 
-    pub(super) fn remove_blocks(&mut self, key: &str) {
-        let all = (key.to_owned(), 0)..=(key.to_owned(), u32::MAX);
+    /// Removes the blocks that are kept for long enough: `keep` is for those that are kept as records.
+    pub(super) fn forget_blocks(&mut self, time: u64, keep: u64) {
+        self.blocks.retain(|(kept, ..), (stored, _)| {
+            let keep = match kept {
+                Kept::AsRecords => keep,
+                Kept::AsLogs => LOG_AGE,
+            };
+            stored.saturating_add(keep) >= time
+        });
+    }
+
+    pub(super) fn remove_blocks(&mut self, kept: Kept, key: &str) {
+        let all = (kept, key.to_owned(), 0)..=(kept, key.to_owned(), u32::MAX);
         let keys: Vec<_> = self.blocks.range(all).map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.blocks.remove(&key);
@@ -156,7 +180,7 @@ impl Blobs {
 
     #[cfg(test)]
     pub(super) fn block_keys(&self) -> Vec<String> {
-        let mut keys: Vec<_> = self.blocks.keys().map(|(key, _)| key.clone()).collect();
+        let mut keys: Vec<_> = self.blocks.keys().map(|(_, key, _)| key.clone()).collect();
         keys.dedup();
         keys
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::{Faults, Hub, MemoryOptions};
-use crate::cluster::broker::{Broker, BrokerError, EntryKey, Expect, Message, Record, Since};
+use crate::cluster::broker::{Broker, BrokerError, EntryKey, Expect, Kept, Message, Record, Since};
 use crate::priority::Priority;
 use crate::sync::lock::Mutex;
 
@@ -238,12 +238,13 @@ fn blocks_and_logs_are_kept() {
     simulate(async |hub, _| {
         let member = hub.connect("member");
         for (index, block) in [[1], [2]].iter().enumerate() {
-            member.put_block("a", index as u32, block.to_vec()).await.unwrap();
+            member.put_block(Kept::AsRecords, "a", index as u32, block.to_vec()).await.unwrap();
         }
-        member.put_block("ab", 0, vec![3]).await.unwrap();
-        assert_eq!(member.get_blocks("a", 2).await, Ok(vec![vec![1], vec![2]]));
-        assert!(matches!(member.get_blocks("a", 3).await, Err(BrokerError::NotFound(_))));
-        member.remove_blocks("a").await.unwrap();
+        member.put_block(Kept::AsRecords, "ab", 0, vec![3]).await.unwrap();
+        assert_eq!(member.get_blocks(Kept::AsRecords, "a", 2).await, Ok(vec![vec![1], vec![2]]));
+        let missing = member.get_blocks(Kept::AsRecords, "a", 3).await;
+        assert!(matches!(missing, Err(BrokerError::NotFound(_))));
+        member.remove_blocks(Kept::AsRecords, "a").await.unwrap();
         assert_eq!(hub.block_keys(), ["ab"]);
         for number in 0..10_005u32 {
             member.append("dead", &format!("{number}"), vec![]).await.unwrap();

@@ -56,6 +56,13 @@ impl Connection {
         self.hub.state().script.is_calm() && self.is_connected()
     }
 
+    fn count(&self) {
+        #[cfg(test)]
+        {
+            self.hub.state().sent += 1;
+        }
+    }
+
     fn way(&self) -> Way {
         Way { hub: self.hub.clone(), connection: self.id }
     }
@@ -77,6 +84,7 @@ impl Connection {
         carry_out: impl Fn(&Hub) -> Result<T, BrokerError> + Send + Sync + 'static,
         undo: fn(&Hub, T),
     ) -> Result<T, BrokerError> {
+        self.count();
         if self.is_calm() {
             return carry_out(&self.hub);
         }
@@ -113,6 +121,7 @@ impl Connection {
 
     /// Sends something that has no answer.
     pub(super) fn send(&self, carry_out: impl Fn(&Hub) + Send + Sync + 'static) {
+        self.count();
         if self.is_calm() {
             return carry_out(&self.hub);
         }

@@ -139,6 +139,9 @@ impl Node {
     /// [`NodeLost`](crate::TaskError::NodeLost). A thread can't be ended: its function runs on, and
     /// its result is ignored.
     ///
+    /// A call that fails or returns an `Err` after it was asked to stop also runs elsewhere, and costs no
+    /// retry. If no `redeliver` is left, its end counts as any other.
+    ///
     /// Returns how many calls have ended (`completed`), were handed back (`canceled`), and were ended
     /// by force (`abandoned`). The supervisor of the node is stopped.
     ///

@@ -64,6 +64,12 @@ impl Member {
         }
     }
 
+    /// Returns how long ago something was written, if that can be told without a request.
+    pub(super) fn known_since(&self, written: u64) -> Option<Duration> {
+        let now = self.time.at(Instant::now())?;
+        Some(Duration::from_nanos(now.saturating_sub(written)))
+    }
+
     /// Returns how long ago something was written.
     pub(super) async fn since(self: &Rc<Self>, written: u64) -> Duration {
         Duration::from_nanos(self.broker_time().await.saturating_sub(written))

@@ -1,11 +1,17 @@
 //! Dead letters: calls that have ended badly, with their arguments.
+//!
+//! Letters are kept longer than calls. So arguments in blocks are copied, and those of the call are removed
+//! only after the letter is there.
 
 use std::rc::Rc;
 
+use super::launcher::unique::{self, Key};
 use super::member::Member;
-use super::record::{CallEntry, Dead};
-use crate::cluster::broker::{BrokerError, EntryKey};
-use crate::cluster::door::DeadCall;
+use super::payload::{args_key, dead_key};
+use super::record::{CallEntry, Dead, Payload};
+use super::surely::in_background;
+use crate::cluster::broker::{BrokerError, Kept};
+use crate::cluster::door::{CallHead, DeadCall};
 use crate::cluster::error::ClusterError;
 use crate::error::TaskError;
 use crate::id::TaskId;
@@ -13,20 +19,40 @@ use crate::id::TaskId;
 /// The log of dead letters.
 pub(super) const LOG: &str = "dead";
 
-/// Appends a dead letter, and repeats that until it is done.
+/// Appends a dead letter, and repeats that until it is done. After that, the blocks of the arguments in
+/// the entry are not needed any more.
 pub(super) async fn bury(member: &Member, entry: &CallEntry, error: Option<TaskError>) {
     let id = entry.head.id.to_string();
-    let value = Dead { entry: entry.clone(), error }.encode();
+    let entry = CallEntry { args: keep_args(member, entry).await, ..entry.clone() };
+    let value = Dead { entry, error }.encode();
     member.surely("append a dead letter", || member.broker.append(LOG, &id, value.clone())).await;
 }
 
-/// Like [`bury`], for a call that still waits in its queue.
-pub(super) async fn bury_waiting(member: &Rc<Member>, id: TaskId, error: TaskError) {
-    let key = id.to_string();
-    let entry = member.surely("find an entry", || member.broker.find_entry(&key)).await;
-    if let Some(Ok(entry)) = entry.map(|entry| CallEntry::decode(&entry.value)) {
-        bury(member, &entry, Some(error)).await;
+/// Copies large arguments to where they are kept as long as the letter.
+async fn keep_args(member: &Member, entry: &CallEntry) -> Payload {
+    let args = &entry.args;
+    let &Payload::Blocks { kept: Kept::AsRecords, count, bytes, .. } = args else {
+        return args.clone();
+    };
+    let key = dead_key(entry.head.id);
+    match member.get_payload(args.clone()).await {
+        Ok(bytes) => member.put_blocks(Kept::AsLogs, &bytes, key).await,
+        // They were removed after a node that died, or is late, had copied them.
+        Err(_) => Payload::Blocks { kept: Kept::AsLogs, key, count, bytes },
     }
+}
+
+/// Like [`bury`], for a call that still waits in its queue. Removes its entry and its arguments.
+pub(super) async fn bury_waiting(member: &Rc<Member>, head: &CallHead, error: TaskError) {
+    let key = head.id.to_string();
+    let entry = member.surely("find an entry", || member.broker.find_entry(&key)).await;
+    let Some(Ok(entry)) = entry.map(|entry| CallEntry::decode(&entry.value)) else { return };
+    bury(member, &entry, Some(error)).await;
+    let key = head.entry_key();
+    in_background(member, async move |member: &Member| {
+        member.broker.remove_entry(&key).await?;
+        member.remove_payload(&entry.args).await
+    });
 }
 
 pub(super) async fn list(member: &Rc<Member>) -> Result<Vec<DeadCall>, ClusterError> {
@@ -41,6 +67,7 @@ pub(super) async fn list(member: &Rc<Member>) -> Result<Vec<DeadCall>, ClusterEr
     Ok(calls)
 }
 
+/// Launches the call of a dead letter again, under a new id.
 pub(super) async fn retry(member: &Rc<Member>, id: TaskId) -> Result<TaskId, ClusterError> {
     let key = id.to_string();
     let not_found = || ClusterError::NotFound { detail: format!("a dead letter with the id {id}") };
@@ -50,15 +77,20 @@ pub(super) async fn retry(member: &Rc<Member>, id: TaskId) -> Result<TaskId, Clu
     let Dead { entry, .. } = Dead::decode(&letter.value).map_err(|error| {
         ClusterError::Incompatible { detail: format!("the dead letter {id}: {error}") }
     })?;
-    let args = member.get_payload(entry.args).await?;
     let again = TaskId::next();
-    let mut head = entry.head;
-    head.id = again;
-    let args = member.put_payload(&args, super::payload::args_key(again)).await;
-    let launcher = member.id().to_owned();
-    let key_again =
-        EntryKey { queue: head.queue.clone(), priority: head.priority, id: again.to_string() };
-    let entry = CallEntry { head, launcher, args };
+    // From here on, this member is asked whether the call is about to be stored.
+    let _launching = member.launcher.launching(again);
+    if let Some(unique) = &entry.head.unique
+        && let Key::HeldBy(holder) = unique::take(member, unique, again).await
+    {
+        return Err(ClusterError::Duplicate { id: holder });
+    }
+    let buried = entry.args.clone();
+    let args = member.get_payload(entry.args).await?;
+    let head = CallHead { id: again, ..entry.head };
+    let args = member.put_payload(&args, args_key(again)).await;
+    let key_again = head.entry_key();
+    let entry = CallEntry { head, launcher: member.id().to_owned(), args };
     // The new call is stored before the letter is removed, so that nothing is lost in between.
     let value = entry.encode();
     let stored = member.surely("enqueue", || {
@@ -71,8 +103,12 @@ pub(super) async fn retry(member: &Rc<Member>, id: TaskId) -> Result<TaskId, Clu
             }
         })
     });
-    stored.await?;
+    if let Err(error) = stored.await {
+        drop(member.remove_payload(&entry.args).await);
+        return Err(error.into());
+    }
     member.surely("remove a dead letter", || member.broker.remove_logged(LOG, &key)).await;
+    in_background(member, async move |member: &Member| member.remove_payload(&buried).await);
     Ok(again)
 }
 

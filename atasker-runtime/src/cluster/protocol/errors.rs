@@ -139,6 +139,7 @@ fn write_cluster(to: &mut Writer, error: &ClusterError) {
         ClusterError::Incompatible { detail } => to.u8(8).text(detail),
         ClusterError::Invalid { detail } => to.u8(9).text(detail),
         ClusterError::Closed => to.u8(10),
+        ClusterError::Duplicate { id } => to.u8(11).id(*id),
     };
 }
 
@@ -155,6 +156,7 @@ fn read_cluster(from: &mut Reader<'_>) -> Result<ClusterError, Unreadable> {
         8 => ClusterError::Incompatible { detail: from.text()? },
         9 => ClusterError::Invalid { detail: from.text()? },
         10 => ClusterError::Closed,
+        11 => ClusterError::Duplicate { id: from.id()? },
         _ => return Err(Unreadable::Malformed("an unknown error of a cluster")),
     })
 }

@@ -293,7 +293,7 @@ impl From<BrokerError> for ClusterError {
         let detail = error.to_string();
         match error {
             BrokerError::Denied(_) => ClusterError::Denied { detail },
-            BrokerError::Unavailable(_) => ClusterError::Unavailable { detail },
+            BrokerError::Unavailable(_) | BrokerError::Full => ClusterError::Unavailable { detail },
             BrokerError::NotFound(_) => ClusterError::NotFound { detail },
             BrokerError::Closed => ClusterError::Closed,
             _ => ClusterError::Unreachable { detail },

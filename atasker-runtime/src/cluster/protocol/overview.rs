@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::dead;
+use super::launcher::expiry::{expire, waits_at_most};
 use super::member::Member;
 use super::record::{CallEntry, CallState, Outcome};
 use super::surely::Conflict;
@@ -22,29 +23,66 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Looks a call up.
 pub(super) async fn find(member: &Rc<Member>, id: TaskId) -> Result<Option<Found>, ClusterError> {
-    super::within(ANSWER_WITHIN, look_up(member, id)).await?
+    Ok(find_with_age(member, id).await?.map(|(found, _)| found))
 }
 
-async fn look_up(member: &Rc<Member>, id: TaskId) -> Result<Option<Found>, ClusterError> {
+/// Looks a call up, and tells how long ago one was stored that has not begun. If that is longer than it
+/// may wait, it expires now: its launcher may be gone, and no node may serve its queue.
+pub(super) async fn find_with_age(
+    member: &Rc<Member>,
+    id: TaskId,
+) -> Result<Option<(Found, Option<Duration>)>, ClusterError> {
+    let Some((found, waits)) = super::within(ANSWER_WITHIN, look_up(member, id)).await?? else {
+        return Ok(None);
+    };
+    let Some((appended, expect)) = waits else { return Ok(Some((found, None))) };
+    let age = super::within(ANSWER_WITHIN, member.since(appended)).await?;
+    if age <= waits_at_most(member, &found.head) {
+        return Ok(Some((found, Some(age))));
+    }
+    let (of, head) = (member.clone(), found.head.clone());
+    // A task of its own, so that it is done also if the caller has been told that it takes too long.
+    let expired = tokio::task::spawn_local(async move { expire(&of, &head, expect).await });
+    drop(super::within(ANSWER_WITHIN, expired).await?);
+    let found = super::within(ANSWER_WITHIN, look_up(member, id)).await??;
+    Ok(found.map(|(found, _)| (found, Some(age))))
+}
+
+/// When an entry was appended whose call has not begun, and what its record is then.
+type Waits = (u64, Expect);
+
+async fn look_up(
+    member: &Rc<Member>,
+    id: TaskId,
+) -> Result<Option<(Found, Option<Waits>)>, ClusterError> {
     let unreadable = |what, error: super::bytes::Unreadable| ClusterError::Incompatible {
         detail: format!("the {what} of call {id}: {error}"),
     };
     // Its entry is removed after the outcome is written, so one of the two is there.
     for _ in 0..2 {
         let record = member.read_call(id).await.map_err(|error| unreadable("record", error))?;
-        if let Some((_, call)) = record {
-            return Ok(Some(Found { head: call.head, state: found(call.state) }));
-        }
+        let has_begun = match &record {
+            Some((_, call)) => !matches!(call.state, CallState::Waiting { attempt: 0, .. }),
+            None => false,
+        };
         let key = id.to_string();
-        let entry = member.surely("find an entry", || member.broker.find_entry(&key)).await;
+        let entry = match has_begun {
+            true => None,
+            false => member.surely("find an entry", || member.broker.find_entry(&key)).await,
+        };
+        if let Some((record, call)) = record {
+            let waits = entry.map(|entry| (entry.time, Expect::Number(record.number)));
+            return Ok(Some((Found { head: call.head, state: found(call.state) }, waits)));
+        }
         if let Some(entry) = entry {
+            let waits = Some((entry.time, Expect::Absent));
             let entry = CallEntry::decode(&entry.value);
             let head = entry.map_err(|error| unreadable("entry", error))?.head;
-            return Ok(Some(Found { head, state: FoundState::Queued }));
+            return Ok(Some((Found { head, state: FoundState::Queued }, waits)));
         }
     }
-    let launched_here = member.launcher.get(id);
-    Ok(launched_here.map(|call| Found { head: call.head.clone(), state: FoundState::Queued }))
+    let found = |head: CallHead| (Found { head, state: FoundState::Queued }, None);
+    Ok(member.launcher.get(id).map(|call| found(call.head.clone())))
 }
 
 fn found(state: CallState) -> FoundState {

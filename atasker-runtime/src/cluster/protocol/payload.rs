@@ -2,7 +2,7 @@
 
 use super::member::Member;
 use super::record::Payload;
-use crate::cluster::broker::BrokerError;
+use crate::cluster::broker::{BrokerError, Kept};
 use crate::id::TaskId;
 
 /// The largest block.
@@ -19,6 +19,11 @@ pub(super) fn args_key(id: TaskId) -> String {
     format!("{id}_a")
 }
 
+/// The key of the blocks of the arguments of a dead letter.
+pub(super) fn dead_key(id: TaskId) -> String {
+    format!("{id}_d")
+}
+
 /// The key of the blocks of the result of one run.
 pub(super) fn result_key(id: TaskId, claim: u64) -> String {
     format!("{id}_r{claim:x}")
@@ -30,25 +35,30 @@ impl Member {
         if bytes.len() <= self.shared.limits.large_after {
             return Payload::Inline(bytes.to_vec());
         }
+        self.put_blocks(Kept::AsRecords, bytes, key).await
+    }
+
+    /// Stores the blocks of a payload, and repeats that until it is done.
+    pub(super) async fn put_blocks(&self, kept: Kept, bytes: &[u8], key: String) -> Payload {
         let (put_key, mut count) = (key.as_str(), 0);
         for blocks in bytes.chunks(BLOCK * WINDOW) {
             let put = blocks.chunks(BLOCK).zip(count..).map(|(block, index)| async move {
-                let put = || self.broker.put_block(put_key, index, block.to_vec());
+                let put = || self.broker.put_block(kept, put_key, index, block.to_vec());
                 self.surely("put a block", put).await;
             });
             count += super::all(put).await;
         }
-        Payload::Blocks { key, count, bytes: bytes.len() as u64 }
+        Payload::Blocks { kept, key, count, bytes: bytes.len() as u64 }
     }
 
     /// Returns the bytes of a payload, or an error if blocks of it are gone.
     pub(super) async fn get_payload(&self, payload: Payload) -> Result<Vec<u8>, BrokerError> {
-        let (key, count, length) = match payload {
+        let (kept, key, count, length) = match payload {
             Payload::Inline(bytes) => return Ok(bytes),
-            Payload::Blocks { key, count, bytes } => (key, count, bytes),
+            Payload::Blocks { kept, key, count, bytes } => (kept, key, count, bytes),
         };
         let blocks = self.surely("get blocks", || {
-            let blocks = self.broker.get_blocks(&key, count);
+            let blocks = self.broker.get_blocks(kept, &key, count);
             Box::pin(async {
                 match blocks.await {
                     Ok(blocks) => Ok(Ok(blocks)),
@@ -69,7 +79,7 @@ impl Member {
     pub(super) async fn remove_payload(&self, payload: &Payload) -> Result<(), BrokerError> {
         match payload {
             Payload::Inline(_) => Ok(()),
-            Payload::Blocks { key, .. } => self.broker.remove_blocks(key).await,
+            Payload::Blocks { kept, key, .. } => self.broker.remove_blocks(*kept, key).await,
         }
     }
 }

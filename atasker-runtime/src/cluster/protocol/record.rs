@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bytes::{Reader, Unreadable, Writer};
 use super::errors;
+use crate::cluster::broker::Kept;
 use crate::cluster::door::{CallHead, FunctionKey, NodeRef, RetryPause, UniqueKey};
 use crate::error::TaskError;
 use crate::id::TaskId;
@@ -27,6 +28,7 @@ pub(super) enum Payload {
     Inline(Vec<u8>),
     /// It is in blocks, under this key.
     Blocks {
+        kept: Kept,
         key: String,
         count: u32,
         bytes: u64,
@@ -194,16 +196,24 @@ fn read_entry(from: &mut Reader<'_>) -> Result<CallEntry, Unreadable> {
 fn write_payload(to: &mut Writer, payload: &Payload) {
     match payload {
         Payload::Inline(bytes) => to.u8(0).bytes(bytes),
-        Payload::Blocks { key, count, bytes } => to.u8(1).text(key).int(*count).int(*bytes),
+        Payload::Blocks { kept, key, count, bytes } => {
+            let kept = match kept {
+                Kept::AsRecords => 1,
+                Kept::AsLogs => 2,
+            };
+            to.u8(kept).text(key).int(*count).int(*bytes)
+        }
     };
 }
 
 fn read_payload(from: &mut Reader<'_>) -> Result<Payload, Unreadable> {
-    match from.u8()? {
-        0 => Ok(Payload::Inline(from.bytes()?.to_vec())),
-        1 => Ok(Payload::Blocks { key: from.text()?, count: from.u32()?, bytes: from.u64()? }),
-        _ => Err(Unreadable::Malformed("an unknown kind of payload")),
-    }
+    let kept = match from.u8()? {
+        0 => return Ok(Payload::Inline(from.bytes()?.to_vec())),
+        1 => Kept::AsRecords,
+        2 => Kept::AsLogs,
+        _ => return Err(Unreadable::Malformed("an unknown kind of payload")),
+    };
+    Ok(Payload::Blocks { kept, key: from.text()?, count: from.u32()?, bytes: from.u64()? })
 }
 
 fn write_head(to: &mut Writer, head: &CallHead) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use atasker::__broker::{
     Broker, BrokerError, BrokerFuture, BrokerLimits, Delivery, DeliveryToken, Entry, EntryKey,
-    Expect, Guard, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
+    Expect, Guard, Kept, LogEntry, Message, QueueCounts, Record, ReplyTo, Since, Sink,
 };
 use atasker::Priority;
 use atasker_tests::random::Random;
@@ -198,6 +198,16 @@ impl Broker for Faulty {
         self.answer(self.broker.pull_next(queue, priority, wait))
     }
 
+    fn renew_entry<'a>(
+        &'a self,
+        delivery: &'a DeliveryToken,
+        entry: &'a EntryKey,
+        token: &'a str,
+        value: Vec<u8>,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        self.answer(self.broker.renew_entry(delivery, entry, token, value))
+    }
+
     fn ack(&self, delivery: &DeliveryToken) {
         self.passes(Moment::BeforeAck);
         if !self.is_lost() {
@@ -260,23 +270,29 @@ impl Broker for Faulty {
 
     fn put_block<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         index: u32,
         value: Vec<u8>,
     ) -> BrokerFuture<'a, Result<(), BrokerError>> {
-        self.answer(self.broker.put_block(key, index, value))
+        self.answer(self.broker.put_block(kept, key, index, value))
     }
 
     fn get_blocks<'a>(
         &'a self,
+        kept: Kept,
         key: &'a str,
         count: u32,
     ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>> {
-        self.answer(self.broker.get_blocks(key, count))
+        self.answer(self.broker.get_blocks(kept, key, count))
     }
 
-    fn remove_blocks<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>> {
-        self.answer(self.broker.remove_blocks(key))
+    fn remove_blocks<'a>(
+        &'a self,
+        kept: Kept,
+        key: &'a str,
+    ) -> BrokerFuture<'a, Result<(), BrokerError>> {
+        self.answer(self.broker.remove_blocks(kept, key))
     }
 
     fn subscribe<'a>(

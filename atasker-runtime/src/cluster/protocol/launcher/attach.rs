@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::expiry::first_deadline;
 use super::{Call, Progress};
 use crate::cluster::broker::Since;
 use crate::cluster::door::{CallEvent, CallHead, CallSink};
@@ -37,8 +38,8 @@ pub(in crate::cluster::protocol) async fn attach(
         join(&member, &call, sink, messages);
         return drop(answer.send(Ok(call.head.clone())));
     }
-    let head = match overview::find(&member, id).await {
-        Ok(Some(found)) => found.head,
+    let (head, age) = match overview::find_with_age(&member, id).await {
+        Ok(Some((found, age))) => (found.head, age),
         Ok(None) => {
             let detail = format!("call {id}");
             return drop(answer.send(Err(ClusterError::NotFound { detail })));
@@ -54,6 +55,12 @@ pub(in crate::cluster::protocol) async fn attach(
     call.is_sent.set(true);
     call.channel.borrow_mut().attaches = messages == Messages::Here;
     *call.progress.borrow_mut() = Progress::Stored;
+    if let Some(age) = age {
+        // Its launcher may be gone.
+        let expires_at = Some(first_deadline(&member, &call.head, age));
+        call.expires_at.set(expires_at);
+        member.launcher.deadlines.set(&call, expires_at);
+    }
     drop(answer.send(Ok(head)));
     member.listen().await;
     let key = record_key(id);

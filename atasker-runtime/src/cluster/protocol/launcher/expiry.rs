@@ -11,18 +11,20 @@ use tokio::time::Instant;
 
 use super::{Call, Progress};
 use crate::cluster::broker::Expect;
-use crate::cluster::door::CallEvent;
+use crate::cluster::door::{CallEvent, CallHead};
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::dead;
 use crate::cluster::protocol::member::Member;
 use crate::cluster::protocol::overview::waits_for;
 use crate::cluster::protocol::record::{CallState, Outcome, encode_record, record_key};
-use crate::cluster::protocol::surely::in_background;
 use crate::error::TaskError;
 use crate::id::TaskId;
 
 /// A node that has just taken a call is not disturbed by its launcher.
 const MARGIN: Duration = Duration::from_millis(20);
+
+/// How long nodes have to connect again, and to write what the broker has forgotten.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The deadlines of all calls.
 #[derive(Debug, Default)]
@@ -47,13 +49,20 @@ impl Deadlines {
 }
 
 /// Returns how long the first run of a call may be waited for.
-pub(super) fn expires_after(member: &Member, call: &Call) -> Duration {
-    call.head.expires.unwrap_or(member.shared.limits.keep)
+fn expires_after(member: &Member, head: &CallHead) -> Duration {
+    head.expires.unwrap_or(member.shared.limits.keep)
 }
 
-/// Returns when a call expires that was stored just now.
-pub(super) fn first_deadline(member: &Member, call: &Call) -> Instant {
-    Instant::now() + expires_after(member, call) + MARGIN
+/// Returns how long the entry of a call may wait. At the end of `keep` the broker forgets it, and it could
+/// not become a dead letter any more.
+pub(in crate::cluster::protocol) fn waits_at_most(member: &Member, head: &CallHead) -> Duration {
+    let keep = member.shared.limits.keep;
+    expires_after(member, head).min(keep - (keep / 20).min(Duration::from_secs(5)))
+}
+
+/// Returns when a call expires whose entry was appended this long ago.
+pub(super) fn first_deadline(member: &Member, head: &CallHead, age: Duration) -> Instant {
+    Instant::now() + waits_at_most(member, head).saturating_sub(age) + MARGIN
 }
 
 /// Waits for the deadlines, as long as the member lives.
@@ -87,36 +96,55 @@ async fn overdue(member: Rc<Member>, call: Rc<Call>) {
         Progress::Ended => return,
     };
     match expect {
-        Some(expect) => expire(&member, &call, expect).await,
+        Some(expect) => {
+            if !expire(&member, &call.head, expect).await {
+                // It has begun, or has ended: the watch tells.
+                let deadline = Instant::now() + member.shared.limits.keep;
+                member.launcher.deadlines.set(&call, Some(deadline));
+            }
+        }
         None => look(&member, &call).await,
     }
 }
 
 /// Nothing was heard of the record for as long as the broker keeps it.
 async fn look(member: &Rc<Member>, call: &Rc<Call>) {
-    if member.read_surely(&record_key(call.head.id)).await.is_some() {
-        let deadline = Instant::now() + member.shared.limits.keep;
-        return member.launcher.deadlines.set(call, Some(deadline));
+    let last_write = call.last_write.get();
+    // A broker that was away for that long has forgotten runs that go on. Their nodes write the records again
+    // once they are connected.
+    let patience = if call.node().is_some() { PATIENCE } else { Duration::ZERO };
+    let mut until = None;
+    while member.read_surely(&record_key(call.head.id)).await.is_none() {
+        if call.has_ended() {
+            return;
+        }
+        if Instant::now() >= *until.get_or_insert_with(|| Instant::now() + patience) {
+            let detail = format!("the outcome of call {}", call.head.id);
+            let error = TaskError::Cluster(ClusterError::NotFound { detail });
+            return member.launcher.fail(member, call, error);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let detail = format!("the outcome of call {}", call.head.id);
-    let error = TaskError::Cluster(ClusterError::NotFound { detail });
-    member.launcher.fail(member, call, error);
+    if !call.has_ended() && call.last_write.get() == last_write {
+        let deadline = Instant::now() + member.shared.limits.keep;
+        member.launcher.deadlines.set(call, Some(deadline));
+    }
 }
 
-/// Ends a call with `Expired`, unless a node has begun it.
-async fn expire(member: &Rc<Member>, call: &Rc<Call>, expect: Expect) {
-    let detail = waits_for(member, &call.head).await;
-    let error = TaskError::Expired { after: expires_after(member, call), detail };
+/// Ends a call with `Expired`, unless a node has begun it. Returns whether that was done.
+pub(in crate::cluster::protocol) async fn expire(
+    member: &Rc<Member>,
+    head: &CallHead,
+    expect: Expect,
+) -> bool {
+    let detail = waits_for(member, head).await;
+    let error = TaskError::Expired { after: expires_after(member, head), detail };
     let outcome = Outcome::Failed(error.clone());
     let ended = CallState::Ended { outcome, attempt: 0, losses: 0, node: None };
-    let value = encode_record(&call.head, &ended);
-    let id = call.head.id;
-    if member.write_surely(&record_key(id), expect, value).await.is_err() {
-        // It has begun, or has ended: the watch tells.
-        let deadline = Instant::now() + member.shared.limits.keep;
-        return member.launcher.deadlines.set(call, Some(deadline));
+    let value = encode_record(head, &ended);
+    if member.write_surely(&record_key(head.id), expect, value).await.is_err() {
+        return false;
     }
-    dead::bury_waiting(member, id, error).await;
-    let entry = call.head.entry_key();
-    in_background(member, async move |member: &Member| member.broker.remove_entry(&entry).await);
+    dead::bury_waiting(member, head, error).await;
+    true
 }

@@ -212,7 +212,7 @@ pub(in crate::cluster::protocol) fn arrived(member: &Rc<Member>, message: Messag
             }
         }
         Frame::Holds { id, .. } => {
-            let holds = launcher.get(id).is_some();
+            let holds = launcher.has(id);
             reply(if holds { Reply::Yes } else { Reply::NotHeld });
         }
         Frame::Ping => reply(Reply::Yes),

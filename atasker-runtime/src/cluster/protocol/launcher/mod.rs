@@ -38,6 +38,8 @@ const WINDOW: usize = 2_048;
 #[derive(Debug)]
 pub(super) struct Launcher {
     calls: RefCell<BTreeMap<TaskId, Rc<Call>>>,
+    /// Calls that are being stored for others, and are not followed here.
+    launching: RefCell<BTreeSet<TaskId>>,
     /// A watch of the records for each origin of ids, of which there is one in most processes.
     watches: RefCell<BTreeMap<u64, Rc<OnceCell<Guard>>>>,
     window: Semaphore,
@@ -71,6 +73,19 @@ pub(super) struct Call {
     watch: RefCell<Option<Guard>>,
 }
 
+/// See [`Launcher::launching`].
+#[derive(Debug)]
+pub(super) struct Launching<'a> {
+    launcher: &'a Launcher,
+    id: TaskId,
+}
+
+impl Drop for Launching<'_> {
+    fn drop(&mut self) {
+        self.launcher.launching.borrow_mut().remove(&self.id);
+    }
+}
+
 /// What is known of a call.
 #[derive(Clone, Debug)]
 enum Progress {
@@ -91,6 +106,7 @@ impl Launcher {
     pub(super) fn new() -> Launcher {
         Launcher {
             calls: RefCell::default(),
+            launching: RefCell::default(),
             watches: RefCell::default(),
             window: Semaphore::new(WINDOW),
             unstored: RefCell::default(),
@@ -133,6 +149,17 @@ impl Launcher {
 
     pub(super) fn get(&self, id: TaskId) -> Option<Rc<Call>> {
         self.calls.borrow().get(&id).cloned()
+    }
+
+    /// Returns whether a call is followed here, or is about to be stored.
+    pub(super) fn has(&self, id: TaskId) -> bool {
+        self.calls.borrow().contains_key(&id) || self.launching.borrow().contains(&id)
+    }
+
+    /// Records that a call is being stored that is not followed here, until the guard is dropped.
+    pub(super) fn launching(&self, id: TaskId) -> Launching<'_> {
+        self.launching.borrow_mut().insert(id);
+        Launching { launcher: self, id }
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -142,7 +142,7 @@ impl Launcher {
             return;
         }
         *call.progress.borrow_mut() = Progress::Stored;
-        let expires_at = Some(super::expiry::first_deadline(member, call));
+        let expires_at = Some(super::expiry::first_deadline(member, &call.head, Duration::ZERO));
         call.expires_at.set(expires_at);
         self.deadlines.set(call, expires_at);
         call.tell(&CallEvent::Stored);

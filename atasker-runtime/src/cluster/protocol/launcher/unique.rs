@@ -15,13 +15,17 @@ use crate::cluster::protocol::record::{CallState, Holder, unique_key};
 use crate::id::TaskId;
 
 /// The answer to an attempt to take a key.
-pub(super) enum Key {
+pub(in crate::cluster::protocol) enum Key {
     Ours,
     HeldBy(TaskId),
 }
 
 /// Takes a key for a call that is about to be stored.
-pub(super) async fn take(member: &Rc<Member>, unique: &UniqueKey, id: TaskId) -> Key {
+pub(in crate::cluster::protocol) async fn take(
+    member: &Rc<Member>,
+    unique: &UniqueKey,
+    id: TaskId,
+) -> Key {
     let key = unique_key(unique);
     let ours = Holder { id, launcher: member.id().to_owned(), keep: unique.keep };
     let mut expect = Expect::Absent;
@@ -89,7 +93,7 @@ pub(in crate::cluster::protocol) async fn refresh(
 /// Asks the launcher of a call whether it is about to store it.
 async fn is_launching(member: &Rc<Member>, holder: &Holder) -> bool {
     if holder.launcher == member.id() {
-        return member.launcher.get(holder.id).is_some();
+        return member.launcher.has(holder.id);
     }
     let holds = Frame::Holds { id: holder.id, claim: 0, token: None }.encode();
     let mut pause = Pause::new();

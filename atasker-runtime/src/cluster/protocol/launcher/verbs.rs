@@ -2,12 +2,13 @@
 //!
 //! All three begin with the record. A call that no node holds is ended by writing `Canceled` to its
 //! record: from then on no node can begin it, because each has to write there first. For one that a
-//! node holds, the node is asked.
+//! node holds, the node is asked. If the node is gone, `Canceled` is written as well, but `cancel` does not
+//! say that the call does not run: a node that is only cut off runs it until it hears of that.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::cluster::broker::{BrokerError, Expect};
+use crate::cluster::broker::{BrokerError, Expect, Kept};
 use crate::cluster::door::{CallHead, Canceled, Killed, NodeRef};
 use crate::cluster::protocol::control::{Frame, Reply, Verb, subject};
 use crate::cluster::protocol::member::Member;
@@ -38,6 +39,9 @@ enum Done {
     Canceled,
     /// The call runs, and its node has asked it to stop or kills it.
     Asked,
+    /// The call has ended with `Canceled` by it, and its node is gone. If that node is only cut off, the
+    /// run may go on until the node finds out.
+    CanceledAtLostNode,
     Unsupported,
     /// It had ended before, or is not known.
     HadEnded,
@@ -54,7 +58,7 @@ pub(in crate::cluster::protocol) async fn cancel(
 ) {
     let canceled = |done| match done {
         Done::Canceled => Canceled::Yes,
-        Done::Asked | Done::Unsupported | Done::HadEnded => Canceled::No,
+        Done::Asked | Done::CanceledAtLostNode | Done::Unsupported | Done::HadEnded => Canceled::No,
     };
     within_limit(carry_out(&member, id, Verb::Cancel), answer, Canceled::Unknown, canceled).await;
 }
@@ -65,7 +69,7 @@ pub(in crate::cluster::protocol) async fn kill(
     answer: Answer<Killed>,
 ) {
     let killed = |done| match done {
-        Done::Canceled | Done::Asked | Done::HadEnded => Killed::Yes,
+        Done::Canceled | Done::CanceledAtLostNode | Done::Asked | Done::HadEnded => Killed::Yes,
         Done::Unsupported => Killed::Unsupported,
     };
     within_limit(carry_out(&member, id, Verb::Kill), answer, Killed::Unknown, killed).await;
@@ -131,7 +135,7 @@ async fn carry_out(member: &Rc<Member>, id: TaskId, verb: Verb) -> Done {
                 // After a restart of the broker, the node may be about to connect again.
                 gone += u32::from(member.connected_since.get().elapsed() > CONNECTED_FOR);
                 if gone >= GONE.0 && cancel(member, id, &call.head, expect, runs).await {
-                    return Done::Canceled;
+                    return Done::CanceledAtLostNode;
                 }
                 tokio::time::sleep(GONE.1).await;
                 continue;
@@ -159,7 +163,7 @@ async fn carry_out(member: &Rc<Member>, id: TaskId, verb: Verb) -> Done {
         let entry = head.entry_key();
         in_background(member, async move |member: &Member| {
             member.broker.remove_entry(&entry).await?;
-            member.broker.remove_blocks(&args_key(id)).await
+            member.broker.remove_blocks(Kept::AsRecords, &args_key(id)).await
         });
         true
     }

@@ -147,7 +147,7 @@ async fn next(node: &Rc<Node>, held: &Rc<Held>, record: Option<(Record, CallReco
 async fn first_run(node: &Rc<Node>, held: &Rc<Held>, expect: Expect) -> Next {
     let head = &held.entry.head;
     if let Some(after) = head.expires
-        && node.member.since(held.appended).await > after
+        && node.member.since(held.appended.get()).await > after
     {
         let detail = waits_for(&node.member, head).await;
         let outcome = TaskError::Expired { after, detail };

@@ -10,14 +10,14 @@ use super::Node;
 use super::claim::Claim;
 use super::held::Held;
 use super::hold::Ending;
+use super::upkeep::{renew_entry, write_claimed};
 use crate::backoff::Backoff;
-use crate::cluster::broker::Expect;
 use crate::cluster::door::{CallHead, RetryPause, RunEnd};
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::control::Reply;
 use crate::cluster::protocol::launcher::unique;
 use crate::cluster::protocol::payload::{self, result_key};
-use crate::cluster::protocol::record::{CallState, Outcome, Payload, encode_record, record_key};
+use crate::cluster::protocol::record::{CallState, Outcome, Payload};
 use crate::cluster::protocol::surely::in_background;
 use crate::cluster::protocol::{dead, surely::Conflict};
 use crate::error::TaskError;
@@ -60,12 +60,8 @@ async fn ran(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, end: RunEnd, may_r
     node.counted(|counts| counts.ended += 1);
     super::channel::wait_until_delivered(node, held).await;
     let head = &held.entry.head;
-    let is_bad = match &end {
-        RunEnd::Returned { is_err, .. } => *is_err,
-        RunEnd::Failed(error) => !error.is_canceled(),
-    };
     let failures = claim.attempt - claim.losses;
-    if is_bad && may_retry && failures <= head.retries {
+    if end.is_bad() && may_retry && failures <= head.retries {
         let pause = retry_pause(node, head, failures);
         return wait_again(node, held, claim, pause, (claim.attempt, claim.losses)).await;
     }
@@ -97,9 +93,7 @@ async fn end_call(
         losses: claim.losses,
         node: Some(node.me.clone()),
     };
-    let expect = Expect::Number(claim.number);
-    let value = encode_record(head, &state);
-    let written = node.member.write_surely(&record_key(head.id), expect, value).await;
+    let written = write_claimed(node, held, claim, &state).await;
     let CallState::Ended { outcome, .. } = state else { unreachable!("it was made above") };
     if written.is_err() {
         node.release(held);
@@ -122,13 +116,18 @@ async fn wait_again(
     delay: Duration,
     (attempt, losses): (u32, u32),
 ) {
-    let head = &held.entry.head;
-    let value = encode_record(head, &CallState::Waiting { delay, attempt, losses });
-    let expect = Expect::Number(claim.number);
-    match node.member.write_surely(&record_key(head.id), expect, value).await {
-        Ok(_) => node.hand_back(held, delay),
-        Err(Conflict) => node.release(held),
+    let state = CallState::Waiting { delay, attempt, losses };
+    if write_claimed(node, held, claim, &state).await.is_err() {
+        return node.release(held);
     }
+    let keep = node.member.shared.limits.keep;
+    let age = node.member.since(held.appended.get()).await;
+    if age + delay <= keep / 3 * 2 {
+        return node.hand_back(held, delay);
+    }
+    // The entry would be forgotten before the next run. Whoever gets the new one too early hands it back.
+    renew_entry(node, held).await;
+    node.release(held);
 }
 
 fn retry_pause(node: &Node, head: &CallHead, failures: u32) -> Duration {
@@ -152,19 +151,20 @@ pub(super) async fn bury(node: &Node, held: &Held, outcome: &Outcome) {
             Outcome::Failed(error) => Some(error.clone()),
             Outcome::Returned { .. } => None,
         };
-        held.is_dead.set(true);
         dead::bury(&node.member, &held.entry, error).await;
     }
 }
 
-/// The call has its outcome: its entry and its arguments are not needed any more. Those of a dead
-/// letter stay.
+/// The call has its outcome: its entry and its arguments are not needed any more.
 pub(super) async fn clean_up(node: &Rc<Node>, held: &Rc<Held>) {
     node.release(held);
     node.member.broker.ack(&held.token());
-    if let args @ Payload::Blocks { .. } = &held.entry.args
-        && !held.is_dead.get()
-    {
+    if held.is_renewed.get() {
+        // It was not delivered yet.
+        let key = held.entry.head.entry_key();
+        in_background(&node.member, async move |member| member.broker.remove_entry(&key).await);
+    }
+    if let args @ Payload::Blocks { .. } = &held.entry.args {
         let args = args.clone();
         in_background(&node.member, async move |member| member.remove_payload(&args).await);
     }

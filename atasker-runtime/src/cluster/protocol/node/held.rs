@@ -22,7 +22,9 @@ use crate::unwind::attempt;
 pub(super) struct Held {
     pub(super) entry: CallEntry,
     /// When the entry was appended, by the clock of the broker.
-    pub(super) appended: u64,
+    pub(super) appended: Cell<u64>,
+    /// The entry was renewed: the new one waits in the queue, and was not delivered to this node yet.
+    pub(super) is_renewed: Cell<bool>,
     /// Distinguishes this claim from all others.
     pub(super) claim: u64,
     stage: Cell<Stage>,
@@ -31,8 +33,6 @@ pub(super) struct Held {
     happened: mpsc::UnboundedSender<Happened>,
     pub(super) channel: RefCell<Channel>,
     run: RefCell<Option<Box<dyn RunHandle>>>,
-    /// A dead letter refers to its arguments.
-    pub(super) is_dead: Cell<bool>,
     /// Until it is claimed.
     turn: RefCell<Option<Turn>>,
 }
@@ -73,6 +73,8 @@ pub(super) enum Happened {
     Stop,
     /// The node is drained: the run is ended by force.
     CutOff,
+    /// The broker has no record of the call any more.
+    Forgotten,
     /// Another node holds the call by now.
     Lost,
 }
@@ -125,14 +127,14 @@ impl Held {
         let claim = node.member.random();
         let held = Held {
             channel: RefCell::new(Channel::new(node, &entry, claim)),
-            appended: delivery.entry.time,
+            appended: Cell::new(delivery.entry.time),
+            is_renewed: Cell::new(false),
             claim,
             stage: Cell::new(Stage::Claiming),
             token: RefCell::new(delivery.token.clone()),
             touched: Cell::new(Instant::now()),
             happened,
             run: RefCell::new(None),
-            is_dead: Cell::new(false),
             turn: RefCell::new(None),
             entry,
         };
@@ -168,6 +170,7 @@ impl Held {
     /// The entry was delivered again: that delivery is kept from now on.
     pub(super) fn adopt(&self, node: &Node, token: DeliveryToken) {
         *self.token.borrow_mut() = token;
+        self.is_renewed.set(false);
         self.touch(node);
     }
 

@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 
 use super::claim::{self, Claim, Claimed};
 use super::held::{Happened, Held, Stage};
+use super::upkeep::Upkeep;
 use super::{Node, finish};
-use crate::cluster::broker::{Delivery, Expect, ReplyTo};
+use crate::cluster::broker::{Delivery, ReplyTo};
 use crate::cluster::door::{NewRun, RunEnd, RunHandle};
 use crate::cluster::protocol::control::{Item, Reply, Verb};
-use crate::cluster::protocol::launcher::unique;
-use crate::cluster::protocol::record::{CallEntry, CallState, Payload, encode_record, record_key};
+use crate::cluster::protocol::record::{CallEntry, Payload};
 use crate::error::TaskError;
 use crate::unwind::attempt;
 
@@ -106,25 +106,27 @@ async fn run(
         return Ending::Ran { end, may_retry: true };
     };
     held.given(handle);
-    let mut wishes = Wishes::default();
+    let may_redeliver = claim.losses < held.entry.head.redeliver;
+    let mut wishes = Wishes { may_redeliver, ..Wishes::default() };
     for event in arrived {
         if let Some(ending) = happened(node, held, event, &mut wishes) {
             return ending;
         }
     }
-    // The broker forgets records after a while.
-    let refresh_after = node.member.shared.limits.keep / 3;
+    let mut upkeep = Upkeep::new(node, held);
     loop {
-        let Ok(event) = tokio::time::timeout(refresh_after, events.recv()).await else {
-            match refresh(node, held, claim).await {
-                true => continue,
-                false => return lost(held),
-            }
+        let is_ours = match tokio::time::timeout_at(upkeep.next, events.recv()).await {
+            Err(_) => upkeep.renew(node, held, claim).await,
+            Ok(Some(Happened::Forgotten)) => upkeep.restore(node, held, claim).await,
+            Ok(Some(event)) => match happened(node, held, event, &mut wishes) {
+                Some(ending) => return ending,
+                None => continue,
+            },
+            // The node holds a sender itself.
+            Ok(None) => return Ending::Lost,
         };
-        // The node holds a sender itself.
-        let Some(event) = event else { return Ending::Lost };
-        if let Some(ending) = happened(node, held, event, &mut wishes) {
-            return ending;
+        if !is_ours {
+            return lost(held);
         }
     }
 }
@@ -136,8 +138,12 @@ struct Wishes {
     stop: bool,
     /// It is being killed: its end is `Canceled`, unless it returned before.
     kill: bool,
+    /// Its node is drained, and has asked it to stop.
+    drained: bool,
     /// It is being cut off.
     cut_off: bool,
+    /// It may run again if its node is lost, or gives it up.
+    may_redeliver: bool,
 }
 
 /// Handles what has happened to a run. Returns how this node's part in the call ends, if it does.
@@ -177,7 +183,10 @@ fn happened(
                 return Some(Ending::HandedBack);
             }
         }
-        Happened::Stop => with_run(&|run| run.stop()),
+        Happened::Stop => {
+            wishes.drained = true;
+            with_run(&|run| run.stop());
+        }
         Happened::CutOff => {
             if held.revoke() {
                 return Some(Ending::HandedBack);
@@ -188,6 +197,8 @@ fn happened(
             }
             wishes.cut_off = true;
         }
+        // Handled before, because it takes time.
+        Happened::Forgotten => {}
         Happened::Lost => return Some(lost(held)),
         Happened::Ended(end, ran_for) => return Some(ended(node, end, ran_for, wishes)),
     }
@@ -235,6 +246,11 @@ fn ended(node: &Rc<Node>, end: RunEnd, ran_for: Option<Duration>, wishes: &Wishe
         // The node's pool was stopped under it.
         RunEnd::Failed(TaskError::SupervisorStopped) if ran_for.is_none() => Ending::HandedBack,
         RunEnd::Failed(TaskError::SupervisorStopped) => Ending::CutOff,
+        // It ends badly because its node is drained, as if it had been cut off a moment later. So it costs a
+        // loss and no retry. Without a loss that is left, what the run says counts.
+        end if wishes.drained && wishes.may_redeliver && !wishes.stop && end.is_bad() => {
+            Ending::CutOff
+        }
         end => Ending::Ran { end, may_retry: !wishes.stop },
     }
 }
@@ -246,26 +262,4 @@ fn lost(held: &Held) -> Ending {
         held.with_run(|run| run.stop());
     }
     Ending::Lost
-}
-
-/// Writes the record of a long run again, so that the broker keeps it. Returns false if another node
-/// holds the call.
-async fn refresh(node: &Node, held: &Held, claim: &mut Claim) -> bool {
-    let state = CallState::Running {
-        node: node.me.clone(),
-        claim: held.claim,
-        attempt: claim.attempt,
-        losses: claim.losses,
-    };
-    let head = &held.entry.head;
-    let value = encode_record(head, &state);
-    let expect = Expect::Number(claim.number);
-    match node.member.write_surely(&record_key(head.id), expect, value).await {
-        Ok(number) => {
-            claim.number = number;
-            unique::refresh(&node.member, head, false).await;
-            true
-        }
-        Err(_) => false,
-    }
 }

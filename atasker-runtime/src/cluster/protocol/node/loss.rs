@@ -182,17 +182,18 @@ pub(super) async fn verify_held(node: Rc<Node>) {
     let all: Vec<_> = node.held.borrow().values().cloned().collect();
     for held in all {
         let claim = held.claim;
-        let is_other = match node.member.read_call(held.entry.head.id).await {
-            Ok(Some((_, call))) => match call.state {
-                CallState::Running { claim: now, .. } => now != claim,
-                CallState::Waiting { .. } | CallState::Ended { .. } => true,
-            },
-            // Its claim is on its way.
-            _ => false,
-        };
         // One that is being claimed is handled by its claim.
-        if is_other && held.has_run() {
-            held.happen(Happened::Lost);
+        let has_run = held.has_run();
+        let happened = match node.member.read_call(held.entry.head.id).await {
+            Ok(Some((_, call))) => match call.state {
+                CallState::Running { claim: now, .. } if now == claim => None,
+                _ => Some(Happened::Lost),
+            },
+            Ok(None) => Some(Happened::Forgotten),
+            Err(_) => None,
+        };
+        if let Some(happened) = happened.filter(|_| has_run) {
+            held.happen(happened);
         }
     }
 }

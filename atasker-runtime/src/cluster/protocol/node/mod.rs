@@ -2,7 +2,8 @@
 //!
 //! The way of a call, in order: [`take`] pulls its entry when there is room; [`claim`] puts this node
 //! into its record, and decides what to do if another one is there, with the help of [`loss`];
-//! [`hold`] begins the run and watches over it, with its state in [`held`]; [`finish`] writes what came of it. [`presence`] shows
+//! [`hold`] begins the run and watches over it, with its state in [`held`], and [`upkeep`] keeps what the
+//! broker would forget of a long one; [`finish`] writes what came of it. [`presence`] shows
 //! the node to others, [`control`] carries out what they ask for, [`channel`] is the node's end of the
 //! messages, [`drain`] the end of serving.
 
@@ -18,6 +19,7 @@ mod order;
 mod pace;
 pub(super) mod presence;
 mod take;
+mod upkeep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::cluster::broker::Kept;
 use crate::cluster::door::{CallHead, FunctionKey, NodeRef, RetryPause, UniqueKey};
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::bytes::Unreadable;
@@ -32,10 +33,9 @@ fn nodes() -> impl Strategy<Value = NodeRef> {
 fn payloads() -> impl Strategy<Value = Payload> {
     prop_oneof![
         any::<Vec<u8>>().prop_map(Payload::Inline),
-        any::<(String, u32, u64)>().prop_map(|(key, count, bytes)| Payload::Blocks {
-            key,
-            count,
-            bytes
+        any::<(bool, String, u32, u64)>().prop_map(|(is_dead, key, count, bytes)| {
+            let kept = if is_dead { Kept::AsLogs } else { Kept::AsRecords };
+            Payload::Blocks { kept, key, count, bytes }
         }),
     ]
 }
@@ -106,6 +106,7 @@ fn errors() -> impl Strategy<Value = TaskError> {
         any::<String>().prop_map(|detail| ClusterError::Incompatible { detail }),
         any::<String>().prop_map(|detail| ClusterError::Invalid { detail }),
         Just(ClusterError::Closed),
+        ids().prop_map(|id| ClusterError::Duplicate { id }),
     ];
     prop_oneof![
         any::<(String, Option<String>, Option<String>)>().prop_map(

@@ -1,9 +1,12 @@
 //! Tests of the protocol, over the broker in memory, with a paused clock.
 
 mod cases;
+mod dead;
 mod encoding;
 mod histories;
+mod idle;
 mod joins;
+mod kept;
 mod keys;
 mod limits;
 mod losses;

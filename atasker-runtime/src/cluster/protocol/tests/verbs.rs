@@ -148,7 +148,7 @@ fn a_call_that_was_not_sent_is_canceled_at_once() {
 }
 
 #[test]
-fn a_call_whose_node_is_gone_is_canceled() {
+fn a_call_whose_node_is_gone_ends_but_may_still_run() {
     simulate(async {
         let mut world = World::new(1);
         let launcher = world.member("launcher");
@@ -157,7 +157,8 @@ fn a_call_whose_node_is_gone_is_canceled() {
         launcher.session.submit(call(head(id(1)), &Plan::ok_after(60_000 * MS)), told.clone());
         told.begun().await;
         node.die();
-        assert_eq!(launcher.session.cancel(id(1)).await, Canceled::Yes);
+        // The node may be cut off, and its run go on.
+        assert_eq!(launcher.session.cancel(id(1)).await, Canceled::No);
         assert_eq!(told.end().await.outcome, Err(TaskError::Canceled));
         let (_node, _serving) = world.node("another", 1).await;
         tokio::time::sleep(60_000 * MS).await;
