@@ -13,8 +13,7 @@
 use std::error::Error;
 use std::io::BufRead;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
 use atasker::{
@@ -23,7 +22,7 @@ use atasker::{
 };
 
 /// The state of the machine.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Picture {
     load: f64,
     free_mib: u64,
@@ -31,67 +30,50 @@ struct Picture {
     alerts: u64,
 }
 
-static PICTURE: Mutex<Picture> =
-    Mutex::new(Picture { load: 0.0, free_mib: 0, samples: 0, alerts: 0 });
+static PICTURE: LazyLock<Mutex<Picture>> = LazyLock::new(Mutex::default);
 static ALERTS: OnceLock<QueueWorker<Alert>> = OnceLock::new();
 static SNAPSHOT: OnceLock<EventWorker> = OnceLock::new();
 
 /// A problem. The smallest comes first, so the variants are ordered by severity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alert {
-    NoMemory {
-        free_mib: u64,
-    },
-    DiskFull {
-        used_percent: u64,
-    },
-    /// Per CPU, in percent.
-    Busy {
-        load: u64,
-    },
+    NoMemory { free_mib: u64 },
+    DiskFull { used_percent: u64 },
+    Busy { percent: u64 },
 }
 
 fn raise(alert: Alert) {
-    // If the worker is already stopped, the monitor is about to end.
-    if let Some(Err(error)) = ALERTS.get().map(|alerts| alerts.put(alert)) {
-        eprintln!("not reported: {:?}", error.into_inner());
-    }
+    // A worker that is already stopped refuses it: the monitor is about to end.
+    let _ = ALERTS.get().map(|alerts| alerts.put(alert));
 }
 
-/// Reads the numbers and keeps an average with a half-life of one minute.
+/// Reads the numbers. `average`, over about a minute, is kept from run to run.
 #[background_worker(interval = "1s", priority = "high", on_error = complain)]
 fn sample(ctx: &WorkerContext, average: &mut f64) -> Result<(), Box<dyn Error>> {
-    let load: f64 = field(&std::fs::read_to_string("/proc/loadavg")?, 0)?.parse()?;
-    let meminfo = std::fs::read_to_string("/proc/meminfo")?;
-    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"));
-    let free_mib = field(line.ok_or("no MemAvailable")?, 1)?.parse::<u64>()? / 1024;
-
-    let weight = if ctx.runs() == 0 { 1.0 } else { 1.0 - 0.5f64.powf(1.0 / 60.0) };
-    *average += (load - *average) * weight;
-
-    let mut picture = PICTURE.lock().unwrap();
-    (picture.load, picture.free_mib) = (load, free_mib);
-    picture.samples += 1;
-    drop(picture);
-
-    let cpus = std::thread::available_parallelism()?.get();
-    let percent = (*average * 100.0 / cpus as f64) as u64;
+    let field = |text: &str, index| text.split_whitespace().nth(index).map(str::to_owned);
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    let load: f64 = field(&load, 0).ok_or("no load")?.parse()?;
+    let memory = std::fs::read_to_string("/proc/meminfo")?;
+    let line = memory.lines().find(|line| line.starts_with("MemAvailable:"));
+    let free: u64 = line.and_then(|line| field(line, 1)).ok_or("no MemAvailable")?.parse()?;
+    *average += (load - *average) / 60.0_f64.min(ctx.runs() as f64 + 1.0);
+    {
+        let mut picture = PICTURE.lock().unwrap();
+        (picture.load, picture.free_mib) = (load, free / 1024);
+        picture.samples += 1;
+    }
+    let percent = (*average * 100.0 / std::thread::available_parallelism()?.get() as f64) as u64;
     // At most one alert per minute.
     if percent > 150 && ctx.runs().is_multiple_of(60) {
-        raise(Alert::Busy { load: percent });
+        raise(Alert::Busy { percent });
     }
-    if free_mib < 256 {
-        raise(Alert::NoMemory { free_mib });
+    if free < 256 * 1024 {
+        raise(Alert::NoMemory { free_mib: free / 1024 });
     }
     Ok(())
 }
 
-fn field(line: &str, index: usize) -> Result<&str, String> {
-    line.split_whitespace().nth(index).ok_or_else(|| format!("`{line}` has too few fields"))
-}
-
-/// A check may take long if the disk is in standby, so the pause is between its end and the next
-/// start.
+/// A check may take long: the pause is between its end and the next start.
 #[background_worker(delay = "30s", tt = "mp", process_result = disk_seen, on_error = complain)]
 fn watch_disk(path: String) -> Option<u64> {
     let output = std::process::Command::new("df").args(["--output=pcent", &path]).output().ok()?;
@@ -114,21 +96,16 @@ fn alert(alert: Alert) {
 
 #[background_worker(event, priority = "high")]
 async fn snapshot() {
-    let picture = PICTURE.lock().unwrap().clone();
-    println!("{picture:#?}");
+    println!("{:#?}", PICTURE.lock().unwrap());
 }
 
 /// Blocks its dedicated thread until the end of a line.
 #[background_worker]
 fn keyboard() -> ControlFlow<()> {
-    let mut line = String::new();
-    match std::io::stdin().lock().read_line(&mut line) {
-        // The input has ended or does not exist: the monitor continues without it.
+    match std::io::stdin().lock().read_line(&mut String::new()) {
+        // There is no further input: the monitor continues without it.
         Ok(0) | Err(_) => return ControlFlow::Break(()),
-        Ok(_) => {}
-    }
-    if let Some(snapshot) = SNAPSHOT.get() {
-        snapshot.trigger();
+        Ok(_) => _ = SNAPSHOT.get().map(|snapshot| snapshot.trigger()),
     }
     ControlFlow::Continue(())
 }
@@ -140,7 +117,7 @@ fn complain(error: &WorkerError) -> ControlFlow<()> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let seconds = seconds()?;
+    let seconds = std::env::args().skip_while(|argument| argument != "--seconds").nth(1);
     let sup = supervisor();
 
     let alerts = ALERTS.get_or_init(alert);
@@ -150,21 +127,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         worker.start();
     }
     sup.create_job(Job::cron("0 * * * *").name("summary").priority(Priority::Low), || {
-        let picture = PICTURE.lock().unwrap().clone();
-        println!("in this hour: {} samples, {} alerts", picture.samples, picture.alerts);
+        println!("{:?}", PICTURE.lock().unwrap());
     });
     println!("{} workers; Enter for a snapshot, Ctrl-C to end", sup.info().workers.len());
 
     // Either one stops the supervisor, which stops the workers.
     ctrlc::set_handler(stop)?;
     if let Some(seconds) = seconds {
-        sup.create_job(Job::once(Duration::from_secs(seconds)).name("the end"), stop);
+        sup.create_job(Job::once(Duration::from_secs(seconds.parse()?)).name("the end"), stop);
     }
     sup.block();
 
-    let picture = PICTURE.lock().unwrap().clone();
-    println!("{} samples, {} alerts", picture.samples, picture.alerts);
-    assert!(picture.samples > 0);
+    assert!(PICTURE.lock().unwrap().samples > 0);
     Ok(())
 }
 
@@ -172,18 +146,4 @@ fn stop() {
     // The keyboard worker may block in a read: its thread is abandoned.
     let report = supervisor().stop(StopOptions::new().wait(Duration::from_secs(2)));
     println!("stopped: {} tasks done, {} left behind", report.completed, report.abandoned);
-}
-
-/// The run time, if one is given.
-fn seconds() -> Result<Option<u64>, lexopt::Error> {
-    use lexopt::prelude::*;
-    let mut parser = lexopt::Parser::from_env();
-    let mut seconds = None;
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("seconds") => seconds = Some(parser.value()?.parse()?),
-            other => return Err(other.unexpected()),
-        }
-    }
-    Ok(seconds)
 }
