@@ -59,9 +59,9 @@
 //!
 //! # Where it runs
 //!
-//! Everything runs on Linux. On other platforms everything but worker processes compiles, and each use
-//! of `tt = "mp"` is a compile error: see [platforms](guide::platforms). Rust 1.88 or newer. Tasks live
-//! in memory and end with the program.
+//! Everything runs on Linux, and is written for macOS and FreeBSD, where it has not run yet. On other
+//! platforms, Windows included, each use of `tt = "mp"` is a compile error: see
+//! [platforms](guide::platforms). Rust 1.88 or newer. Tasks live in memory and end with the program.
 //!
 //! # The book
 //!
@@ -154,5 +154,12 @@ pub use atasker_nats::{Nats, Storage};
 pub use atasker_runtime::*;
 
 // The programs of the book need all places.
-#[cfg(not(all(doctest, not(all(feature = "mp", feature = "async", target_os = "linux")))))]
+#[cfg(not(all(
+    doctest,
+    not(all(
+        feature = "mp",
+        feature = "async",
+        any(target_os = "linux", target_os = "macos", target_os = "freebsd")
+    ))
+)))]
 pub mod guide;

@@ -4,7 +4,10 @@
 //! Each file contains one mistake. The expected messages are those of the current toolchain;
 //! `TRYBUILD=overwrite cargo test --test ui` updates them.
 
-#[cfg(all(target_os = "linux", not(atasker_no_mp)))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+    not(atasker_no_mp)
+))]
 #[test]
 fn wrong_uses_have_helpful_errors() {
     let cases = trybuild::TestCases::new();
@@ -12,7 +15,10 @@ fn wrong_uses_have_helpful_errors() {
 }
 
 /// On platforms without worker processes, each use of them reports one error, and nothing else does.
-#[cfg(any(not(target_os = "linux"), atasker_no_mp))]
+#[cfg(any(
+    not(any(target_os = "linux", target_os = "macos", target_os = "freebsd")),
+    atasker_no_mp
+))]
 #[test]
 fn uses_of_worker_processes_are_errors() {
     let cases = trybuild::TestCases::new();

@@ -16,9 +16,10 @@ macro_rules! __needs_worker_processes {
 macro_rules! __needs_worker_processes {
     () => {
         ::core::compile_error!(
-            "worker processes need Linux: on this platform use tt = \"thread\"; to choose by platform, \
-             write #[cfg_attr(target_os = \"linux\", background_task(tt = \"mp\"))] and \
-             #[cfg_attr(not(target_os = \"linux\"), background_task)]"
+            "worker processes need Linux, macOS or FreeBSD, and not Windows: on this platform use \
+             tt = \"thread\"; to choose by platform, write \
+             #[cfg_attr(unix, background_task(tt = \"mp\"))] and \
+             #[cfg_attr(not(unix), background_task)]"
         );
     };
 }

@@ -497,6 +497,7 @@ impl MpPoolConfig {
     /// `false` sets `PR_SET_DUMPABLE` to 0 in each worker process before its first task, for tasks
     /// that handle secrets. A debugger or a profiler of the same user can't attach then. This does
     /// not protect the program from its workers, and does not extend to processes that tasks start.
+    /// On macOS and FreeBSD, it only forbids core files.
     ///
     /// ```
     /// # use atasker_runtime as atasker;

@@ -35,7 +35,7 @@ pub(crate) fn unavailable_reason() -> Option<&'static str> {
 
 /// Does nothing on this platform, which has no worker processes.
 ///
-/// On Linux, serves as a worker process and never returns, if this process was started as one.
+/// On Linux, macOS and FreeBSD, serves as a worker process and never returns, if this process was started as one.
 pub fn init() {
     enter();
 }
@@ -98,7 +98,7 @@ impl ProcessPool {
 
 impl Place for ProcessPool {
     fn start(&self, job: Job, _: WhenFull) {
-        job.end(TaskError::not_started("worker processes need Linux"));
+        job.end(TaskError::not_started("this platform has no worker processes"));
     }
 
     fn revoke(&self, _: &dyn AnyTask, _: Include) -> bool {

@@ -4,11 +4,12 @@
 //! linked to or has loaded. Worker processes are copies of the executable. Therefore only the copy
 //! in the executable starts them, and only the hook of that copy recognizes them.
 
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::once::Once;
-use crate::sys::privileges::{self, auxiliary};
+use crate::sys::system::{image, privileges};
+
+pub(crate) use crate::sys::system::image::FILE;
 
 /// An address in this image. Offsets of functions from this address are the same in every copy of
 /// the process.
@@ -27,6 +28,7 @@ pub(crate) fn is_prepared() -> bool {
 
 /// Records that a copy of this program will be recognized.
 pub(crate) fn mark_prepared() {
+    image::record_program();
     // Relaxed, like all flags here, because no other data depends on them.
     PREPARED.store(true, Ordering::Relaxed);
 }
@@ -56,7 +58,7 @@ pub(crate) fn offset_of(f: fn()) -> u64 {
 /// process, and differs for another copy of this code. `None` if this code is not part of the
 /// executable.
 pub(crate) fn offset_in_program() -> Option<u64> {
-    let program = main_program();
+    let program = image::main_program(&raw const ANCHOR as usize);
     program
         .contains_this_code
         .then(|| (&raw const ANCHOR as usize).wrapping_sub(program.base) as u64)
@@ -71,7 +73,7 @@ fn in_main_program() -> bool {
 pub(crate) fn unavailable_reason() -> Option<&'static str> {
     static REASON: Once<Option<String>> = Once::new();
     let unavailable_reason = REASON.get_or_init(|| {
-        let program = main_program();
+        let program = image::main_program(&raw const ANCHOR as usize);
         if privileges::are_elevated() {
             return Some(
                 "this process has more privileges than its invoker (its file is setuid or setgid or \
@@ -79,14 +81,8 @@ pub(crate) fn unavailable_reason() -> Option<&'static str> {
                     .into(),
             );
         }
-        if program.is_started_by_loader() {
-            let exe = std::fs::read_link("/proc/self/exe").unwrap_or_else(|_| "the loader".into());
-            return Some(format!(
-                "the program was started as an argument of the dynamic loader: /proc/self/exe, which \
-                 worker processes are started from, is {} and not the program. Start the program's \
-                 own file (`patchelf --set-interpreter` sets its loader)",
-                exe.display()
-            ));
+        if let Some(reason) = image::not_executable(&program) {
+            return Some(reason);
         }
         (!program.contains_this_code).then(|| {
             "worker processes are copies of the program's executable, and this code is not part of \
@@ -97,92 +93,6 @@ pub(crate) fn unavailable_reason() -> Option<&'static str> {
     unavailable_reason.as_deref()
 }
 
-/// The program's executable as it is loaded.
-#[derive(Default)]
-struct Program {
-    /// The base of its addresses.
-    base: usize,
-    /// Whether this code is part of it.
-    contains_this_code: bool,
-    dynamic: Option<NonNull<Dynamic>>,
-    /// Whether its file names a dynamic loader.
-    has_loader: bool,
-}
-
-/// An entry of the dynamic section: `Elf32_Dyn` or `Elf64_Dyn`.
-#[repr(C)]
-struct Dynamic {
-    tag: isize,
-    value: usize,
-}
-
-impl Program {
-    /// Whether the dynamic loader was executed, with the program's file as an argument.
-    fn is_started_by_loader(&self) -> bool {
-        // The kernel reports where it has mapped the loader. It reports 0 if the loader itself was
-        // executed.
-        self.has_loader && auxiliary(libc::AT_BASE) == 0
-    }
-
-    /// The static constructors, as the dynamic loader finds them.
-    fn constructors(&self) -> Option<std::ops::Range<usize>> {
-        const DT_NULL: isize = 0;
-        const DT_INIT_ARRAY: isize = 25;
-        const DT_INIT_ARRAYSZ: isize = 27;
-        let (mut start, mut size) = (None, None);
-        let mut entry = self.dynamic?.as_ptr().cast_const();
-        loop {
-            // SAFETY: the section is mapped while the program runs, and ends with DT_NULL.
-            let Dynamic { tag, value } = unsafe { entry.read() };
-            match tag {
-                DT_NULL => break,
-                DT_INIT_ARRAY => start = Some(self.base.wrapping_add(value)),
-                DT_INIT_ARRAYSZ => size = Some(value),
-                _ => {}
-            }
-            entry = entry.wrapping_add(1);
-        }
-        Some(start?..start?.wrapping_add(size?))
-    }
-}
-
-fn main_program() -> Program {
-    unsafe extern "C" fn visit(
-        info: *mut libc::dl_phdr_info,
-        _size: libc::size_t,
-        found: *mut libc::c_void,
-    ) -> libc::c_int {
-        let here = &raw const ANCHOR as usize;
-        // SAFETY: the loader passes a description that is valid during the call, and `found` points
-        // to the `Program` of the caller below.
-        let (info, program) = unsafe { (&*info, &mut *found.cast::<Program>()) };
-        let base = info.dlpi_addr as usize;
-        program.base = base;
-        // In a namespace made by `dlmopen` a library comes first. The kernel reports the address of
-        // the program's headers, unless it has executed the loader.
-        let headers = auxiliary(libc::AT_PHDR) as usize;
-        let is_program = auxiliary(libc::AT_BASE) == 0 || headers == info.dlpi_phdr as usize;
-        for index in 0..usize::from(info.dlpi_phnum) {
-            // SAFETY: there are `dlpi_phnum` headers at `dlpi_phdr`.
-            let header = unsafe { &*info.dlpi_phdr.add(index) };
-            let start = base.wrapping_add(header.p_vaddr as usize);
-            match header.p_type {
-                libc::PT_LOAD if here.wrapping_sub(start) < header.p_memsz as usize => {
-                    program.contains_this_code = is_program;
-                }
-                libc::PT_DYNAMIC => program.dynamic = NonNull::new(start as *mut Dynamic),
-                libc::PT_INTERP => program.has_loader = true,
-                _ => {}
-            }
-        }
-        1 // Stop: the executable comes first, and only it matters.
-    }
-    let mut program = Program::default();
-    // SAFETY: `visit` has the required signature, and `program` outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut program).cast()) };
-    program
-}
-
 /// Recognizes a worker process before `main`, and then calls `$serve`, which never returns.
 // Used with the feature `pre-main` only.
 #[allow(unused_macros)]
@@ -191,7 +101,11 @@ macro_rules! before_main {
         #[used]
         // SAFETY: the section contains pointers to functions of this type, which the start-up code
         // calls once, before `main`.
-        #[unsafe(link_section = ".init_array")]
+        #[cfg_attr(
+            target_vendor = "apple",
+            unsafe(link_section = "__DATA,__mod_init_func,mod_init_funcs")
+        )]
+        #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
         static HOOK: $crate::sys::entry::hook::Constructor = {
             extern "C" fn run(
                 count: std::ffi::c_int,
@@ -212,10 +126,9 @@ macro_rules! before_main {
 pub(crate) use before_main;
 
 pub(crate) mod hook {
-    use std::ffi::{c_char, c_int};
-    use std::ops::Range;
-
+    use crate::sys::system::image;
     use crate::sys::worker;
+    use std::ffi::{c_char, c_int};
 
     pub(crate) type Constructor = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
@@ -234,7 +147,7 @@ pub(crate) mod hook {
         super::mark_worker();
         // This function never returns in a worker process, so the constructors after this one
         // (those of linked C and C++ code, for example) run now.
-        for address in constructors_behind(own).step_by(size_of::<usize>()) {
+        for address in image::constructors_behind(own).step_by(size_of::<usize>()) {
             let next = address as *const Constructor;
             // SAFETY: the array contains pointers to constructors, or the fillers 0 and -1, which
             // are read here as integers.
@@ -246,47 +159,5 @@ pub(crate) mod hook {
             }
         }
         Some(parent)
-    }
-
-    /// The part of the array of constructors after this one.
-    fn constructors_behind(own: usize) -> Range<usize> {
-        let end = match super::main_program().constructors() {
-            Some(all) if all.contains(&own) => all.end,
-            // Without a dynamic section the C library is part of the program, and finds the end by
-            // this symbol.
-            _ => linker_end(),
-        };
-        own + size_of::<usize>()..end
-    }
-
-    /// Returns the end of the array if the linker defines it, otherwise 0 (in a library, for
-    /// example). The symbol is therefore weak, which only assembly can express.
-    fn linker_end() -> usize {
-        #[allow(unused_mut)]
-        let mut end = 0;
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the instruction loads an address.
-        unsafe {
-            std::arch::asm!(
-                ".weak __init_array_end",
-                ".hidden __init_array_end",
-                "mov {}, qword ptr [rip + __init_array_end@GOTPCREL]",
-                out(reg) end,
-                options(pure, readonly, nostack, preserves_flags),
-            );
-        }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: the instructions load an address.
-        unsafe {
-            std::arch::asm!(
-                ".weak __init_array_end",
-                ".hidden __init_array_end",
-                "adrp {0}, :got:__init_array_end",
-                "ldr {0}, [{0}, #:got_lo12:__init_array_end]",
-                out(reg) end,
-                options(pure, readonly, nostack, preserves_flags),
-            );
-        }
-        end
     }
 }

@@ -72,7 +72,7 @@ unsafe extern "C" fn in_copy() {
 }
 
 /// Maps a page that is all zero in copies of this process, if the system supports that.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(sys_portable)))]
 fn wipe_on_fork_page() -> Option<*mut AtomicU8> {
     // SAFETY: a new mapping at an address chosen by the kernel touches no other memory. The advice
     // is for that page, which is unmapped only if no one refers to it.
@@ -92,7 +92,7 @@ fn wipe_on_fork_page() -> Option<*mut AtomicU8> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), sys_portable))]
 fn wipe_on_fork_page() -> Option<*mut AtomicU8> {
     None
 }

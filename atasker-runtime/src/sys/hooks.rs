@@ -22,6 +22,21 @@ pub(crate) struct Hook {
 /// relocation, so the table can be read-only.
 type Entry = isize;
 
+/// The section of the table, as each object format names it, and its flags.
+#[cfg(not(target_vendor = "apple"))]
+macro_rules! section {
+    () => {
+        ".pushsection atasker_hooks_1, \"aR\", %progbits"
+    };
+}
+
+#[cfg(target_vendor = "apple")]
+macro_rules! section {
+    () => {
+        ".pushsection __DATA,atasker_hooks_1,regular,no_dead_strip"
+    };
+}
+
 /// Emits one entry for a function into the section `atasker_hooks_1`. The name is fixed, because
 /// two versions of this crate in one program share the table. The number changes with the layout of
 /// an entry.
@@ -30,7 +45,7 @@ macro_rules! entry {
         // SAFETY: it adds data to another section, and no instruction.
         unsafe {
             asm!(
-                ".pushsection atasker_hooks_1, \"aR\", %progbits",
+                section!(),
                 data!($value),
                 ".popsection",
                 $($name = sym $function,)?
@@ -43,14 +58,14 @@ macro_rules! entry {
 #[cfg(target_pointer_width = "64")]
 macro_rules! data {
     ($value:literal) => {
-        concat!(".balign 8\n.8byte ", $value)
+        concat!(".balign 8\n.quad ", $value)
     };
 }
 
 #[cfg(target_pointer_width = "32")]
 macro_rules! data {
     ($value:literal) => {
-        concat!(".balign 4\n.4byte ", $value)
+        concat!(".balign 4\n.long ", $value)
     };
 }
 
@@ -86,9 +101,11 @@ fn run<F: Fn() + Copy + Send + Sync + 'static>() {
 fn table() -> impl Iterator<Item = fn()> {
     unsafe extern "C" {
         // The linker defines both symbols for a section whose name is an identifier.
-        #[link_name = "__start_atasker_hooks_1"]
+        #[cfg_attr(not(target_vendor = "apple"), link_name = "__start_atasker_hooks_1")]
+        #[cfg_attr(target_vendor = "apple", link_name = "\x01section$start$__DATA$atasker_hooks_1")]
         static START: Entry;
-        #[link_name = "__stop_atasker_hooks_1"]
+        #[cfg_attr(not(target_vendor = "apple"), link_name = "__stop_atasker_hooks_1")]
+        #[cfg_attr(target_vendor = "apple", link_name = "\x01section$end$__DATA$atasker_hooks_1")]
         static STOP: Entry;
     }
     // Without any entry, the section and these symbols would not exist.

@@ -1,36 +1,24 @@
-//! Sockets between the parent and a worker process, descriptors sent over them, pipes, doorbells
-//! (eventfds) and futexes.
+//! Sockets between the parent and a worker process, descriptors sent over them, pipes, and
+//! doorbells.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::{Errno, FdFlags};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
-use rustix::pipe::PipeFlags;
-use rustix::thread::futex;
 
+use crate::sys::reap::retry;
 use crate::sys::stdio;
+use crate::sys::system::descriptors::{CLOSE_ON_EXEC, NO_SIGNAL};
 
-/// Creates a connected pair of sockets. Reads and writes block unless stated otherwise.
-pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let kind = SocketType::STREAM;
-    let (one, other) =
-        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-    Ok((stdio::above_stdio(one)?, stdio::above_stdio(other)?))
-}
-
-/// Creates an eventfd that wakes a thread polling it.
-pub(crate) fn doorbell() -> io::Result<OwnedFd> {
-    let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    Ok(stdio::above_stdio(doorbell)?)
-}
+pub(crate) use crate::sys::system::descriptors::{Doorbell, pair, pipe};
+pub(crate) use crate::sys::system::futex::{wait as futex_wait, wake as futex_wake};
 
 /// Rings a doorbell. Ringing twice has no further effect. Returns `false` if the descriptor is not
 /// a doorbell any more.
@@ -40,15 +28,9 @@ pub(crate) fn ring(doorbell: impl AsFd) -> bool {
 }
 
 /// Clears a doorbell. Call this before checking for what it was rung for, or a later ring is lost.
-pub(crate) fn clear(doorbell: impl AsFd) {
-    let _ = rustix::io::read(doorbell, &mut [0u8; 8]);
-}
-
-/// Creates a pipe: a nonblocking end to read from, and an end to write to.
-pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::fs::fcntl_setfl(&read, rustix::fs::OFlags::NONBLOCK)?;
-    Ok((stdio::above_stdio(read)?, stdio::above_stdio(write)?))
+pub(crate) fn clear(doorbell: &Doorbell) {
+    // A pipe may hold more rings. Then the thread is woken once more.
+    let _ = rustix::io::read(doorbell.listener(), &mut [0u8; 64]);
 }
 
 /// Shuts down a connection for both ends, even if other processes hold copies of this end.
@@ -88,7 +70,7 @@ pub(crate) fn send_fds(socket: impl AsFd, fds: &[&OwnedFd], bytes: &[u8]) -> io:
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, NO_SIGNAL)?;
     Ok(())
 }
 
@@ -98,8 +80,8 @@ pub(crate) fn recv_fds<const BYTES: usize>(socket: impl AsFd) -> io::Result<Vec<
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut buffers = [IoSliceMut::new(&mut bytes)];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let outcome = retry(|| rustix::net::recvmsg(&socket, &mut buffers, &mut control, flags))?;
+    let outcome =
+        retry(|| rustix::net::recvmsg(&socket, &mut buffers, &mut control, CLOSE_ON_EXEC))?;
     if outcome.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -107,7 +89,11 @@ pub(crate) fn recv_fds<const BYTES: usize>(socket: impl AsFd) -> io::Result<Vec<
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             for fd in rights {
-                fds.push(stdio::above_stdio(fd)?);
+                let fd = stdio::above_stdio(fd)?;
+                if CLOSE_ON_EXEC.is_empty() {
+                    rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
+                }
+                fds.push(fd);
             }
         }
     }
@@ -117,18 +103,9 @@ pub(crate) fn recv_fds<const BYTES: usize>(socket: impl AsFd) -> io::Result<Vec<
     Ok(fds)
 }
 
-fn retry<T>(mut f: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    loop {
-        match f() {
-            Err(Errno::INTR) => {}
-            other => return other,
-        }
-    }
-}
-
 /// Writes without blocking. Returns the number of bytes written, 0 if the socket is full.
 pub(crate) fn try_write(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let flags = NO_SIGNAL | SendFlags::DONTWAIT;
     match retry(|| rustix::net::send(&socket, bytes, flags)) {
         Ok(n) => Ok(n),
         Err(Errno::AGAIN) => Ok(0),
@@ -139,7 +116,7 @@ pub(crate) fn try_write(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
 /// Writes all bytes, blocking while the socket is full.
 pub(crate) fn write_all(socket: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let n = retry(|| rustix::net::send(&socket, bytes, SendFlags::NOSIGNAL))?;
+        let n = retry(|| rustix::net::send(&socket, bytes, NO_SIGNAL))?;
         bytes = &bytes[n..];
     }
     Ok(())
@@ -189,16 +166,6 @@ pub(crate) fn unread_bytes(socket: impl AsFd) -> usize {
     // The kernel reports it as an `int`.
     rustix::io::ioctl_fionread(socket)
         .map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
-}
-
-/// Blocks until there is something to read. Returns `false` if the process of the pidfd `ends` has
-/// ended.
-pub(crate) fn wait_for_bytes(socket: &OwnedFd, ends: Option<&OwnedFd>) -> bool {
-    let ends = ends
-        .map_or(PollFd::new(socket, PollFlags::empty()), |pidfd| PollFd::new(pidfd, PollFlags::IN));
-    let mut fds = [PollFd::new(socket, PollFlags::IN), ends];
-    // An error is an interruption or a lack of memory, and then the caller blocks in its read.
-    rustix::event::poll(&mut fds, None).is_err() || !fds[1].revents().contains(PollFlags::IN)
 }
 
 /// Whether there is something to read within this time.
@@ -255,8 +222,9 @@ pub(crate) struct Interest {
 pub(crate) struct Sources<'a> {
     pub(crate) data: &'a OwnedFd,
     pub(crate) control: &'a OwnedFd,
-    pub(crate) pidfd: &'a OwnedFd,
-    pub(crate) doorbell: &'a OwnedFd,
+    /// Readable once the process has ended.
+    pub(crate) end: &'a OwnedFd,
+    pub(crate) doorbell: &'a Doorbell,
     /// The read ends of the worker's standard output and error, if they are pipes to this process.
     pub(crate) stdio: [Option<&'a OwnedFd>; 2],
 }
@@ -266,11 +234,11 @@ pub(crate) fn wait(from: Sources<'_>, interest: Interest, nanos: Option<u64>) ->
     let room = |interest| {
         if interest { PollFlags::OUT } else { PollFlags::empty() }
     };
-    let unused = || PollFd::new(from.doorbell, PollFlags::empty());
+    let unused = || PollFd::new(from.doorbell.listener(), PollFlags::empty());
     let mut fds = [
         PollFd::new(from.data, PollFlags::IN | room(interest.data_writable)),
-        PollFd::new(from.pidfd, PollFlags::IN),
-        PollFd::new(from.doorbell, PollFlags::IN),
+        PollFd::new(from.end, PollFlags::IN),
+        PollFd::new(from.doorbell.listener(), PollFlags::IN),
         unused(),
         unused(),
         unused(),
@@ -309,35 +277,6 @@ pub(crate) enum WakeReason {
     /// It was woken, perhaps spuriously, or did not have to sleep.
     Woken,
     Timeout,
-}
-
-/// Sleeps while `word` equals `value`, for at most `timeout`.
-pub(crate) fn futex_wait(word: &AtomicU32, value: u32, timeout: Option<Duration>) -> WakeReason {
-    let timeout = timeout.map(|timeout| Timespec {
-        tv_sec: timeout.as_secs() as _,
-        tv_nsec: timeout.subsec_nanos() as _,
-    });
-    // Not a private futex, because the word is in memory shared by two processes.
-    match futex::wait(word, futex::Flags::empty(), value, timeout.as_ref()) {
-        Err(Errno::TIMEDOUT) => WakeReason::Timeout,
-        _ => WakeReason::Woken,
-    }
-}
-
-/// Wakes one thread that sleeps on `word`.
-pub(crate) fn futex_wake(word: &AtomicU32) {
-    let _ = futex::wake(word, futex::Flags::empty(), 1);
-}
-
-/// Checks whether futexes in shared memory work on this system.
-pub(crate) fn probe_futex(word: &AtomicU32, other_value: u32) -> io::Result<()> {
-    let flags = futex::Flags::empty();
-    futex::wake(word, flags, 1)?;
-    match futex::wait(word, flags, other_value, None) {
-        // The word has another value, so nothing sleeps.
-        Ok(()) | Err(Errno::AGAIN) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Returns the monotonic clock in nanoseconds, which is the same in all processes of a machine.

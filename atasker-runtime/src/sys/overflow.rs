@@ -94,6 +94,18 @@ fn set_handler(signal: libc::c_int, handler: Handler) {
     }
 }
 
+/// The hint raises no signal if the socket is closed. On macOS, that is an option of the socket.
+#[cfg(not(target_vendor = "apple"))]
+use libc::MSG_NOSIGNAL as NO_SIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: libc::c_int = 0;
+
+/// Whether a signal with this code was sent by a program (`raise`, `kill`). The numbers of codes
+/// differ: on Linux these are negative or 0, elsewhere most are above those of faults.
+fn is_sent(code: libc::c_int) -> bool {
+    code <= 0 || code >= 0x10001
+}
+
 /// Records the hint. Called in a handler, so it uses only system calls and atomics.
 fn record_hint(value: u8) {
     // SAFETY: `getpid` has no preconditions.
@@ -107,7 +119,7 @@ fn record_hint(value: u8) {
     }
     let socket = HINT_SOCKET.load(Ordering::Relaxed);
     if socket >= 0 {
-        let (byte, flags) = (value, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        let (byte, flags) = (value, libc::MSG_DONTWAIT | NO_SIGNAL);
         // SAFETY: `send` is async-signal-safe and takes any descriptor number; the byte outlives
         // the call.
         unsafe { libc::send(socket, (&raw const byte).cast(), 1, flags) };
@@ -132,8 +144,8 @@ unsafe extern "C" fn handler(
     // SAFETY: the kernel passes a valid description of the signal.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let (low, high) = GUARD.get();
-    if code <= 0 {
-        // Sent by a program (`raise`, `kill`), so the fault would not repeat on return.
+    if is_sent(code) {
+        // The fault would not repeat on return.
         // SAFETY: SIG_DFL is a valid disposition, and both calls are async-signal-safe. The signal
         // is delivered when the handler returns.
         unsafe {
@@ -206,13 +218,13 @@ unsafe extern "C" fn abort_handler(
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
-    // SAFETY: `errno` is a thread-local of this thread.
-    let errno = unsafe { *libc::__errno_location() };
+    // Reads a thread-local of this thread.
+    let errno = std::io::Error::last_os_error().raw_os_error();
     // SAFETY: the kernel passes a valid description of the signal.
     let (code, sender) = unsafe { ((*info).si_code, (*info).si_pid()) };
     // Raised by `abort`, and not sent by another process.
-    let is_own = code <= 0 && sender == PROCESS.load(Ordering::Relaxed);
-    if is_own && (errno == libc::ENOMEM || has_failed_to_allocate()) {
+    let is_own = is_sent(code) && sender == PROCESS.load(Ordering::Relaxed);
+    if is_own && (errno == Some(libc::ENOMEM) || has_failed_to_allocate()) {
         record_hint(CrashHint::MEMORY);
     }
     // SAFETY: SIG_DFL is a valid disposition, and both calls are async-signal-safe. The signal is

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::task::Wake;
 
 use crate::sync::lock::Mutex;
+use crate::sys::errno;
 
 const SIGNALS: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
 
@@ -200,7 +201,7 @@ extern "C" fn handler(signal: libc::c_int) {
         }
         return;
     }
-    let error = errno();
+    let error = errno::get();
     let byte = signal as u8;
     for pipe in &PIPES {
         let fd = pipe.load(Ordering::SeqCst);
@@ -209,18 +210,5 @@ extern "C" fn handler(signal: libc::c_int) {
             unsafe { libc::write(fd, (&raw const byte).cast(), 1) };
         }
     }
-    set_errno(error);
+    errno::set(error);
 }
-
-fn errno() -> libc::c_int {
-    io::Error::last_os_error().raw_os_error().unwrap_or(0)
-}
-
-#[cfg(target_os = "linux")]
-fn set_errno(error: libc::c_int) {
-    // SAFETY: the location is that of this thread.
-    unsafe { *libc::__errno_location() = error };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn set_errno(_: libc::c_int) {}

@@ -1,8 +1,10 @@
 //! The remaining stack of a thread.
 
 use std::cell::Cell;
+#[cfg(not(target_vendor = "apple"))]
 use std::mem::MaybeUninit;
 use std::ops::Range;
+#[cfg(not(target_vendor = "apple"))]
 use std::ptr;
 
 /// The bounds of a thread's stack, as the C library reports them.
@@ -23,11 +25,12 @@ impl Bounds {
 }
 
 /// Returns the bounds of this thread's stack, or `None` if the C library can't tell.
+#[cfg(not(target_vendor = "apple"))]
 pub(crate) fn bounds() -> Option<Bounds> {
-    // SAFETY: the attributes are initialized by the first call, read, and destroyed.
+    // SAFETY: the attributes are initialized by the calls below, read, and destroyed.
     unsafe {
         let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed().assume_init();
-        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+        if !attributes_of_this_thread(&mut attributes) {
             return None;
         }
         let (mut low, mut size, mut guard) = (ptr::null_mut(), 0, 0);
@@ -37,6 +40,34 @@ pub(crate) fn bounds() -> Option<Bounds> {
         let low = low as usize;
         Some(Bounds { low, high: low + size, guard: guard.max(rustix::param::page_size()) })
     }
+}
+
+/// Initializes the attributes, unless it returns false.
+#[cfg(target_os = "linux")]
+unsafe fn attributes_of_this_thread(attributes: &mut libc::pthread_attr_t) -> bool {
+    // SAFETY: the call initializes the attributes if it succeeds.
+    unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes) == 0 }
+}
+
+/// Initializes the attributes, unless it returns false.
+#[cfg(all(not(target_os = "linux"), not(target_vendor = "apple")))]
+unsafe fn attributes_of_this_thread(attributes: &mut libc::pthread_attr_t) -> bool {
+    // SAFETY: the first call initializes the attributes, and the second fills them in.
+    unsafe {
+        libc::pthread_attr_init(attributes) == 0
+            && libc::pthread_attr_get_np(libc::pthread_self(), attributes) == 0
+    }
+}
+
+/// Returns the bounds of this thread's stack. The guard is below the stack, as small as a page.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn bounds() -> Option<Bounds> {
+    // SAFETY: both calls take any thread of this process.
+    let (high, size) = unsafe {
+        let this = libc::pthread_self();
+        (libc::pthread_get_stackaddr_np(this) as usize, libc::pthread_get_stacksize_np(this))
+    };
+    Some(Bounds { low: high - size, high, guard: rustix::param::page_size() })
 }
 
 thread_local! {

@@ -1,6 +1,7 @@
-//! Stubs for the parts of `sys` that are needed on other platforms than Linux, which have no worker
-//! processes.
+//! Stubs for the parts of `sys` that are needed on systems without worker processes. `portable` uses
+//! some of them, too.
 
+#[cfg(not(sys_processes))]
 pub(crate) mod entry {
     /// Always false, because there are no worker processes.
     pub(crate) fn is_worker() -> bool {
@@ -9,11 +10,13 @@ pub(crate) mod entry {
 }
 
 /// For platforms other than Unix.
+#[cfg(not(unix))]
 pub(crate) mod exit {
     /// Does nothing on these platforms.
     pub(crate) fn at_exit(_: extern "C" fn()) {}
 }
 
+#[cfg(not(sys_processes))]
 pub(crate) mod hooks {
     /// A function of the program that was passed to a pool of worker processes, and never runs.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +30,7 @@ pub(crate) mod hooks {
     }
 }
 
+#[cfg(not(sys_processes))]
 pub(crate) mod stack {
     /// Returns an address on the stack of the caller.
     #[inline(always)]
@@ -64,7 +68,7 @@ pub(crate) mod usage {
         pub(crate) cpu: Duration,
     }
 
-    /// Returns `None`: there are no worker processes.
+    /// Returns `None`: it is unknown, or there are no worker processes.
     pub(crate) fn of(_pid: u32) -> Option<Usage> {
         None
     }

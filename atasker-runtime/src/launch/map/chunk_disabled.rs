@@ -13,5 +13,5 @@ pub fn run_chunk(
     _call: &mut Call<'_>,
     _function: fn(&mut Call<'_>) -> Result<(), TaskError>,
 ) -> Result<(), TaskError> {
-    Err(TaskError::not_started("worker processes need Linux"))
+    Err(TaskError::not_started("this platform has no worker processes"))
 }

@@ -150,7 +150,7 @@ impl MapOptions {
         #[cfg(not(has_processes))]
         {
             let _ = (function, items, encode, decode);
-            unreachable!("this program did not compile: worker processes need Linux")
+            unreachable!("this program did not compile: this platform has no worker processes")
         }
     }
 }

@@ -16,9 +16,9 @@ use crate::process::transport::ring::Ring;
 use crate::process::transport::sockets;
 use crate::remote::body::ArgBytes;
 use crate::sync::lock::{Mutex, MutexGuard};
-use crate::sys::ipc::{self, Interest, ReadMode};
+use crate::sys::ipc::{self, Doorbell, Interest, ReadMode};
 use crate::sys::mapping::{Mapping, Region};
-use crate::sys::reap::{CrashHint, Process};
+use crate::sys::reap::{self, CrashHint, Process};
 use crate::task::AnyTask;
 use crate::wire::buffer_pool::{self, PooledBuf};
 use crate::wire::frame::{Filter, Message, ToWorker};
@@ -39,8 +39,9 @@ pub(crate) struct Peer {
     expected: Mutex<VecDeque<(u64, bool)>>,
     pub(super) data: OwnedFd,
     pub(super) control: OwnedFd,
-    pub(super) doorbell: OwnedFd,
-    pub(super) pidfd: Arc<OwnedFd>,
+    pub(super) doorbell: Doorbell,
+    /// Readable once the process has ended.
+    pub(super) end: Arc<OwnedFd>,
     args: Mutex<Region>,
     /// The standard output and error are pipes to the reader thread.
     pub(crate) has_stdio: bool,
@@ -58,7 +59,7 @@ pub(crate) struct Peer {
 pub(crate) struct Sockets {
     pub(crate) data: OwnedFd,
     pub(crate) control: OwnedFd,
-    pub(crate) doorbell: OwnedFd,
+    pub(crate) doorbell: Doorbell,
 }
 
 /// The memory shared with a worker process: the page, and the regions behind it.
@@ -124,7 +125,7 @@ impl Peer {
             data,
             control,
             doorbell,
-            pidfd: Arc::clone(process.pidfd()),
+            end: Arc::clone(process.end()),
             has_stdio,
             read: AtomicU64::new(0),
             told: Mutex::new(told),
@@ -158,7 +159,7 @@ impl Peer {
 
     /// Whether the process has ended.
     pub(super) fn has_ended(&self) -> bool {
-        Process::has_ended(&self.pidfd)
+        reap::has_ended(&self.end)
     }
 
     /// Whether the process has begun to exit.
@@ -175,7 +176,7 @@ impl Peer {
 
     /// Waits for the end of the process, reaps it, and returns the cause of death.
     pub(crate) fn reap_process(&self) -> DeathCause {
-        Process::wait_for_end(&self.pidfd);
+        reap::wait_for_end(&self.end);
         // Under the lock, so that no other thread signals a pid that may be reused.
         let mut process = self.process.lock();
         let crash_hint = || match self.file {
@@ -197,7 +198,7 @@ impl Peer {
 
     /// Wakes the reader thread.
     pub(crate) fn wake_reader(&self) {
-        ipc::ring(&self.doorbell);
+        ipc::ring(self.doorbell.button());
     }
 
     /// Returns the state as text.

@@ -30,7 +30,7 @@ use crate::wire::buffer_pool;
 use crate::wire::frame::ToParent;
 use crate::wire::framing::Frames;
 
-const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+const SIGKILL: i32 = libc::SIGKILL;
 
 /// How long a worker process may take to become ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -155,9 +155,9 @@ impl<'p> Reader<'p, '_> {
                 }
                 NextTimeout::Nanos(nanos) => nanos,
             };
-            let Peer { data, control, doorbell, pidfd, .. } = &**self.worker;
+            let Peer { data, control, doorbell, end, .. } = &**self.worker;
             let stdio = self.stdio.as_ref().map_or([None, None], StdioPipes::pipes);
-            let from = ipc::Sources { data, control, pidfd, doorbell, stdio };
+            let from = ipc::Sources { data, control, end, doorbell, stdio };
             let events = ipc::wait(from, interest, nanos);
             self.worker.page.set_awake();
             if events.doorbell {

@@ -17,10 +17,11 @@ use crate::process::tracing::filter::Told;
 use crate::process::tracing::max_levels;
 use crate::process::transport::sockets;
 use crate::remote::functions::fingerprint;
-use crate::sys::mapping::is_resource_shortage;
+use crate::sys::advice::is_resource_shortage;
+use crate::sys::ipc::{self, Doorbell};
 use crate::sys::reap::{self, Output};
 use crate::sys::worker::{self, Creator, Greeting};
-use crate::sys::{entry, ipc, stdio};
+use crate::sys::{entry, stdio};
 use crate::unwind::{self, guarded};
 use crate::wire::frame::{Message, Setup, ToWorker};
 
@@ -128,19 +129,19 @@ fn start(request: Request) -> io::Result<()> {
     let Request { pool, lane, number, first, supervisor, config } = request;
     let (data, theirs) = ipc::pair()?;
     let (control, their_control) = ipc::pair()?;
-    let doorbell = ipc::doorbell()?;
+    let doorbell = Doorbell::new()?;
     let shared = match sockets::is_wanted(&config) {
         true => SharedMemory::private(config.memory_limit)?,
         false => SharedMemory::new(config.memory_limit)?,
     };
     // Before the process is started: the kernel keeps the message for it, so that this thread need
     // not wait.
-    let fds = [&their_control, &doorbell].into_iter().chain(shared.file());
+    let fds = [&their_control, doorbell.button()].into_iter().chain(shared.file());
     let greeting = Greeting::ours()
         .ok_or_else(|| io::Error::other("this code is not part of the program's executable"))?;
     ipc::send_fds(&data, &fds.collect::<Vec<_>>(), greeting.bytes())?;
     // A process that would not recognize its parent by this socket would run `main`, or end.
-    match worker::creator_of(&theirs) {
+    match worker::creator_of(&theirs, worker::pid()) {
         Some(Creator::Trusted(creator)) if creator == worker::pid() => {}
         Some(Creator::OtherUser(creator)) if creator == worker::pid() => {
             let text = "this process has changed its user or group while it started a worker process: \

@@ -31,6 +31,7 @@ use std::sync::OnceLock;
 use crate::process::config::MpPoolConfig;
 use crate::process::transport::entry::{ArgsLocation, CallHeader, CallState, Next, ReplyLocation};
 use crate::process::transport::page::Page;
+use crate::sys::advice::is_resource_shortage;
 use crate::sys::mapping::{self, Mapping};
 use crate::unwind::log;
 use crate::wire::frame::{CallMessage, ToWorker};
@@ -40,6 +41,7 @@ pub(crate) fn is_wanted(config: &MpPoolConfig) -> bool {
     static REQUESTED: OnceLock<bool> = OnceLock::new();
     let requested = || std::env::var_os("ATASKER_WORKERS").is_some_and(|mode| mode == "sockets");
     config.over_sockets
+        || !mapping::CAN_SHARE
         || *REQUESTED.get_or_init(requested)
         || !mapping::is_file_allowed(Mapping::<Page>::LENGTH as u64)
         || is_required()
@@ -56,7 +58,7 @@ fn is_required() -> bool {
         Ok(()) => *REQUIRED.get_or_init(|| false),
         // A shortage says nothing about the system, and the start that follows may fail for the
         // same reason.
-        Err(error) if mapping::is_resource_shortage(&error) => false,
+        Err(error) if is_resource_shortage(&error) => false,
         Err(error) => {
             // Logged outside of the cell's initialization, because a subscriber may launch a task
             // and recurse.
@@ -231,6 +233,7 @@ mod unit {
         assert_eq!((theirs.state(7), theirs.begun(7)), (Some(CallState::Begun), 5));
     }
 
+    #[cfg(sys_linux)]
     #[test]
     fn memory_can_be_shared_on_this_system() {
         mapping::probe_sharing().unwrap();

@@ -77,7 +77,7 @@ impl WorkerProcess {
     pub(super) fn read_control(&self, frames: &mut Frames) {
         // A waker on this thread may have forked.
         fork::end_if_copy();
-        if !ipc::wait_for_bytes(&self.control, self.parent.as_ref()) {
+        if !self.parent.wait_for_bytes(&self.control) {
             worker::exit_with_group();
         }
         match ipc::read_into(&self.control, frames.room(), ReadMode::Blocking) {

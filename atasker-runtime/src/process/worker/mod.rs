@@ -43,6 +43,7 @@ use crate::process::transport::page::Page;
 use crate::process::transport::region::ShmPayloads;
 use crate::sync::lock::Mutex;
 use crate::sys::mapping::Mapping;
+use crate::sys::worker::Parent;
 use crate::sys::{ipc, worker};
 use crate::task::channel::Bytes;
 use crate::task::scheduler::SchedulerKey;
@@ -59,8 +60,8 @@ pub(crate) struct WorkerProcess {
     control: OwnedFd,
     /// Wakes the parent's reader thread.
     doorbell: OwnedFd,
-    /// A pidfd, readable once the parent has ended.
-    parent: Option<OwnedFd>,
+    /// Notices the end of the parent.
+    parent: Parent,
     outgoing: Mutex<Outgoing>,
     current: Mutex<Current>,
     shutdown: AtomicBool,

@@ -17,7 +17,7 @@ use crate::sys::hooks::Hook;
 use crate::sys::lifeline::Lifeline;
 use crate::sys::mapping::Mapping;
 use crate::sys::reap::CrashHint;
-use crate::sys::worker::{self, Greeting};
+use crate::sys::worker::{self, Greeting, Parent};
 use crate::sys::{entry, ipc, overflow, tree};
 use crate::unwind::{self, log};
 use crate::wire::frame::{Message, Setup, ToParent, ToWorker};
@@ -61,7 +61,7 @@ pub(crate) fn serve_parent(parent: u32) -> ! {
 
 /// What a worker process receives at its start.
 struct Parts {
-    parent: Option<OwnedFd>,
+    parent: Parent,
     control: OwnedFd,
     page: Mapping<Page>,
     over_sockets: bool,
@@ -71,7 +71,7 @@ struct Parts {
 
 impl Parts {
     fn receive(parent: u32, data: &OwnedFd) -> std::io::Result<Parts> {
-        let parent = worker::follow_parent(parent)?;
+        let parent = Parent::follow(parent)?;
         let mut fds = ipc::recv_fds::<{ Greeting::LENGTH }>(data)?.into_iter();
         let (Some(control), Some(doorbell)) = (fds.next(), fds.next()) else {
             return Err(std::io::Error::other("the descriptors did not arrive"));
@@ -183,9 +183,10 @@ fn find_hook(offset: Option<u64>) -> Result<Option<fn()>, String> {
 impl WorkerProcess {
     fn prepare(&'static self, setup: &Setup<'_>) -> Result<(), String> {
         if setup.fingerprint != fingerprint() {
-            return Err("its functions are not those of its parent: \
-                        /proc/self/exe is another program"
-                .into());
+            return Err(format!(
+                "its functions are not those of its parent: {} is another program",
+                entry::FILE
+            ));
         }
         if !setup.dumpable {
             let forbidden = worker::forbid_dumps();

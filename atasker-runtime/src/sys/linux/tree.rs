@@ -234,7 +234,7 @@ mod tests {
         assert!(!is_exiting(pid));
         child.kill().unwrap();
         let pidfd = pidfd_open(&child);
-        crate::sys::reap::Process::wait_for_end(&pidfd);
+        crate::sys::reap::wait_for_end(&pidfd);
         // Not reaped yet: only its exit status is left.
         assert!(is_exiting(pid));
         child.wait().unwrap();

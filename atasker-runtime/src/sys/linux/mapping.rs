@@ -12,7 +12,11 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use rustix::process::Resource;
 
-use crate::sys::{fork, ipc, stdio};
+use crate::sys::system::futex;
+use crate::sys::{fork, stdio};
+
+/// Whether this system may have memory that two processes share, and futexes in it.
+pub(crate) const CAN_SHARE: bool = true;
 
 /// A layout that both processes may read and write at any time.
 ///
@@ -317,14 +321,5 @@ pub(crate) fn probe_sharing() -> io::Result<()> {
     if theirs.0.load(Ordering::SeqCst) != 1 {
         return Err(io::Error::other("two mappings of a file differ"));
     }
-    ipc::probe_futex(&theirs.0, 0)
-}
-
-/// Whether the error is a temporary shortage of a resource, which says nothing about what the
-/// system supports.
-pub(crate) fn is_resource_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let errno = Errno::from_io_error(error);
-    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
-    errno.is_some_and(|errno| shortages.contains(&errno) || errno == Errno::TOOMANYREFS)
+    futex::probe(&theirs.0, 0)
 }
