@@ -2,6 +2,8 @@
 //!
 //! The C library's own locks are not prepared for such a copy, so this file has one test, in whose
 //! process no other thread allocates meanwhile.
+// Other systems only know of a `fork` by the C library.
+#![cfg(not(atasker_portable))]
 
 use atasker::Supervisor;
 use atasker_tests::forks::{refused, wait_for};

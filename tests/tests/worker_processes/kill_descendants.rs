@@ -1,6 +1,7 @@
 //! Do the processes that a task started end with it when it is killed, when it exceeds its time
 //! limit, and when its worker process crashes?
 
+#[cfg(not(atasker_portable))]
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -128,6 +129,7 @@ fn killed_stopped_worker_ends_descendants() {
     all_gone(&pids);
 }
 
+#[cfg(not(atasker_portable))]
 #[background_task(tt = "mp")]
 fn starts_leaders(ctx: &TaskContext<(), u32>) {
     // One process in a separate group, which has started another.
@@ -138,7 +140,8 @@ fn starts_leaders(ctx: &TaskContext<(), u32>) {
     }
 }
 
-/// Killing the process group of the worker process is not sufficient here.
+/// Killing the process group of the worker process is not sufficient here. Other systems can do no more.
+#[cfg(not(atasker_portable))]
 #[test]
 fn killed_task_ends_descendants_outside_group() {
     let _watchdog = Watchdog::new("a child in a separate group", 2 * FAR);
