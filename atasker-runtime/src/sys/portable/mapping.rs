@@ -32,8 +32,12 @@ impl<T: Shared> Mapping<T> {
 
     /// Creates a `T` in memory of this process alone.
     pub(crate) fn private() -> io::Result<Self> {
-        // SAFETY: all bytes zero are a valid value: see `Shared`.
-        Ok(Mapping(unsafe { Box::<T>::new_zeroed().assume_init() }))
+        let mut zeroed = Box::<T>::new_uninit();
+        // SAFETY: all bytes zero are a valid value: see `Shared`. The box has room for one.
+        unsafe {
+            zeroed.as_mut_ptr().write_bytes(0, 1);
+            Ok(Mapping(zeroed.assume_init()))
+        }
     }
 
     /// Does nothing: a copy made by `fork` has a page of its own, which no process reads.
