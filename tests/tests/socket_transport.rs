@@ -680,7 +680,9 @@ fn failing_memory_sharing_selects_sockets() {
 #[test]
 #[ignore = "run by another test in a separate process"]
 fn with_few_descriptors() {
-    deny(libc::SYS_memfd_create, None, libc::EMFILE);
+    // The first descriptor of a worker process.
+    let first = if cfg!(atasker_portable) { libc::SYS_socketpair } else { libc::SYS_memfd_create };
+    deny(first, None, libc::EMFILE);
     let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
     let error = pid::builder().supervisor(&sup).start().join().unwrap_err();
     assert!(matches!(&error, TaskError::NotStarted { .. }), "{error}");

@@ -106,6 +106,7 @@ fn takes_back_its_begin(ctx: &TaskContext<(), u32>, wait: bool) {
 
 /// Immediately, so that the parent has never seen that it began.
 #[test]
+#[cfg_attr(atasker_portable, ignore = "calls go over sockets, so there is no page")]
 fn call_that_takes_back_its_begin_exceeds_its_time_limit() {
     let _watchdog = Watchdog::new("a call with a time limit that takes back its begin", FAR);
     let sup = pool(MpPoolConfig::new(1));
@@ -117,6 +118,7 @@ fn call_that_takes_back_its_begin_exceeds_its_time_limit() {
 }
 
 #[test]
+#[cfg_attr(atasker_portable, ignore = "calls go over sockets, so there is no page")]
 fn call_seen_to_begin_that_takes_it_back_is_killed_with_its_worker() {
     let _watchdog = Watchdog::new("a call that takes back its begin", FAR);
     let sup = pool(MpPoolConfig::new(1));
@@ -153,6 +155,7 @@ fn replies_with(len: u64) -> u64 {
 }
 
 #[test]
+#[cfg_attr(atasker_portable, ignore = "calls go over sockets, so there is no page")]
 fn reply_longer_than_memory_limit_ends_its_worker() {
     let _watchdog = Watchdog::new("an endless reply", FAR);
     let sup = pool(MpPoolConfig::new(1).memory_limit(64 << 20));
@@ -194,6 +197,7 @@ fn speaks_for_the_next_call(count: u64) {
 fn says_nothing(_ctx: &TaskContext<(), u8>) {}
 
 #[test]
+#[cfg_attr(atasker_portable, ignore = "calls go over sockets, so there is no page")]
 fn call_that_has_not_begun_reports_nothing() {
     let _watchdog = Watchdog::new("reports for other calls", FAR);
     for _ in 0..20 {
