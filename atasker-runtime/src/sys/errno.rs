@@ -9,7 +9,7 @@ pub(crate) fn get() -> libc::c_int {
 }
 
 /// Sets the number, after a call whose error means nothing to others.
-#[cfg_attr(not(any(feature = "remote", sys_portable)), allow(dead_code))]
+#[cfg_attr(not(all(feature = "remote", sys_linux)), allow(dead_code))]
 pub(crate) fn set(error: libc::c_int) {
     #[cfg(target_os = "linux")]
     // SAFETY: the location is that of this thread.

@@ -103,7 +103,7 @@ pub(crate) use system::{lifeline, mapping, threads, tree, wall_clock};
 
 #[cfg(not(sys_linux))]
 mod unsupported;
-#[cfg(not(unix))]
+#[cfg(all(not(unix), feature = "progress"))]
 pub(crate) use unsupported::exit;
 #[cfg(not(sys_processes))]
 #[allow(unused_imports, reason = "features use them")]

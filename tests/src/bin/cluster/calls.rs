@@ -8,6 +8,9 @@ use atasker_tests::random::Random;
 use crate::functions::{self, Answer, Reply};
 use crate::submitter::{Pending, Scene};
 
+/// Checks a result. Gets whether a stop was requested.
+pub type Check<R> = Box<dyn Fn(&R, bool) -> Result<(), String> + Send>;
+
 /// What may become of a call, apart from what is done to it.
 pub struct Expected<R> {
     pub kind: &'static str,
@@ -18,8 +21,7 @@ pub struct Expected<R> {
     pub key: Option<u64>,
     /// It is handed over later.
     pub delayed: bool,
-    /// Checks a result. Gets whether a stop was requested.
-    pub result: Box<dyn Fn(&R, bool) -> Result<(), String> + Send>,
+    pub result: Check<R>,
     /// Whether an error that the function itself has caused is one of those that it causes.
     pub error: fn(&TaskError) -> bool,
 }
@@ -66,7 +68,7 @@ fn overran(error: &TaskError) -> bool {
 }
 
 /// Checks an answer by its value.
-fn answers(call: u64, value: u64) -> Box<dyn Fn(&Answer, bool) -> Result<(), String> + Send> {
+fn answers(call: u64, value: u64) -> Check<Answer> {
     Box::new(move |answer, _| {
         let good = answer.call == call && answer.value == value && answer.attempt > 0;
         if good { Ok(()) } else { Err(format!("{answer:?} is not {value}")) }
@@ -205,7 +207,7 @@ impl Traits {
     fn expected<R>(
         &self,
         kind: &'static str,
-        result: Box<dyn Fn(&R, bool) -> Result<(), String> + Send>,
+        result: Check<R>,
         error: fn(&TaskError) -> bool,
     ) -> Expected<R> {
         let Traits { retries, redeliver, expires, .. } = *self;

@@ -308,8 +308,13 @@ impl Scene {
         wish.end.store(verb > 0, Ordering::SeqCst);
         let since = log::now();
         let (verb, answer) = match (verb, found) {
-            (0, Some(found)) => ("stop", { found.stop() }.to_text()),
-            (0, None) => ("stop", task.stop().to_text()),
+            (0, found) => {
+                match found {
+                    Some(found) => found.stop(),
+                    None => task.stop(),
+                }
+                ("stop", "asked")
+            }
             (1 | 2, Some(found)) => ("cancel", found.cancel().to_text()),
             (1 | 2, None) => ("cancel", task.cancel().to_text()),
             (_, Some(found)) => ("kill", found.kill().to_text()),
@@ -357,12 +362,6 @@ impl Scene {
 /// The answer to a verb, as text.
 trait ToText {
     fn to_text(self) -> &'static str;
-}
-
-impl ToText for () {
-    fn to_text(self) -> &'static str {
-        "asked"
-    }
 }
 
 impl ToText for bool {
