@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::sys::once::Once;
 use crate::sys::system::{image, privileges};
 
+#[cfg_attr(not(feature = "mp"), allow(unused_imports))]
 pub(crate) use crate::sys::system::image::FILE;
 
 /// An address in this image. Offsets of functions from this address are the same in every copy of

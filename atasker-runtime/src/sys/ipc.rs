@@ -17,7 +17,9 @@ use crate::sys::reap::retry;
 use crate::sys::stdio;
 use crate::sys::system::descriptors::{CLOSE_ON_EXEC, NO_SIGNAL};
 
+#[cfg_attr(not(feature = "mp"), allow(unused_imports))]
 pub(crate) use crate::sys::system::descriptors::{Doorbell, pair, pipe};
+#[cfg_attr(not(feature = "mp"), allow(unused_imports))]
 pub(crate) use crate::sys::system::futex::{wait as futex_wait, wake as futex_wake};
 
 /// Rings a doorbell. Ringing twice has no further effect. Returns `false` if the descriptor is not

@@ -99,6 +99,7 @@ use portable as system;
 #[cfg_attr(not(feature = "dashboard"), allow(unused_imports))]
 pub(crate) use system::usage;
 #[cfg(sys_processes)]
+#[cfg_attr(not(feature = "mp"), allow(unused_imports))]
 pub(crate) use system::{lifeline, mapping, threads, tree, wall_clock};
 
 #[cfg(not(sys_linux))]

@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::DeathCause;
 
+#[cfg_attr(not(feature = "mp"), allow(unused_imports))]
 pub(crate) use crate::sys::system::process::{Process, spawn_copy};
 
 /// Why a worker process ends by a signal, in a byte that it writes itself.

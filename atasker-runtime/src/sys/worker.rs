@@ -13,7 +13,9 @@ use crate::sys::system::limits::{address_space, may_lower_nice};
 use crate::sys::system::{parent, privileges, tree};
 use crate::sys::{entry, stdio};
 
+#[cfg_attr(not(feature = "mp"), allow(unused_imports))]
 pub(crate) use crate::sys::system::limits::{forbid_dumps, set_name};
+#[cfg_attr(not(feature = "mp"), allow(unused_imports))]
 pub(crate) use crate::sys::system::parent::{Parent, continue_after_parent};
 
 /// What the parent writes to a worker's socket before it starts the worker, ahead of everything
