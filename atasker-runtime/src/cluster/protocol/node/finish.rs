@@ -125,7 +125,7 @@ async fn wait_again(
     if age + delay <= keep / 3 * 2 {
         return node.hand_back(held, delay);
     }
-    // The entry would be forgotten before the next run. Whoever gets the new one too early hands it back.
+    // The entry would be forgotten before the next run. A node that gets the new one too early hands it back.
     renew_entry(node, held).await;
     node.release(held);
 }

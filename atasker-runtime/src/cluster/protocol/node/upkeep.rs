@@ -51,7 +51,8 @@ impl Upkeep {
         true
     }
 
-    /// The broker was away for so long that it has forgotten the call: everything is written again.
+    /// Writes everything again, after the broker has forgotten the call because it was away for longer than
+    /// `keep`.
     /// Returns false if another node holds the call.
     pub(super) async fn restore(
         &mut self,
