@@ -16,6 +16,7 @@
 //!
 //! | file | provides |
 //! |---|---|
+//! | `copy` | the command that starts a copy of this program |
 //! | `cpus` | prefetching into the cache of a CPU |
 //! | `elf` | the executable, as the loader describes it on systems with ELF files |
 //! | `entry` | the hook that runs before `main`, and whether this code is part of the executable |
@@ -55,6 +56,8 @@
 //! then makes none of the calls that only Linux has.
 
 pub(crate) mod advice;
+#[cfg(sys_processes)]
+mod copy;
 #[cfg(sys_processes)]
 pub(crate) mod cpus;
 #[cfg(all(sys_processes, not(target_vendor = "apple")))]

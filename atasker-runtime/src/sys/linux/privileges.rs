@@ -7,6 +7,8 @@
 
 use std::ffi::{CStr, c_ulong};
 
+use crate::sys::copy;
+
 use rustix::fs::StatVfsMountFlags;
 use rustix::process::{Gid, Uid};
 
@@ -20,15 +22,10 @@ pub(crate) fn are_elevated() -> bool {
 /// Checked before each copy, because a process may change its user, and its file may become setuid, at
 /// any time.
 pub(crate) fn change_in_copy() -> Option<&'static str> {
-    let (user, effective_user) = (rustix::process::getuid(), rustix::process::geteuid());
-    let (group, effective_group) = (rustix::process::getgid(), rustix::process::getegid());
-    if user != effective_user || group != effective_group {
-        return Some(
-            "the real and the effective user or group of this process differ: a copy would count \
-             as privileged, and would not serve; set both to the same",
-        );
+    if let Some(reason) = copy::ids_differ() {
+        return Some(reason);
     }
-    file_changes_rights(effective_user, effective_group).then_some(
+    file_changes_rights(rustix::process::getuid(), rustix::process::getgid()).then_some(
         "the program's file is setuid or setgid or has capabilities: a copy would have privileges \
          that this process does not have, or has dropped; remove these from the file",
     )

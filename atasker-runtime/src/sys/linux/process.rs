@@ -2,8 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -11,8 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::error::DeathCause;
 use crate::sys::reap::{CrashHint, Output, cause_of_death, retry};
-use crate::sys::stdio;
-use crate::sys::system::{privileges, tree};
+use crate::sys::system::tree;
+use crate::sys::{copy, stdio};
 
 /// A child process that has not been reaped, so that its pid is not reused.
 #[derive(Debug)]
@@ -31,24 +30,18 @@ pub(crate) fn spawn_copy(
     env: impl Iterator<Item = (String, String)>,
     output: Output,
 ) -> io::Result<Process> {
-    if let Some(change) = privileges::change_in_copy() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, change));
-    }
-    let mut command = Command::new(PROGRAM);
-    command.arg0(name).envs(env).stdin(Stdio::from(stdin)).process_group(0);
-    match output {
-        Output::Inherit => {}
-        Output::Null => {
-            // Not `Stdio::null`: if this process has closed descriptor 0, std's descriptor for it
-            // would get that number, and be replaced by `stdin` before it is copied.
-            let null = stdio::null()?;
-            command.stdout(Stdio::from(null.try_clone()?)).stderr(Stdio::from(null));
-        }
-        Output::To(out, err) => {
-            command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
-        }
-    }
-    let mut child = command.spawn().map_err(not_started)?;
+    let program = Path::new(PROGRAM);
+    let mut command = copy::command(program, name, stdin, env, output)?;
+    let mut child = command.spawn().map_err(|error| {
+        let no_proc = std::fs::symlink_metadata(program).is_err();
+        copy::not_started(
+            error,
+            program,
+            no_proc.then_some(
+                "worker processes are started from it: mount /proc (`mount -t proc proc /proc`)",
+            ),
+        )
+    })?;
     let pid = Pid::from_child(&child);
     // From here on `Process` reaps the child; dropping std's handle has no effect.
     match rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(stdio::above_stdio) {
@@ -66,27 +59,6 @@ pub(crate) fn spawn_copy(
             Err(error.into())
         }
     }
-}
-
-/// Adds the cause to an error of `spawn`, if it is about the file.
-fn not_started(error: io::Error) -> io::Error {
-    let advice = match Errno::from_io_error(&error) {
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
-            if std::fs::symlink_metadata(PROGRAM).is_err() =>
-        {
-            "worker processes are started from it: mount /proc (`mount -t proc proc /proc`)"
-        }
-        Some(Errno::NOENT) => {
-            "the dynamic loader that its file names is missing in this root directory"
-        }
-        Some(Errno::ACCESS | Errno::PERM) => {
-            "the program's file must be executable for this user, and its file system not be mounted \
-             `noexec`"
-        }
-        Some(Errno::TOOBIG) => "the environment is too large for another process",
-        _ => return error,
-    };
-    io::Error::new(error.kind(), format!("can't execute {PROGRAM}: {error}: {advice}"))
 }
 
 /// Whether a child, dead or alive, has not been waited for, so that its pid is not reused.
@@ -172,6 +144,9 @@ impl Process {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
     use super::*;
     use crate::sys::reap::{has_ended, wait_for_end};
 

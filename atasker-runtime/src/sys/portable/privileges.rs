@@ -1,5 +1,6 @@
 //! Whether this process, or a copy of it, has more privileges than its invoker: see `linux::privileges`.
 
+use crate::sys::copy;
 use crate::sys::system::image;
 
 /// Whether the system has raised the privileges of this process above those of its invoker.
@@ -19,14 +20,10 @@ pub(crate) fn are_elevated() -> bool {
 
 /// The reason why a copy of this process would have other privileges, if it would.
 pub(crate) fn change_in_copy() -> Option<&'static str> {
-    let (user, effective_user) = (rustix::process::getuid(), rustix::process::geteuid());
-    let (group, effective_group) = (rustix::process::getgid(), rustix::process::getegid());
-    if user != effective_user || group != effective_group {
-        return Some(
-            "the real and the effective user or group of this process differ: a copy would count \
-             as privileged, and would not serve; set both to the same",
-        );
+    if let Some(reason) = copy::ids_differ() {
+        return Some(reason);
     }
+    let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
     let stat = image::program().ok().and_then(|file| rustix::fs::stat(file).ok())?;
     let is_setuid = stat.st_mode & libc::S_ISUID != 0 && stat.st_uid != user.as_raw();
     let is_setgid = stat.st_mode & libc::S_ISGID != 0 && stat.st_gid != group.as_raw();

@@ -10,20 +10,16 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use rustix::event::Timespec;
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::error::DeathCause;
-use crate::sys::ipc;
 use crate::sys::reap::{CrashHint, Output, cause_of_death, poll, retry};
-use crate::sys::stdio;
-use crate::sys::system::{image, privileges};
+use crate::sys::system::image;
+use crate::sys::{copy, ipc};
 
 /// A child process that has not been reaped, so that its pid is not reused.
 #[derive(Debug)]
@@ -39,24 +35,8 @@ pub(crate) fn spawn_copy(
     env: impl Iterator<Item = (String, String)>,
     output: Output,
 ) -> io::Result<Process> {
-    if let Some(change) = privileges::change_in_copy() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, change));
-    }
     let program = image::program()?;
-    let mut command = Command::new(program);
-    command.arg0(name).envs(env).stdin(Stdio::from(stdin)).process_group(0);
-    match output {
-        Output::Inherit => {}
-        Output::Null => {
-            // Not `Stdio::null`: if this process has closed descriptor 0, std's descriptor for it
-            // would get that number, and be replaced by `stdin` before it is copied.
-            let null = stdio::null()?;
-            command.stdout(Stdio::from(null.try_clone()?)).stderr(Stdio::from(null));
-        }
-        Output::To(out, err) => {
-            command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
-        }
-    }
+    let mut command = copy::command(program, name, stdin, env, output)?;
     // Before the process is started, because a failure would leave a process that is not waited for.
     let (tell, told) = sync_channel::<Pid>(1);
     let (end, ends) = ipc::pipe()?;
@@ -69,7 +49,7 @@ pub(crate) fn spawn_copy(
         }
         drop(ends);
     })?;
-    let child = command.spawn().map_err(|error| not_started(error, program))?;
+    let child = command.spawn().map_err(|error| copy::not_started(error, program, None))?;
     // From here on `Process` reaps the child; dropping std's handle has no effect.
     let pid = Pid::from_child(&child);
     // The thread waits for it.
@@ -82,23 +62,6 @@ fn wait_without_reaping(pid: Pid) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     // An error means that other code has reaped it.
     let _ = retry(|| rustix::process::waitid(WaitId::Pid(pid), options));
-}
-
-/// Adds the cause to an error of `spawn`, if it is about the file.
-fn not_started(error: io::Error, program: &std::path::Path) -> io::Error {
-    let advice = match Errno::from_io_error(&error) {
-        Some(Errno::NOENT) => {
-            "the dynamic loader that its file names is missing in this root directory"
-        }
-        Some(Errno::ACCESS | Errno::PERM) => {
-            "the program's file must be executable for this user, and its file system not be mounted \
-             `noexec`"
-        }
-        Some(Errno::TOOBIG) => "the environment is too large for another process",
-        _ => return error,
-    };
-    let program = program.display();
-    io::Error::new(error.kind(), format!("can't execute {program}: {error}: {advice}"))
 }
 
 impl Process {
