@@ -161,10 +161,11 @@ impl Place for Aloops {
         let mut candidate = Some(parked);
         // There is a slot for every task.
         while let Some(Parked { job, reserved }) = candidate.take() {
-            if let Admission::Begin { job, next } = limit::admit(job, reserved) {
+            let Admission { job, next } = limit::admit(job, reserved);
+            if let Some(job) = job {
                 self.start(job, WhenFull::Pass);
-                candidate = next;
             }
+            candidate = next;
         }
     }
 

@@ -268,10 +268,11 @@ impl Place for RemotePlace {
         let mut candidate = Some(parked);
         // The cluster has the slots, so there is one for every task here.
         while let Some(Parked { job, reserved }) = candidate.take() {
-            if let Admission::Begin { job, next } = limit::admit(job, reserved) {
+            let Admission { job, next } = limit::admit(job, reserved);
+            if let Some(job) = job {
                 self.start(job, WhenFull::Pass);
-                candidate = next;
             }
+            candidate = next;
         }
     }
 

@@ -78,7 +78,8 @@ type Rank = (Reverse<Priority>, u64);
 pub(super) enum Take<J> {
     /// The task holds the limit. `next` is to be queued in the same pool.
     Taken { next: Option<(TaskId, J)> },
-    /// The task must wait: put it back with [`Desk::put_back`].
+    /// The task must wait: put it back with [`Desk::put_back`], and ask for
+    /// [`Desk::first_instead_of`].
     Refused,
     /// The task has left.
     Gone,
@@ -183,6 +184,13 @@ impl<J> Desk<J> {
         self.best_lane().is_none_or(|(best, _)| rank < best)
     }
 
+    /// Returns whether no task that waits in a lane goes before one of this rank. Such a task exists
+    /// if it was the candidate for a share, and has lost that.
+    fn is_first_of_lane(&self, key: LaneKey, (_, arrival): Rank) -> bool {
+        let first = self.lanes.get(&key).and_then(|lane| lane.waiting.first_key_value());
+        first.is_none_or(|(first, _)| arrival <= *first)
+    }
+
     /// Makes the first task of a lane its candidate.
     fn candidate_of(&mut self, key: LaneKey, is_offered: bool) -> Option<(TaskId, J)> {
         let lane = self.lanes.get_mut(&key)?;
@@ -240,6 +248,9 @@ impl<J> Desk<J> {
     pub(super) fn take(&mut self, id: TaskId, now: Stamp) -> Take<J> {
         let Some(entry) = self.entries.get(&id) else { return Take::Gone };
         let (key, rank) = (entry.lane, entry.rank());
+        if entry.lender.is_none() && !self.is_first_of_lane(key, rank) {
+            return Take::Refused;
+        }
         let has_room = self.has_room(now) && self.is_first(rank);
         let Some(entry) = self.entries.get_mut(&id) else { return Take::Gone };
         match entry.stage {
@@ -313,6 +324,16 @@ impl<J> Desk<J> {
             self.lendable.extend(lenders);
         }
         None
+    }
+
+    /// Picks the task because of which one of the same lane was refused and put back, if the limit has
+    /// room for it. It is to be queued in the same pool.
+    pub(super) fn first_instead_of(&mut self, id: TaskId, now: Stamp) -> Option<(TaskId, J)> {
+        let entry = self.entries.get(&id)?;
+        let (key, rank) = (entry.lane, entry.rank());
+        let open = self.lanes.get(&key)?.candidate.is_none();
+        (open && !self.is_first_of_lane(key, rank) && self.has_room(now))
+            .then(|| self.candidate_of(key, false))?
     }
 
     /// Gives up what a task holds or was offered, and what it has lent.

@@ -109,6 +109,9 @@ impl Model {
                 Take::Refused => {
                     let job = (id, self.keeps_position.then_some(position));
                     assert!(self.desks[key].put_back(id, job).is_none());
+                    if let Some((_, next)) = self.desks[key].first_instead_of(id, self.now) {
+                        self.enqueue(next);
+                    }
                 }
                 Take::Gone => panic!("a job in a queue has left"),
             }
@@ -360,4 +363,43 @@ fn tasks_keep_the_position_of_their_launch() {
         model.end(0);
     }
     assert_eq!(model.begun, ids);
+}
+
+#[test]
+fn task_that_has_lost_a_share_is_not_overtaken_in_its_lane() {
+    let mut desk: Desk<TaskId> = Desk::new(Rule::concurrency(2));
+    let lane = |pool| LaneKey { pool: (pool, 0), priority: Priority::Normal };
+    let enter = |desk: &mut Desk<TaskId>, pool| {
+        let id = TaskId::next();
+        desk.enter(id, lane(pool), id);
+        id
+    };
+    let begin = |desk: &mut Desk<TaskId>, pool| {
+        let id = enter(desk, pool);
+        assert_eq!(desk.pick(0), Some((id, id)));
+        assert!(matches!(desk.take(id, 0), Take::Taken { next: None }));
+        id
+    };
+    let (owner, other) = (begin(&mut desk, 1), begin(&mut desk, 1));
+    // The first task of lane 0 is to have the share of the owner, the second one has an own part.
+    let first = enter(&mut desk, 0);
+    assert!(desk.lend(owner, first));
+    assert_eq!(desk.pick(0), Some((first, first)));
+    let second = enter(&mut desk, 0);
+    desk.leave(other);
+    assert_eq!(desk.pick(0), Some((second, second)));
+    desk.queued(second);
+    // The first one loses its share, and does not get the other part.
+    desk.unlend(owner, first);
+    let third = begin(&mut desk, 2);
+    assert!(matches!(desk.take(first, 0), Take::Refused));
+    assert_eq!(desk.put_back(first, first), None);
+    assert_eq!(desk.first_instead_of(first, 0), None);
+    // Now there is room again, and the pool of lane 0 has a slot for the second one.
+    desk.leave(third);
+    assert_eq!(desk.pick(0), None);
+    assert!(matches!(desk.take(second, 0), Take::Refused));
+    assert_eq!(desk.put_back(second, second), None);
+    assert_eq!(desk.first_instead_of(second, 0), Some((first, first)));
+    assert!(matches!(desk.take(first, 0), Take::Taken { next: None }));
 }

@@ -33,11 +33,20 @@ pub(crate) struct Parked {
 }
 
 /// What becomes of a candidate for which its pool has a slot.
-pub(crate) enum Admission {
-    /// It begins. `next` is queued in the same pool, of which it is a waiting job no more.
-    Begin { job: Job, next: Option<Parked> },
-    /// It waits again, and is one of the waiting jobs of its pool.
-    Parked,
+pub(crate) struct Admission {
+    /// The candidate if it begins. Otherwise it waits again, and is one of the waiting jobs of its
+    /// pool.
+    pub(crate) job: Option<Job>,
+    /// A job of the same priority that is queued in the same pool, of which it is a waiting job no
+    /// more.
+    pub(crate) next: Option<Parked>,
+}
+
+impl Admission {
+    /// The candidate begins.
+    pub(super) fn begin(job: Job, next: Option<Parked>) -> Admission {
+        Admission { job: Some(job), next }
+    }
 }
 
 /// Whether tasks keep the position of their launch in the queue of their pool.
@@ -142,22 +151,23 @@ impl Gate {
                 if let Some(next) = &next {
                     hold::on_queue(next.job.header());
                 }
-                Admission::Begin { job: parked.job, next }
+                Admission::begin(parked.job, next)
             }
             // Its task has ended: the pool notices that when it begins the job.
-            Take::Gone => Admission::Begin { job: parked.job, next: None },
+            Take::Gone => Admission::begin(parked.job, None),
             Take::Refused => {
                 let held = hold::take(parked.job.header());
                 let left = state.desk.put_back(id, parked);
+                let next = state.desk.first_instead_of(id, now).map(|(_, next)| next);
                 if left.is_none() {
                     self.set_timer(&mut state, now);
                 }
                 drop(state);
                 drop(held);
-                match left {
-                    Some(parked) => Admission::Begin { job: parked.job, next: None },
-                    None => Admission::Parked,
+                if let Some(next) = &next {
+                    hold::on_queue(next.job.header());
                 }
+                Admission { job: left.map(|parked| parked.job), next }
             }
         }
     }

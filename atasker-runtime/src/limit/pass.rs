@@ -120,7 +120,7 @@ pub(crate) fn admit(job: Job, reserved: Reserved) -> Admission {
     match gate_of(job.header()) {
         Some(gate) => gate.admit(Parked { job, reserved }),
         // It has no limit, or its task has ended, which the pool notices when it begins the job.
-        None => Admission::Begin { job, next: None },
+        None => Admission::begin(job, None),
     }
 }
 

@@ -161,20 +161,19 @@ impl PoolState {
     fn admit_limited(&mut self, priority: Priority, job: Job) -> Option<Job> {
         // Cleared first, because the job may be in the gate afterwards, and is not in the pool then.
         let tag = job.header().place_tag.swap(NOT_IN_POOL, Ordering::Relaxed);
-        match limit::admit(job, Reserved { ticket: ticket_of(tag), bytes: 0 }) {
-            Admission::Begin { job, next } => {
-                job.header().place_tag.store(tag, Ordering::Relaxed);
-                if let Some(next) = next {
-                    self.unpark(priority, next);
-                }
-                Some(job)
-            }
-            Admission::Parked => {
+        let Admission { job, next } =
+            limit::admit(job, Reserved { ticket: ticket_of(tag), bytes: 0 });
+        match &job {
+            Some(job) => job.header().place_tag.store(tag, Ordering::Relaxed),
+            None => {
                 self.backlog.release(priority);
                 self.parked[priority.index()] += 1;
-                None
             }
         }
+        if let Some(next) = next {
+            self.unpark(priority, next);
+        }
+        job
     }
 
     /// Reserves the position of a job that waits for its limit.

@@ -91,18 +91,14 @@ impl<T: Transport> Scheduler<T> {
         // Before the job is in the gate, where it is not in this pool.
         Location::Nowhere.record(&**job.task());
         let reserved = self.reserved(ticket, &job);
-        match limit::admit(job, reserved) {
-            Admission::Begin { job, next } => {
-                if let Some(next) = next {
-                    self.enqueue_unparked(next);
-                }
-                Some(job)
-            }
-            Admission::Parked => {
-                self.park(priority, reserved);
-                None
-            }
+        let Admission { job, next } = limit::admit(job, reserved);
+        if let Some(next) = next {
+            self.enqueue_unparked(next);
         }
+        if job.is_none() {
+            self.park(priority, reserved);
+        }
+        job
     }
 
     /// Lets calls that were revoked from their lanes wait for their limits again.
