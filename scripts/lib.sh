@@ -5,8 +5,13 @@ export CARGO_TERM_COLOR=never
 # Backtraces of expected panics only slow the tests down.
 export RUST_BACKTRACE=0
 
-# Prints a command and runs it.
-step() { printf '\n== %s\n' "$*"; "$@"; }
+# Prints a command, runs it, and prints how long it took.
+step() {
+    local begin=$SECONDS
+    printf '\n== %s\n' "$*"
+    "$@"
+    printf -- '-- %s s\n' "$((SECONDS - begin))"
+}
 
 # Installs a package unless its program exists: needs PROGRAM PACKAGE.
 needs() {
