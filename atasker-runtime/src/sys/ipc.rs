@@ -280,9 +280,3 @@ pub(crate) enum WakeReason {
     Woken,
     Timeout,
 }
-
-/// Returns the monotonic clock in nanoseconds, which is the same in all processes of a machine.
-pub(crate) fn monotonic() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}

@@ -9,6 +9,7 @@
 //! | `exit` | functions that are called when the process exits |
 //! | `fork` | detecting that this process is a copy made by `fork` |
 //! | `host` | the name of this machine |
+//! | `monotonic` | the clock that all processes of a machine share |
 //! | `once` | values that are computed at their first use, without waiting |
 //! | `signals` | waiting for a signal that asks this process to end |
 //!
@@ -76,6 +77,9 @@ pub(crate) mod hooks;
 pub(crate) mod host;
 #[cfg(sys_processes)]
 pub(crate) mod ipc;
+#[cfg(unix)]
+#[cfg_attr(not(any(target_os = "linux", sys_processes)), allow(dead_code))]
+pub(crate) mod monotonic;
 pub(crate) mod once;
 #[cfg(sys_processes)]
 pub(crate) mod overflow;

@@ -39,6 +39,7 @@ use super::journal::Journal;
 use crate::sys::cpus;
 use crate::sys::ipc::{self, WakeReason};
 use crate::sys::mapping::Shared;
+use crate::sys::monotonic;
 use crate::wire::frame::ChannelSetup;
 use crate::wire::payload::Payload;
 
@@ -360,7 +361,7 @@ impl Page {
     /// Completes the call, and returns the time of its end. `inline` is the reply if it is in the
     /// entry; `after` is the number of frames that were written before.
     pub(crate) fn finish(&self, call: u64, at: ReplyLocation, inline: &[u8], after: u64) -> u64 {
-        self.finish_at(call, at, inline, after, ipc::monotonic)
+        self.finish_at(call, at, inline, after, monotonic::nanos)
     }
 
     /// Like [`finish`](Self::finish), at the time returned by `now`.

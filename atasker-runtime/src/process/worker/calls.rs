@@ -22,6 +22,7 @@ use crate::process::worker::{Outgoing, WorkerProcess};
 use crate::remote::functions::{Call, FUNCTIONS, Function};
 use crate::sync::spin::{self, SpinWindow};
 use crate::sys::ipc::{self, ReadMode, WakeReason};
+use crate::sys::monotonic;
 use crate::sys::worker;
 use crate::task::body::Once;
 use crate::task::cell::Cell;
@@ -48,7 +49,7 @@ impl WorkerProcess {
             // A call that follows at once begins when the previous one ended, which saves reading
             // the clock.
             let begin = std::mem::take(&mut scratch.ended);
-            let now = || if begin == 0 { ipc::monotonic() } else { begin };
+            let now = || if begin == 0 { monotonic::nanos() } else { begin };
             let next = self.page.try_begin(call, now);
             if begin != 0 {
                 // Calls follow one another, so the next one is probably available.
@@ -97,7 +98,7 @@ impl WorkerProcess {
         loop {
             match scratch.received.next() {
                 Ok(Some(ToWorker::Call(head))) => {
-                    let begun = sockets::begin(&self.page, &head, ipc::monotonic);
+                    let begun = sockets::begin(&self.page, &head, monotonic::nanos);
                     if begun.is_none() {
                         worker::exit_with_group();
                     }
