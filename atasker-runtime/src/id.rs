@@ -88,6 +88,9 @@ impl Block {
 }
 
 impl TaskId {
+    /// Not the id of any task.
+    pub(crate) const NONE: TaskId = TaskId { origin: 0, number: NO_INDEX as u64 };
+
     /// Returns a new id for a task that is not in the table.
     pub(crate) fn next() -> TaskId {
         TaskId::with_index(NO_INDEX)

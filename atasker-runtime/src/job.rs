@@ -15,6 +15,7 @@
 //! do nothing, because the task runs on in the parent process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::fork;
@@ -23,7 +24,7 @@ use crate::observe::{self, spans};
 use crate::priority::Priority;
 use crate::task::limit::{Overdue, TimeLimit};
 use crate::task::state::{Claim, Phase};
-use crate::task::{AnyTask, current, header::Header};
+use crate::task::{AnyTask, current, deadlines, header::Header};
 use crate::time::clock::Stamp;
 use crate::unwind;
 
@@ -139,14 +140,27 @@ impl Run {
     /// The limit is kept in the task, because the run of a future rests there between two polls.
     #[inline]
     pub(crate) fn arm_limit(&self, place: impl FnOnce() -> Option<Arc<dyn Overdue>>) {
-        let task = self.task();
-        if let Some(extras) = task.header().extras()
-            && let Some(limit) = extras.timeout
-        {
-            let armed = TimeLimit::arm(task, limit, place());
-            let before = extras.limit.lock().replace(armed);
-            debug_assert!(before.is_none(), "the limit of the last attempt was disarmed");
+        if let Some(limit) = self.header().timeout() {
+            self.arm(limit, place());
         }
+    }
+
+    /// The same for a run that stays on this thread, which may be one with a slot for its deadline.
+    #[inline]
+    pub(crate) fn arm_limit_here(&self, place: impl FnOnce() -> Option<Arc<dyn Overdue>>) {
+        if let Some(limit) = self.header().timeout()
+            && !deadlines::enter_run(self.task(), limit)
+        {
+            self.arm(limit, place());
+        }
+    }
+
+    #[cold]
+    fn arm(&self, limit: Duration, place: Option<Arc<dyn Overdue>>) {
+        let task = self.task();
+        let armed = TimeLimit::arm(task, limit, place);
+        let before = task.header().extras_or_new().limit.lock().replace(armed);
+        debug_assert!(before.is_none(), "the limit of the last attempt was disarmed");
     }
 
     /// Runs the body on this thread and completes the attempt. Returns the time of the end if that
@@ -254,16 +268,16 @@ impl Claim {
 #[cfg(all(test, not(atasker_loom)))]
 mod tests {
     use super::*;
+    use crate::id::TaskId;
     use crate::info::TaskType;
     use crate::task::body::Once;
     use crate::task::cell::Cell;
     use crate::time::clock;
-    use std::time::Duration;
 
     /// A queued task with a time limit.
     fn queued() -> Arc<dyn AnyTask> {
-        let mut header = Header::new(TaskType::Thread);
-        header.extras_mut().timeout = Some(Duration::from_secs(600));
+        let mut header = Header::new(TaskType::Thread, TaskId::next());
+        header.set_timeout(Some(Duration::from_secs(600)));
         header.record_queued();
         assert!(header.state.launch(Phase::Queued));
         Cell::<u32, _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| 42)), ())

@@ -65,6 +65,13 @@ impl Priority {
     }
 
     /// The inverse of [`index`](Self::index), for values from another process.
+    /// Returns the most urgent priority of a set, in which the bit at its index stands for each.
+    #[inline]
+    pub(crate) const fn highest(bits: u8) -> Option<Priority> {
+        // Indices increase with the urgency.
+        Priority::from_index(7u8.wrapping_sub(bits.leading_zeros() as u8))
+    }
+
     pub(crate) const fn from_index(index: u8) -> Option<Priority> {
         match index {
             0 => Some(Priority::Low),

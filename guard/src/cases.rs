@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, PoolConfig, Supervisor, Task, background_task};
+use atasker::{MpPoolConfig, PoolConfig, Priority, Supervisor, Task, TaskBuilder, background_task};
 
 use crate::steps::{mark, wait_for_counter};
 use crate::valgrind::dump;
 
 /// The cases that run under valgrind.
-pub const BY_VALGRIND: [&str; 2] = ["thread", "async"];
+pub const BY_VALGRIND: [&str; 3] = ["thread", "limited", "async"];
 /// The case that is counted step by step; its parts, and the name of the code between the rounds.
 pub const BY_STEPS: (&str, [&str; 4]) = ("mp", ["launch", "replies", "join", BETWEEN]);
 
@@ -38,6 +38,7 @@ pub fn run(case: &str) {
     one_cpu();
     match case {
         "thread" => thread(),
+        "limited" => limited(),
         "async" => aloop(),
         "mp" => {
             wait_for_counter();
@@ -75,6 +76,16 @@ fn all_cpus() {
 fn thread() {
     let sup = Supervisor::builder().id("guard").thread_pool(PoolConfig::new(1)).build();
     in_order(|i| sup.spawn(move || i), |barrier| sup.spawn(move || meet(&barrier)));
+}
+
+/// Tasks with what users usually set.
+fn limited() {
+    let sup = Supervisor::builder().id("guard").thread_pool(PoolConfig::new(1)).build();
+    let builder = |i| {
+        let builder = TaskBuilder::new(move || i).name("limited").priority(Priority::Normal);
+        builder.timeout(Duration::from_secs(60)).supervisor(&sup)
+    };
+    in_order(|i| builder(i).start(), |barrier| sup.spawn(move || meet(&barrier)));
 }
 
 fn aloop() {

@@ -172,8 +172,7 @@ impl<J> Backlog<J> {
     /// Returns the priority of the next job in order, whether or not the job may start.
     #[inline]
     pub(crate) fn first_priority(&self) -> Option<Priority> {
-        // Indices increase with the priority.
-        Priority::from_index(7u8.checked_sub(self.nonempty.leading_zeros() as u8)?)
+        Priority::highest(self.nonempty)
     }
 
     /// Returns the number of further tasks of this priority that would be admitted now.

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use crate::aloop::{FutureBody, Loop, not_started};
 use crate::error::TaskError;
 use crate::fork;
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::Job;
 use crate::launch::TaskBuilder;
@@ -115,7 +116,7 @@ impl Aloop {
             .await
         };
         // A cell as for a task, but without a supervisor, so it is neither counted nor listed.
-        let header = Header::new(TaskType::Async);
+        let header = Header::new(TaskType::Async, TaskId::next());
         let launched = header.state.set_join_interest() && header.state.launch(Phase::Queued);
         debug_assert!(launched, "no other thread has the cell yet");
         let cell = Cell::new(header, FutureBody::new(guarded), FutureData::default());

@@ -105,9 +105,10 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Attachment<R, I, O
         let header = builder.header_mut();
         header.set_name(Cow::Owned(head.name));
         header.priority = head.priority;
+        header.set_timeout(head.timeout);
         let extras = header.extras_mut();
         extras.elsewhere = Some(Box::new(elsewhere));
-        (extras.timeout, extras.retries) = (head.timeout, head.retries);
+        extras.retries = head.retries;
         let core = self.core.or_else(|| supervisor::cluster::joined(&self.cluster));
         builder.on(core).start_foreign(head.id, 0)
     }

@@ -74,7 +74,8 @@ where
     O: Send + 'static,
     B: Body<R>,
 {
-    let mut header = Header::new(tt);
+    // Drawn by the launch.
+    let mut header = Header::new(tt, TaskId::NONE);
     if let Some(channels) = &channels {
         header.extras_mut().channels = Some(channels.clone());
     }
@@ -107,7 +108,7 @@ where
 impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     #[inline]
     pub(super) fn header_mut(&mut self) -> &mut Header {
-        self.cell.get_mut().header_mut()
+        self.cell.header_mut()
     }
 
     /// Sets the name of the task, shown in logs and in [`TaskInfo`](crate::TaskInfo).
@@ -164,7 +165,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// assert_eq!(task.join().unwrap(), 42);
     /// ```
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.header_mut().extras_mut().timeout = Some(limit);
+        self.header_mut().set_timeout(Some(limit));
         self
     }
 
@@ -472,7 +473,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         };
         let TaskBuilder { mut cell, channels, failed, .. } = self;
         let failed = if fork::is_copy() { Some(Box::new(fork::error())) } else { failed };
-        let header = cell.get_mut().header_mut();
+        let header = cell.header_mut();
         header.set_earlier_attempts(earlier);
         if failed.is_none() {
             core.prepare_foreign(header, id);
@@ -497,6 +498,9 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         header.set_like(first.header());
         header.extras_mut().chained_to = Some(Arc::downgrade(first));
         let scheduler = scheduler.filter(|scheduler| scheduler.prepare_chained(header));
+        if scheduler.is_none() {
+            header.id = TaskId::next();
+        }
         let TaskBuilder { cell, channels, .. } = self;
         let cell = cell.into_shared();
         let task = cell.clone().erase();
@@ -563,43 +567,60 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
     ) -> Result<(Arc<dyn Typed<R>>, Option<Arc<Channels<I, O>>>), E> {
         let TaskBuilder { mut cell, channels, failed, .. } = self;
-        let (core, failed) = match fork::is_copy() {
-            true => (None, Some(Box::new(fork::error()))),
-            false => (core, failed),
+        let Some(core) = core.filter(|_| failed.is_none() && !fork::is_copy()) else {
+            return Ok((refuse_unlaunched(cell, core, failed), channels));
         };
-        let once = !cell.get_mut().is_repeatable();
-        let header = cell.get_mut().header_mut();
-        if once && header.extras().is_some_and(|extras| extras.retries > 0) {
-            log!(
-                warn,
-                name = header.name(),
-                "`retries` has no effect: this function can run only once; \
-                 use `TaskBuilder::repeatable`"
-            );
-            header.extras_mut().retries = 0;
+        if cell.header().extras().is_some() {
+            forbid_retries_of_once(&mut cell);
         }
-        let refused = match (core, failed) {
-            (Some(core), None) => {
-                core.prepare(header);
-                None
-            }
-            (Some(core), failed) => {
-                core.reject(header);
-                failed.map(|error| *error)
-            }
-            (None, failed) => Some(failed.map_or(TaskError::SupervisorStopped, |error| *error)),
-        };
+        core.prepare(cell.header_mut());
         let cell = cell.into_shared();
         let task = cell.clone().erase();
-        match (core, refused) {
-            (Some(core), None) => {
-                admit(core, &task)?;
-                core.launch(task, when_full);
-            }
-            (_, error) => refuse(task, error.unwrap_or(TaskError::SupervisorStopped)),
-        }
+        admit(core, &task)?;
+        core.launch(task, when_full);
         Ok((cell, channels))
     }
+}
+
+/// Warns if a task that can run only once has retries, and removes them.
+#[cold]
+fn forbid_retries_of_once<R>(cell: &mut UniqueTask<R>) {
+    if cell.get_mut().is_repeatable() {
+        return;
+    }
+    let header = cell.header_mut();
+    if header.extras().is_some_and(|extras| extras.retries > 0) {
+        log!(
+            warn,
+            name = header.name(),
+            "`retries` has no effect: this function can run only once; \
+             use `TaskBuilder::repeatable`"
+        );
+        header.extras_mut().retries = 0;
+    }
+}
+
+/// Ends a task instead of launching it: `failed` says why, or there is no supervisor, or this process
+/// is a copy.
+#[cold]
+fn refuse_unlaunched<R: 'static>(
+    mut cell: UniqueTask<R>,
+    core: Option<&Core>,
+    failed: Option<Box<TaskError>>,
+) -> Arc<dyn Typed<R>> {
+    let header = cell.header_mut();
+    header.id = TaskId::next();
+    let error = match core {
+        _ if fork::is_copy() => fork::error(),
+        None => failed.map_or(TaskError::SupervisorStopped, |error| *error),
+        Some(core) => {
+            core.reject(header);
+            failed.map_or(TaskError::SupervisorStopped, |error| *error)
+        }
+    };
+    let cell = cell.into_shared();
+    refuse(cell.clone().erase(), error);
+    cell
 }
 
 /// A task with an id that another process has drawn, which is ready to be launched. Dropping it

@@ -18,6 +18,7 @@ use crate::task::AnyTask;
 use crate::task::cell::{Body, Taken, Typed};
 use crate::task::channel::{Acks, Bytes, Channel};
 use crate::task::endpoint::{Channels, Codec};
+use crate::task::state::Handle;
 use crate::wire::payload::finish;
 
 /// A call that came from another process.
@@ -125,7 +126,7 @@ impl RawTask {
 
     /// Takes the outcome of a task that has ended.
     pub(crate) fn take(&self) -> Result<RawReply, TaskError> {
-        match self.cell.take() {
+        match self.cell.take(Handle::Kept) {
             Taken::Outcome(outcome) => outcome,
             Taken::Borrowed | Taken::Gone => {
                 Err(TaskError::not_started("the result was taken by another handle"))

@@ -306,7 +306,7 @@ impl Core {
             }
             return;
         }
-        let mut header = Header::new(TaskType::Thread);
+        let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.set_name(name.into());
         header.priority = Priority::Critical;
         header.record_queued();

@@ -38,7 +38,7 @@ use crate::task::header::Header;
 use crate::task::scoped::ScopeState;
 use crate::task::state::{Claim, Ending, Phase, Take};
 use crate::task::waiters::Waiters;
-use crate::task::{AnyTask, current, hold, scheduler, unique};
+use crate::task::{AnyTask, current, hold, scheduler, state, unique};
 use crate::time::clock::Stamp;
 use crate::unwind::{self, Guarded, discard, log};
 
@@ -142,7 +142,9 @@ impl<R> From<Result<R, TaskError>> for Stored<R> {
 }
 
 /// See the module's documentation.
+#[repr(C)]
 pub(crate) struct Cell<R, B: Body<R>> {
+    /// First, as [`AnyTask`] requires.
     header: Header,
     pub(super) place_data: B::PlaceData,
     pub(super) body: UnsafeCell<Option<B>>,
@@ -191,10 +193,11 @@ pub(crate) enum Taken<R> {
 pub(crate) trait Typed<R>: AnyTask {
     /// Returns the outcome once it is published. `None` also after the result was moved out.
     fn outcome(&self) -> Option<Result<&R, &TaskError>>;
-    /// Moves out the outcome of a task that has ended.
+    /// Moves out the outcome of a task that has ended. A result takes the join interest along if
+    /// the handle is consumed; an error leaves it.
     ///
     /// Must be called only by the owner of the typed handle: see the module's documentation.
-    fn take(&self) -> Taken<R>;
+    fn take(&self, handle: state::Handle) -> Taken<R>;
     /// Drops the result if no handle can reach it any more, even if something still keeps the task
     /// alive (a waker, perhaps one stored in the result itself).
     fn drop_output(&self);
@@ -207,8 +210,23 @@ pub(crate) trait Typed<R>: AnyTask {
     fn decoder(&self) -> Option<crate::wire::args::Reader<R>>;
     /// Passes the stored outcome to the callbacks.
     fn call_back(&self, callbacks: Vec<OnComplete<R>>);
+}
+
+impl<R> dyn Typed<R> + '_ {
+    /// Returns the part of the task that does not depend on its types.
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        let task: &dyn AnyTask = self;
+        task.header()
+    }
+}
+
+impl<R> dyn Typed<R> {
     /// Returns this task without its type.
-    fn erase(self: Arc<Self>) -> Arc<dyn AnyTask>;
+    #[inline]
+    pub(crate) fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {
+        self
+    }
 }
 
 /// A task to which its builder has exclusive access.
@@ -218,6 +236,13 @@ impl<R> UniqueTask<R> {
     #[inline]
     pub(crate) fn header(&self) -> &Header {
         self.0.header()
+    }
+
+    #[inline]
+    pub(crate) fn header_mut(&mut self) -> &mut Header {
+        // SAFETY: the cell has its header at its address, as `AnyTask` requires, and this is the
+        // only reference to it: see `get_mut`.
+        unsafe { &mut *Arc::as_ptr(&self.0).cast_mut().cast() }
     }
 
     pub(crate) fn as_any(&self) -> &dyn AnyTask {
@@ -279,6 +304,11 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             hooks: None,
             outcome: UnsafeCell::new(Stored::Empty),
         })
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
     }
 
     /// Creates a task for a builder.
@@ -400,11 +430,14 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         if claim.has_body() {
             self.drop_body();
         }
-        let hooks = self.hooks.as_ref().map(|hooks| std::mem::take(&mut *hooks.lock()));
-        let Hooks { on_complete: callbacks, retry_if, returned_err } = hooks.unwrap_or_default();
-        if retry_if.is_some() {
-            discard(retry_if);
-        }
+        let (callbacks, returned_err) = match &self.hooks {
+            None => (Vec::new(), None),
+            Some(hooks) => {
+                let hooks = std::mem::take(&mut *hooks.lock());
+                discard(hooks.retry_if);
+                (hooks.on_complete, hooks.returned_err)
+            }
+        };
         let ending = match &result {
             Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => Ending::ReturnedErr,
             Ok(_) => Ending::Ok,
@@ -460,11 +493,8 @@ impl<R: Send + 'static> Drop for Publish<R> {
     }
 }
 
-impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
-    fn header(&self) -> &Header {
-        &self.header
-    }
-
+// SAFETY: the cell is `repr(C)`, and the header is its first field.
+unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     fn header_mut(&mut self) -> &mut Header {
         &mut self.header
     }
@@ -749,12 +779,12 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         }
     }
 
-    fn take(&self) -> Taken<R> {
+    fn take(&self, handle: state::Handle) -> Taken<R> {
         // Errors are cloned and never moved out, because a `TaskRef` may have lent a reference.
         if let Some(error) = self.error() {
             return Taken::Outcome(Err(error.clone()));
         }
-        match self.header.state.take_result() {
+        match self.header.state.take_result(handle) {
             Take::Granted => {}
             Take::Borrowed => return Taken::Borrowed,
             Take::Gone => return Taken::Gone,
@@ -813,9 +843,5 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
             }
         }
         replace(result.into());
-    }
-
-    fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {
-        self
     }
 }

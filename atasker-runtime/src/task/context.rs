@@ -84,7 +84,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// assert!(ctx.send("nowhere".to_owned()).is_ok());
     /// ```
     pub fn detached() -> Self {
-        let mut header = Header::new(TaskType::Thread);
+        let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.set_name("detached".into());
         TaskContext::without_task(header, Channels::discarding())
     }

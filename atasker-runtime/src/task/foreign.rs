@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn entry_of_a_task_that_was_not_launched_is_free_again() {
-        let mut header = Header::new(TaskType::Thread);
+        let mut header = Header::new(TaskType::Thread, TaskId::next());
         let id = foreign_id();
         header.set_foreign_id(id);
         let task: Arc<dyn AnyTask> =

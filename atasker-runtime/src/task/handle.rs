@@ -18,6 +18,7 @@ use crate::task::cell::{Taken, Typed};
 use crate::task::endpoint::{Channels, Endpoint};
 use crate::task::header::{Header, refresh};
 use crate::task::reference::TaskRef;
+use crate::task::state::Handle;
 use crate::task::wait::wait_end;
 use crate::task::waiters::WaiterKey;
 use crate::task::{AnyTask, cloning, control, park};
@@ -55,6 +56,8 @@ pub struct Task<R, I = (), O = ()> {
     polled: Polled,
     /// The outcome was moved out.
     took: bool,
+    /// The join interest was released.
+    released: bool,
     on_drop: OnDrop,
     /// Lends `&R`, so the handle is `Sync` only if `R` is.
     _lends: PhantomData<R>,
@@ -85,6 +88,7 @@ impl<R, I, O> Task<R, I, O> {
             channels,
             polled: Polled::No,
             took: false,
+            released: false,
             on_drop: OnDrop::Nothing,
             _lends: PhantomData,
         }
@@ -319,7 +323,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     #[track_caller]
     pub(crate) fn take_outcome(mut self) -> Result<R, TaskError> {
         loop {
-            if let Some(outcome) = self.take() {
+            if let Some(outcome) = self.take(Handle::Consumed) {
                 return outcome;
             }
             // Lasts no longer than a `Clone` call, so it is acceptable on the thread of an aloop.
@@ -333,15 +337,16 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// Moves out the outcome of a task that has ended. Returns `None` while the result is being
     /// cloned.
     #[track_caller]
-    fn take(&mut self) -> Option<Result<R, TaskError>> {
+    fn take(&mut self, handle: Handle) -> Option<Result<R, TaskError>> {
         if !self.is_completed() {
             // The task runs on in the parent process, from which this process was forked.
             return Some(Err(fork::error()));
         }
         progress::end_of(|| self.id());
-        match self.cell.take() {
+        match self.cell.take(handle) {
             Taken::Outcome(outcome) => {
                 self.took = true;
+                self.released = handle == Handle::Consumed && outcome.is_ok();
                 Some(outcome)
             }
             // The thread that clones it does not exist in a copy.
@@ -371,7 +376,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     pub(crate) fn into_outcome(mut self) -> Result<R, TaskError> {
         let id = self.header().id;
         loop {
-            match self.cell.take() {
+            match self.cell.take(Handle::Kept) {
                 Taken::Outcome(outcome) => {
                     self.took = true;
                     return outcome;
@@ -988,7 +993,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Future for Task<R, I, O> 
             }
         }
         loop {
-            if let Some(outcome) = self.take() {
+            if let Some(outcome) = self.take(Handle::Kept) {
                 return Poll::Ready(outcome);
             }
             self.polled = Polled::Yes;
@@ -1026,6 +1031,10 @@ impl<R, I, O> Task<R, I, O> {
     /// Ends the ownership of the result.
     #[inline(always)]
     fn release(&self) {
+        if self.released {
+            // With the result, so the task has ended.
+            return;
+        }
         let header = self.cell.header();
         let channels = self.channels.as_ref().filter(|_| !header.state.read().is_ended());
         if let Some(channels) = channels {

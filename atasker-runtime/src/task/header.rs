@@ -15,6 +15,7 @@ use crate::observe::watch::Watch;
 use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
+use crate::sys::once::OnceBox;
 #[cfg(feature = "remote")]
 use crate::task::elsewhere::Elsewhere;
 use crate::task::endpoint::AnyChannels;
@@ -24,7 +25,7 @@ use crate::task::policies::Policies;
 use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{self, WaiterKey, Waiters};
-use crate::task::{AnyTask, Schedule, table};
+use crate::task::{AnyTask, Schedule, deadlines, table};
 use crate::time::activity::Busy;
 use crate::time::clock::{self, Stamp};
 
@@ -49,7 +50,9 @@ pub(crate) struct Header {
     /// A tag for the place of the task: its ticket in a backlog, or where the task was sent. The
     /// place accesses it under its own lock, hence `Relaxed`.
     pub(crate) place_tag: AtomicU64,
-    extras: OnceLock<Box<Extras>>,
+    /// The time limit of each run in nanoseconds, plus one; 0 for none.
+    limit: u64,
+    extras: OnceBox<Extras>,
 }
 
 /// Data that only some tasks have.
@@ -58,7 +61,6 @@ pub(crate) struct Extras {
     /// A name created at run time.
     pub(crate) name: Option<Box<str>>,
     pub(crate) delay: Option<Duration>,
-    pub(crate) timeout: Option<Duration>,
     pub(crate) retries: u32,
     pub(crate) retry_delay: Duration,
     pub(crate) aloop: Option<Cow<'static, str>>,
@@ -98,12 +100,13 @@ pub(crate) struct Extras {
 }
 
 impl Header {
+    /// Creates the header of a task that was not launched. The launch may assign another id.
     #[inline]
-    pub(crate) fn new(tt: TaskType) -> Self {
+    pub(crate) fn new(tt: TaskType, id: TaskId) -> Self {
         Header {
             state: State::new(),
             attempt: AtomicU32::new(0),
-            id: TaskId::next(),
+            id,
             in_table: false,
             tt,
             priority: Priority::Normal,
@@ -114,7 +117,8 @@ impl Header {
             waiters: Mutex::new(Waiters::NONE),
             scheduler: None,
             place_tag: AtomicU64::new(0),
-            extras: OnceLock::new(),
+            limit: 0,
+            extras: OnceBox::new(),
         }
     }
 
@@ -171,17 +175,17 @@ impl Header {
     /// Returns the extras if the task has any.
     #[inline]
     pub(crate) fn extras(&self) -> Option<&Extras> {
-        self.extras.get().map(|extras| &**extras)
+        self.extras.get()
     }
 
     /// Returns the extras, creating them if necessary.
     pub(crate) fn extras_or_new(&self) -> &Extras {
-        self.extras.get_or_init(Box::default)
+        self.extras.get_or_init(Extras::default)
     }
 
     /// Returns the extras for the builder, creating them if necessary.
     pub(crate) fn extras_mut(&mut self) -> &mut Extras {
-        self.extras.get_or_init(Box::default);
+        self.extras.get_or_init(Extras::default);
         self.extras.get_mut().expect("initialized above")
     }
 
@@ -192,7 +196,13 @@ impl Header {
 
     #[inline]
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.extras()?.timeout
+        Some(Duration::from_nanos(self.limit.checked_sub(1)?))
+    }
+
+    /// Sets the time limit of each run. One of more than 584 years is one of 584 years.
+    pub(crate) fn set_timeout(&mut self, limit: Option<Duration>) {
+        let nanos = |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.limit = limit.map_or(0, |limit| nanos(limit).saturating_add(1));
     }
 
     /// Returns the number of the current or last attempt, starting at 1; 0 before the first.
@@ -425,6 +435,9 @@ impl Header {
     /// returned.
     #[inline]
     pub(crate) fn leave_attempt(&self) {
+        if self.limit != 0 && self.tt == TaskType::Thread {
+            deadlines::leave_run(self);
+        }
         let Some(extras) = self.extras() else { return };
         let time_limit = extras.limit.lock().take();
         if let Some(limit) = time_limit {

@@ -4,7 +4,8 @@
 //! A run that exceeds its limit keeps what it occupies until its body returns. The task learns of
 //! it at once: it ends with a timeout or, if another attempt follows, is asked to stop.
 //!
-//! Threads and aloops arm their limits here. The limits of calls in worker processes are deadlines
+//! Aloops arm their limits here. Those of pool threads are in `deadlines`, which costs less, and
+//! come here only if a test has paused the time of their supervisor. The limits of calls in worker processes are deadlines
 //! of the scheduler in `process`, because they count from the begin that the worker process reports
 //! and end with its death.
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use crate::fork;
 use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
+use crate::task::cell::Overrun;
 use crate::task::header::Header;
 use crate::task::hold;
 use crate::time::activity::Until;
@@ -41,7 +43,6 @@ pub(crate) struct TimeLimit {
 
 /// What the run and the action of the timer share.
 struct Watch {
-    limit: Duration,
     place: Option<Arc<dyn Overdue>>,
     /// Whether the run is over. The action of the timer checks this and records the overrun while
     /// it holds the lock, so that a late action can't affect the next attempt.
@@ -55,7 +56,7 @@ impl TimeLimit {
         limit: Duration,
         place: Option<Arc<dyn Overdue>>,
     ) -> TimeLimit {
-        let watch = Arc::new(Watch { limit, place, over: Mutex::new(false) });
+        let watch = Arc::new(Watch { place, over: Mutex::new(false) });
         // Weak, because the run keeps its task alive as long as it lasts.
         let (weak, shared) = (Arc::downgrade(task), Arc::clone(&watch));
         let owner = task.header().scheduler;
@@ -88,20 +89,38 @@ impl Watch {
             if *over {
                 return;
             }
-            if let Some(place) = &self.place {
-                place.entered(task.header());
-            }
-            if task.header().attempts_left() {
-                // The next attempt follows when this one has returned.
-                hold::hold(task.header(), Until::Ended);
-            }
-            task.record_overrun()
+            begin_overrun(task, self.place.as_deref())
         };
-        if let Some(overrun) = overrun {
-            overrun.complete(task);
-        }
-        if let Some(place) = &self.place {
-            place.reported(task.header(), self.limit);
-        }
+        end_overrun(task, overrun, self.place.as_deref());
+    }
+}
+
+/// Records that a run has exceeded its limit. The caller holds the lock that proves that its body
+/// has not returned.
+pub(super) fn begin_overrun(
+    task: &Arc<dyn AnyTask>,
+    place: Option<&dyn Overdue>,
+) -> Option<Overrun> {
+    if let Some(place) = place {
+        place.entered(task.header());
+    }
+    if task.header().attempts_left() {
+        // The next attempt follows when this one has returned.
+        hold::hold(task.header(), Until::Ended);
+    }
+    task.record_overrun()
+}
+
+/// Tells the task and its place of what [`begin_overrun`] has recorded, without any lock.
+pub(super) fn end_overrun(
+    task: &Arc<dyn AnyTask>,
+    overrun: Option<Overrun>,
+    place: Option<&dyn Overdue>,
+) {
+    if let Some(overrun) = overrun {
+        overrun.complete(task);
+    }
+    if let Some(place) = place {
+        place.reported(task.header(), task.header().timeout().unwrap_or_default());
     }
 }

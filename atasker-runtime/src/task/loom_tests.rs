@@ -10,6 +10,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 use crate::error::TaskError;
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::{Job, Run, end_waiting};
 use crate::task::AnyTask;
@@ -72,10 +73,8 @@ type Outcome = Result<String, TaskError>;
 fn queued(limit: Option<Duration>) -> (Arc<dyn Typed<String>>, Arc<AtomicU32>) {
     let runs = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&runs);
-    let mut header = Header::new(TaskType::Thread);
-    if let Some(limit) = limit {
-        header.extras_mut().timeout = Some(limit);
-    }
+    let mut header = Header::new(TaskType::Thread, TaskId::next());
+    header.set_timeout(limit);
     let body = Once(Some(move |_: &Arc<dyn AnyTask>| {
         counter.fetch_add(1, Ordering::Relaxed);
         String::from("done")
@@ -469,7 +468,7 @@ fn loom_a_result_goes_with_the_handle_or_at_the_end() {
         let value = Arc::new(());
         let result = Arc::clone(&value);
         let body = Once(Some(move |_: &Arc<dyn AnyTask>| result));
-        let cell = Cell::new(Header::new(TaskType::Thread), body, ());
+        let cell = Cell::new(Header::new(TaskType::Thread, TaskId::next()), body, ());
         cell.header().record_queued();
         assert!(cell.header().state.launch(Phase::Queued) && cell.header().begin());
         assert!(cell.header().state.set_join_interest());

@@ -10,7 +10,7 @@
 //! | stop, cancel, kill | `control` |
 //! | what only a task on another machine has | `elsewhere` |
 //! | a task that starts when another one has ended | `chained` |
-//! | the time limit of a run | `limit` |
+//! | the time limit of a run: on a pool thread, elsewhere | `deadlines`, `limit` |
 //! | back-off, expiry, unique keys | `policies`, `unique`, `portable_hash` |
 //! | the link to the supervisor, and lookup by id | `scheduler`, `table`, `foreign` |
 //! | the typed handle, the untyped one | `handle`, `reference` |
@@ -31,6 +31,7 @@ mod cloning;
 pub(crate) mod context;
 pub(crate) mod control;
 pub(crate) mod current;
+pub(crate) mod deadlines;
 #[cfg(feature = "remote")]
 pub(crate) mod elsewhere;
 pub(crate) mod end_counts;
@@ -80,8 +81,12 @@ use state::{Claim, Ending};
 /// (a callback, another attempt) clones it; everything else costs no reference count. Only the
 /// types that grant the right call them: [`Run`](crate::job::Run), [`Claim`] and
 /// [`Overrun`](cell::Overrun), and [`control::abort`].
-pub(crate) trait AnyTask: Send + Sync {
-    fn header(&self) -> &Header;
+///
+/// # Safety
+///
+/// Implementors are `repr(C)` and have a [`Header`] as their first field: `header` finds it there
+/// without a virtual call.
+pub(crate) unsafe trait AnyTask: Send + Sync {
     fn header_mut(&mut self) -> &mut Header;
 
     /// Returns whether the task can run again.
@@ -157,6 +162,16 @@ pub(crate) trait AnyTask: Send + Sync {
     /// Decodes the result that a worker process has returned, and completes the attempt.
     #[cfg(feature = "mp")]
     fn reply(&self, this: &Arc<dyn AnyTask>, reply: std::borrow::Cow<'_, [u8]>);
+}
+
+impl dyn AnyTask + '_ {
+    /// Returns the part of the task that does not depend on its types.
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: the implementor has its header at its address, as the trait requires, and lends
+        // it as long as itself.
+        unsafe { &*std::ptr::from_ref(self).cast() }
+    }
 }
 
 /// The scheduler of launched tasks: their supervisor. What happens to one task at a time is the

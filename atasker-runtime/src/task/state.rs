@@ -108,6 +108,15 @@ pub(crate) enum Take {
     Gone,
 }
 
+/// What becomes of the typed handle that moves the result out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Handle {
+    /// It keeps the join interest.
+    Kept,
+    /// It releases the join interest.
+    Consumed,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct State(AtomicU32);
@@ -428,9 +437,14 @@ impl State {
         before.0 & READERS == READER && before.has_waiters()
     }
 
-    /// Requests to move out the result of an ended task. Called by the owner of the typed handle.
+    /// Requests to move out the result of an ended task. Called by the owner of the typed handle,
+    /// which releases its join interest in the same step if it is used up by that.
     #[inline]
-    pub(crate) fn take_result(&self) -> Take {
+    pub(crate) fn take_result(&self, handle: Handle) -> Take {
+        let cleared = match handle {
+            Handle::Kept => 0,
+            Handle::Consumed => JOIN_INTEREST,
+        };
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             if now & TAKEN != 0 {
@@ -439,7 +453,7 @@ impl State {
             if now & READERS != 0 {
                 return Take::Borrowed;
             }
-            let next = now | TAKEN;
+            let next = (now | TAKEN) & !cleared;
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Take::Granted,
                 Err(seen) => now = seen,
@@ -498,15 +512,29 @@ mod tests {
         let claim = state.claim(Phase::Started).unwrap();
         let _ = state.publish(claim, Ending::Ok);
         assert!(state.borrow_result() && state.borrow_result());
-        assert_eq!(state.take_result(), Take::Borrowed);
+        assert_eq!(state.take_result(Handle::Kept), Take::Borrowed);
         assert!(!state.set_waiter().is_taken());
         assert!(!state.return_result(), "another one still reads");
         assert!(state.return_result(), "the waiters must be woken");
         assert!(!state.take_unreachable_result(), "there is a handle");
-        assert_eq!(state.take_result(), Take::Granted);
-        assert_eq!(state.take_result(), Take::Gone);
+        assert_eq!(state.take_result(Handle::Kept), Take::Granted);
+        assert_eq!(state.take_result(Handle::Kept), Take::Gone);
         assert!(!state.borrow_result());
         assert!(!state.clear_join_interest().is_referenced() && !state.take_unreachable_result());
+    }
+
+    #[test]
+    fn a_handle_that_is_consumed_releases_its_interest_with_the_result() {
+        let mut state = State::new();
+        state.set_launched(Phase::Queued);
+        assert!(state.begin());
+        let claim = state.claim(Phase::Started).unwrap();
+        assert!(state.publish(claim, Ending::Ok).has_join_interest());
+        assert!(state.borrow_result());
+        assert_eq!(state.take_result(Handle::Consumed), Take::Borrowed);
+        assert!(!state.return_result() && state.read().has_join_interest());
+        assert_eq!(state.take_result(Handle::Consumed), Take::Granted);
+        assert!(state.set_join_interest(), "the next handle can have it");
     }
 
     #[test]

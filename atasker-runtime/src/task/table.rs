@@ -315,7 +315,7 @@ mod tests {
     use crate::task::header::Header;
 
     fn new_task() -> Arc<dyn AnyTask> {
-        let mut header = Header::new(TaskType::Thread);
+        let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.reserve_id();
         let task: Arc<dyn AnyTask> =
             Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ());

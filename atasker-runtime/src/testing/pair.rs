@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{RecvError, SendError};
 use crate::fork;
+use crate::id::TaskId;
 use crate::info::{Progress, TaskType};
 use crate::task::AnyTask;
 use crate::task::channel::Channel;
@@ -47,7 +48,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
     /// ```
     pub fn pair() -> (TaskContext<I, O>, ContextPeer<I, O>) {
         let channels = Channels::<I, O>::local();
-        let mut header = Header::new(TaskType::Thread);
+        let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.set_name("pair".into());
         // For the requests to stop.
         header.extras_mut().channels = Some(Arc::clone(&channels) as Arc<dyn AnyChannels>);

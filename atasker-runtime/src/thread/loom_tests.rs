@@ -7,6 +7,7 @@ use loom::sync::atomic::{AtomicBool, Ordering};
 
 use super::injector::Gate;
 use super::parker::Parker;
+use crate::sync::Mutex;
 
 #[test]
 fn loom_unpark_signal_is_not_lost() {
@@ -62,19 +63,23 @@ fn loom_signals_arrive_in_order() {
 fn loom_job_pushed_at_closed_gate_is_found() {
     const BIT: u8 = 1;
     loom::model(|| {
-        let shared = Arc::new((Gate::new(), AtomicBool::new(false)));
+        // The gate, the lock of the queue, and whether the queue contains a job.
+        let shared = Arc::new((Gate::new(), Mutex::new(()), AtomicBool::new(false)));
         shared.0.set(0);
         let launcher = {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
-                let (gate, job) = &*shared;
-                job.store(true, Ordering::Relaxed);
+                let (gate, queue, nonempty) = &*shared;
+                let pushing = queue.lock();
+                nonempty.store(true, Ordering::Relaxed);
+                drop(pushing);
                 gate.is_open(BIT)
             })
         };
-        let (gate, job) = &*shared;
+        let (gate, queue, nonempty) = &*shared;
         gate.set(BIT);
-        let found = job.load(Ordering::Relaxed);
+        drop(queue.lock());
+        let found = nonempty.load(Ordering::Relaxed);
         assert!(launcher.join().unwrap() || found, "no one would start the job");
     });
 }

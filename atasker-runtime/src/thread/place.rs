@@ -72,7 +72,7 @@ impl Place for ThreadPool {
         let (shared, priority) = (&self.shared, job.priority());
         let mut state = shared.wait_until_accepted(job, when_full, has_room)?;
         // Behind the jobs that were launched before, which may be in the injector.
-        state.drain_injector(&shared.injector, priority, usize::MAX);
+        state.drain_injector(&shared.injector, priority);
         Ok(state.reserve(priority))
     }
 
@@ -87,7 +87,7 @@ impl Place for ThreadPool {
     fn enqueue_parked(&self, parked: Parked) {
         let mut state = self.shared.state.lock();
         let priority = parked.job.priority();
-        state.drain_injector(&self.shared.injector, priority, usize::MAX);
+        state.drain_injector(&self.shared.injector, priority);
         state.unpark(priority, parked);
         let launchers = state.take_launchers(&self.shared.injector);
         self.shared.dispatch(state);
@@ -114,7 +114,7 @@ impl Place for ThreadPool {
         let (shared, header) = (&self.shared, task.header());
         let mut state = shared.state.lock();
         // As in `revoke`. The job may have had no chance to start.
-        state.drain_injector(&shared.injector, header.priority, usize::MAX);
+        state.drain_injector(&shared.injector, header.priority);
         shared.dispatch(state);
         let state = shared.state.lock();
         // One without a ticket waits elsewhere, to get here.
@@ -213,10 +213,10 @@ impl Shared {
     #[cold]
     fn start_locked(self: &Arc<Self>, job: Job, when_full: WhenFull) {
         match self.wait_until_accepted(&job, when_full, true) {
-            Ok(state) => {
-                // Under the lock, so that the limit is exact. Through the injector, to keep the
-                // order of launches.
-                let _ = self.injector.push(job);
+            Ok(mut state) => {
+                // Under the lock, so that the limit is exact. Behind launches that saw the gate
+                // before it required the lock.
+                state.push(&self.injector, job);
                 self.dispatch(state);
             }
             Err(Some(error)) => job.end(error),

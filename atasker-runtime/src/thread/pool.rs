@@ -20,6 +20,7 @@ use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::lock::{Mutex, MutexGuard};
 use crate::sync::spin;
+use crate::task::deadlines::Deadlines;
 use crate::task::scheduler::SchedulerKey;
 use crate::task::waiters;
 use crate::time::backoff::backoff;
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     name: String,
     pub(super) scheduler: SchedulerKey,
     pub(super) injector: Injector,
+    /// The time limits of the runs on its threads.
+    pub(super) deadlines: Arc<Deadlines>,
     pub(super) state: CachePadded<Mutex<PoolState>>,
     /// The number of running jobs that are no tasks: callbacks and alarms.
     internal_running: AtomicUsize,
@@ -72,6 +75,7 @@ impl ThreadPool {
                 internal_running: AtomicUsize::new(0),
                 spinning: CachePadded::new(AtomicBool::new(false)),
                 injector: Injector::new(),
+                deadlines: Deadlines::new(scheduler),
                 state: CachePadded::new(Mutex::new(PoolState::new(config))),
             }),
         }
@@ -118,7 +122,7 @@ impl ThreadPool {
         let injector = &self.shared.injector;
         let of = |priority: Priority| {
             let parked = state.parked[priority.index()];
-            state.backlog.waiting_of(priority) + injector.len(priority) + parked
+            state.backlog.waiting_of(priority) + state.injected(injector, priority) + parked
         };
         ThreadPoolInfo {
             pool_size: state.config.pool_size,
@@ -275,7 +279,7 @@ impl Shared {
         if state.threads == 0 {
             // The slots of these jobs become free, so launches must dispatch from here on.
             state.gate = u8::MAX;
-            self.injector.set_gate(state.gate);
+            self.injector.set_gate(state.gate, state.gate);
             let unstarted = state.drain_all(&self.injector);
             let launchers = state.take_launchers(&self.injector);
             drop(state);

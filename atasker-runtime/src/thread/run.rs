@@ -47,6 +47,7 @@ pub(super) fn thread(shared: &Arc<Shared>, spawned: Spawned) {
         shared: Arc::clone(shared),
         priority: AtomicUsize::new(Priority::Normal.index()),
     });
+    let _limits = shared.deadlines.enter(shared.clone());
     park::install(Some(slot.clone()));
     let parker = Arc::new(Parker::new());
     load::changed(shared.scheduler);
@@ -84,7 +85,7 @@ pub(super) fn execute(job: Job, shared: &Arc<Shared>, after: After) -> After {
     let Some(run) = job.begin(when) else { return After::Other };
     // In case of another attempt: the task is not in the pool until it is queued again.
     run.header().place_tag.store(NOT_IN_POOL, Ordering::Relaxed);
-    run.arm_limit(|| Some(shared.clone()));
+    run.arm_limit_here(|| Some(shared.clone()));
     run.execute().map_or(After::Other, After::Run)
 }
 

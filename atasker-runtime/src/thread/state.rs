@@ -35,6 +35,10 @@ pub(super) struct PoolState {
     pub(super) backlog: Backlog<Job>,
     /// The number of jobs of each priority that wait for their limits, outside of the backlog.
     pub(super) parked: [usize; 4],
+    /// Jobs that were taken out of the injector, by priority. They come behind those in the backlog.
+    incoming: [VecDeque<Job>; 4],
+    /// A bit for each priority with jobs in `incoming`.
+    incoming_bits: u8,
     /// Jobs that have a slot and no thread yet, by priority.
     pub(super) admitted: [VecDeque<Job>; 4],
     /// A stack: the thread that became idle last is woken first, because its caches are warm, and
@@ -84,6 +88,8 @@ impl PoolState {
         PoolState {
             backlog: Backlog::new(limits(&config)),
             parked: [0; 4],
+            incoming: Default::default(),
+            incoming_bits: 0,
             admitted: Default::default(),
             admitted_count: 0,
             config,
@@ -120,12 +126,12 @@ impl PoolState {
     /// Updates the gate. Returns true if that opens it for any priority.
     pub(super) fn set_gate(&mut self, injector: &Injector) -> bool {
         let gate = self.compute_gate();
-        let opens = gate & !self.gate != 0;
+        let opened = gate & !self.gate;
         if gate != self.gate {
             self.gate = gate;
-            injector.set_gate(gate);
+            injector.set_gate(gate, opened);
         }
-        opens
+        opened != 0
     }
 
     pub(super) fn admit_once(&mut self, injector: &Injector) {
@@ -145,8 +151,7 @@ impl PoolState {
     /// A job whose limit has no room waits for that, and those behind it may overtake it.
     fn next_admitted(&mut self, injector: &Injector) -> Option<(Priority, Job)> {
         loop {
-            self.refill(injector);
-            let (priority, job) = self.backlog.next()?;
+            let (priority, job) = self.next_waiting(injector)?;
             if !limit::has_limit(job.header()) {
                 return Some((priority, job));
             }
@@ -196,42 +201,82 @@ impl PoolState {
         self.backlog.requeue(priority, ticket, job);
     }
 
-    /// Ensures that the backlog contains the job that is next in order. The injector is the tail of
-    /// the backlog: within a priority, its jobs come later.
-    pub(super) fn refill(&mut self, injector: &Injector) {
-        /// A few jobs at a time, so that a long queue doesn't keep the lock for long.
-        const BATCH: usize = 32;
-        let first = self.backlog.first_priority();
-        let urgent = Priority::ALL.into_iter().take_while(|p| first.is_none_or(|first| *p > first));
-        for priority in urgent {
-            if self.drain_injector(injector, priority, BATCH) > 0 {
-                return;
+    /// Removes the next job in order if it may start. The job then holds a slot.
+    ///
+    /// Within a priority, the jobs of the injector come behind those of the backlog.
+    #[inline]
+    fn next_waiting(&mut self, injector: &Injector) -> Option<(Priority, Job)> {
+        let injected = Priority::highest(self.incoming_bits | injector.nonempty());
+        match injected {
+            Some(priority) if injected > self.backlog.first_priority() => {
+                self.next_injected(injector, priority)
             }
+            _ => self.backlog.next(),
         }
     }
 
-    /// Moves up to `max` jobs of one priority from the injector to the backlog. Returns their
-    /// number.
-    pub(super) fn drain_injector(
+    /// The same for the jobs of one priority that were pushed to the injector. None of them is in
+    /// the backlog.
+    #[inline]
+    fn next_injected(
         &mut self,
         injector: &Injector,
         priority: Priority,
-        max: usize,
-    ) -> usize {
-        if injector.is_empty(priority) {
-            return 0;
+    ) -> Option<(Priority, Job)> {
+        if !self.backlog.may_start(priority) {
+            return None;
         }
-        let mut count = 0;
-        while count < max
-            && let Some(job) = injector.pop(priority)
-        {
-            let tag = tag_of(self.backlog.next_ticket(priority));
-            // Relaxed: the pool reads and writes tags of waiting jobs under its lock only.
-            job.header().place_tag.store(tag, Ordering::Relaxed);
-            self.backlog.push(priority, job);
-            count += 1;
+        let job = self.pop_injected(injector, priority)?;
+        // With a ticket, because the job has no thread yet, and may be looked for until it has one.
+        let tag = tag_of(self.backlog.issue_ticket(priority));
+        // Relaxed: the pool reads and writes tags of waiting jobs under its lock only.
+        job.header().place_tag.store(tag, Ordering::Relaxed);
+        self.backlog.acquire(priority);
+        Some((priority, job))
+    }
+
+    /// Removes the first job of a priority that was pushed to the injector.
+    #[inline]
+    fn pop_injected(&mut self, injector: &Injector, priority: Priority) -> Option<Job> {
+        let queue = &mut self.incoming[priority.index()];
+        if queue.is_empty() {
+            injector.take(priority, queue);
+            self.incoming_bits |= injector::bit(priority);
         }
-        count
+        let job = queue.pop_front();
+        if queue.is_empty() {
+            self.incoming_bits &= !injector::bit(priority);
+        }
+        job
+    }
+
+    /// Appends a job to those of its priority.
+    pub(super) fn push(&mut self, injector: &Injector, job: Job) {
+        let priority = job.priority();
+        self.drain_injector(injector, priority);
+        self.push_to_backlog(priority, job);
+    }
+
+    fn push_to_backlog(&mut self, priority: Priority, job: Job) {
+        let tag = tag_of(self.backlog.next_ticket(priority));
+        // Relaxed: the pool reads and writes tags of waiting jobs under its lock only.
+        job.header().place_tag.store(tag, Ordering::Relaxed);
+        self.backlog.push(priority, job);
+    }
+
+    /// Moves all jobs of one priority from the injector to the backlog, where they can be found.
+    pub(super) fn drain_injector(&mut self, injector: &Injector, priority: Priority) {
+        if (self.incoming_bits | injector.nonempty()) & injector::bit(priority) == 0 {
+            return;
+        }
+        while let Some(job) = self.pop_injected(injector, priority) {
+            self.push_to_backlog(priority, job);
+        }
+    }
+
+    /// Returns the number of jobs of one priority that were pushed to the injector and wait.
+    pub(super) fn injected(&self, injector: &Injector, priority: Priority) -> usize {
+        self.incoming[priority.index()].len() + injector.len(priority)
     }
 
     /// Returns the gate for the current state: the priorities whose launches must dispatch.
@@ -289,7 +334,7 @@ impl PoolState {
         if header.place_tag.load(Ordering::Relaxed) == NOT_IN_POOL {
             // The job may be in the injector, from which it can't be removed: move it to the
             // backlog.
-            self.drain_injector(injector, header.priority, usize::MAX);
+            self.drain_injector(injector, header.priority);
         }
     }
 
@@ -316,7 +361,7 @@ impl PoolState {
     pub(super) fn drain_all(&mut self, injector: &Injector) -> Vec<Job> {
         let mut all = Vec::new();
         for priority in Priority::ALL {
-            self.drain_injector(injector, priority, usize::MAX);
+            self.drain_injector(injector, priority);
         }
         while let Some(job) = self.pop_admitted() {
             self.backlog.release(job.priority());
@@ -351,7 +396,7 @@ impl PoolState {
         may_start: bool,
         before: usize,
     ) -> bool {
-        let injected = Priority::ALL.into_iter().map(|priority| injector.len(priority));
+        let injected = Priority::ALL.into_iter().map(|priority| self.injected(injector, priority));
         let parked = self.parked.iter().sum::<usize>();
         let waiting = self.backlog.waiting() + injected.sum::<usize>() + parked;
         waiting + before < limit || may_start && before < self.backlog.free_for(priority)
@@ -391,7 +436,7 @@ impl PoolState {
     fn is_idle(&self, injector: &Injector) -> bool {
         let waiting = self.backlog.waiting() + self.parked.iter().sum::<usize>();
         self.backlog.held() + waiting + self.reserved == 0
-            && Priority::ALL.into_iter().all(|priority| injector.is_empty(priority))
+            && self.incoming_bits | injector.nonempty() == 0
     }
 }
 

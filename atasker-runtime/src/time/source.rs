@@ -31,6 +31,12 @@ fn with_clock<T>(owner: Option<SchedulerKey>, f: impl FnOnce(&mut OwnClock) -> T
     timer::with_clock(owner?, f)
 }
 
+/// Returns whether the time of a supervisor is not simply the real one.
+#[inline]
+pub(crate) fn has_clock(owner: Option<SchedulerKey>) -> bool {
+    with_clock(owner, |_| ()).is_some()
+}
+
 /// Returns the present time of a supervisor, or the real time for `None`.
 pub(crate) fn now(owner: Option<SchedulerKey>) -> Instant {
     let real = Instant::now();

@@ -59,7 +59,7 @@ mod unit {
     fn location_round_trips() {
         use crate::task::body::Once;
         let task = crate::task::cell::Cell::<(), _>::new(
-            crate::task::header::Header::new(crate::TaskType::Mp),
+            crate::task::header::Header::new(crate::TaskType::Mp, crate::TaskId::next()),
             Once(Some(|_: &Arc<dyn crate::task::AnyTask>| ())),
             (),
         );

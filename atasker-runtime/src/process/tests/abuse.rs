@@ -406,7 +406,7 @@ pub(super) fn bare<R: Send + 'static>(
     args: &impl Serialize,
     decode: crate::wire::args::Reader<R>,
 ) -> Arc<dyn AnyTask> {
-    let header = Header::new(crate::TaskType::Mp);
+    let header = Header::new(crate::TaskType::Mp, crate::TaskId::next());
     header.record_queued();
     assert!(header.state.launch(Phase::Queued));
     let args = finish(to_bytes(args).unwrap());

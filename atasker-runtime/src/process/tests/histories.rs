@@ -432,9 +432,7 @@ impl World {
         let header = Arc::get_mut(&mut task).unwrap().header_mut();
         // The header is not shared yet.
         header.priority = priority;
-        if limit.is_some() {
-            header.extras_mut().timeout = limit;
-        }
+        header.set_timeout(limit);
         self.launch_task(task, WhenFull::Wait);
     }
 

@@ -317,8 +317,8 @@ impl WorkerProcess {
         function: Option<&Function>,
         name: &[u8],
     ) -> Header {
-        let mut header = Header::new(TaskType::Mp);
-        header.id = TaskId::from_parts(call_header.id.0, call_header.id.1);
+        let id = TaskId::from_parts(call_header.id.0, call_header.id.1);
+        let mut header = Header::new(TaskType::Mp, id);
         header.priority = Priority::from_index(call_header.priority).unwrap_or_default();
         if !name.is_empty() {
             header.set_name(String::from_utf8_lossy(name).into_owned().into());

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::as_completed;
 use crate::error::{KillError, WaitError};
+use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::Job;
 use crate::place::{Closing, Place, WhenFull};
@@ -70,7 +71,7 @@ impl BlockingSlot for LastThread {
 }
 
 fn queued(scheduler: &Arc<InlineScheduler>, n: usize) -> Task<usize> {
-    let mut header = Header::new(TaskType::Thread);
+    let mut header = Header::new(TaskType::Thread, TaskId::next());
     let known: Arc<dyn Schedule> = scheduler.clone();
     header.scheduler = Some(scheduler::register(Arc::downgrade(&known)));
     header.set_name(n.to_string().into());
