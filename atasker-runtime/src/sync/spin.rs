@@ -47,6 +47,56 @@ thread_local! {
     static SKIPS_LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
+/// Whether an idle thread yields before it parks, where no thread spins because there is a single
+/// CPU.
+///
+/// There, a woken thread takes the CPU from the thread that submits tasks, finds one task and parks,
+/// and the next task wakes it again. A yield instead lets the submitter go on, until it waits or its
+/// time is up. But it may let a third program run for its whole time, which a woken thread would
+/// not have to wait for. The thread can't tell before, so it judges by what it finds afterwards: if a
+/// yield took long and at most one task has come, it parks the next times at once.
+pub(crate) struct Yields {
+    /// The number of times to park at once.
+    skips_left: u32,
+    /// The number after the next yield that was not worth it.
+    skips: u32,
+}
+
+impl Yields {
+    const MIN_SKIPS: u32 = 16;
+    const MAX_SKIPS: u32 = 4096;
+    /// Some changes of threads that end with this one take less.
+    const LONG: Duration = Duration::from_micros(200);
+
+    pub(crate) fn new() -> Yields {
+        let skips_left = if has_other_cpus() { u32::MAX } else { 0 };
+        Yields { skips_left, skips: Self::MIN_SKIPS }
+    }
+
+    /// Returns whether the thread is to yield now.
+    #[inline]
+    pub(crate) fn may_yield(&mut self) -> bool {
+        match self.skips_left {
+            0 => true,
+            u32::MAX => false,
+            _ => {
+                self.skips_left -= 1;
+                false
+            }
+        }
+    }
+
+    /// Records how long a yield took, and whether several tasks have come meanwhile.
+    pub(crate) fn record(&mut self, took: Duration, have_several_come: bool) {
+        if have_several_come {
+            self.skips = Self::MIN_SKIPS;
+        } else if took > Self::LONG {
+            self.skips_left = self.skips;
+            self.skips = (self.skips * 4).min(Self::MAX_SKIPS);
+        }
+    }
+}
+
 /// Spins for a moment. Returns whether `ready` has returned true.
 pub(crate) fn until(mut ready: impl FnMut() -> bool) -> bool {
     if ready() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
@@ -19,7 +19,7 @@ use crate::options::PoolConfig;
 use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::lock::{Mutex, MutexGuard};
-use crate::sync::spin;
+use crate::sync::spin::{self, Yields};
 use crate::task::deadlines::Deadlines;
 use crate::task::scheduler::SchedulerKey;
 use crate::task::waiters;
@@ -332,6 +332,7 @@ impl Shared {
         parker: &Arc<Parker<Signal>>,
         done: Priority,
         after: After,
+        yields: &mut Yields,
     ) -> (Option<Job>, After) {
         let mut state = self.state.lock();
         state.backlog.release(done);
@@ -348,8 +349,39 @@ impl Shared {
             // One slot was released and one job starts. All other admitted jobs were admitted
             // before, so a thread is waking for them.
             Some(job) => (Some(job), after),
+            None if !state.waking && yields.may_yield() => {
+                (self.yield_once(state, parker, yields), After::Other)
+            }
             None => (self.idle(state, parker), After::Other),
         }
+    }
+
+    /// Lets other threads run before this one parks, and continues as a woken thread.
+    #[cold]
+    fn yield_once(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, PoolState>,
+        parker: &Arc<Parker<Signal>>,
+        yields: &mut Yields,
+    ) -> Option<Job> {
+        // So that launches wake no other thread.
+        state.waking = true;
+        drop(state);
+        let begin = Instant::now();
+        std::thread::yield_now();
+        let took = begin.elapsed();
+        let mut state = self.state.lock();
+        state.waking = false;
+        let Some(job) = state.pop_admitted() else {
+            yields.record(took, false);
+            return self.idle(state, parker);
+        };
+        yields.record(took, state.has_waiting(&self.injector));
+        if !state.room.is_empty() {
+            self.wake_launchers(&mut state);
+        }
+        self.dispatch(state);
+        Some(job)
     }
 
     /// Wakes the launches for which there may be space. Wakers are user code, so they are called

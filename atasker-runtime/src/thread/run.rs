@@ -12,6 +12,7 @@ use crate::fork;
 use crate::job::Job;
 use crate::observe::load;
 use crate::priority::Priority;
+use crate::sync::spin::Yields;
 use crate::task::header::Header;
 use crate::task::limit::Overdue;
 use crate::task::{park, scheduler};
@@ -56,6 +57,7 @@ pub(super) fn thread(shared: &Arc<Shared>, spawned: Spawned) {
         Spawned::Eagerly => shared.start_idle(&parker),
     };
     let mut after = After::Other;
+    let mut yields = Yields::new();
     while let Some(job) = next {
         let priority = job.priority();
         // Relaxed: only this thread reads it.
@@ -67,7 +69,7 @@ pub(super) fn thread(shared: &Arc<Shared>, spawned: Spawned) {
         });
         // A callback or a destructor may have forked: the copy must not run the other jobs.
         fork::end_if_copy();
-        (next, after) = shared.next_job(&parker, priority, after);
+        (next, after) = shared.next_job(&parker, priority, after, &mut yields);
     }
     load::changed(shared.scheduler);
     park::install(None);

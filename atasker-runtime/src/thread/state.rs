@@ -432,6 +432,12 @@ impl PoolState {
         taken
     }
 
+    /// Returns whether a job waits, for a slot or for a thread.
+    pub(super) fn has_waiting(&self, injector: &Injector) -> bool {
+        let injected = self.incoming_bits | injector.nonempty();
+        self.admitted_count + self.backlog.waiting() > 0 || injected != 0
+    }
+
     /// Returns whether no job waits or holds a slot.
     fn is_idle(&self, injector: &Injector) -> bool {
         let waiting = self.backlog.waiting() + self.parked.iter().sum::<usize>();
