@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,16 +31,16 @@ pub struct TaskId {
     number: u64,
 }
 
-/// The key of a scheduler (a supervisor), by which its tasks and its timer entries refer to it. Never
-/// reused.
+/// The key of a scheduler (a supervisor), by which its tasks and its timer entries refer to it. Not
+/// reused before all others were used.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct SchedulerKey(pub(crate) NonZeroU64);
+pub(crate) struct SchedulerKey(pub(crate) NonZeroU32);
 
 impl SchedulerKey {
     /// Returns the key as a number.
     #[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
     pub(crate) fn get(self) -> u64 {
-        self.0.get()
+        self.0.get().into()
     }
 }
 

@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn deadlines() -> Arc<Deadlines> {
-        Deadlines::new(SchedulerKey(u64::MAX.try_into().unwrap()))
+        Deadlines::new(SchedulerKey(u32::MAX.try_into().unwrap()))
     }
 
     fn until_stopped(task: &Arc<dyn AnyTask>) {

@@ -44,7 +44,8 @@ pub(crate) struct Header {
     queued: AtomicU64,
     started: AtomicU64,
     ended: AtomicU64,
-    waiters: Mutex<Waiters>,
+    /// Created by the first thing that waits: few tasks are waited for before they have ended.
+    waiters: OnceBox<Mutex<Waiters>>,
     /// The key of the task's scheduler; see `task::scheduler`.
     pub(crate) scheduler: Option<SchedulerKey>,
     /// A tag for the place of the task: its ticket in a backlog, or where the task was sent. The
@@ -114,7 +115,7 @@ impl Header {
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            waiters: Mutex::new(Waiters::NONE),
+            waiters: OnceBox::new(),
             scheduler: None,
             place_tag: AtomicU64::new(0),
             limit: 0,
@@ -380,7 +381,7 @@ impl Header {
         // Cloning a waker, or dropping one, can run arbitrary code, so both happen without the
         // lock.
         let waker = waker.clone();
-        let mut waiters = self.waiters.lock();
+        let mut waiters = self.waiters.get_or_init(Mutex::default).lock();
         let old = waiters.add(key, waker);
         // Under the lock: if the thread that makes the change sees the flag, it takes this lock and
         // finds the waker. If it doesn't, it made the change before the flag was set, and this
@@ -398,21 +399,25 @@ impl Header {
         if fork::is_copy() {
             return;
         }
-        let waker = self.waiters.lock().remove(key);
-        waiters::drop_waker(waker);
+        if let Some(waiters) = self.waiters.get() {
+            let waker = waiters.lock().remove(key);
+            waiters::drop_waker(waker);
+        }
     }
 
     /// Returns whether a waker is registered.
     #[cfg(test)]
     pub(crate) fn is_watched(&self) -> bool {
-        !self.waiters.lock().is_empty()
+        self.waiters.get().is_some_and(|waiters| !waiters.lock().is_empty())
     }
 
     /// Wakes everything that waits for a change.
     pub(crate) fn wake(&self) {
         // Taken out of the lock first, because a waker can run user code and register again.
-        let waiters = std::mem::take(&mut *self.waiters.lock());
-        waiters.wake();
+        if let Some(waiters) = self.waiters.get() {
+            let waiters = std::mem::take(&mut *waiters.lock());
+            waiters.wake();
+        }
     }
 
     /// Asks the task to stop: sets the flag and wakes the task where it waits for that.
@@ -529,9 +534,8 @@ impl Drop for Header {
         if self.in_table {
             table::remove(self.id);
         }
-        let waiters = self.waiters.get_mut();
-        if !waiters.is_empty() {
-            std::mem::take(waiters).discard();
+        if let Some(waiters) = self.waiters.get_mut() {
+            std::mem::take(waiters.get_mut()).discard();
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
 use crate::fork;
@@ -19,7 +19,7 @@ use crate::task::Schedule;
 
 struct Schedulers {
     by_key: BTreeMap<SchedulerKey, Weak<dyn Schedule>>,
-    last: u64,
+    last: u32,
 }
 
 static SCHEDULERS: RwLock<Schedulers> =
@@ -32,11 +32,17 @@ thread_local! {
 /// Registers a scheduler and returns its key.
 pub(crate) fn register(scheduler: Weak<dyn Schedule>) -> SchedulerKey {
     if fork::is_copy() {
-        return SchedulerKey(NonZeroU64::MAX);
+        return SchedulerKey(NonZeroU32::MAX);
     }
     let mut schedulers = SCHEDULERS.write();
-    schedulers.last += 1;
-    let key = SchedulerKey(NonZeroU64::new(schedulers.last).expect("the counter starts at 1"));
+    let key = loop {
+        schedulers.last = schedulers.last.wrapping_add(1);
+        let key = NonZeroU32::new(schedulers.last).map(SchedulerKey);
+        // From the second time around on, some keys may be in use.
+        if let Some(key) = key.filter(|key| !schedulers.by_key.contains_key(key)) {
+            break key;
+        }
+    };
     schedulers.by_key.insert(key, scheduler);
     key
 }

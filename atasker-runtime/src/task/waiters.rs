@@ -73,6 +73,7 @@ impl Waiters {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Waiters::One(..) => false,

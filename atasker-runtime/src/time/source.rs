@@ -146,14 +146,14 @@ pub(crate) fn move_to(owner: SchedulerKey, time: Instant, why: Move) -> Option<A
 #[cfg(all(test, not(atasker_loom)))]
 mod tests {
     use super::*;
-    use std::num::NonZeroU64;
+    use std::num::NonZeroU32;
     use std::sync::mpsc;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// A key that no supervisor of this program has.
-    fn owner(number: u64) -> SchedulerKey {
-        SchedulerKey(NonZeroU64::new(u64::MAX - number).unwrap())
+    fn owner(number: u32) -> SchedulerKey {
+        SchedulerKey(NonZeroU32::new(u32::MAX - number).unwrap())
     }
 
     #[test]
