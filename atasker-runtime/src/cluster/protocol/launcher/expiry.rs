@@ -48,9 +48,11 @@ impl Deadlines {
     }
 }
 
-/// Returns how long the first run of a call may be waited for.
+/// Returns how long the first run of a call may be waited for. The broker keeps no call for longer than
+/// `keep`, whatever the call asks for.
 fn expires_after(member: &Member, head: &CallHead) -> Duration {
-    head.expires.unwrap_or(member.shared.limits.keep)
+    let keep = member.shared.limits.keep;
+    head.expires.map_or(keep, |expires| expires.min(keep))
 }
 
 /// Returns how long the entry of a call may wait. At the end of `keep` the broker forgets it, and it could
