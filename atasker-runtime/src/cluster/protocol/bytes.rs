@@ -182,6 +182,11 @@ impl<'a> Reader<'a> {
         Ok(text.map_err(|_| Unreadable::Malformed("a text that is not UTF-8"))?.to_owned())
     }
 
+    /// Passes over bytes or a text.
+    pub(super) fn skip_bytes(&mut self) -> Read<()> {
+        self.bytes().map(drop)
+    }
+
     pub(super) fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
         self.take(N)?.try_into().map_err(|_| TRUNCATED)
     }

@@ -120,6 +120,18 @@ impl CallRecord {
     }
 }
 
+impl CallState {
+    /// Decodes the state of a record, without the texts of the head. Most who read a record know its
+    /// head.
+    pub(super) fn decode(bytes: &[u8]) -> Result<CallState, Unreadable> {
+        let mut from = Reader::with_version(bytes, VERSION)?;
+        skip_head(&mut from)?;
+        let state = read_state(&mut from)?;
+        from.end()?;
+        Ok(state)
+    }
+}
+
 /// Encodes a record without a copy of the head.
 pub(super) fn encode_record(head: &CallHead, state: &CallState) -> Vec<u8> {
     let mut to = Writer::with_version(VERSION);
@@ -246,24 +258,51 @@ fn read_head(from: &mut Reader<'_>) -> Result<CallHead, Unreadable> {
             .ok_or(Unreadable::Malformed("an unknown priority"))?,
         timeout: from.option(Reader::duration)?,
         retries: from.u32()?,
-        retry: match from.u8()? {
-            0 => RetryPause::Fixed(from.duration()?),
-            1 => RetryPause::Backoff {
-                first: from.duration()?,
-                max: from.duration()?,
-                factor: from.fixed()?,
-                jitter: from.bool()?,
-            },
-            _ => return Err(Unreadable::Malformed("an unknown kind of pause")),
-        },
+        retry: read_pause(from)?,
         redeliver: from.u32()?,
         expires: from.option(Reader::duration)?,
-        unique: from
-            .option(|from| Ok(UniqueKey { hash: from.array()?, keep: from.duration()? }))?,
+        unique: from.option(read_unique)?,
         types: from.text()?,
         has_channels: from.bool()?,
         trace: from.option(Reader::text)?,
     })
+}
+
+/// Passes over what [`read_head`] reads.
+fn skip_head(from: &mut Reader<'_>) -> Result<(), Unreadable> {
+    from.id()?;
+    from.skip_bytes()?;
+    from.skip_bytes()?;
+    from.fixed()?;
+    from.skip_bytes()?;
+    from.u8()?;
+    from.option(Reader::duration)?;
+    from.u32()?;
+    read_pause(from)?;
+    from.u32()?;
+    from.option(Reader::duration)?;
+    from.option(read_unique)?;
+    from.skip_bytes()?;
+    from.bool()?;
+    from.option(Reader::skip_bytes)?;
+    Ok(())
+}
+
+fn read_pause(from: &mut Reader<'_>) -> Result<RetryPause, Unreadable> {
+    match from.u8()? {
+        0 => Ok(RetryPause::Fixed(from.duration()?)),
+        1 => Ok(RetryPause::Backoff {
+            first: from.duration()?,
+            max: from.duration()?,
+            factor: from.fixed()?,
+            jitter: from.bool()?,
+        }),
+        _ => Err(Unreadable::Malformed("an unknown kind of pause")),
+    }
+}
+
+fn read_unique(from: &mut Reader<'_>) -> Result<UniqueKey, Unreadable> {
+    Ok(UniqueKey { hash: from.array()?, keep: from.duration()? })
 }
 
 fn write_node(to: &mut Writer, node: &NodeRef) {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::member::Member;
 use super::pause::Pause;
-use super::record::{CallRecord, record_key};
+use super::record::{CallRecord, CallState, record_key};
 use crate::cluster::broker::{BrokerError, BrokerFuture, Expect, Record};
 use crate::id::TaskId;
 
@@ -57,6 +57,16 @@ impl Member {
         let Some(record) = self.read_surely(&record_key(id)).await else { return Ok(None) };
         let call = CallRecord::decode(&record.value)?;
         Ok(Some((record, call)))
+    }
+
+    /// Reads the state of a call, by one who knows its head or does not need it.
+    pub(super) async fn read_state(
+        &self,
+        id: TaskId,
+    ) -> Result<Option<(Record, CallState)>, super::bytes::Unreadable> {
+        let Some(record) = self.read_surely(&record_key(id)).await else { return Ok(None) };
+        let state = CallState::decode(&record.value)?;
+        Ok(Some((record, state)))
     }
 
     /// Repeats a request until it succeeds.

@@ -9,7 +9,7 @@ use crate::cluster::broker::Record;
 use crate::cluster::door::{CallEnd, CallEvent, NodeRef};
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::member::Member;
-use crate::cluster::protocol::record::{CallRecord, CallState, Outcome, Payload, id_of_key};
+use crate::cluster::protocol::record::{CallState, Outcome, Payload, id_of_key};
 use crate::error::TaskError;
 
 impl Launcher {
@@ -21,8 +21,8 @@ impl Launcher {
             return;
         }
         call.last_write.set(record.number);
-        match CallRecord::decode(&record.value) {
-            Ok(record) => self.advance(member, &call, record.state),
+        match CallState::decode(&record.value) {
+            Ok(state) => self.advance(member, &call, state),
             Err(error) => {
                 let detail = format!("the record of call {}: {error}", call.head.id);
                 let error = TaskError::Cluster(ClusterError::Incompatible { detail });

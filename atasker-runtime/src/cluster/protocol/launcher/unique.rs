@@ -46,8 +46,8 @@ pub(in crate::cluster::protocol) async fn take(
 }
 
 async fn is_free(member: &Rc<Member>, holder: &Holder) -> bool {
-    match member.read_call(holder.id).await {
-        Ok(Some((record, call))) => match call.state {
+    match member.read_state(holder.id).await {
+        Ok(Some((record, state))) => match state {
             CallState::Ended { .. } => member.since(record.time).await >= holder.keep,
             CallState::Running { .. } | CallState::Waiting { .. } => false,
         },
@@ -60,7 +60,7 @@ async fn is_free(member: &Rc<Member>, holder: &Holder) -> bool {
             }
             // It may have been stored, and even have begun, since the record was read.
             let waits = member.surely("find an entry", || member.broker.find_entry(&id)).await;
-            waits.is_none() && matches!(member.read_call(holder.id).await, Ok(None))
+            waits.is_none() && matches!(member.read_state(holder.id).await, Ok(None))
         }
     }
 }

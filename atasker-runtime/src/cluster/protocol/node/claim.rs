@@ -13,7 +13,7 @@ use super::{Node, finish};
 use crate::cluster::broker::{Expect, Record};
 use crate::cluster::door::NodeRef;
 use crate::cluster::protocol::overview::waits_for;
-use crate::cluster::protocol::record::{CallRecord, CallState, Outcome, encode_record, record_key};
+use crate::cluster::protocol::record::{CallState, Outcome, encode_record, record_key};
 use crate::error::TaskError;
 use crate::unwind::attempt;
 
@@ -56,7 +56,7 @@ pub(super) async fn claim(node: &Rc<Node>, held: &Rc<Held>, delivered: u64) -> C
     let mut look = delivered > 1 || !has_function;
     loop {
         let record = if look {
-            match node.member.read_call(head.id).await {
+            match node.member.read_state(head.id).await {
                 Ok(record) => record,
                 Err(error) => {
                     node.complain_unreadable(&error);
@@ -101,12 +101,12 @@ pub(super) async fn claim(node: &Rc<Node>, held: &Rc<Held>, delivered: u64) -> C
 }
 
 /// Decides what follows from the record of a call.
-async fn next(node: &Rc<Node>, held: &Rc<Held>, record: Option<(Record, CallRecord)>) -> Next {
-    let Some((record, call)) = record else {
+async fn next(node: &Rc<Node>, held: &Rc<Held>, record: Option<(Record, CallState)>) -> Next {
+    let Some((record, state)) = record else {
         return first_run(node, held, Expect::Absent).await;
     };
     let expect = Expect::Number(record.number);
-    match call.state {
+    match state {
         CallState::Ended { outcome, .. } => {
             // The node that has written this may have died before it was done.
             finish::bury(node, held, &outcome).await;

@@ -168,10 +168,8 @@ async fn ask(node: &Node, held: &Held, other: &NodeRef, claim: u64) -> Result<Re
 
 /// Returns whether the record still has that claim.
 async fn is_unchanged(node: &Node, held: &Held, claim: u64) -> bool {
-    match node.member.read_call(held.entry.head.id).await {
-        Ok(Some((_, call))) => {
-            matches!(call.state, CallState::Running { claim: now, .. } if now == claim)
-        }
+    match node.member.read_state(held.entry.head.id).await {
+        Ok(Some((_, CallState::Running { claim: now, .. }))) => now == claim,
         _ => false,
     }
 }
@@ -184,11 +182,9 @@ pub(super) async fn verify_held(node: Rc<Node>) {
         let claim = held.claim;
         // One that is being claimed is handled by its claim.
         let has_run = held.has_run();
-        let happened = match node.member.read_call(held.entry.head.id).await {
-            Ok(Some((_, call))) => match call.state {
-                CallState::Running { claim: now, .. } if now == claim => None,
-                _ => Some(Happened::Lost),
-            },
+        let happened = match node.member.read_state(held.entry.head.id).await {
+            Ok(Some((_, CallState::Running { claim: now, .. }))) if now == claim => None,
+            Ok(Some(_)) => Some(Happened::Lost),
             Ok(None) => Some(Happened::Forgotten),
             Err(_) => None,
         };

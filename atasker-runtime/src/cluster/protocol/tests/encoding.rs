@@ -225,7 +225,9 @@ proptest! {
     #[test]
     fn records(head in heads(), state in states(), flip: prop::sample::Index) {
         let record = CallRecord { head, state };
-        round_trip(&record, encode_record(&record.head, &record.state), CallRecord::decode, flip);
+        let bytes = encode_record(&record.head, &record.state);
+        round_trip(&record, bytes.clone(), CallRecord::decode, flip);
+        round_trip(&record.state, bytes, CallState::decode, flip);
     }
 
     #[test]
@@ -261,6 +263,7 @@ proptest! {
         bytes.splice(..0, [version, kind]);
         _ = CallEntry::decode(&bytes);
         _ = CallRecord::decode(&bytes);
+        _ = CallState::decode(&bytes);
         _ = Dead::decode(&bytes);
         _ = Holder::decode(&bytes);
         _ = Frame::decode(&bytes);
