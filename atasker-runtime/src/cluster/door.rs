@@ -131,8 +131,8 @@ pub(crate) enum CallEvent {
 /// A node, by its id and its name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NodeRef {
-    pub(crate) id: String,
-    pub(crate) name: String,
+    pub(crate) id: Arc<str>,
+    pub(crate) name: Arc<str>,
 }
 
 /// The end of a call.

@@ -207,7 +207,7 @@ impl RemoteTask {
             time_completed: None,
             delay: None,
             worker_pid: None,
-            node: node.map(|NodeRef { name, .. }| name.clone()),
+            node: node.map(|NodeRef { name, .. }| name.to_string()),
             losses,
             progress: None,
             outcome,

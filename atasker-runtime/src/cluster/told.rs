@@ -30,7 +30,7 @@ pub(super) fn begun(task: &Arc<dyn AnyTask>, node: Option<&NodeRef>, attempt: u3
     }
     note(header, |seen| {
         if let Some(node) = node {
-            seen.node = Some(Arc::from(&*node.name));
+            seen.node = Some(node.name.clone());
         }
         seen.losses = losses;
         seen.waits_again = false;
@@ -96,7 +96,7 @@ pub(super) fn end(task: &Arc<dyn AnyTask>, end: CallEnd) {
             (Phase::Started, _) => {
                 note(header, |seen| {
                     if let Some(node) = &node {
-                        seen.node = Some(Arc::from(&*node.name));
+                        seen.node = Some(node.name.clone());
                     }
                     seen.losses = losses.max(seen.losses);
                 });

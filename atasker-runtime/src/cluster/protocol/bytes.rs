@@ -3,6 +3,7 @@
 //! Integers are in LEB128, so that small ones are short. Nothing is allocated that is longer than the
 //! input.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::TaskId;
@@ -177,9 +178,18 @@ impl<'a> Reader<'a> {
         self.take(count)
     }
 
-    pub(super) fn text(&mut self) -> Read<String> {
+    fn str(&mut self) -> Read<&'a str> {
         let text = std::str::from_utf8(self.bytes()?);
-        Ok(text.map_err(|_| Unreadable::Malformed("a text that is not UTF-8"))?.to_owned())
+        text.map_err(|_| Unreadable::Malformed("a text that is not UTF-8"))
+    }
+
+    pub(super) fn text(&mut self) -> Read<String> {
+        self.str().map(str::to_owned)
+    }
+
+    /// Reads a text that several owners keep.
+    pub(super) fn shared_text(&mut self) -> Read<Arc<str>> {
+        self.str().map(Arc::from)
     }
 
     /// Passes over bytes or a text.

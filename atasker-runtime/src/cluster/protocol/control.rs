@@ -17,10 +17,10 @@ pub(super) enum Frame {
     /// over.
     Holds { id: TaskId, claim: u64, token: Option<String> },
     /// From now on, messages of this call go to that member. Answered by a [`Reply`].
-    Attach { id: TaskId, claim: u64, member: String },
+    Attach { id: TaskId, claim: u64, member: Arc<str> },
     /// Items of the stream from one end of a call to the other, numbered from `first` on. `from` is
     /// the member that sends them.
-    Items { from: String, stream: Stream, first: u64, items: Vec<Item> },
+    Items { from: Arc<str>, stream: Stream, first: u64, items: Vec<Item> },
     /// All items before `next` have arrived.
     Ack { stream: Stream, next: u64 },
     /// The node does not take items from this member, because another one has attached.
@@ -62,7 +62,7 @@ pub(super) struct Stream {
     pub(super) id: TaskId,
     pub(super) claim: u64,
     /// The member that launched the call, or has attached to it: the sender or the receiver.
-    pub(super) member: String,
+    pub(super) member: Arc<str>,
     /// How often the stream of this claim was begun anew.
     pub(super) epoch: u32,
 }
@@ -147,9 +147,13 @@ impl Frame {
                 claim: from.fixed()?,
                 token: from.option(Reader::text)?,
             },
-            3 => Frame::Attach { id: from.id()?, claim: from.fixed()?, member: from.text()? },
+            3 => {
+                let (id, claim) = (from.id()?, from.fixed()?);
+                Frame::Attach { id, claim, member: from.shared_text()? }
+            }
             4 => {
-                let (sender, stream, first) = (from.text()?, read_stream(&mut from)?, from.u64()?);
+                let (sender, stream) = (from.shared_text()?, read_stream(&mut from)?);
+                let first = from.u64()?;
                 let items = (0..from.count()?).map(|_| read_item(&mut from));
                 let items = items.collect::<Result<_, _>>()?;
                 Frame::Items { from: sender, stream, first, items }
@@ -196,7 +200,8 @@ fn write_stream(to: &mut Writer, stream: &Stream) {
 }
 
 fn read_stream(from: &mut Reader<'_>) -> Result<Stream, Unreadable> {
-    Ok(Stream { id: from.id()?, claim: from.fixed()?, member: from.text()?, epoch: from.u32()? })
+    let (id, claim) = (from.id()?, from.fixed()?);
+    Ok(Stream { id, claim, member: from.shared_text()?, epoch: from.u32()? })
 }
 
 fn write_item(to: &mut Writer, item: &Item) {

@@ -90,7 +90,7 @@ pub(super) async fn retry(member: &Rc<Member>, id: TaskId) -> Result<TaskId, Clu
     let head = CallHead { id: again, ..entry.head };
     let args = member.put_payload(&args, args_key(again)).await;
     let key_again = head.entry_key();
-    let entry = CallEntry { head, launcher: member.id().to_owned(), args };
+    let entry = CallEntry { head, launcher: member.id().clone(), args };
     // The new call is stored before the letter is removed, so that nothing is lost in between.
     let value = entry.encode();
     let stored = member.surely("enqueue", || {

@@ -2,6 +2,7 @@
 //! and what has arrived.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -123,9 +124,9 @@ impl<T> Received<T> {
 #[derive(Debug)]
 pub(super) struct Link {
     /// The member at this end.
-    own: String,
+    own: Arc<str>,
     /// The member at the other end.
-    peer: String,
+    peer: Arc<str>,
     /// What is sent. The member in it is that of the handle, on either side.
     stream: Stream,
     sent: Sent<Item>,
@@ -135,10 +136,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(own: &str, peer: &str, stream: Stream) -> Link {
+    /// Allocates nothing, because most calls never send an item.
+    pub(super) fn new(own: Arc<str>, peer: Arc<str>, stream: Stream) -> Link {
         Link {
-            own: own.to_owned(),
-            peer: peer.to_owned(),
+            own,
+            peer,
             stream,
             sent: Sent::default(),
             received_epoch: 0,
@@ -150,7 +152,7 @@ impl Link {
         self.stream.claim
     }
 
-    pub(super) fn peer(&self) -> &str {
+    pub(super) fn peer(&self) -> &Arc<str> {
         &self.peer
     }
 
@@ -237,9 +239,9 @@ impl Link {
 
     /// The handle is at that member now, which is `peer` for a node. What has not arrived is sent
     /// there.
-    pub(super) fn move_to(&mut self, handle: &str) {
-        self.peer = handle.to_owned();
-        self.stream.member = handle.to_owned();
+    pub(super) fn move_to(&mut self, handle: &Arc<str>) {
+        self.peer = handle.clone();
+        self.stream.member = handle.clone();
         self.stream.epoch += 1;
         self.sent.restart();
         (self.received_epoch, self.received) = (0, Received::default());

@@ -144,7 +144,7 @@ impl Member {
         Reporter(self.commands.clone())
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(super) fn id(&self) -> &Arc<str> {
         &self.shared.id
     }
 

@@ -1,5 +1,6 @@
 //! What is stored at the broker about a call: its entry in a queue, and its record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bytes::{Reader, Unreadable, Writer};
@@ -18,7 +19,7 @@ const VERSION: u8 = 1;
 pub(super) struct CallEntry {
     pub(super) head: CallHead,
     /// The member that has launched it.
-    pub(super) launcher: String,
+    pub(super) launcher: Arc<str>,
     pub(super) args: Payload,
 }
 
@@ -202,7 +203,8 @@ fn write_entry(to: &mut Writer, entry: &CallEntry) {
 }
 
 fn read_entry(from: &mut Reader<'_>) -> Result<CallEntry, Unreadable> {
-    Ok(CallEntry { head: read_head(from)?, launcher: from.text()?, args: read_payload(from)? })
+    let (head, launcher) = (read_head(from)?, from.shared_text()?);
+    Ok(CallEntry { head, launcher, args: read_payload(from)? })
 }
 
 fn write_payload(to: &mut Writer, payload: &Payload) {
@@ -310,7 +312,7 @@ fn write_node(to: &mut Writer, node: &NodeRef) {
 }
 
 fn read_node(from: &mut Reader<'_>) -> Result<NodeRef, Unreadable> {
-    Ok(NodeRef { id: from.text()?, name: from.text()? })
+    Ok(NodeRef { id: from.shared_text()?, name: from.shared_text()? })
 }
 
 fn write_state(to: &mut Writer, state: &CallState) {

@@ -43,7 +43,7 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(super) struct Shared {
     /// 16 hexadecimal digits.
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     pub(super) limits: BrokerLimits,
     pub(super) connected: AtomicBool,
     pub(super) closed: AtomicBool,
@@ -55,7 +55,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(id: String, limits: BrokerLimits) -> Shared {
+    pub(super) fn new(id: Arc<str>, limits: BrokerLimits) -> Shared {
         Shared {
             id,
             limits,
@@ -141,7 +141,7 @@ impl Session {
     ) -> (Arc<Session>, impl Future<Output = ()> + 'static) {
         let (commands, received) = mpsc::unbounded_channel();
         let mut random = fastrand::Rng::with_seed(seed);
-        let id = format!("{:016x}", random.u64(..));
+        let id = format!("{:016x}", random.u64(..)).into();
         let shared = Arc::new(Shared::new(id, broker.limits()));
         let session = Session { commands, shared: shared.clone() };
         let run = member::run(broker, shared, random, received);

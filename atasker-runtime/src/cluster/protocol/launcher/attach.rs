@@ -104,7 +104,7 @@ fn join(member: &Rc<Member>, call: &Rc<Call>, sink: Arc<dyn CallSink>, messages:
 
 /// Asks the node that runs a call to send its messages here, until it does or no longer runs it.
 pub(super) async fn attach_to_run(member: Rc<Member>, call: Rc<Call>, claim: u64) {
-    let me = member.id().to_owned();
+    let me = member.id().clone();
     let attach = Frame::Attach { id: call.head.id, claim, member: me }.encode();
     let mut pause = Pause::new();
     loop {

@@ -114,9 +114,8 @@ impl Launcher {
     pub(super) fn connect(&self, member: &Rc<Member>, call: &Rc<Call>, node: &NodeRef, claim: u64) {
         let (attaches, early) = {
             let mut channel = call.channel.borrow_mut();
-            let stream =
-                Stream { id: call.head.id, claim, member: member.id().to_owned(), epoch: 0 };
-            let mut link = Link::new(member.id(), &node.id, stream);
+            let stream = Stream { id: call.head.id, claim, member: member.id().clone(), epoch: 0 };
+            let mut link = Link::new(member.id().clone(), node.id.clone(), stream);
             if channel.has_no_receiver {
                 link.push(Item::HasReceiver(false));
             }

@@ -57,7 +57,7 @@ async fn store(member: &Rc<Member>, call: &Rc<Call>, args: &[u8]) -> Result<(), 
         drop(member.remove_payload(&args).await);
         return Ok(());
     }
-    let entry = CallEntry { head: call.head.clone(), launcher: member.id().to_owned(), args };
+    let entry = CallEntry { head: call.head.clone(), launcher: member.id().clone(), args };
     let stored = enqueue(member, call, entry.encode()).await;
     if stored.is_err() {
         drop(member.remove_payload(&entry.args).await);

@@ -27,7 +27,7 @@ pub(in crate::cluster::protocol) async fn take(
     id: TaskId,
 ) -> Key {
     let key = unique_key(unique);
-    let ours = Holder { id, launcher: member.id().to_owned(), keep: unique.keep };
+    let ours = Holder { id, launcher: member.id().to_string(), keep: unique.keep };
     let mut expect = Expect::Absent;
     loop {
         if member.write_surely(&key, expect, ours.encode()).await.is_ok() {
@@ -92,7 +92,7 @@ pub(in crate::cluster::protocol) async fn refresh(
 
 /// Asks the launcher of a call whether it is about to store it.
 async fn is_launching(member: &Rc<Member>, holder: &Holder) -> bool {
-    if holder.launcher == member.id() {
+    if *holder.launcher == **member.id() {
         return member.launcher.has(holder.id);
     }
     let holds = Frame::Holds { id: holder.id, claim: 0, token: None }.encode();

@@ -40,7 +40,7 @@ impl Channel {
     pub(super) fn new(node: &Node, entry: &CallEntry, claim: u64) -> Channel {
         let launcher = entry.launcher.clone();
         let stream = Stream { id: entry.head.id, claim, member: launcher.clone(), epoch: 0 };
-        let link = Link::new(&node.me.id, &launcher, stream);
+        let link = Link::new(node.me.id.clone(), launcher, stream);
         Channel {
             link,
             outstanding: 0,
@@ -95,9 +95,9 @@ impl Channel {
 
     /// The handle is at that member now. Returns how many messages the one before had got and not
     /// taken: they will not be.
-    pub(super) fn attach(&mut self, node: &Node, member: &str) -> u32 {
+    pub(super) fn attach(&mut self, node: &Node, member: &Arc<str>) -> u32 {
         (self.is_gone, self.silent_since) = (false, None);
-        if self.link.member() == member {
+        if self.link.member() == &**member {
             return 0;
         }
         self.link.move_to(member);
@@ -119,7 +119,7 @@ impl Channel {
         first: u64,
         items: Vec<Item>,
     ) -> Vec<Item> {
-        if from != self.link.peer() {
+        if from != &**self.link.peer() {
             node.member.tell(from, &Frame::Detached { stream });
             return Vec::new();
         }
@@ -184,7 +184,7 @@ pub(super) async fn wait_until_delivered(node: &Rc<Node>, held: &Held) {
             if channel.is_gone || !channel.link.has_unacknowledged_messages() {
                 return;
             }
-            channel.link.peer().to_owned()
+            channel.link.peer().clone()
         };
         // Calls of other handles wake it as well, and may do so all the time.
         if tokio::time::timeout_at(ask_at, acknowledged).await.is_ok() {
@@ -223,12 +223,12 @@ async fn look_after_handle(node: &Rc<Node>, held: &Rc<Held>) {
         if channel.is_gone || !channel.link.has_unacknowledged_messages() {
             return;
         }
-        channel.link.peer().to_owned()
+        channel.link.peer().clone()
     };
     let ping = Frame::Ping.encode();
     let answer = node.member.broker.request(&subject(&peer), ping, ANSWER_WITHIN).await;
     let channel = &mut *held.channel.borrow_mut();
-    if channel.link.peer() != peer {
+    if *channel.link.peer() != peer {
         return;
     }
     match answer {

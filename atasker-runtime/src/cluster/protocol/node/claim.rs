@@ -133,7 +133,7 @@ async fn next(node: &Rc<Node>, held: &Rc<Held>, record: Option<(Record, CallStat
                 Judgment::Lost => {
                     let losses = losses + 1;
                     if losses > held.entry.head.redeliver {
-                        let outcome = TaskError::NodeLost { node: other.name.clone(), losses };
+                        let outcome = TaskError::NodeLost { node: other.name.to_string(), losses };
                         return Next::End { expect, outcome, attempt, losses, node: Some(other) };
                     }
                     Next::Run { expect, attempt: attempt + 1, losses }

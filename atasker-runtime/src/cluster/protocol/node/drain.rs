@@ -68,5 +68,5 @@ async fn stop(node: &Rc<Node>) {
     node.has_stopped.set(true);
     node.stopped.notify_waiters();
     node.guards.take();
-    node.member.nodes.borrow_mut().remove(&node.me.id);
+    node.member.nodes.borrow_mut().remove(&*node.me.id);
 }

@@ -44,7 +44,7 @@ pub(super) async fn finish(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, endi
             node.counted(|counts| counts.cut_off += 1);
             let losses = losses + 1;
             if losses > held.entry.head.redeliver {
-                let error = TaskError::NodeLost { node: node.me.name.clone(), losses };
+                let error = TaskError::NodeLost { node: node.me.name.to_string(), losses };
                 let claim = Claim { losses, ..*claim };
                 _ = end_call(node, held, &claim, Outcome::Failed(error)).await;
             } else {

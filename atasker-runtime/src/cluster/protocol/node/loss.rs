@@ -95,7 +95,7 @@ impl Heard {
 impl Node {
     pub(super) fn heard_beat(self: &Rc<Self>, of: &[u8]) {
         let Ok(of) = std::str::from_utf8(of) else { return };
-        if of != self.me.id {
+        if of != &*self.me.id {
             return self.heard.hear(of);
         }
         let (now, lost_after) = (Instant::now(), self.lost_after());

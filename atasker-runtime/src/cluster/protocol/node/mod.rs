@@ -95,10 +95,10 @@ pub(super) async fn serve(
         let opened = member.surely("open a queue", || member.broker.open_queue(queue));
         super::within(SERVE_WITHIN, opened).await?;
     }
-    let id = format!("{:016x}", member.random());
+    let id: Arc<str> = format!("{:016x}", member.random()).into();
     let node = Rc::new(Node {
         member: member.clone(),
-        me: NodeRef { id: id.clone(), name: offer.name.clone() },
+        me: NodeRef { id: id.clone(), name: offer.name.as_str().into() },
         sources: Sources::new(&offer.queues),
         order: Rc::default(),
         pace: RefCell::new(Pace::new(offer.slots as usize, offer.prefetch)),
@@ -135,7 +135,7 @@ pub(super) async fn serve(
     });
     let beats = beats.await;
     node.guards.borrow_mut().extend([asked, beats]);
-    member.nodes.borrow_mut().insert(id.clone(), node.clone());
+    member.nodes.borrow_mut().insert(id.to_string(), node.clone());
     presence::show(&node).await;
     for work in [
         Box::pin(presence::beat(node.clone())) as std::pin::Pin<Box<dyn Future<Output = ()>>>,
@@ -146,7 +146,7 @@ pub(super) async fn serve(
     ] {
         node.spawn(work);
     }
-    Ok(Serving { id, reporter: member.reporter() })
+    Ok(Serving { id: id.to_string(), reporter: member.reporter() })
 }
 
 impl Member {
@@ -178,13 +178,13 @@ impl Node {
     /// An entry or a record was written by a newer version.
     fn complain_unreadable(&self, error: &super::bytes::Unreadable) {
         if self.complains("unreadable") {
-            log!(warn, node = self.me.name, %error, "a call can't be read by this node: handed back");
+            log!(warn, node = &*self.me.name, %error, "a call can't be read by this node: handed back");
         }
     }
 
     fn complain_missing(&self, function: &FunctionKey) {
         if self.complains("missing") {
-            let (node, function) = (&self.me.name, &function.name);
+            let (node, function) = (&*self.me.name, &function.name);
             log!(
                 warn,
                 node,

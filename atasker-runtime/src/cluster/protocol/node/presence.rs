@@ -22,7 +22,7 @@ pub(super) async fn beat(node: Rc<Node>) {
     let every = (lost_after / 10).clamp(Duration::from_millis(100), Duration::from_secs(1));
     let mut described = Instant::now();
     loop {
-        node.member.broker.publish(BEATS, node.me.id.clone().into_bytes());
+        node.member.broker.publish(BEATS, node.me.id.as_bytes().to_vec());
         if described.elapsed() >= lost_after / 3 {
             described = Instant::now();
             let node = node.clone();
@@ -72,7 +72,7 @@ pub(in crate::cluster::protocol) fn decode(value: &[u8]) -> Option<NodeDescripti
 fn describe(node: &Node) -> NodeDescription {
     let offer = &node.offer;
     NodeDescription {
-        id: node.me.id.clone(),
+        id: node.me.id.to_string(),
         name: offer.name.clone(),
         host: offer.host.clone(),
         pid: offer.pid,

@@ -16,7 +16,7 @@ fn a_call_runs_on_a_node_and_its_result_comes_back() {
         let end = told.end().await;
         assert_eq!(end.outcome, Ok(vec![1]));
         assert_eq!((end.attempt, end.losses), (1, 0));
-        assert_eq!(end.node.unwrap().name, "node");
+        assert_eq!(&*end.node.unwrap().name, "node");
         assert!(world.queues_are_empty(MS * 1_000).await);
         assert_eq!(told.ends().len(), 1);
     });

@@ -27,7 +27,10 @@ fn durations() -> impl Strategy<Value = Duration> {
 }
 
 fn nodes() -> impl Strategy<Value = NodeRef> {
-    any::<(String, String)>().prop_map(|(id, name)| NodeRef { id, name })
+    any::<(String, String)>().prop_map(|(id, name)| NodeRef {
+        id: id.into(),
+        name: name.into(),
+    })
 }
 
 fn payloads() -> impl Strategy<Value = Payload> {
@@ -159,7 +162,7 @@ fn frames() -> impl Strategy<Value = Frame> {
         (ids(), any::<(u64, String, u32)>()).prop_map(|(id, (claim, member, epoch))| Stream {
             id,
             claim,
-            member,
+            member: member.into(),
             epoch,
         })
     };
@@ -182,10 +185,10 @@ fn frames() -> impl Strategy<Value = Frame> {
         (ids(), any::<(u64, String)>()).prop_map(|(id, (claim, member))| Frame::Attach {
             id,
             claim,
-            member
+            member: member.into()
         }),
         (any::<String>(), streams(), any::<u64>(), prop::collection::vec(items, 0..5))
-            .prop_map(|(from, stream, first, items)| Frame::Items { from, stream, first, items }),
+            .prop_map(|(from, stream, first, items)| Frame::Items { from: from.into(), stream, first, items }),
         (streams(), any::<u64>()).prop_map(|(stream, next)| Frame::Ack { stream, next }),
         streams().prop_map(|stream| Frame::Detached { stream }),
         Just(Frame::Ping),
@@ -218,7 +221,7 @@ fn round_trip<T: Debug + PartialEq>(
 proptest! {
     #[test]
     fn entries(head in heads(), launcher: String, args in payloads(), flip: prop::sample::Index) {
-        let entry = CallEntry { head, launcher, args };
+        let entry = CallEntry { head, launcher: launcher.into(), args };
         round_trip(&entry, entry.encode(), CallEntry::decode, flip);
     }
 
@@ -238,7 +241,7 @@ proptest! {
         error in prop::option::of(errors()),
         flip: prop::sample::Index,
     ) {
-        let dead = Dead { entry: CallEntry { head, launcher, args }, error };
+        let dead = Dead { entry: CallEntry { head, launcher: launcher.into(), args }, error };
         round_trip(&dead, dead.encode(), Dead::decode, flip);
     }
 
