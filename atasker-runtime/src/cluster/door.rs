@@ -176,7 +176,7 @@ pub(crate) trait Runner: Send + Sync {
 /// A run to be begun.
 #[derive(Clone, Debug)]
 pub(crate) struct NewRun {
-    pub(crate) head: CallHead,
+    pub(crate) head: Arc<CallHead>,
     pub(crate) args: Vec<u8>,
     /// The number of this run, beginning with 1.
     pub(crate) attempt: u32,

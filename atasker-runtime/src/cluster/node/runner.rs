@@ -134,13 +134,13 @@ impl Runner for NodeRunner {
         let call = RawCall {
             id: head.id,
             attempt,
-            name: head.name,
+            name: head.name.clone(),
             function,
             args,
             priority: head.priority,
             timeout: head.timeout,
             has_channels: head.has_channels,
-            trace: head.trace,
+            trace: head.trace.clone(),
         };
         let task = RawTask::prepare(call, self.tt, &self.supervisor, held);
         let run = self

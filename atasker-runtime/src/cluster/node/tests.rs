@@ -291,11 +291,11 @@ fn call(function: &Function, args: &[u8]) -> NewRun {
         has_channels: true,
         trace: None,
     };
-    NewRun { head, args: args.to_vec(), attempt: 1 }
+    NewRun { head: Arc::new(head), args: args.to_vec(), attempt: 1 }
 }
 
 fn with(mut new: NewRun, change: impl FnOnce(&mut CallHead)) -> NewRun {
-    change(&mut new.head);
+    change(Arc::make_mut(&mut new.head));
     new
 }
 

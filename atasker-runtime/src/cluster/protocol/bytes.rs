@@ -30,6 +30,13 @@ impl Writer {
         Writer(vec![version])
     }
 
+    /// `room` is about how many bytes are to follow.
+    pub(super) fn with_room(version: u8, room: usize) -> Writer {
+        let mut bytes = Vec::with_capacity(room + 1);
+        bytes.push(version);
+        Writer(bytes)
+    }
+
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0
     }

@@ -4,6 +4,7 @@
 //! only after the letter is there.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::launcher::unique::{self, Key};
 use super::member::Member;
@@ -62,7 +63,7 @@ pub(super) async fn list(member: &Rc<Member>) -> Result<Vec<DeadCall>, ClusterEr
         let Dead { entry: CallEntry { head, .. }, error } = dead;
         // An append that was repeated is one letter.
         calls.retain(|before| before.head.id != head.id);
-        calls.push(DeadCall { head, error, time: logged.time });
+        calls.push(DeadCall { head: Arc::unwrap_or_clone(head), error, time: logged.time });
     }
     Ok(calls)
 }
@@ -87,8 +88,8 @@ pub(super) async fn retry(member: &Rc<Member>, id: TaskId) -> Result<TaskId, Clu
     }
     let buried = entry.args.clone();
     let args = member.get_payload(entry.args).await?;
-    let head = CallHead { id: again, ..entry.head };
-    let args = member.put_payload(&args, args_key(again)).await;
+    let head = Arc::new(CallHead { id: again, ..Arc::unwrap_or_clone(entry.head) });
+    let args = member.put_payload(args, || args_key(again)).await;
     let key_again = head.entry_key();
     let entry = CallEntry { head, launcher: member.id().clone(), args };
     // The new call is stored before the letter is removed, so that nothing is lost in between.

@@ -1,6 +1,7 @@
 //! Questions about the namespace: a call by its id, the nodes and queues, the first to use a name.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -78,6 +79,7 @@ async fn look_up(
             let waits = Some((entry.time, Expect::Absent));
             let entry = CallEntry::decode(&entry.value);
             let head = entry.map_err(|error| unreadable("entry", error))?.head;
+            let head = Arc::unwrap_or_clone(head);
             return Ok(Some((Found { head, state: FoundState::Queued }, waits)));
         }
     }
@@ -157,9 +159,9 @@ pub(super) async fn waits_for(member: &Rc<Member>, head: &CallHead) -> String {
 /// Returns true to the first member that calls it with this name.
 pub(super) async fn first(member: &Rc<Member>, name: &str) -> Result<bool, ClusterError> {
     let key = format!("t.{:016x}{:016x}", fnv(0, name), fnv(1, name));
-    let value = format!("{} {name}", member.token()).into_bytes();
+    let value = format!("{} {name}", member.token());
     let decide = async {
-        match member.write_surely(&key, Expect::Absent, value).await {
+        match member.write_surely(&key, Expect::Absent, || value.clone().into_bytes()).await {
             Ok(_) => true,
             Err(Conflict) => false,
         }

@@ -30,12 +30,22 @@ pub(super) fn result_key(id: TaskId, claim: u64) -> String {
 }
 
 impl Member {
+    /// Returns whether a payload is stored in blocks.
+    pub(super) fn is_large(&self, bytes: &[u8]) -> bool {
+        bytes.len() > self.shared.limits.large_after
+    }
+
     /// Stores the blocks of a payload, if it is large, and repeats that until it is done.
-    pub(super) async fn put_payload(&self, bytes: &[u8], key: String) -> Payload {
-        if bytes.len() <= self.shared.limits.large_after {
-            return Payload::Inline(bytes.to_vec());
+    pub(super) async fn put_payload(
+        &self,
+        bytes: Vec<u8>,
+        key: impl FnOnce() -> String,
+    ) -> Payload {
+        if !self.is_large(&bytes) {
+            return Payload::Inline(bytes);
         }
-        self.put_blocks(Kept::AsRecords, bytes, key).await
+        // In a box, because most payloads need no room for it.
+        Box::pin(self.put_blocks(Kept::AsRecords, &bytes, key())).await
     }
 
     /// Stores the blocks of a payload, and repeats that until it is done.

@@ -17,7 +17,8 @@ const VERSION: u8 = 1;
 /// A call as it waits in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CallEntry {
-    pub(super) head: CallHead,
+    /// Shared with the run of the call.
+    pub(super) head: Arc<CallHead>,
     /// The member that has launched it.
     pub(super) launcher: Arc<str>,
     pub(super) args: Payload,
@@ -34,6 +35,47 @@ pub(super) enum Payload {
         count: u32,
         bytes: u64,
     },
+}
+
+/// A payload that is about to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Borrowed<'a> {
+    Inline(&'a [u8]),
+    Blocks { kept: Kept, key: &'a str, count: u32, bytes: u64 },
+}
+
+impl Payload {
+    pub(super) fn as_borrowed(&self) -> Borrowed<'_> {
+        match self {
+            Payload::Inline(bytes) => Borrowed::Inline(bytes),
+            &Payload::Blocks { kept, ref key, count, bytes } => {
+                Borrowed::Blocks { kept, key, count, bytes }
+            }
+        }
+    }
+}
+
+impl Borrowed<'_> {
+    /// Returns about how many bytes it takes.
+    fn room(self) -> usize {
+        match self {
+            Borrowed::Inline(bytes) => bytes.len(),
+            Borrowed::Blocks { key, .. } => key.len(),
+        }
+    }
+
+    fn write(self, to: &mut Writer) {
+        match self {
+            Borrowed::Inline(bytes) => to.u8(0).bytes(bytes),
+            Borrowed::Blocks { kept, key, count, bytes } => {
+                let kept = match kept {
+                    Kept::AsRecords => 1,
+                    Kept::AsLogs => 2,
+                };
+                to.u8(kept).text(key).int(count).int(bytes)
+            }
+        };
+    }
 }
 
 /// The record of a call. Without one, no run has begun.
@@ -98,9 +140,7 @@ pub(super) struct Dead {
 
 impl CallEntry {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut to = Writer::with_version(VERSION);
-        write_entry(&mut to, self);
-        to.into_bytes()
+        encode_entry(&self.head, &self.launcher, self.args.as_borrowed())
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<CallEntry, Unreadable> {
@@ -133,12 +173,34 @@ impl CallState {
     }
 }
 
+/// Encodes an entry without a copy of the head and of the arguments.
+pub(super) fn encode_entry(head: &CallHead, launcher: &str, args: Borrowed<'_>) -> Vec<u8> {
+    let mut to = Writer::with_room(VERSION, room_for(head) + args.room());
+    write_head(&mut to, head);
+    to.text(launcher);
+    args.write(&mut to);
+    to.into_bytes()
+}
+
 /// Encodes a record without a copy of the head.
 pub(super) fn encode_record(head: &CallHead, state: &CallState) -> Vec<u8> {
-    let mut to = Writer::with_version(VERSION);
+    let room = match state {
+        CallState::Ended { outcome: Outcome::Returned { result, .. }, .. } => {
+            result.as_borrowed().room()
+        }
+        _ => 0,
+    };
+    let mut to = Writer::with_room(VERSION, room_for(head) + room);
     write_head(&mut to, head);
     write_state(&mut to, state);
     to.into_bytes()
+}
+
+/// Returns about how many bytes a head takes, and what is written with it besides a payload.
+fn room_for(head: &CallHead) -> usize {
+    let texts = [&head.name, &head.function.name, &head.queue, &head.types];
+    let texts: usize = texts.iter().map(|text| text.len()).sum();
+    texts + head.trace.as_ref().map_or(0, String::len) + 160
 }
 
 impl Holder {
@@ -199,25 +261,12 @@ pub(super) fn unique_key(unique: &UniqueKey) -> String {
 fn write_entry(to: &mut Writer, entry: &CallEntry) {
     write_head(to, &entry.head);
     to.text(&entry.launcher);
-    write_payload(to, &entry.args);
+    entry.args.as_borrowed().write(to);
 }
 
 fn read_entry(from: &mut Reader<'_>) -> Result<CallEntry, Unreadable> {
-    let (head, launcher) = (read_head(from)?, from.shared_text()?);
+    let (head, launcher) = (Arc::new(read_head(from)?), from.shared_text()?);
     Ok(CallEntry { head, launcher, args: read_payload(from)? })
-}
-
-fn write_payload(to: &mut Writer, payload: &Payload) {
-    match payload {
-        Payload::Inline(bytes) => to.u8(0).bytes(bytes),
-        Payload::Blocks { kept, key, count, bytes } => {
-            let kept = match kept {
-                Kept::AsRecords => 1,
-                Kept::AsLogs => 2,
-            };
-            to.u8(kept).text(key).int(*count).int(*bytes)
-        }
-    };
 }
 
 fn read_payload(from: &mut Reader<'_>) -> Result<Payload, Unreadable> {
@@ -330,7 +379,7 @@ fn write_state(to: &mut Writer, state: &CallState) {
             match outcome {
                 Outcome::Returned { result, is_err } => {
                     to.u8(0).bool(*is_err);
-                    write_payload(to, result);
+                    result.as_borrowed().write(to);
                 }
                 Outcome::Failed(error) => errors::write(to.u8(1), error),
             }

@@ -19,22 +19,23 @@ impl Member {
     /// Writes a record if its last write is as expected, and returns the number of the write.
     ///
     /// The value has to differ from all others that are written to the key, because it is how a write
-    /// without an answer is recognized when the broker has forgotten its token.
+    /// without an answer is recognized when the broker has forgotten its token. It is made anew for each
+    /// attempt, of which there is nearly always one.
     pub(super) async fn write_surely(
         &self,
         key: &str,
         expect: Expect,
-        value: Vec<u8>,
+        value: impl Fn() -> Vec<u8>,
     ) -> Result<u64, Conflict> {
         let token = self.token();
         let mut pause = Pause::new();
         let mut is_unsure = false;
         loop {
-            match self.broker.write(key, expect, &token, value.clone()).await {
+            match self.broker.write(key, expect, &token, value()).await {
                 Ok(number) => return Ok(number),
                 Err(BrokerError::Conflict) if is_unsure => {
-                    let record = self.read_surely(key).await;
-                    let ours = record.filter(|record| record.value == value);
+                    let record = Box::pin(self.read_surely(key)).await;
+                    let ours = record.filter(|record| record.value == value());
                     return ours.map(|record| record.number).ok_or(Conflict);
                 }
                 Err(BrokerError::Conflict) => return Err(Conflict),

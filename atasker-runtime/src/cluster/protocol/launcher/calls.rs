@@ -35,14 +35,14 @@ impl Launcher {
         self.no_longer_pending(member, call);
         match state {
             CallState::Running { node, claim, attempt, losses } => {
-                let event = CallEvent::Begun { node: node.clone(), attempt, losses };
                 self.keeps(member, call);
                 // The node writes the record again and again while a run lasts for long.
                 if call.channel.borrow().is_of(claim) {
                     return;
                 }
+                let event = CallEvent::Begun { node: node.clone(), attempt, losses };
                 *call.progress.borrow_mut() = Progress::Running(event.clone());
-                call.tell(&event);
+                call.tell(event);
                 self.connect(member, call, &node, claim);
             }
             CallState::Waiting { attempt, losses, .. } => {
@@ -56,7 +56,7 @@ impl Launcher {
                 }
                 *call.progress.borrow_mut() = Progress::Waiting(event.clone());
                 call.channel.borrow_mut().disconnect();
-                call.tell(&event);
+                call.tell(event);
             }
             CallState::Ended { outcome, attempt, losses, node } => {
                 let end = move |outcome| CallEnd { outcome, attempt, losses, node };

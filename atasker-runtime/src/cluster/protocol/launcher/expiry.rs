@@ -143,7 +143,7 @@ pub(in crate::cluster::protocol) async fn expire(
     let error = TaskError::Expired { after: expires_after(member, head), detail };
     let outcome = Outcome::Failed(error.clone());
     let ended = CallState::Ended { outcome, attempt: 0, losses: 0, node: None };
-    let value = encode_record(head, &ended);
+    let value = || encode_record(head, &ended);
     if member.write_surely(&record_key(head.id), expect, value).await.is_err() {
         return false;
     }

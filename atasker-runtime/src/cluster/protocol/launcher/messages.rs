@@ -169,9 +169,9 @@ impl Launcher {
                     }
                     call.tell_latest(CallEvent::Taken(count as usize));
                 }
-                Item::Process(pid) => call.tell(&CallEvent::Process { pid }),
-                Item::Progress { done, total } => call.tell(&CallEvent::Progress { done, total }),
-                Item::Text(text) => call.tell(&CallEvent::Text(text)),
+                Item::Process(pid) => call.tell(CallEvent::Process { pid }),
+                Item::Progress { done, total } => call.tell(CallEvent::Progress { done, total }),
+                Item::Text(text) => call.tell(CallEvent::Text(text)),
                 Item::HasReceiver(_) => {}
             }
         }

@@ -205,7 +205,7 @@ impl Launcher {
         *call.progress.borrow_mut() = Progress::Ended;
         self.no_longer_pending(member, call);
         call.watch.take();
-        call.tell(&CallEvent::Ended(end));
+        call.tell(CallEvent::Ended(end));
         let sinks = call.sinks.take();
         guarded(|| drop(sinks));
     }
@@ -229,11 +229,17 @@ impl Call {
         self.has_ended.get()
     }
 
-    /// Tells all sinks.
-    fn tell(&self, event: &CallEvent) {
-        let sinks = self.sinks.borrow().clone();
-        for sink in sinks {
-            guarded(|| sink.event(event.clone()));
+    /// Tells all sinks, of which there is nearly always one: it gets the event itself.
+    fn tell(&self, event: CallEvent) {
+        let count = self.sinks.borrow().len();
+        let sink = |at: usize| self.sinks.borrow().get(at).cloned();
+        for at in 1..count {
+            if let Some(sink) = sink(at) {
+                guarded(|| sink.event(event.clone()));
+            }
+        }
+        if let Some(sink) = sink(0) {
+            guarded(|| sink.event(event));
         }
     }
 

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use super::unique::{self, Key};
 use super::{Call, Launcher, Progress};
-use crate::cluster::broker::{BrokerError, Expect, Since};
+use crate::cluster::broker::{BrokerError, Expect, Kept, Since};
 use crate::cluster::door::CallEvent;
 use crate::cluster::error::ClusterError;
 use crate::cluster::protocol::member::Member;
 use crate::cluster::protocol::pause::Pause;
 use crate::cluster::protocol::payload::{self, args_key};
 use crate::cluster::protocol::record::{
-    CallEntry, CallState, Outcome, encode_record, record_filter, record_key,
+    Borrowed, CallState, Outcome, encode_entry, encode_record, record_filter, record_key,
 };
 use crate::error::TaskError;
 
@@ -48,19 +48,33 @@ async fn store(member: &Rc<Member>, call: &Rc<Call>, args: &[u8]) -> Result<(), 
         return Err(TaskError::Cluster(ClusterError::TooLarge { bytes, limit }));
     }
     if let Some(key) = &call.head.unique
-        && let Key::HeldBy(id) = unique::take(member, key, call.head.id).await
+        && let Key::HeldBy(id) = Box::pin(unique::take(member, key, call.head.id)).await
     {
         return Err(TaskError::Duplicate { id });
     }
-    let args = member.put_payload(args, args_key(call.head.id)).await;
+    if !member.is_large(args) {
+        enqueue(member, call, Borrowed::Inline(args)).await?;
+        member.launcher.is_stored(member, call);
+        return Ok(());
+    }
+    // In a box, because most calls need no room for it.
+    Box::pin(store_with_blocks(member, call, args)).await
+}
+
+/// Stores a call with large arguments.
+async fn store_with_blocks(
+    member: &Rc<Member>,
+    call: &Rc<Call>,
+    args: &[u8],
+) -> Result<(), TaskError> {
+    let args = member.put_blocks(Kept::AsRecords, args, args_key(call.head.id)).await;
     if call.has_ended() {
         drop(member.remove_payload(&args).await);
         return Ok(());
     }
-    let entry = CallEntry { head: call.head.clone(), launcher: member.id().clone(), args };
-    let stored = enqueue(member, call, entry.encode()).await;
+    let stored = enqueue(member, call, args.as_borrowed()).await;
     if stored.is_err() {
-        drop(member.remove_payload(&entry.args).await);
+        drop(member.remove_payload(&args).await);
     } else {
         member.launcher.is_stored(member, call);
     }
@@ -68,7 +82,11 @@ async fn store(member: &Rc<Member>, call: &Rc<Call>, args: &[u8]) -> Result<(), 
 }
 
 /// Appends the entry, and repeats that until it is acknowledged or refused.
-async fn enqueue(member: &Rc<Member>, call: &Rc<Call>, entry: Vec<u8>) -> Result<(), TaskError> {
+async fn enqueue(
+    member: &Rc<Member>,
+    call: &Rc<Call>,
+    args: Borrowed<'_>,
+) -> Result<(), TaskError> {
     let head = &call.head;
     let key = head.entry_key();
     let mut pause = Pause::new();
@@ -77,7 +95,9 @@ async fn enqueue(member: &Rc<Member>, call: &Rc<Call>, entry: Vec<u8>) -> Result
     // From here on, a node may have it.
     call.is_sent.set(true);
     loop {
-        let error = match member.broker.enqueue(&key, entry.clone()).await {
+        // Encoded anew for each attempt, of which there is nearly always one.
+        let entry = encode_entry(head, member.id(), args);
+        let error = match member.broker.enqueue(&key, entry).await {
             Ok(()) => {
                 set_full(member, false);
                 return Ok(());
@@ -105,7 +125,7 @@ async fn enqueue(member: &Rc<Member>, call: &Rc<Call>, entry: Vec<u8>) -> Result
         };
         if let Some(refusal) = refusal {
             if is_unsure {
-                return refuse(member, call, refusal).await;
+                return Box::pin(refuse(member, call, refusal)).await;
             }
             return Err(refusal);
         }
@@ -121,7 +141,7 @@ async fn enqueue(member: &Rc<Member>, call: &Rc<Call>, entry: Vec<u8>) -> Result
 async fn refuse(member: &Member, call: &Call, error: TaskError) -> Result<(), TaskError> {
     let outcome = Outcome::Failed(error.clone());
     let ended = CallState::Ended { outcome, attempt: 0, losses: 0, node: None };
-    let value = encode_record(&call.head, &ended);
+    let value = || encode_record(&call.head, &ended);
     match member.write_surely(&record_key(call.head.id), Expect::Absent, value).await {
         Ok(_) => Err(error),
         Err(_) => Ok(()),
@@ -145,7 +165,7 @@ impl Launcher {
         let expires_at = Some(super::expiry::first_deadline(member, &call.head, Duration::ZERO));
         call.expires_at.set(expires_at);
         self.deadlines.set(call, expires_at);
-        call.tell(&CallEvent::Stored);
+        call.tell(CallEvent::Stored);
     }
 
     /// Watches the records of all calls whose ids have this origin. Returns once it is in effect.

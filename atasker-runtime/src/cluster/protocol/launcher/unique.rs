@@ -30,7 +30,7 @@ pub(in crate::cluster::protocol) async fn take(
     let ours = Holder { id, launcher: member.id().to_string(), keep: unique.keep };
     let mut expect = Expect::Absent;
     loop {
-        if member.write_surely(&key, expect, ours.encode()).await.is_ok() {
+        if member.write_surely(&key, expect, || ours.encode()).await.is_ok() {
             return Key::Ours;
         }
         expect = match member.read_surely(&key).await {
@@ -87,7 +87,7 @@ pub(in crate::cluster::protocol) async fn refresh(
         return;
     }
     // A conflict means that another call has taken the key over.
-    _ = member.write_surely(&key, Expect::Number(record.number), record.value).await;
+    _ = member.write_surely(&key, Expect::Number(record.number), || record.value.clone()).await;
 }
 
 /// Asks the launcher of a call whether it is about to store it.

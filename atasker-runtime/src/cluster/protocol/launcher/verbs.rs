@@ -6,6 +6,7 @@
 //! say that the call does not run: a node that is only cut off runs it until it hears of that.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::broker::{BrokerError, Expect, Kept};
@@ -156,7 +157,7 @@ async fn carry_out(member: &Rc<Member>, id: TaskId, verb: Verb) -> Done {
     ) -> bool {
         let outcome = Outcome::Failed(TaskError::Canceled);
         let ended = CallState::Ended { outcome, attempt, losses, node: None };
-        let value = encode_record(head, &ended);
+        let value = || encode_record(head, &ended);
         if member.write_surely(&record_key(id), expect, value).await.is_err() {
             return false;
         }
@@ -187,5 +188,5 @@ async fn find_head(member: &Rc<Member>, id: TaskId) -> Option<CallHead> {
     }
     let key = id.to_string();
     let entry = member.surely("find an entry", || member.broker.find_entry(&key)).await?;
-    Some(CallEntry::decode(&entry.value).ok()?.head)
+    Some(Arc::unwrap_or_clone(CallEntry::decode(&entry.value).ok()?.head))
 }

@@ -87,7 +87,7 @@ pub(super) async fn claim(node: &Rc<Node>, held: &Rc<Held>, delivered: u64) -> C
                 (expect, CallState::Ended { outcome, attempt, losses, node }, None)
             }
         };
-        let written = node.member.write_surely(&key, expect, encode_record(head, &state)).await;
+        let written = node.member.write_surely(&key, expect, || encode_record(head, &state)).await;
         let Ok(number) = written else { continue };
         return match (claimed, state) {
             (Some((attempt, losses)), _) => Claimed::Ours(Claim { number, attempt, losses }),

@@ -72,8 +72,8 @@ async fn ran(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, end: RunEnd, may_r
             Outcome::Failed(TaskError::Cluster(ClusterError::TooLarge { bytes, limit }))
         }
         RunEnd::Returned { result, is_err } => {
-            let key = result_key(head.id, held.claim);
-            Outcome::Returned { result: node.member.put_payload(&result, key).await, is_err }
+            let key = || result_key(head.id, held.claim);
+            Outcome::Returned { result: node.member.put_payload(result, key).await, is_err }
         }
     };
     _ = end_call(node, held, claim, outcome).await;

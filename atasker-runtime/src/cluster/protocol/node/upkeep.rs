@@ -98,7 +98,7 @@ pub(super) async fn write_claimed(
 ) -> Result<u64, Conflict> {
     let (member, head) = (&node.member, &held.entry.head);
     let key = record_key(head.id);
-    let write = |expect| member.write_surely(&key, expect, encode_record(head, state));
+    let write = |expect| member.write_surely(&key, expect, || encode_record(head, state));
     match write(Expect::Number(claim.number)).await {
         Err(Conflict) if member.read_surely(&key).await.is_none() => write(Expect::Absent).await,
         written => written,

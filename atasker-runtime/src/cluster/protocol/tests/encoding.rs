@@ -27,10 +27,7 @@ fn durations() -> impl Strategy<Value = Duration> {
 }
 
 fn nodes() -> impl Strategy<Value = NodeRef> {
-    any::<(String, String)>().prop_map(|(id, name)| NodeRef {
-        id: id.into(),
-        name: name.into(),
-    })
+    any::<(String, String)>().prop_map(|(id, name)| NodeRef { id: id.into(), name: name.into() })
 }
 
 fn payloads() -> impl Strategy<Value = Payload> {
@@ -187,8 +184,9 @@ fn frames() -> impl Strategy<Value = Frame> {
             claim,
             member: member.into()
         }),
-        (any::<String>(), streams(), any::<u64>(), prop::collection::vec(items, 0..5))
-            .prop_map(|(from, stream, first, items)| Frame::Items { from: from.into(), stream, first, items }),
+        (any::<String>(), streams(), any::<u64>(), prop::collection::vec(items, 0..5)).prop_map(
+            |(from, stream, first, items)| Frame::Items { from: from.into(), stream, first, items }
+        ),
         (streams(), any::<u64>()).prop_map(|(stream, next)| Frame::Ack { stream, next }),
         streams().prop_map(|stream| Frame::Detached { stream }),
         Just(Frame::Ping),
@@ -221,7 +219,7 @@ fn round_trip<T: Debug + PartialEq>(
 proptest! {
     #[test]
     fn entries(head in heads(), launcher: String, args in payloads(), flip: prop::sample::Index) {
-        let entry = CallEntry { head, launcher: launcher.into(), args };
+        let entry = CallEntry { head: head.into(), launcher: launcher.into(), args };
         round_trip(&entry, entry.encode(), CallEntry::decode, flip);
     }
 
@@ -241,7 +239,7 @@ proptest! {
         error in prop::option::of(errors()),
         flip: prop::sample::Index,
     ) {
-        let dead = Dead { entry: CallEntry { head, launcher: launcher.into(), args }, error };
+        let dead = Dead { entry: CallEntry { head: head.into(), launcher: launcher.into(), args }, error };
         round_trip(&dead, dead.encode(), Dead::decode, flip);
     }
 
