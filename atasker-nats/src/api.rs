@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, Subject};
 use atasker_runtime::__broker::BrokerError;
 use bytes::Bytes;
 use serde_json::Value;
@@ -90,7 +90,7 @@ pub(crate) fn no_headers() -> Option<HeaderMap> {
 /// Sends a request until there is a reply, in at most [`IN_ALL`].
 pub(crate) async fn ask(
     link: &Link,
-    subject: &str,
+    subject: impl Into<Subject>,
     headers: impl Fn() -> Option<HeaderMap>,
     payload: Bytes,
 ) -> Result<Message, Failed> {
@@ -100,14 +100,15 @@ pub(crate) async fn ask(
 /// Like [`ask`], until `end` at most.
 pub(crate) async fn ask_until(
     link: &Link,
-    subject: &str,
+    subject: impl Into<Subject>,
     headers: impl Fn() -> Option<HeaderMap>,
     payload: Bytes,
     end: Instant,
 ) -> Result<Message, Failed> {
+    let subject = subject.into();
     loop {
         let until = end.min(Instant::now() + ONE_REPLY);
-        let error = match link.ask(subject, headers(), payload.clone(), until).await {
+        let error = match link.ask(subject.clone(), headers(), payload.clone(), until).await {
             // While a server starts it listens before JetStream does.
             Err(error @ Failed::NoResponders) => {
                 tokio::time::sleep(PAUSE).await;
@@ -126,11 +127,15 @@ pub(crate) async fn ask_until(
 /// one with the same message id.
 pub(crate) async fn store(
     link: &Link,
-    subject: &str,
+    subject: impl Into<Subject>,
     headers: impl Fn() -> Option<HeaderMap>,
     payload: Vec<u8>,
 ) -> Result<u64, Trouble> {
-    let reply = ask(link, subject, headers, payload.into()).await?;
+    stored(&ask(link, subject, headers, payload.into()).await?)
+}
+
+/// Reads the answer to a message that was published to a stream.
+fn stored(reply: &Message) -> Result<u64, Trouble> {
     let text = &reply.payload[..];
     // The common reply has no error: `{"stream":"NAME", "seq":12}`.
     if !contains(text, b"\"error\"")
@@ -147,7 +152,7 @@ pub(crate) async fn store(
 /// Sends a request to the interface of JetStream and returns its reply.
 pub(crate) async fn call(link: &Link, what: &str, body: &Value) -> Result<Value, Trouble> {
     let payload = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-    let reply = ask(link, &format!("$JS.API.{what}"), no_headers, payload).await?;
+    let reply = ask(link, format!("$JS.API.{what}"), no_headers, payload).await?;
     parse(&reply.payload)
 }
 
@@ -199,7 +204,7 @@ pub(crate) async fn last(
     if link.has_replicas.load(Relaxed) {
         return last_of_leader(link, stream, body.into()).await;
     }
-    let reply = ask(link, &format!("$JS.API.DIRECT.GET.{stream}"), no_headers, body.into()).await?;
+    let reply = ask(link, format!("$JS.API.DIRECT.GET.{stream}"), no_headers, body.into()).await?;
     match reply.status.map(|s| s.as_u16()) {
         Some(404) => return Ok(None),
         Some(code) => {
@@ -226,7 +231,7 @@ pub(crate) async fn last(
 /// Returns a message as the leader of a stream knows it. Any server may answer a direct request, also
 /// one that lacks the latest messages.
 async fn last_of_leader(link: &Link, stream: &str, body: Bytes) -> Result<Option<Stored>, Trouble> {
-    let reply = ask(link, &format!("$JS.API.STREAM.MSG.GET.{stream}"), no_headers, body).await?;
+    let reply = ask(link, format!("$JS.API.STREAM.MSG.GET.{stream}"), no_headers, body).await?;
     let reply = match parse(&reply.payload) {
         Err(trouble) if trouble.is(MESSAGE_NOT_FOUND) => return Ok(None),
         other => other?,

@@ -32,7 +32,7 @@ impl Clock {
         }
         let subject = layout.agreed("clock");
         let before = Instant::now();
-        api::store(link, &subject, api::no_headers, Vec::new()).await?;
+        api::store(link, &*subject, api::no_headers, Vec::new()).await?;
         let stored = api::last(link, layout.stream(Stream::Records), &subject).await?;
         let Some(stored) = stored else {
             return Err(Trouble::Odd("a message vanished that was just stored".to_owned()));

@@ -287,7 +287,7 @@ async fn try_rights(link: &Arc<Link>, layout: &Layout) -> Result<(), Failure> {
         layout.logged("right", "right"),
     ];
     for subject in &subjects {
-        match api::store(link, subject, headers, Vec::new()).await {
+        match api::store(link, subject.as_str(), headers, Vec::new()).await {
             Ok(_) | Err(Trouble::Api(_)) => {}
             Err(trouble) => return Err(trouble.into()),
         }

@@ -4,12 +4,12 @@
 //! of waiting entries come from the consumers. The stream's own numbers count entries that were
 //! acknowledged shortly before the server crashed, and have come back.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
 use atasker_runtime::__broker::{self as door, BrokerError, DeliveryToken, EntryKey, QueueCounts};
 use atasker_runtime::Priority;
 use parking_lot::Mutex;
@@ -29,8 +29,10 @@ type Created = Arc<OnceCell<()>>;
 
 /// The consumers that are known to exist. Each is created by one task at a time, because the server
 /// takes milliseconds for it, also if it is there.
+///
+/// By queue, so that an append, which looks here each time, copies no name.
 #[derive(Debug, Default)]
-pub(crate) struct Consumers(Mutex<HashMap<(String, Priority), Created>>);
+pub(crate) struct Consumers(Mutex<HashMap<String, [Option<Created>; 4]>>);
 
 impl Consumers {
     /// Creates the consumer of a queue and priority, unless this was done before.
@@ -42,7 +44,11 @@ impl Consumers {
         queue: &str,
         priority: Priority,
     ) -> Result<(), Trouble> {
-        let cell = self.0.lock().entry((queue.to_owned(), priority)).or_default().clone();
+        let cell = {
+            let mut all = self.0.lock();
+            let of_queue = all.entry(queue.to_owned()).or_default();
+            of_queue[index(priority)].get_or_insert_default().clone()
+        };
         if cell.initialized() {
             return Ok(());
         }
@@ -56,18 +62,19 @@ impl Consumers {
 
     /// Whether no one has begun to create the consumer. From now on, someone has.
     pub(crate) fn is_new(&self, queue: &str, priority: Priority) -> bool {
-        match self.0.lock().entry((queue.to_owned(), priority)) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(vacant) => {
-                vacant.insert(Arc::default());
-                true
-            }
+        let mut all = self.0.lock();
+        if all.get(queue).is_some_and(|of_queue| of_queue[index(priority)].is_some()) {
+            return false;
         }
+        all.entry(queue.to_owned()).or_default()[index(priority)] = Some(Arc::default());
+        true
     }
 
     /// Lets the consumer be created anew.
     pub(crate) fn forget(&self, queue: &str, priority: Priority) {
-        self.0.lock().remove(&(queue.to_owned(), priority));
+        if let Some(of_queue) = self.0.lock().get_mut(queue) {
+            of_queue[index(priority)] = None;
+        }
     }
 
     pub(crate) fn forget_all(&self) {
@@ -77,8 +84,20 @@ impl Consumers {
     /// Those that are being created.
     pub(crate) fn unfinished(&self) -> Vec<(String, Priority)> {
         let all = self.0.lock();
-        all.iter().filter(|(_, cell)| !cell.initialized()).map(|(key, _)| key.clone()).collect()
+        let unfinished = all.iter().flat_map(|(queue, of_queue)| {
+            let unfinished = Priority::ALL.into_iter().filter(|priority| {
+                let cell = &of_queue[index(*priority)];
+                cell.as_ref().is_some_and(|cell| !cell.initialized())
+            });
+            unfinished.map(|priority| (queue.clone(), priority))
+        });
+        unfinished.collect()
     }
+}
+
+/// Counts from the most urgent one.
+fn index(priority: Priority) -> usize {
+    Priority::ALL.iter().position(|p| *p == priority).unwrap_or(0)
 }
 
 pub(crate) async fn create(
@@ -110,11 +129,11 @@ pub(crate) async fn enqueue(
 ) -> Result<(), BrokerError> {
     let headers = || {
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", key.id.as_str());
+        headers.insert(NATS_MESSAGE_ID, key.id.as_str());
         Some(headers)
     };
     let subject = layout.entry(&key.queue, key.priority, &key.id);
-    api::store(link, &subject, headers, value).await?;
+    api::store(link, subject, headers, value).await?;
     Ok(())
 }
 
@@ -129,11 +148,11 @@ pub(crate) async fn renew(
 ) -> Result<(), BrokerError> {
     let headers = || {
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", format!("{}-{token}", key.id));
+        headers.insert(NATS_MESSAGE_ID, format!("{}-{token}", key.id));
         Some(headers)
     };
     let subject = layout.entry(&key.queue, key.priority, &key.id);
-    api::store(link, &subject, headers, value).await?;
+    api::store(link, subject, headers, value).await?;
     link.send(delivery.0.to_string(), "+ACK");
     Ok(())
 }
@@ -197,8 +216,7 @@ pub(crate) async fn counts(link: &Link, layout: &Layout) -> Result<Vec<QueueCoun
     for (name, waiting, given_out) in list(link, layout).await? {
         let Some((queue, priority)) = layout.consumer_queue(&name) else { continue };
         let counts = queues.entry(queue.to_owned()).or_default();
-        let index = Priority::ALL.iter().position(|p| *p == priority).unwrap_or(0);
-        counts.waiting[index] = waiting;
+        counts.waiting[index(priority)] = waiting;
         counts.given_out += given_out;
     }
     let named = |(queue, counts)| QueueCounts { queue, ..counts };

@@ -1,14 +1,14 @@
 //! Records: the last message of each subject below `s.` in stream S.
 
-use async_nats::HeaderMap;
+use async_nats::header::{
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE as LAST, NATS_MESSAGE_ID,
+};
+use async_nats::{HeaderMap, HeaderValue};
 use atasker_runtime::__broker::{BrokerError, Expect, Record};
 
 use crate::api;
 use crate::layout::{Layout, Stream};
 use crate::link::Link;
-
-/// The number of the last message that a subject must have, 0 for none.
-const LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 
 pub(crate) async fn read(
     link: &Link,
@@ -38,10 +38,10 @@ pub(crate) async fn write(
 ) -> Result<u64, BrokerError> {
     let headers = || {
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", token);
+        headers.insert(NATS_MESSAGE_ID, token);
         match expect {
             Expect::Absent => headers.insert(LAST, "0"),
-            Expect::Number(number) => headers.insert(LAST, number.to_string()),
+            Expect::Number(number) => headers.insert(LAST, HeaderValue::from(number)),
             Expect::Anything => {}
         }
         Some(headers)

@@ -26,7 +26,7 @@ pub(crate) async fn put_block(
     value: Vec<u8>,
 ) -> Result<(), BrokerError> {
     // A block that is sent again replaces itself.
-    api::store(link, &layout.block(kept, key, index), api::no_headers, value).await?;
+    api::store(link, layout.block(kept, key, index), api::no_headers, value).await?;
     Ok(())
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn append(
     key: &str,
     value: Vec<u8>,
 ) -> Result<(), BrokerError> {
-    api::store(link, &layout.logged(log, key), api::no_headers, value).await?;
+    api::store(link, layout.logged(log, key), api::no_headers, value).await?;
     Ok(())
 }
 
