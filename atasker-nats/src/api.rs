@@ -1,7 +1,8 @@
 //! Requests to JetStream, and the meaning of its errors.
 //!
-//! Every request here may be sent again: writes have a message id, and the others describe a state
-//! that is to be. So each is repeated while there is time, with a short limit for each reply.
+//! Nearly every request here may be sent again: appends have a message id, and others describe a state
+//! that is to be. So each is repeated while there is time, with a short limit for each reply. Writes that
+//! expect a certain state are the exception: see [`store_once`].
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -132,6 +133,25 @@ pub(crate) async fn store(
     payload: Vec<u8>,
 ) -> Result<u64, Trouble> {
     stored(&ask(link, subject, headers, payload.into()).await?)
+}
+
+/// The same, without sending it again once the server may have it.
+pub(crate) async fn store_once(
+    link: &Link,
+    subject: impl Into<Subject>,
+    headers: impl Fn() -> Option<HeaderMap>,
+    payload: Vec<u8>,
+) -> Result<u64, Trouble> {
+    let (subject, payload) = (subject.into(), Bytes::from(payload));
+    let end = Instant::now() + IN_ALL;
+    loop {
+        let until = end.min(Instant::now() + ONE_REPLY);
+        match link.ask(subject.clone(), headers(), payload.clone(), until).await {
+            // Nothing has received it.
+            Err(Failed::NoResponders) if Instant::now() < end => tokio::time::sleep(PAUSE).await,
+            reply => return stored(&reply?),
+        }
+    }
 }
 
 /// Reads the answer to a message that was published to a stream.

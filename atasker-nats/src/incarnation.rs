@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use atasker_runtime::__broker::{BrokerError, Expect};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::api::{self, Stored};
 use crate::broker::Inner;
@@ -36,6 +36,7 @@ pub(crate) async fn check(inner: &Inner) -> Result<(), BrokerError> {
     let stream = layout.stream(Stream::Records);
     let done = format!("done {server}");
     let doing = format!("doing {server} {}", inner.member);
+    let end = Instant::now() + api::IN_ALL;
     loop {
         let found = api::last(link, stream, &subject).await?;
         let text = found.as_ref().map(|f| String::from_utf8_lossy(&f.payload).into_owned());
@@ -66,10 +67,13 @@ pub(crate) async fn check(inner: &Inner) -> Result<(), BrokerError> {
                 match records::write(link, &subject, expect, &token, value).await {
                     // Another member has taken over.
                     Err(BrokerError::Conflict) => continue,
+                    Err(BrokerError::NoAnswer(_)) if Instant::now() < end => continue,
                     other => return other.map(drop),
                 }
             }
             Err(BrokerError::Conflict) => continue,
+            // It may be written or not.
+            Err(BrokerError::NoAnswer(_)) if Instant::now() < end => continue,
             Err(error) => return Err(error),
         }
     }

@@ -1,8 +1,8 @@
 //! Records: the last message of each subject below `s.` in stream S.
 
-use async_nats::header::{
-    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE as LAST, NATS_MESSAGE_ID,
-};
+use std::sync::atomic::Ordering::Relaxed;
+
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE as LAST, NATS_MESSAGE_ID};
 use async_nats::{HeaderMap, HeaderValue};
 use atasker_runtime::__broker::{BrokerError, Expect, Record};
 
@@ -26,9 +26,13 @@ pub(crate) async fn read(
 
 /// Writes to a subject of stream S.
 ///
-/// A write that is sent again has the same message id, so the server answers with the number of the
-/// first. It remembers ids after a crash as far as the messages are still there; a first write that
-/// was followed by another one leads to `Conflict`, as it would if the second had come earlier.
+/// What a write expects makes it exactly one: sent again, it is refused. So it needs no message id,
+/// which the server would keep for two minutes, and which would come along with each report of the
+/// record. But it is sent once only, because a refusal would not say which of several requests was
+/// carried out.
+///
+/// Servers that replicate a stream have requests under way that they compare with one another only by
+/// their message ids. So there a write has one, and is sent again with the same id.
 pub(crate) async fn write(
     link: &Link,
     subject: &str,
@@ -36,17 +40,27 @@ pub(crate) async fn write(
     token: &str,
     value: Vec<u8>,
 ) -> Result<u64, BrokerError> {
+    let has_id = link.has_replicas.load(Relaxed);
     let headers = || {
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_MESSAGE_ID, token);
+        if has_id {
+            headers.insert(NATS_MESSAGE_ID, token);
+        }
         match expect {
             Expect::Absent => headers.insert(LAST, "0"),
             Expect::Number(number) => headers.insert(LAST, HeaderValue::from(number)),
+            Expect::Anything if !has_id => return None,
             Expect::Anything => {}
         }
         Some(headers)
     };
-    Ok(api::store(link, subject, headers, value).await?)
+    let written = match expect {
+        Expect::Absent | Expect::Number(_) if !has_id => {
+            api::store_once(link, subject, headers, value).await
+        }
+        _ => api::store(link, subject, headers, value).await,
+    };
+    Ok(written?)
 }
 
 pub(crate) async fn remove(link: &Link, layout: &Layout, key: &str) -> Result<(), BrokerError> {

@@ -40,7 +40,8 @@ async fn connection(broker: &Arc<dyn Broker>, is_there: bool) {
     until("the connection", || async { broker.is_connected() == is_there }).await;
 }
 
-/// Writes until there is an answer.
+/// Writes until there is an answer, and compares what is there when a request is refused of which an
+/// earlier one was not answered.
 async fn write(
     broker: &dyn Broker,
     key: &str,
@@ -49,11 +50,23 @@ async fn write(
     value: &[u8],
 ) -> Result<u64, BrokerError> {
     let end = Instant::now() + LIMIT;
+    let mut is_unsure = false;
     loop {
-        match broker.write(key, expect, token, value.to_vec()).await {
-            Err(BrokerError::NoAnswer(_) | BrokerError::Unavailable(_)) if Instant::now() < end => {
+        let written = broker.write(key, expect, token, value.to_vec()).await;
+        let error = match written {
+            Err(BrokerError::Conflict) if is_unsure => match broker.read(key).await {
+                Ok(Some(record)) if record.value == value => return Ok(record.number),
+                Ok(_) => return Err(BrokerError::Conflict),
+                Err(error) => error,
+            },
+            Err(error) => error,
+            Ok(number) => return Ok(number),
+        };
+        match error {
+            BrokerError::NoAnswer(_) | BrokerError::Unavailable(_) if Instant::now() < end => {
+                is_unsure = true;
             }
-            other => return other,
+            error => return Err(error),
         }
     }
 }
@@ -258,10 +271,10 @@ fn late_acknowledgments_are_not_fenced() {
     });
 }
 
-/// A write that is sent again over a new connection, also to a server that was killed meanwhile, is
-/// recognized by its token.
+/// A write that is sent again over a new connection, also to a server that was killed meanwhile, changes
+/// nothing, and an entry that is appended again is one.
 #[test]
-fn writes_are_recognized_after_a_crash() {
+fn writes_are_refused_again_after_a_crash() {
     let mut server = Server::start();
     run(async {
         let broker = server.broker().await;
@@ -277,9 +290,13 @@ fn writes_are_recognized_after_a_crash() {
             server.run();
         };
         let (again, second, ()) = tokio::join!(again, second, start);
-        assert_eq!(again, Ok(first));
-        assert_eq!(write(&*broker, "l", Expect::Absent, "t2", &[2]).await, second);
-        assert!(second.unwrap() > first);
+        assert_eq!(again, Err(BrokerError::Conflict));
+        assert_eq!(broker.read("k").await.unwrap().unwrap().number, first);
+        let conflict = Err(BrokerError::Conflict);
+        assert_eq!(write(&*broker, "l", Expect::Absent, "t2", &[2]).await, conflict);
+        let second = second.unwrap();
+        assert!(second > first);
+        assert_eq!(broker.read("l").await.unwrap().unwrap().number, second);
         enqueue(&*broker, "1").await;
         // It may be given out twice, because its consumer is made anew, but it is one entry.
         assert_eq!(pull(&*broker, 1).await.len(), 1);

@@ -41,8 +41,12 @@ pub trait Broker: Send + Sync + 'static {
     fn read<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<Option<Record>, BrokerError>>;
 
     /// Writes a record if its last write is as expected, and returns the number of this write.
-    /// `token` identifies the write: with a token that was written within the last two minutes, this
-    /// writes nothing and returns the number of that write.
+    ///
+    /// A write that expects something is requested once. After [`BrokerError::Conflict`] it was not
+    /// carried out by this request. After any other error it may have been, and a further request of
+    /// the same write is refused then, because the last write is no longer as expected: a caller that asks
+    /// again compares the value. `token` identifies the write. A broker may recognize further requests by
+    /// it, and return the number of the write to them as well.
     fn write<'a>(
         &'a self,
         key: &'a str,

@@ -91,11 +91,11 @@ impl Broker for Connection {
         &'a self,
         key: &'a str,
         expect: Expect,
-        token: &'a str,
+        _token: &'a str,
         value: Vec<u8>,
     ) -> BrokerFuture<'a, Result<u64, BrokerError>> {
-        let (key, token) = (key.to_owned(), token.to_owned());
-        Box::pin(self.call(move |hub| hub.write(&key, expect, &token, &value), keep))
+        let key = key.to_owned();
+        Box::pin(self.call(move |hub| hub.write(&key, expect, &value), keep))
     }
 
     fn remove<'a>(&'a self, key: &'a str) -> BrokerFuture<'a, Result<(), BrokerError>> {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::inbox::{Event, Inbox, Sinks};
 use super::queues::Queues;
 use super::script::Script;
-use super::store::{Blobs, Records, Written};
+use super::store::{Blobs, Records};
 use crate::cluster::broker::{BrokerError, BrokerLimits, Expect, Message, Record, ReplyTo, Since};
 use crate::sync::lock::{Mutex, MutexGuard};
 
@@ -156,25 +156,20 @@ impl Hub {
         &self,
         key: &str,
         expect: Expect,
-        token: &str,
         value: &[u8],
     ) -> Result<u64, BrokerError> {
         let (now, time) = self.now();
         let mut state = self.state();
         let state = &mut *state;
         self.forget_old(state, time);
-        match state.records.write((now, time), key, expect, token, value)? {
-            Written::Before(number) => Ok(number),
-            Written::New(number) => {
-                for watch in state.watches.iter().filter(|watch| watch.matches(key)) {
-                    if let Some(connected) = state.connections.get(&watch.connection) {
-                        let due = now + state.script.random_delay();
-                        connected.inbox.record(watch.id, due, number, key);
-                    }
-                }
-                Ok(number)
+        let number = state.records.write(time, key, expect, value)?;
+        for watch in state.watches.iter().filter(|watch| watch.matches(key)) {
+            if let Some(connected) = state.connections.get(&watch.connection) {
+                let due = now + state.script.random_delay();
+                connected.inbox.record(watch.id, due, number, key);
             }
         }
+        Ok(number)
     }
 
     /// Delivers a message to those that listen. Returns whether there is one.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::cluster::broker::{BrokerError, Expect, Kept, LogEntry, Record};
 
-/// How long the token of a write, or the id of an entry, is remembered.
+/// How long the id of an entry is remembered.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(120);
 
 /// The bounds of a log.
@@ -51,15 +51,8 @@ pub(super) struct Records {
     /// The keys by the number of their last write, which is the order of their age.
     by_number: BTreeMap<u64, String>,
     last_number: u64,
-    tokens: Remembered<u64>,
     #[cfg(test)]
     pub(super) history: Vec<Record>,
-}
-
-/// A write, or one that was done before.
-pub(super) enum Written {
-    New(u64),
-    Before(u64),
 }
 
 impl Records {
@@ -74,15 +67,11 @@ impl Records {
 
     pub(super) fn write(
         &mut self,
-        (now, time): (Instant, u64),
+        time: u64,
         key: &str,
         expect: Expect,
-        token: &str,
         value: &[u8],
-    ) -> Result<Written, BrokerError> {
-        if let Some(number) = self.tokens.get(token, now) {
-            return Ok(Written::Before(number));
-        }
+    ) -> Result<u64, BrokerError> {
         let last = self.by_key.get(key).map(|record| record.number);
         let as_expected = match expect {
             Expect::Absent => last.is_none(),
@@ -102,8 +91,7 @@ impl Records {
         #[cfg(test)]
         self.history.push(record.clone());
         self.by_key.insert(key.to_owned(), record);
-        self.tokens.insert(token, number, now);
-        Ok(Written::New(number))
+        Ok(number)
     }
 
     pub(super) fn remove(&mut self, key: &str) {

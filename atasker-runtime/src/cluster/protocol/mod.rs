@@ -44,8 +44,8 @@
 //! # What may be lost
 //!
 //! Everything but a record that is written. Requests are repeated until they are answered ([`surely`]),
-//! and have no further effect if they had arrived: entries by their id, writes by their token and what
-//! they expect. Acknowledgments of entries may get lost: the entry comes back, and the node that gets it
+//! and have no further effect if they had arrived: entries by their id, writes by what they
+//! expect. Acknowledgments of entries may get lost: the entry comes back, and the node that gets it
 //! finds the record `Ended`.
 //!
 //! # Time

@@ -1,7 +1,8 @@
 //! Requests that are repeated until the broker has answered.
 //!
 //! A request without an answer may have been carried out. All of these have the same effect if they are
-//! carried out again: writes by their token, and by a look at what is written.
+//! carried out again. A write that was carried out is refused when it is asked for again, because the
+//! record is no longer as expected, and is recognized by a look at what is written.
 
 use std::rc::Rc;
 
@@ -19,8 +20,11 @@ impl Member {
     /// Writes a record if its last write is as expected, and returns the number of the write.
     ///
     /// The value has to differ from all others that are written to the key, because it is how a write
-    /// without an answer is recognized when the broker has forgotten its token. It is made anew for each
-    /// attempt, of which there is nearly always one.
+    /// without an answer is recognized. It is made anew for each attempt, of which there is nearly always
+    /// one.
+    ///
+    /// A write that was carried out without an answer, and that another one has followed since, is a
+    /// conflict too: what the caller wanted to build on it is over.
     pub(super) async fn write_surely(
         &self,
         key: &str,
