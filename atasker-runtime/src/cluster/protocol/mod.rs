@@ -73,7 +73,7 @@ mod surely;
 mod tests;
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -90,13 +90,25 @@ async fn within<T>(limit: Duration, request: impl Future<Output = T>) -> Result<
         .map_err(|_| ClusterError::Unreachable { detail: format!("no answer within {limit:?}") })
 }
 
-/// Waits for all of the futures, and returns their number.
-async fn all(futures: impl Iterator<Item = impl Future<Output = ()>>) -> u32 {
-    let mut pending: Vec<_> = futures.map(Box::pin).collect();
-    let count = pending.len() as u32;
+/// Runs all of the futures, at most `window` at a time: each that ends makes room for the next one.
+/// Returns their number.
+async fn all<F: Future<Output = ()>>(window: usize, futures: impl Iterator<Item = F>) -> u32 {
+    let mut futures = futures.fuse();
+    let mut pending: Vec<Pin<Box<F>>> = Vec::with_capacity(window);
+    let mut count = 0;
     poll_fn(|cx| {
-        pending.retain_mut(|future| future.as_mut().poll(cx).is_pending());
-        if pending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        loop {
+            pending.retain_mut(|future| future.as_mut().poll(cx).is_pending());
+            let before = pending.len();
+            pending.extend(futures.by_ref().take(window - before).map(Box::pin));
+            count += (pending.len() - before) as u32;
+            match (before, pending.len()) {
+                (_, 0) => return Poll::Ready(()),
+                (before, now) if before == now => return Poll::Pending,
+                // The new ones have to be polled as well.
+                _ => {}
+            }
+        }
     })
     .await;
     count

@@ -9,7 +9,7 @@ use crate::id::TaskId;
 const BLOCK: usize = 512 << 10;
 
 /// Blocks that are under way at the same time.
-const WINDOW: usize = 8;
+const WINDOW: usize = 16;
 
 /// The largest arguments and the largest result.
 pub(super) const LIMIT: u64 = 1 << 30;
@@ -50,14 +50,12 @@ impl Member {
 
     /// Stores the blocks of a payload, and repeats that until it is done.
     pub(super) async fn put_blocks(&self, kept: Kept, bytes: &[u8], key: String) -> Payload {
-        let (put_key, mut count) = (key.as_str(), 0);
-        for blocks in bytes.chunks(BLOCK * WINDOW) {
-            let put = blocks.chunks(BLOCK).zip(count..).map(|(block, index)| async move {
-                let put = || self.broker.put_block(kept, put_key, index, block.to_vec());
-                self.surely("put a block", put).await;
-            });
-            count += super::all(put).await;
-        }
+        let put_key = key.as_str();
+        let put = bytes.chunks(BLOCK).zip(0..).map(|(block, index)| async move {
+            let put = || self.broker.put_block(kept, put_key, index, block.to_vec());
+            self.surely("put a block", put).await;
+        });
+        let count = super::all(WINDOW, put).await;
         Payload::Blocks { kept, key, count, bytes: bytes.len() as u64 }
     }
 
