@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::held::{Held, Stage};
-use super::loss::{self, Judgment};
+use super::loss::{self, Certain};
 use super::take::pause_of;
 use super::{Node, finish};
 use crate::cluster::broker::{Expect, Record};
@@ -127,10 +127,10 @@ async fn next(node: &Rc<Node>, held: &Rc<Held>, record: Option<(Record, CallStat
             let judgment = loss::judge(node, held, &other, claim).await;
             node.set_stage(held, Stage::Claiming);
             match judgment {
-                Judgment::Alive => Next::Stop(Claimed::Elsewhere),
-                Judgment::Unsure(pause) => Next::Stop(Claimed::NotNow(pause)),
-                Judgment::LookAgain => Next::LookAgain,
-                Judgment::Lost => {
+                Err(pause) => Next::Stop(Claimed::NotNow(pause)),
+                Ok(Certain::Alive) => Next::Stop(Claimed::Elsewhere),
+                Ok(Certain::LookAgain) => Next::LookAgain,
+                Ok(Certain::Lost) => {
                     let losses = losses + 1;
                     if losses > held.entry.head.redeliver {
                         let outcome = TaskError::NodeLost { node: other.name.to_string(), losses };

@@ -21,6 +21,7 @@ pub(in crate::cluster::protocol) async fn drain(
 ) -> Drained {
     let before = node.counts.get();
     node.is_draining.set(true);
+    node.drained.notify_waiters();
     node.room.notify_one();
     let shown = node.clone();
     node.member.spawn(async move { presence::show(&shown).await });

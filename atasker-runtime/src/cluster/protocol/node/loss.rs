@@ -33,16 +33,27 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// connecting at this moment.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is thought of the node that holds a call.
+/// How long a node that was silent for long enough has for a last answer.
+const LAST_ANSWER: Duration = Duration::from_millis(300);
+
+/// What is certain about the node that holds a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judgment {
+pub(super) enum Certain {
     /// It holds the call, and keeps the delivery.
     Alive,
     Lost,
-    /// Ask again after this time.
-    Unsure(Duration),
     /// The record is likely to have changed.
     LookAgain,
+}
+
+/// What is thought of the node that holds a call, after it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgment {
+    Alive,
+    Lost,
+    LookAgain,
+    /// Ask again after this time.
+    Unsure(Duration),
 }
 
 /// When nodes were heard of.
@@ -117,7 +128,43 @@ impl Node {
 }
 
 /// Finds out whether the node that holds a call, by that claim, is lost.
-pub(super) async fn judge(node: &Node, held: &Held, other: &NodeRef, claim: u64) -> Judgment {
+///
+/// Keeps the delivery until that is certain. If it was given back meanwhile, the broker could give it to the
+/// very node that is frozen, which had asked for entries before: the entry would be stuck there until it
+/// comes back by itself.
+///
+/// # Errors
+///
+/// Returns the pause after which the call is to be delivered again if it stays uncertain, this node is
+/// drained, or this node has no room for the call by then.
+pub(super) async fn judge(
+    node: &Node,
+    held: &Held,
+    other: &NodeRef,
+    claim: u64,
+) -> Result<Certain, Duration> {
+    let until = Instant::now() + node.lost_after() * 2 + PATIENCE;
+    let mut has_waited = false;
+    loop {
+        let drained = node.drained.notified();
+        match judge_now(node, held, other, claim).await {
+            Judgment::Alive => return Ok(Certain::Alive),
+            Judgment::LookAgain => return Ok(Certain::LookAgain),
+            // A slot that was free when the entry arrived may be taken by now, and another node have one.
+            Judgment::Lost if has_waited && node.accepts(held.priority()) == 0 => {
+                return Err(Duration::ZERO);
+            }
+            Judgment::Lost => return Ok(Certain::Lost),
+            Judgment::Unsure(_) if node.is_draining.get() => return Err(Duration::ZERO),
+            Judgment::Unsure(pause) if Instant::now() >= until => return Err(pause),
+            Judgment::Unsure(pause) => drop(tokio::time::timeout(pause, drained).await),
+        }
+        has_waited = true;
+    }
+}
+
+/// Asks the node that holds a call, once.
+async fn judge_now(node: &Node, held: &Held, other: &NodeRef, claim: u64) -> Judgment {
     let lost_after = node.lost_after();
     let again = Judgment::Unsure((lost_after / 4).max(Duration::from_millis(100)));
     if other.id == node.me.id {
@@ -161,7 +208,11 @@ pub(super) async fn judge(node: &Node, held: &Held, other: &NodeRef, claim: u64)
 async fn ask(node: &Node, held: &Held, other: &NodeRef, claim: u64) -> Result<Reply, BrokerError> {
     let (id, token) = (held.entry.head.id, Some(held.token().0.to_string()));
     let holds = Frame::Holds { id, claim, token }.encode();
+    // Not much longer than until the node has been silent for long enough, so that the end of that time
+    // decides, and not that of a question that was asked shortly before.
+    let left = node.lost_after().saturating_sub(node.heard.silence(&other.id));
     let timeout = (node.lost_after() / 4).min(Duration::from_secs(1));
+    let timeout = timeout.min(left + LAST_ANSWER);
     let reply = node.member.broker.request(&subject(&other.id), holds, timeout).await?;
     Reply::decode(&reply).map_err(|error| BrokerError::NoAnswer(error.to_string()))
 }

@@ -60,6 +60,8 @@ pub(super) struct Node {
     pace: RefCell<Pace>,
     heard: Heard,
     is_draining: Cell<bool>,
+    /// It is draining from now on.
+    drained: Notify,
     /// The record that describes it was removed. Locked while that record is written.
     is_hidden: tokio::sync::Mutex<bool>,
     /// Something may be taken.
@@ -109,6 +111,7 @@ pub(super) async fn serve(
         not_begun: Cell::new(0),
         heard: Heard::default(),
         is_draining: Cell::new(false),
+        drained: Notify::new(),
         is_hidden: tokio::sync::Mutex::new(false),
         room: Arc::default(),
         released: Notify::new(),

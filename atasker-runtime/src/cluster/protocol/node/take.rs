@@ -215,7 +215,7 @@ impl Node {
     }
 
     /// Returns how many calls of a priority are accepted now.
-    fn accepts(&self, priority: Priority) -> usize {
+    pub(super) fn accepts(&self, priority: Priority) -> usize {
         self.room(priority, self.pace.borrow().in_advance())
     }
 
