@@ -112,7 +112,7 @@ pub(crate) async fn ask_until(
         let error = match link.ask(subject.clone(), headers(), payload.clone(), until).await {
             // While a server starts it listens before JetStream does.
             Err(error @ Failed::NoResponders) => {
-                tokio::time::sleep(PAUSE).await;
+                Box::pin(tokio::time::sleep(PAUSE)).await;
                 error
             }
             Err(error @ Failed::NoAnswer(_)) => error,
@@ -148,7 +148,9 @@ pub(crate) async fn store_once(
         let until = end.min(Instant::now() + ONE_REPLY);
         match link.ask(subject.clone(), headers(), payload.clone(), until).await {
             // Nothing has received it.
-            Err(Failed::NoResponders) if Instant::now() < end => tokio::time::sleep(PAUSE).await,
+            Err(Failed::NoResponders) if Instant::now() < end => {
+                Box::pin(tokio::time::sleep(PAUSE)).await;
+            }
             reply => return stored(&reply?),
         }
     }

@@ -82,6 +82,18 @@ impl Gate {
             }
             state.asked
         };
+        // In a box, because nearly all appends need no room for it.
+        Box::pin(self.ask(asked_before, count)).await
+    }
+
+    async fn ask<F>(
+        &self,
+        asked_before: u64,
+        count: impl Fn() -> F,
+    ) -> Result<Pass<'_>, BrokerError>
+    where
+        F: Future<Output = Result<u64, BrokerError>>,
+    {
         let _asks = self.asks.lock().await;
         loop {
             let left = self.left.notified();

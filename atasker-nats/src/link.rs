@@ -315,15 +315,21 @@ impl Link {
         until: Instant,
     ) -> Result<Message, Failed> {
         let subject = subject.into();
-        self.connected(until).await?;
+        // What is rare is in boxes, so that the future of a request is small.
+        if !self.state().connected {
+            Box::pin(self.connected(until)).await?;
+        }
         let events = &self.events;
         let size = (payload.len() + OVERHEAD).min(events.room_size);
         let permit = match events.room.try_acquire_many(size as u32) {
             Ok(permit) => permit,
-            Err(_) => match timeout_at(until, events.room.acquire_many(size as u32)).await {
-                Ok(permit) => permit.map_err(|_| Failed::Closed)?,
-                Err(_) => return Err(Failed::NoAnswer("the connection is slow")),
-            },
+            Err(_) => {
+                let room = timeout_at(until, events.room.acquire_many(size as u32));
+                match Box::pin(room).await {
+                    Ok(permit) => permit.map_err(|_| Failed::Closed)?,
+                    Err(_) => return Err(Failed::NoAnswer("the connection is slow")),
+                }
+            }
         };
         let token = self.next.fetch_add(1, Relaxed);
         let (reply, answer) = oneshot::channel();

@@ -13,13 +13,13 @@ pub(super) mod unique;
 pub(super) mod verbs;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Notify, OnceCell, Semaphore};
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 
 use self::messages::Channel;
@@ -42,7 +42,10 @@ pub(super) struct Launcher {
     launching: RefCell<BTreeSet<TaskId>>,
     /// A watch of the records for each origin of ids, of which there is one in most processes.
     watches: RefCell<BTreeMap<u64, Rc<OnceCell<Guard>>>>,
-    window: Semaphore,
+    /// Calls that wait until fewer are being stored, with their arguments, in the order of their launch.
+    waiting: RefCell<VecDeque<(Rc<Call>, Arc<[u8]>)>>,
+    /// How many calls are being stored.
+    storing: Cell<usize>,
     /// The calls that are not stored yet, by the order of their launch.
     unstored: RefCell<BTreeSet<u64>>,
     launched: Cell<u64>,
@@ -108,7 +111,8 @@ impl Launcher {
             calls: RefCell::default(),
             launching: RefCell::default(),
             watches: RefCell::default(),
-            window: Semaphore::new(WINDOW),
+            waiting: RefCell::default(),
+            storing: Cell::new(0),
             unstored: RefCell::default(),
             launched: Cell::new(0),
             stored: Notify::new(),
@@ -125,7 +129,26 @@ impl Launcher {
         self.launched.set(number + 1);
         self.unstored.borrow_mut().insert(number);
         call.unstored.set(Some((number, args.len())));
-        member.spawn(submit::submit(member.clone(), call, args));
+        self.waiting.borrow_mut().push_back((call, args));
+        self.store_next(member);
+    }
+
+    /// Begins to store calls that wait, as far as there is room for more tasks that do so. Each has one,
+    /// which is much larger than a call that waits.
+    fn store_next(&self, member: &Rc<Member>) {
+        while self.storing.get() < WINDOW {
+            let Some((call, args)) = self.waiting.borrow_mut().pop_front() else { return };
+            if call.has_ended() {
+                continue;
+            }
+            self.storing.set(self.storing.get() + 1);
+            let of = member.clone();
+            member.spawn(async move {
+                submit::submit(&of, &call, &args).await;
+                of.launcher.storing.set(of.launcher.storing.get() - 1);
+                of.launcher.store_next(&of);
+            });
+        }
     }
 
     fn add(&self, head: CallHead, sink: Arc<dyn CallSink>) -> Rc<Call> {

@@ -1,7 +1,6 @@
 //! Storing a call: its key, its arguments, its entry.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -27,17 +26,15 @@ const UNAVAILABLE_FOR: Duration = Duration::from_secs(10);
 const FULL_FOR: Duration = Duration::from_millis(50);
 
 /// Stores a call. Its end is told if that is not possible.
-pub(super) async fn submit(member: Rc<Member>, call: Rc<Call>, args: Arc<[u8]>) {
+pub(super) async fn submit(member: &Rc<Member>, call: &Rc<Call>, args: &[u8]) {
     let launcher = &member.launcher;
     // Nothing that happens to the call may be missed.
-    launcher.watch_origin(&member, &call).await;
-    // The permits are given in the order of the launches.
-    let _permit = launcher.window.acquire().await;
+    launcher.watch_origin(member, call).await;
     if call.has_ended() {
         return;
     }
-    if let Err(error) = store(&member, &call, &args).await {
-        launcher.fail(&member, &call, error);
+    if let Err(error) = store(member, call, args).await {
+        launcher.fail(member, call, error);
     }
 }
 
@@ -172,6 +169,9 @@ impl Launcher {
     pub(super) async fn watch_origin(&self, member: &Rc<Member>, call: &Call) {
         let (origin, _) = call.head.id.to_parts();
         let watch = self.watches.borrow_mut().entry(origin).or_default().clone();
+        if watch.initialized() {
+            return;
+        }
         let begin = || async {
             member.listen().await;
             let filter = record_filter(origin);
@@ -185,6 +185,6 @@ impl Launcher {
                 })
                 .await
         };
-        watch.get_or_init(begin).await;
+        Box::pin(watch.get_or_init(begin)).await;
     }
 }

@@ -168,6 +168,12 @@ pub(super) async fn resend(node: Rc<Node>) {
     }
 }
 
+/// Returns whether messages of a run that has ended have still to arrive.
+pub(super) fn is_to_be_delivered(held: &Held) -> bool {
+    let channel = held.channel.borrow();
+    !channel.is_gone && channel.link.has_unacknowledged_messages()
+}
+
 /// Waits until the handle has all messages of a run that has ended, so that they come before its end.
 /// Does not wait for a handle that was silent for as long as makes a member lost.
 ///

@@ -56,7 +56,7 @@ pub(super) async fn claim(node: &Rc<Node>, held: &Rc<Held>, delivered: u64) -> C
     let mut look = delivered > 1 || !has_function;
     loop {
         let record = if look {
-            match node.member.read_state(head.id).await {
+            match Box::pin(node.member.read_state(head.id)).await {
                 Ok(record) => record,
                 Err(error) => {
                     node.complain_unreadable(&error);
@@ -67,7 +67,14 @@ pub(super) async fn claim(node: &Rc<Node>, held: &Rc<Held>, delivered: u64) -> C
             None
         };
         look = true;
-        let next = match next(node, held, record).await {
+        let next = match record {
+            None if head.expires.is_none() => {
+                Next::Run { expect: Expect::Absent, attempt: 1, losses: 0 }
+            }
+            // In a box, because most claims need no room for it.
+            record => Box::pin(next(node, held, record)).await,
+        };
+        let next = match next {
             Next::Run { .. } if !has_function => {
                 node.complain_missing(&head.function);
                 return Claimed::NotNow(pause_of(delivered));
@@ -92,7 +99,7 @@ pub(super) async fn claim(node: &Rc<Node>, held: &Rc<Held>, delivered: u64) -> C
         return match (claimed, state) {
             (Some((attempt, losses)), _) => Claimed::Ours(Claim { number, attempt, losses }),
             (None, CallState::Ended { outcome, .. }) => {
-                finish::bury(node, held, &outcome).await;
+                Box::pin(finish::bury(node, held, &outcome)).await;
                 Claimed::HasEnded
             }
             (None, _) => Claimed::HasEnded,

@@ -29,7 +29,7 @@ pub(super) async fn finish(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, endi
         Ending::Ran { end, may_retry } => ran(node, held, claim, end, may_retry).await,
         Ending::Canceled(reply) => {
             let outcome = Outcome::Failed(TaskError::Canceled);
-            let answer = match end_call(node, held, claim, outcome).await {
+            let answer = match Box::pin(end_call(node, held, claim, outcome)).await {
                 Ok(()) => Reply::Canceled,
                 Err(Conflict) => Reply::NotHeld,
             };
@@ -38,7 +38,8 @@ pub(super) async fn finish(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, endi
         // The run has not begun, so it does not count.
         Ending::HandedBack => {
             node.counted(|counts| counts.handed_back += 1);
-            wait_again(node, held, claim, Duration::ZERO, (attempt - 1, losses)).await;
+            let runs = (attempt - 1, losses);
+            Box::pin(wait_again(node, held, claim, Duration::ZERO, runs)).await;
         }
         Ending::CutOff => {
             node.counted(|counts| counts.cut_off += 1);
@@ -46,9 +47,10 @@ pub(super) async fn finish(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, endi
             if losses > held.entry.head.redeliver {
                 let error = TaskError::NodeLost { node: node.me.name.to_string(), losses };
                 let claim = Claim { losses, ..*claim };
-                _ = end_call(node, held, &claim, Outcome::Failed(error)).await;
+                _ = Box::pin(end_call(node, held, &claim, Outcome::Failed(error))).await;
             } else {
-                wait_again(node, held, claim, Duration::ZERO, (attempt, losses)).await;
+                let runs = (attempt, losses);
+                Box::pin(wait_again(node, held, claim, Duration::ZERO, runs)).await;
             }
         }
         Ending::Lost => node.release(held),
@@ -58,12 +60,15 @@ pub(super) async fn finish(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, endi
 /// A run has ended by itself.
 async fn ran(node: &Rc<Node>, held: &Rc<Held>, claim: &Claim, end: RunEnd, may_retry: bool) {
     node.counted(|counts| counts.ended += 1);
-    super::channel::wait_until_delivered(node, held).await;
+    if super::channel::is_to_be_delivered(held) {
+        Box::pin(super::channel::wait_until_delivered(node, held)).await;
+    }
     let head = &held.entry.head;
     let failures = claim.attempt - claim.losses;
     if end.is_bad() && may_retry && failures <= head.retries {
         let pause = retry_pause(node, head, failures);
-        return wait_again(node, held, claim, pause, (claim.attempt, claim.losses)).await;
+        let runs = (claim.attempt, claim.losses);
+        return Box::pin(wait_again(node, held, claim, pause, runs)).await;
     }
     let outcome = match end {
         RunEnd::Failed(error) => Outcome::Failed(error),
@@ -102,7 +107,9 @@ async fn end_call(
         }
         return Err(Conflict);
     }
-    unique::refresh(&node.member, head, true).await;
+    if head.unique.is_some() {
+        Box::pin(unique::refresh(&node.member, head, true)).await;
+    }
     bury(node, held, &outcome).await;
     clean_up(node, held).await;
     Ok(())
@@ -151,7 +158,8 @@ pub(super) async fn bury(node: &Node, held: &Held, outcome: &Outcome) {
             Outcome::Failed(error) => Some(error.clone()),
             Outcome::Returned { .. } => None,
         };
-        dead::bury(&node.member, &held.entry, error).await;
+        // In a box, because most outcomes need no room for it.
+        Box::pin(dead::bury(&node.member, &held.entry, error)).await;
     }
 }
 

@@ -78,7 +78,12 @@ async fn run(
     if let (Some(turn), Payload::Inline(_)) = (turn, &held.entry.args) {
         turn.come().await;
     }
-    let args = match node.member.get_payload(held.entry.args.clone()).await {
+    let args = match &held.entry.args {
+        Payload::Inline(args) => Ok(args.clone()),
+        // In a box, because most calls need no room for it.
+        blocks => Box::pin(node.member.get_payload(blocks.clone())).await,
+    };
+    let args = match args {
         Ok(args) => args,
         Err(error) => {
             let detail = format!("its arguments are gone: {error}");
@@ -116,8 +121,8 @@ async fn run(
     let mut upkeep = Upkeep::new(node, held);
     loop {
         let is_ours = match tokio::time::timeout_at(upkeep.next, events.recv()).await {
-            Err(_) => upkeep.renew(node, held, claim).await,
-            Ok(Some(Happened::Forgotten)) => upkeep.restore(node, held, claim).await,
+            Err(_) => Box::pin(upkeep.renew(node, held, claim)).await,
+            Ok(Some(Happened::Forgotten)) => Box::pin(upkeep.restore(node, held, claim)).await,
             Ok(Some(event)) => match happened(node, held, event, &mut wishes) {
                 Some(ending) => return ending,
                 None => continue,

@@ -100,7 +100,10 @@ pub(super) async fn write_claimed(
     let key = record_key(head.id);
     let write = |expect| member.write_surely(&key, expect, || encode_record(head, state));
     match write(Expect::Number(claim.number)).await {
-        Err(Conflict) if member.read_surely(&key).await.is_none() => write(Expect::Absent).await,
+        // In boxes, because they are rare.
+        Err(Conflict) if Box::pin(member.read_surely(&key)).await.is_none() => {
+            Box::pin(write(Expect::Absent)).await
+        }
         written => written,
     }
 }
