@@ -380,7 +380,7 @@ impl Broker for NatsBroker {
         kept: Kept,
         key: &'a str,
         count: u32,
-    ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>> {
+    ) -> BrokerFuture<'a, Result<Vec<u8>, BrokerError>> {
         Box::pin(store::get_blocks(&self.inner.link, &self.inner.layout, kept, key, count))
     }
 

@@ -36,15 +36,25 @@ pub(crate) async fn get_blocks(
     kept: Kept,
     key: &str,
     count: u32,
-) -> Result<Vec<Vec<u8>>, BrokerError> {
+) -> Result<Vec<u8>, BrokerError> {
     let get = |index| async move {
         let stream = layout.stream(Stream::of_blocks(kept));
         match api::last(link, stream, &layout.block(kept, key, index)).await? {
-            Some(stored) => Ok(Vec::from(stored.payload)),
+            Some(stored) => Ok(stored.payload),
             None => Err(BrokerError::NotFound(format!("block {index} of {key}"))),
         }
     };
-    stream::iter(0..count).map(get).buffered(AT_A_TIME).try_collect().await
+    let mut blocks = stream::iter(0..count).map(get).buffered(AT_A_TIME);
+    let mut joined = Vec::new();
+    while let Some(block) = blocks.try_next().await? {
+        if joined.is_empty() {
+            // All blocks but the last one are as long as the first. A count that is out of the question
+            // fails here, or at the first block that is missing.
+            let _ = joined.try_reserve_exact(block.len().saturating_mul(count as usize));
+        }
+        joined.extend_from_slice(&block);
+    }
+    Ok(joined)
 }
 
 pub(crate) async fn remove_blocks(

@@ -176,14 +176,14 @@ pub trait Broker: Send + Sync + 'static {
         value: Vec<u8>,
     ) -> BrokerFuture<'a, Result<(), BrokerError>>;
 
-    /// Returns the blocks of a payload one after the other, beginning with the first. Returns an
-    /// error if one of them is missing.
+    /// Returns the blocks of a payload, joined in their order. Returns an error if one of them is
+    /// missing.
     fn get_blocks<'a>(
         &'a self,
         kept: Kept,
         key: &'a str,
         count: u32,
-    ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>>;
+    ) -> BrokerFuture<'a, Result<Vec<u8>, BrokerError>>;
 
     /// Removes the blocks of a payload.
     fn remove_blocks<'a>(

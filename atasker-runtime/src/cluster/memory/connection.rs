@@ -311,7 +311,7 @@ impl Broker for Connection {
         kept: Kept,
         key: &'a str,
         count: u32,
-    ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>> {
+    ) -> BrokerFuture<'a, Result<Vec<u8>, BrokerError>> {
         let key = key.to_owned();
         let get = move |hub: &Hub| {
             let (_, time) = hub.now();

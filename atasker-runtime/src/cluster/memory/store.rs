@@ -138,13 +138,14 @@ impl Blobs {
         kept: Kept,
         key: &str,
         count: u32,
-    ) -> Result<Vec<Vec<u8>>, BrokerError> {
-        let block = |index| {
+    ) -> Result<Vec<u8>, BrokerError> {
+        let mut joined = Vec::new();
+        for index in 0..count {
             let block = self.blocks.get(&(kept, key.to_owned(), index));
-            let block = block.map(|(_, value)| value.clone());
-            block.ok_or_else(|| BrokerError::NotFound(format!("block {index} of `{key}`")))
-        };
-        (0..count).map(block).collect()
+            let missing = || BrokerError::NotFound(format!("block {index} of `{key}`"));
+            joined.extend_from_slice(&block.ok_or_else(missing)?.1);
+        }
+        Ok(joined)
     }
 
     /// Removes the blocks that are kept for long enough: `keep` is for those that are kept as records.

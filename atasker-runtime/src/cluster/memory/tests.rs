@@ -239,7 +239,7 @@ fn blocks_and_logs_are_kept() {
             member.put_block(Kept::AsRecords, "a", index as u32, block.to_vec()).await.unwrap();
         }
         member.put_block(Kept::AsRecords, "ab", 0, vec![3]).await.unwrap();
-        assert_eq!(member.get_blocks(Kept::AsRecords, "a", 2).await, Ok(vec![vec![1], vec![2]]));
+        assert_eq!(member.get_blocks(Kept::AsRecords, "a", 2).await, Ok(vec![1, 2]));
         let missing = member.get_blocks(Kept::AsRecords, "a", 3).await;
         assert!(matches!(missing, Err(BrokerError::NotFound(_))));
         member.remove_blocks(Kept::AsRecords, "a").await.unwrap();

@@ -76,7 +76,7 @@ impl Member {
                 }
             })
         });
-        let bytes = blocks.await?.concat();
+        let bytes = blocks.await?;
         if bytes.len() as u64 != length {
             return Err(BrokerError::NotFound(format!("a part of `{key}`")));
         }

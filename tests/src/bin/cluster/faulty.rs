@@ -283,7 +283,7 @@ impl Broker for Faulty {
         kept: Kept,
         key: &'a str,
         count: u32,
-    ) -> BrokerFuture<'a, Result<Vec<Vec<u8>>, BrokerError>> {
+    ) -> BrokerFuture<'a, Result<Vec<u8>, BrokerError>> {
         self.answer(self.broker.get_blocks(kept, key, count))
     }
 
