@@ -2,13 +2,17 @@
 //!
 //! Streams and consumers are those that `atasker-nats` has made. Per call: append the entry, take it,
 //! claim it, write the outcome, acknowledge the entry; the launcher hears of the outcomes by a watch.
+//!
+//! Claims and outcomes have no message ids, like those of this project, or have them, like those of the
+//! prototype that the targets are from.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use async_nats::{Client, HeaderMap, Message};
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::{Client, HeaderMap, HeaderValue, Message};
 use atasker_nats::Nats;
 use atasker_runtime::__broker::{Broker, Guard, Record, Since};
 use futures_util::{StreamExt, stream};
@@ -84,17 +88,21 @@ impl Bare {
     }
 
     /// Claims a call, writes its outcome and acknowledges it.
-    async fn carry(&self, message: Message) {
+    async fn carry(&self, message: Message, with_ids: bool) {
         let id = message.subject.rsplit('.').next().expect("a subject").to_owned();
         let subject = format!("atasker.default.s.c.{}", id.replace('-', "."));
-        let mut headers = with_id(&format!("{id}c"));
-        headers.insert("Nats-Expected-Last-Subject-Sequence", "0");
-        let ack = self.ask(subject.clone(), headers, vec![1; 60]).await;
+        let headers = |end: &str, last: u64| {
+            let mut headers = HeaderMap::new();
+            if with_ids {
+                headers.insert(NATS_MESSAGE_ID, format!("{id}{end}"));
+            }
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(last));
+            headers
+        };
+        let ack = self.ask(subject.clone(), headers("c", 0), vec![1; 60]).await;
         let ack: serde_json::Value = serde_json::from_slice(&ack).expect("an acknowledgment");
-        let mut headers = with_id(&format!("{id}o"));
         let seq = ack["seq"].as_u64().expect("it is stored");
-        headers.insert("Nats-Expected-Last-Subject-Sequence", seq.to_string());
-        self.ask(subject, headers, vec![2; 60]).await;
+        self.ask(subject, headers("o", seq), vec![2; 60]).await;
         let ack = message.reply.expect("an entry has one");
         self.client.publish(ack, "+ACK".into()).await.expect("it is connected");
     }
@@ -102,12 +110,12 @@ impl Bare {
 
 fn with_id(id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("Nats-Msg-Id", id);
+    headers.insert(NATS_MESSAGE_ID, id);
     headers
 }
 
 /// Serves until the process is killed.
-pub fn node(url: &str) {
+pub fn node(url: &str, with_ids: bool) {
     run(async {
         let bare = Bare::new(url).await;
         let inbox = bare.client.new_inbox();
@@ -131,7 +139,7 @@ pub fn node(url: &str) {
                 request().await;
             }
             let bare = bare.clone();
-            tokio::spawn(async move { bare.carry(message).await });
+            tokio::spawn(async move { bare.carry(message, with_ids).await });
         }
     });
 }

@@ -98,7 +98,7 @@ fn role(args: &[String]) {
         "results" => ours::results(text(1), number(2), number(3), number(4)),
         "echoes" => ours::echoes(text(1), number(2) as usize),
         "idle" => ours::idle(text(1)),
-        "bare-node" => bare::node(text(1)),
+        "bare-node" => bare::node(text(1), text(2) == "ids"),
         "bare-rate" => bare::rate(text(1), number(2)),
         "bare-trips" => bare::round_trips(text(1), number(2)),
         #[cfg(feature = "peers")]

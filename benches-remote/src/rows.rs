@@ -75,9 +75,9 @@ fn launcher(stage: &Stage, role: &str, count: u64) -> Process {
     Process::role(&[role, &stage.server.url(), &count.to_string()])
 }
 
-fn bare() -> Stage {
+fn bare(ids: &str) -> Stage {
     let server = Server::nats();
-    let mut node = Process::role(&["bare-node", &server.url()]);
+    let mut node = Process::role(&["bare-node", &server.url(), ids]);
     node.until("ready");
     Stage { server, workers: vec![node] }
 }
@@ -129,7 +129,11 @@ pub fn all(counts: Counts) -> Vec<Row> {
                     burst_of("atasker, threads", "threads"),
                     burst_of("atasker, processes", "processes"),
                     contender("bare loop", move || {
-                        let stage = bare();
+                        let stage = bare("none");
+                        stage.rate(launcher(&stage, "bare-rate", burst), burst)
+                    }),
+                    contender("bare loop, with message ids", move || {
+                        let stage = bare("ids");
                         stage.rate(launcher(&stage, "bare-rate", burst), burst)
                     }),
                 ],
@@ -153,7 +157,7 @@ pub fn all(counts: Counts) -> Vec<Row> {
                     ours("atasker, threads", "threads", "trips", trips),
                     ours("atasker, processes", "processes", "trips", trips),
                     contender("bare loop", move || {
-                        launcher(&bare(), "bare-trips", trips).figures()
+                        launcher(&bare("none"), "bare-trips", trips).figures()
                     }),
                 ],
                 "trips",
