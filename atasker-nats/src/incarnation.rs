@@ -16,7 +16,7 @@ use atasker_runtime::__broker::{BrokerError, Expect};
 use tokio::time::{Instant, sleep};
 
 use crate::api::{self, Stored};
-use crate::broker::Inner;
+use crate::inner::Inner;
 use crate::layout::Stream;
 use crate::{queue, records};
 

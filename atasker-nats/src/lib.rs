@@ -23,6 +23,7 @@ mod clock;
 mod connect;
 mod gate;
 mod incarnation;
+mod inner;
 mod layout;
 mod link;
 mod nats;
