@@ -67,8 +67,12 @@ impl Launcher {
 
     /// There is a record of the call, which the broker keeps from now on for a certain time.
     fn keeps(&self, member: &Member, call: &Rc<Call>) {
-        let deadline = Instant::now() + member.shared.limits.keep;
-        self.deadlines.set(call, Some(deadline));
+        let (now, keep) = (Instant::now(), member.shared.limits.keep);
+        // Most calls end long before. If this one does not, a look finds the record, and sets another
+        // deadline.
+        if call.deadline.get().is_none_or(|deadline| deadline < now + keep / 2) {
+            self.deadlines.set(call, Some(now + keep));
+        }
     }
 
     fn ended(
