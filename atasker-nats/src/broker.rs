@@ -86,7 +86,7 @@ impl Broker for NatsBroker {
     ) -> BrokerFuture<'a, Result<u64, BrokerError>> {
         Box::pin(async move {
             let subject = self.inner.layout.record(key);
-            records::write(&self.inner.link, &subject, expect, token, value).await
+            records::write(&self.inner.link, subject, expect, token, value).await
         })
     }
 

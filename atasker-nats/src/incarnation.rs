@@ -56,7 +56,7 @@ pub(crate) async fn check(inner: &Inner) -> Result<(), BrokerError> {
             _ => {}
         }
         let expect = found.map_or(Expect::Absent, |f| Expect::Number(f.seq));
-        match records::write(link, &subject, expect, &inner.token(), doing.clone().into()).await {
+        match records::write(link, &*subject, expect, &inner.token(), doing.clone().into()).await {
             Ok(number) => {
                 let count = queue::recreate(link, layout, &inner.shared).await?;
                 tracing::info!(
@@ -64,7 +64,7 @@ pub(crate) async fn check(inner: &Inner) -> Result<(), BrokerError> {
                 );
                 let (expect, token) = (Expect::Number(number), inner.token());
                 let value = done.clone().into();
-                match records::write(link, &subject, expect, &token, value).await {
+                match records::write(link, &*subject, expect, &token, value).await {
                     // Another member has taken over.
                     Err(BrokerError::Conflict) => continue,
                     Err(BrokerError::NoAnswer(_)) if Instant::now() < end => continue,

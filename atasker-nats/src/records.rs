@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE as LAST, NATS_MESSAGE_ID};
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderValue, Subject};
 use atasker_runtime::__broker::{BrokerError, Expect, Record};
 
 use crate::api;
@@ -31,16 +31,18 @@ pub(crate) async fn read(
 /// record. But it is sent once only, because a refusal would not say which of several requests was
 /// carried out.
 ///
+/// A write that expects nothing has an id, so that one that comes once more, late, is dropped.
+///
 /// Servers that replicate a stream have requests under way that they compare with one another only by
 /// their message ids. So there a write has one, and is sent again with the same id.
 pub(crate) async fn write(
     link: &Link,
-    subject: &str,
+    subject: impl Into<Subject>,
     expect: Expect,
     token: &str,
     value: Vec<u8>,
 ) -> Result<u64, BrokerError> {
-    let has_id = link.has_replicas.load(Relaxed);
+    let has_id = expect == Expect::Anything || link.has_replicas.load(Relaxed);
     let headers = || {
         let mut headers = HeaderMap::new();
         if has_id {
@@ -49,16 +51,13 @@ pub(crate) async fn write(
         match expect {
             Expect::Absent => headers.insert(LAST, "0"),
             Expect::Number(number) => headers.insert(LAST, HeaderValue::from(number)),
-            Expect::Anything if !has_id => return None,
             Expect::Anything => {}
         }
         Some(headers)
     };
-    let written = match expect {
-        Expect::Absent | Expect::Number(_) if !has_id => {
-            api::store_once(link, subject, headers, value).await
-        }
-        _ => api::store(link, subject, headers, value).await,
+    let written = match has_id {
+        true => api::store(link, subject, headers, value).await,
+        false => api::store_once(link, subject, headers, value).await,
     };
     Ok(written?)
 }

@@ -49,6 +49,10 @@ async fn store(member: &Rc<Member>, call: &Rc<Call>, args: &[u8]) -> Result<(), 
     {
         return Err(TaskError::Duplicate { id });
     }
+    // It may have been canceled while its key was taken.
+    if call.has_ended() {
+        return Ok(());
+    }
     if !member.is_large(args) {
         enqueue(member, call, Borrowed::Inline(args)).await?;
         member.launcher.is_stored(member, call);
