@@ -34,6 +34,9 @@ use crate::unwind::guarded;
 /// Calls that are being stored at the same time.
 const WINDOW: usize = 2_048;
 
+/// A call that was launched, and its arguments.
+type Unsent = (Rc<Call>, Arc<[u8]>);
+
 /// See the [module documentation](self).
 #[derive(Debug)]
 pub(super) struct Launcher {
@@ -43,7 +46,7 @@ pub(super) struct Launcher {
     /// A watch of the records for each origin of ids, of which there is one in most processes.
     watches: RefCell<BTreeMap<u64, Rc<OnceCell<Guard>>>>,
     /// Calls that wait until fewer are being stored, with their arguments, in the order of their launch.
-    waiting: RefCell<VecDeque<(Rc<Call>, Arc<[u8]>)>>,
+    waiting: RefCell<VecDeque<Unsent>>,
     /// How many calls are being stored.
     storing: Cell<usize>,
     /// The calls that are not stored yet, by the order of their launch.
