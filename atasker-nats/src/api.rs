@@ -107,18 +107,22 @@ pub(crate) async fn ask_until(
     end: Instant,
 ) -> Result<Message, Failed> {
     let subject = subject.into();
+    let mut error = None;
     loop {
         let until = end.min(Instant::now() + ONE_REPLY);
-        let error = match link.ask(subject.clone(), headers(), payload.clone(), until).await {
+        match link.ask(subject.clone(), headers(), payload.clone(), until).await {
             // While a server starts it listens before JetStream does.
-            Err(error @ Failed::NoResponders) => {
+            Err(Failed::NoResponders) => {
+                error = Some(Failed::NoResponders);
                 Box::pin(tokio::time::sleep(PAUSE)).await;
-                error
             }
-            Err(error @ Failed::NoAnswer(_)) => error,
+            // The last request may have had little time, so it does not hide what was answered before.
+            Err(no_answer @ Failed::NoAnswer(_)) => _ = error.get_or_insert(no_answer),
             done => return done,
-        };
-        if Instant::now() >= end {
+        }
+        if Instant::now() >= end
+            && let Some(error) = error
+        {
             return Err(error);
         }
     }
