@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `injector` | launches that need no lock |
+//! | `injector` | launches that need no lock of the pool |
 //! | `place` | what a supervisor requests: the implementation of `Place` |
 //! | `pool` | how threads are spawned, woken, blocked and resized |
 //! | `state` | the state under the lock, and the rules for it |
@@ -23,7 +23,7 @@
 //! > system can't create one and the timer will try again.
 //!
 //! A launch that finds all slots of its priority taken pushes its job into the injector, without
-//! the lock. The invariant includes these jobs: a thread that releases a slot checks the injector
+//! this lock. The invariant includes these jobs: a thread that releases a slot checks the injector
 //! as well.
 //!
 //! # States of a thread
@@ -35,7 +35,8 @@
 //! | blocked | in a wait that has released its slot | the wait ends, with or without a free slot |
 //! | idle | in the list of idle threads | it is unparked, or its idle timeout ends |
 //!
-//! At most one idle thread spins, and it is the first one to be woken. All others are parked.
+//! At most one idle thread spins, and it is the first one to be woken. All others are parked. On a
+//! single CPU no thread spins: a thread yields once before it parks, as `sync::spin` explains.
 //! Waking a parked thread costs 3 to 40 µs, many times the run time of a short task.
 //!
 //! # Admission
