@@ -1,5 +1,5 @@
-//! New descriptors. macOS can't open one that is close-on-exec from the start. A program that another
-//! thread starts in between inherits it.
+//! New descriptors. They are close-on-exec from the start, except on macOS, which can't open such a
+//! descriptor: a program that another thread starts in between inherits it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,13 +17,18 @@ pub(crate) const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 pub(crate) const NO_SIGNAL: SendFlags = SendFlags::empty();
 
-/// Empty: received descriptors must be made close-on-exec.
+/// Empty: received descriptors must be made close-on-exec. A worker process receives them before its
+/// first task, so that no program is started in between.
 pub(crate) const CLOSE_ON_EXEC: RecvFlags = RecvFlags::empty();
 
 /// Creates a connected pair of sockets. Reads and writes block unless stated otherwise.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
-    let (one, other) = rustix::net::socketpair(family, kind, SocketFlags::empty(), None)?;
+    #[cfg(target_vendor = "apple")]
+    let flags = SocketFlags::empty();
+    #[cfg(not(target_vendor = "apple"))]
+    let flags = SocketFlags::CLOEXEC;
+    let (one, other) = rustix::net::socketpair(family, kind, flags, None)?;
     let (one, other) = (ours(one)?, ours(other)?);
     #[cfg(target_vendor = "apple")]
     for socket in [&one, &other] {
@@ -34,12 +39,15 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Creates a pipe: a nonblocking end to read from, and an end to write to.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    #[cfg(target_vendor = "apple")]
     let (read, write) = rustix::pipe::pipe()?;
+    #[cfg(not(target_vendor = "apple"))]
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
     Ok((ours(read)?, ours(write)?))
 }
 
-/// Makes a new descriptor close-on-exec, and moves it above the standard streams.
+/// Makes a new descriptor close-on-exec, if it is not yet, and moves it above the standard streams.
 fn ours(fd: OwnedFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
     Ok(stdio::above_stdio(fd)?)
