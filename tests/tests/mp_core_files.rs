@@ -50,6 +50,7 @@ fn pool() -> Supervisor {
 }
 
 #[test]
+#[cfg_attr(atasker_portable, ignore = "calls go over sockets, so there is no shared memory")]
 fn shared_memory_is_excluded_from_core_files() {
     let sup = pool();
     let payload = vec![1; 3 << 20];

@@ -17,6 +17,10 @@ fn resume(pid: u32) {
     signal(pid, libc::SIGCONT);
 }
 
+/// Whether a call can be taken back from a stopped worker process. A call that was sent over a socket
+/// cannot: the worker process is killed, so that another one gets the call.
+const CAN_REVOKE: bool = !cfg!(atasker_portable);
+
 #[test]
 fn calls_for_stopped_idle_worker_are_reassigned() {
     let _watchdog = Watchdog::new("calls for a stopped worker", FAR);
@@ -31,6 +35,10 @@ fn calls_for_stopped_idle_worker_are_reassigned() {
     let (len, elsewhere) = large.join().unwrap();
     assert_eq!(len, 4 << 20);
     assert_ne!(elsewhere, there);
+    if !CAN_REVOKE {
+        eventually(|| Process::is_gone(there));
+        return;
+    }
     assert!(
         workers(&sup).contains(&there),
         "a stopped worker process is kept, because it may be under a debugger"
@@ -68,8 +76,10 @@ fn all_workers_stopped_calls_are_reassigned() {
         let there = task.join().unwrap();
         assert!(there != one && there != other);
     }
-    resume(one);
-    resume(other);
+    if CAN_REVOKE {
+        resume(one);
+        resume(other);
+    }
 }
 
 #[test]
@@ -136,6 +146,7 @@ fn supervisor_drop_ends_stopped_worker() {
 /// While a worker process is stopped, calls to it are launched and revoked: what is pending for it
 /// must not grow.
 #[test]
+#[cfg_attr(atasker_portable, ignore = "a call that was sent over a socket cannot be canceled")]
 fn revoked_calls_are_not_retained() {
     let _watchdog = Watchdog::new("canceled calls for a stopped worker", FAR);
     let sup = supervisor(MpPoolConfig::new(1));
