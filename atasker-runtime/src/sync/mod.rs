@@ -12,7 +12,9 @@ mod real {
     pub(crate) use crate::sync::lock::{Condvar, Mutex, MutexGuard};
     #[cfg(feature = "async")]
     pub(crate) use crossbeam_queue::SegQueue as Fifo;
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    #[cfg(feature = "async")]
+    pub(crate) use std::sync::atomic::fence;
+    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     /// Backs off for a moment. `attempts` is the number of unsuccessful checks.
     pub(crate) fn back_off(attempts: u32) {
@@ -63,7 +65,9 @@ pub(crate) use model::*;
 #[cfg(atasker_loom)]
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    #[allow(unused_imports)]
+    pub(crate) use loom::sync::atomic::fence;
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     /// Lets the other threads of the model run.
     pub(crate) fn back_off(_attempts: u32) {
