@@ -610,11 +610,12 @@ fn refuse_unlaunched<R: 'static>(
 ) -> Arc<dyn Typed<R>> {
     let header = cell.header_mut();
     header.id = TaskId::next();
-    let error = match core {
-        _ if fork::is_copy() => fork::error(),
-        None => failed.map_or(TaskError::SupervisorStopped, |error| *error),
-        Some(core) => {
-            core.reject(header);
+    let error = match fork::is_copy() {
+        true => fork::error(),
+        false => {
+            if let Some(core) = core {
+                core.reject(header);
+            }
             failed.map_or(TaskError::SupervisorStopped, |error| *error)
         }
     };

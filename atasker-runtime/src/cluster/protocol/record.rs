@@ -176,9 +176,7 @@ impl CallState {
 /// Encodes an entry without a copy of the head and of the arguments.
 pub(super) fn encode_entry(head: &CallHead, launcher: &str, args: Borrowed<'_>) -> Vec<u8> {
     let mut to = Writer::with_room(VERSION, room_for(head) + args.room());
-    write_head(&mut to, head);
-    to.text(launcher);
-    args.write(&mut to);
+    write_entry(&mut to, head, launcher, args);
     to.into_bytes()
 }
 
@@ -221,7 +219,8 @@ impl Holder {
 impl Dead {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut to = Writer::with_version(VERSION);
-        write_entry(&mut to, &self.entry);
+        let CallEntry { head, launcher, args } = &self.entry;
+        write_entry(&mut to, head, launcher, args.as_borrowed());
         to.option(self.error.as_ref(), errors::write);
         to.into_bytes()
     }
@@ -258,10 +257,10 @@ pub(super) fn unique_key(unique: &UniqueKey) -> String {
     format!("u.{hex}")
 }
 
-fn write_entry(to: &mut Writer, entry: &CallEntry) {
-    write_head(to, &entry.head);
-    to.text(&entry.launcher);
-    entry.args.as_borrowed().write(to);
+fn write_entry(to: &mut Writer, head: &CallHead, launcher: &str, args: Borrowed<'_>) {
+    write_head(to, head);
+    to.text(launcher);
+    args.write(to);
 }
 
 fn read_entry(from: &mut Reader<'_>) -> Result<CallEntry, Unreadable> {
