@@ -210,6 +210,24 @@ mod tests {
     use std::thread::yield_now;
 
     #[test]
+    fn yields_stop_for_longer_and_longer_while_they_are_not_worth_it() {
+        let mut yields = Yields { skips_left: 0, skips: Yields::MIN_SKIPS };
+        let (short, long) = (Yields::LONG, Yields::LONG * 10);
+        let skipped = |yields: &mut Yields| (0..).take_while(|_: &u32| !yields.may_yield()).count();
+        // A short one costs nothing, whatever it has brought.
+        yields.record(short, false);
+        assert_eq!(skipped(&mut yields), 0);
+        for expected in [16, 64, 256, 1024, 4096, 4096] {
+            yields.record(long, false);
+            assert_eq!(skipped(&mut yields), expected);
+        }
+        yields.record(long, true);
+        assert_eq!(skipped(&mut yields), 0);
+        yields.record(long, false);
+        assert_eq!(skipped(&mut yields), 16);
+    }
+
+    #[test]
     fn window_shrinks_on_failure_and_grows_on_success() {
         let mut spin = SpinWindow::new(true);
         for _ in 0..20 {

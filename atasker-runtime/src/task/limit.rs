@@ -5,9 +5,9 @@
 //! it at once: it ends with a timeout or, if another attempt follows, is asked to stop.
 //!
 //! Aloops arm their limits here. Those of pool threads are in `deadlines`, which costs less, and
-//! come here only if a test has paused the time of their supervisor. The limits of calls in worker processes are deadlines
-//! of the scheduler in `process`, because they count from the begin that the worker process reports
-//! and end with its death.
+//! come here only if a test has paused the time of their supervisor. The limits of calls in worker
+//! processes are deadlines of the scheduler in `process`, because they count from the begin that the
+//! worker process reports and end with its death.
 
 use std::sync::Arc;
 use std::time::Duration;
