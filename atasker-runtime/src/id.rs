@@ -1,6 +1,6 @@
 //! Identifiers: of tasks, unique across processes, and of schedulers.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
@@ -67,24 +67,78 @@ fn origin(era: u64) -> u64 {
     first.wrapping_add(era << 1)
 }
 
+/// The origin of an id in one byte: its position in a list of those that this process knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OriginKey(u8);
+
+/// The first origins that were seen, in this order; 0 for none. Few processes ever see more than
+/// one: their own, or in a worker process that of the program.
+static ORIGINS: [AtomicU64; 255] = [const { AtomicU64::new(0) }; 255];
+
+impl OriginKey {
+    /// The key of the origins that have none.
+    pub(crate) const NONE: OriginKey = OriginKey(u8::MAX);
+
+    /// Returns the key of an origin, which is [`NONE`](Self::NONE) once the list is full.
+    #[inline]
+    fn of(origin: u64) -> OriginKey {
+        if origin == 0 {
+            return OriginKey::NONE;
+        }
+        for (key, slot) in (0..).zip(&ORIGINS) {
+            // Relaxed: nothing else depends on an entry.
+            let known = match slot.load(Ordering::Relaxed) {
+                0 => slot
+                    .compare_exchange(0, origin, Ordering::Relaxed, Ordering::Relaxed)
+                    .map_or_else(|first| first, |_| origin),
+                known => known,
+            };
+            if known == origin {
+                return OriginKey(key);
+            }
+        }
+        OriginKey::NONE
+    }
+}
+
 /// A range of numbers reserved by one thread, so that launching threads do not contend on a
 /// counter.
-#[derive(Clone, Copy)]
-struct Block {
+pub(crate) struct Numbers {
     origin: u64,
     next: u64,
     end: u64,
 }
 
-impl Block {
+impl Numbers {
+    /// No numbers: the first draw reserves some.
+    pub(crate) const NONE: Numbers = Numbers { origin: 0, next: 0, end: 0 };
     const LENGTH: u64 = 1024;
 
-    fn new() -> Block {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let start = NEXT.fetch_add(Block::LENGTH, Ordering::Relaxed);
-        let next = start % NUMBERS;
-        Block { origin: origin(start / NUMBERS), next, end: next + Block::LENGTH }
+    /// Returns a new id for the task at this index of the table.
+    #[inline]
+    pub(crate) fn draw(&mut self, index: u32) -> TaskId {
+        debug_assert!(index <= NO_INDEX);
+        if self.next == self.end {
+            self.reserve();
+        }
+        self.next += 1;
+        let number = (self.next - 1) << INDEX_BITS | u64::from(index);
+        TaskId { origin: self.origin, number }
     }
+
+    #[cold]
+    fn reserve(&mut self) {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let start = NEXT.fetch_add(Self::LENGTH, Ordering::Relaxed);
+        let next = start % NUMBERS;
+        *self = Numbers { origin: origin(start / NUMBERS), next, end: next + Self::LENGTH };
+    }
+}
+
+/// Returns the index in the task table that the number of an id contains.
+#[inline]
+pub(crate) fn index_of(number: u64) -> u32 {
+    number as u32 & NO_INDEX
 }
 
 impl TaskId {
@@ -93,35 +147,35 @@ impl TaskId {
 
     /// Returns a new id for a task that is not in the table.
     pub(crate) fn next() -> TaskId {
-        TaskId::with_index(NO_INDEX)
-    }
-
-    /// Returns a new id for the task at this index of the table.
-    #[inline]
-    pub(crate) fn with_index(index: u32) -> TaskId {
         thread_local! {
-            static BLOCK: Cell<Block> = const { Cell::new(Block { origin: 0, next: 0, end: 0 }) };
+            static NUMBERS: RefCell<Numbers> = const { RefCell::new(Numbers::NONE) };
         }
-        debug_assert!(index <= NO_INDEX);
-        let mut block = BLOCK.get();
-        if block.next == block.end {
-            block = Block::new();
-        }
-        BLOCK.set(Block { next: block.next + 1, ..block });
-        TaskId { origin: block.origin, number: block.next << INDEX_BITS | u64::from(index) }
+        NUMBERS.with_borrow_mut(|numbers| numbers.draw(NO_INDEX))
     }
 
     /// Returns the index of the task in the table, if the task is in this process's table.
     #[inline]
     pub(crate) fn table_index(self) -> Option<u32> {
-        let index = self.number as u32 & NO_INDEX;
+        let index = index_of(self.number);
         (index != NO_INDEX).then_some(index)
     }
 
-    /// Returns the number without the index. Not unique by itself, and never 0.
-    #[inline]
+    /// Returns the number without the index. Not unique by itself.
     pub(crate) fn serial(self) -> u64 {
-        (self.number >> INDEX_BITS) + 1
+        self.number >> INDEX_BITS
+    }
+
+    /// Returns the id in less space. The origin may have no key.
+    #[inline]
+    pub(crate) fn to_short(self) -> (OriginKey, u64) {
+        (OriginKey::of(self.origin), self.number)
+    }
+
+    /// The inverse of [`to_short`](Self::to_short), if the origin has a key.
+    #[inline]
+    pub(crate) fn from_short(origin: OriginKey, number: u64) -> Option<TaskId> {
+        let origin = ORIGINS.get(usize::from(origin.0))?.load(Ordering::Relaxed);
+        Some(TaskId { origin, number })
     }
 
     /// Returns the id as two numbers, for encoding.
@@ -201,7 +255,10 @@ mod tests {
 
     #[test]
     fn all_differ_whoever_draws_them() {
-        let draw = || (0..5_000).map(TaskId::with_index).collect::<Vec<_>>();
+        let draw = || {
+            let mut numbers = Numbers::NONE;
+            (0..5_000).map(|index| numbers.draw(index)).collect::<Vec<_>>()
+        };
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
         let drawn: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
         for (i, id) in drawn.iter().enumerate() {

@@ -22,22 +22,23 @@ use crate::fork;
 use crate::limit;
 use crate::observe::{self, spans};
 use crate::priority::Priority;
+use crate::task::TaskArc;
 use crate::task::limit::{Overdue, TimeLimit};
 use crate::task::state::{Claim, Phase};
-use crate::task::{AnyTask, current, deadlines, header::Header};
+use crate::task::{current, deadlines, header::Header};
 use crate::time::clock::Stamp;
 use crate::unwind;
 
 /// The right to begin a task. Ends the task with an error if it is dropped unused, so that a place
 /// that loses a job leaves no waiters behind.
-pub(crate) struct Job(Option<Arc<dyn AnyTask>>);
+pub(crate) struct Job(Option<TaskArc>);
 
 impl Job {
-    pub(crate) fn new(task: Arc<dyn AnyTask>) -> Self {
+    pub(crate) fn new(task: TaskArc) -> Self {
         Job(Some(task))
     }
 
-    pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
+    pub(crate) fn task(&self) -> &TaskArc {
         self.0.as_ref().expect("a job holds its task until it is taken")
     }
 
@@ -67,7 +68,7 @@ impl Job {
     /// Takes the task out, which ends the obligation: the caller has begun it, ends it, or knows
     /// that it has ended.
     #[inline]
-    pub(crate) fn into_task(mut self) -> Arc<dyn AnyTask> {
+    pub(crate) fn into_task(mut self) -> TaskArc {
         self.0.take().expect("a job holds its task until it is taken")
     }
 
@@ -82,7 +83,7 @@ impl Drop for Job {
     #[inline]
     fn drop(&mut self) {
         #[cold]
-        fn lost(task: Arc<dyn AnyTask>) {
+        fn lost(task: TaskArc) {
             if fork::is_copy() {
                 // The task runs on in the parent process, from which this process was forked.
                 return std::mem::forget(task);
@@ -96,7 +97,7 @@ impl Drop for Job {
 }
 
 /// Ends a task that is not running, in whichever phase it waits.
-pub(crate) fn end_waiting(task: Arc<dyn AnyTask>, error: TaskError) {
+pub(crate) fn end_waiting(task: TaskArc, error: TaskError) {
     let claim = [Phase::Queued, Phase::Delayed, Phase::Retrying, Phase::New]
         .into_iter()
         .find_map(|phase| task.header().state.claim(phase));
@@ -111,23 +112,23 @@ pub(crate) fn end_waiting(task: Arc<dyn AnyTask>, error: TaskError) {
 /// Another thread may claim and end the task meanwhile, for a time limit or a shutdown. The body
 /// still belongs to the run, which then drops it.
 #[must_use = "an attempt that has begun must be completed"]
-pub(crate) struct Run(Option<Arc<dyn AnyTask>>);
+pub(crate) struct Run(Option<TaskArc>);
 
 impl Run {
     /// Returns the run of a task that has begun. A scheduled future is in its queue as a run too,
     /// and its poll state ensures that there is only one.
     #[inline]
-    pub(crate) fn of_begun(task: Arc<dyn AnyTask>) -> Self {
+    pub(crate) fn of_begun(task: TaskArc) -> Self {
         Run(Some(task))
     }
 
     #[inline]
-    fn task(&self) -> &Arc<dyn AnyTask> {
+    fn task(&self) -> &TaskArc {
         self.0.as_ref().expect("a run holds its task until it is completed")
     }
 
     #[inline]
-    fn take(&mut self) -> Arc<dyn AnyTask> {
+    fn take(&mut self) -> TaskArc {
         self.0.take().expect("a run holds its task until it is completed")
     }
 
@@ -245,7 +246,7 @@ impl Drop for Run {
     #[inline]
     fn drop(&mut self) {
         #[cold]
-        fn lost(task: Arc<dyn AnyTask>) {
+        fn lost(task: TaskArc) {
             if fork::is_copy() {
                 return std::mem::forget(task);
             }
@@ -260,7 +261,7 @@ impl Drop for Run {
 
 impl Claim {
     /// Ends the task with this error, regardless of the remaining attempts.
-    pub(crate) fn end(self, task: &Arc<dyn AnyTask>, error: TaskError) {
+    pub(crate) fn end(self, task: &TaskArc, error: TaskError) {
         task.end(task, self, error);
     }
 }
@@ -275,41 +276,41 @@ mod tests {
     use crate::time::clock;
 
     /// A queued task with a time limit.
-    fn queued() -> Arc<dyn AnyTask> {
+    fn queued() -> TaskArc {
         let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.set_timeout(Some(Duration::from_secs(600)));
         header.record_queued();
         assert!(header.state.launch(Phase::Queued));
-        Cell::<u32, _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| 42)), ())
+        Cell::<u32, _>::new(header, Once(Some(|_: &TaskArc| 42)), ()).erase()
     }
 
-    fn begun(task: &Arc<dyn AnyTask>) -> Run {
-        let run = Job::new(Arc::clone(task)).begin(clock::now()).unwrap();
+    fn begun(task: &TaskArc) -> Run {
+        let run = Job::new(task.clone()).begin(clock::now()).unwrap();
         run.arm_limit(|| None);
         assert!(is_armed(task));
         run
     }
 
-    fn is_armed(task: &Arc<dyn AnyTask>) -> bool {
+    fn is_armed(task: &TaskArc) -> bool {
         task.header().extras_or_new().limit.lock().is_some()
     }
 
     #[test]
     fn dropped_job_ends_task() {
         let task = queued();
-        drop(Job::new(Arc::clone(&task)));
+        drop(Job::new(task.clone()));
         assert_eq!(task.error(), Some(&TaskError::SupervisorStopped));
     }
 
     #[test]
     fn dropped_run_fails_task() {
-        let task = queued();
+        let mut task = queued();
         drop(begun(&task));
         assert!(task.error().unwrap().is_panic());
         assert!(!is_armed(&task));
         // Its body is gone, and no other right to it is left.
-        assert_eq!(Arc::strong_count(&task), 1);
-        assert!(Job::new(Arc::clone(&task)).begin(clock::now()).is_none());
+        assert!(task.get_mut().is_some());
+        assert!(Job::new(task.clone()).begin(clock::now()).is_none());
     }
 
     #[test]

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use crate::limit::{Parked, Reserved};
 use crate::observe::observer;
 use crate::priority::Priority;
 use crate::room::Launcher;
+use crate::task::TaskArc;
 use crate::task::control::Include;
 use crate::task::{AnyTask, current, park};
 
@@ -34,7 +34,7 @@ pub(crate) trait Place: Send + Sync {
     fn revoke(&self, task: &dyn AnyTask, include: Include) -> bool;
 
     /// Ends a running task.
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError>;
+    fn kill(&self, task: &TaskArc) -> Result<(), KillError>;
 
     /// Returns whether another machine decides what becomes of the task. It is canceled by
     /// [`cancel_elsewhere`](Self::cancel_elsewhere) then, and killed by [`kill`](Self::kill), in
@@ -46,7 +46,7 @@ pub(crate) trait Place: Send + Sync {
 
     /// Requests to cancel a task about which another machine decides, or to stop it if it runs.
     /// `None` for other tasks.
-    fn cancel_elsewhere(&self, task: &Arc<dyn AnyTask>) -> Option<Canceling> {
+    fn cancel_elsewhere(&self, task: &TaskArc) -> Option<Canceling> {
         let _ = task;
         None
     }
@@ -107,7 +107,7 @@ pub(crate) trait Place: Send + Sync {
 
     /// Runs a task that is still queued on the calling thread, and returns true, if that is one of
     /// the place. The last resort of a waiter if no thread can be started.
-    fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
+    fn run_inline(&self, task: &TaskArc) -> bool {
         let _ = task;
         false
     }
@@ -179,7 +179,7 @@ pub(crate) trait Place: Send + Sync {
 pub(crate) struct Closing<'a> {
     /// Tasks that have requested the stop and still run. An aloop is closed after them, because it
     /// would drop them.
-    pub(crate) callers: &'a [Arc<dyn AnyTask>],
+    pub(crate) callers: &'a [TaskArc],
     /// When what has not ended by itself is killed. `None` for the default of the place.
     pub(crate) deadline: Option<Instant>,
 }

@@ -1,13 +1,12 @@
 //! The bodies of async tasks: how the future of a task is created and stored.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
 use crate::error::TaskError;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::cell::Body;
 use crate::task::future::FutureData;
 use crate::unwind;
@@ -60,11 +59,11 @@ where
 {
     type PlaceData = FutureData;
 
-    fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+    fn run(&mut self, _task: &TaskArc) -> Result<R, TaskError> {
         wrong_place()
     }
 
-    fn make(&mut self, _task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+    fn make(&mut self, _task: &TaskArc) -> Result<(), TaskError> {
         Ok(())
     }
 
@@ -90,16 +89,16 @@ impl<F, Fut> LazyFuture<F, Fut> {
 impl<R, F, Fut> Body<R> for LazyFuture<F, Fut>
 where
     R: Send + 'static,
-    F: FnOnce(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
+    F: FnOnce(&TaskArc) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
     type PlaceData = FutureData;
 
-    fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+    fn run(&mut self, _task: &TaskArc) -> Result<R, TaskError> {
         wrong_place()
     }
 
-    fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+    fn make(&mut self, task: &TaskArc) -> Result<(), TaskError> {
         if let LazyFuture::Unmade { make } = std::mem::replace(self, LazyFuture::Dropped) {
             *self = LazyFuture::Made { future: unwind::catch(|| make(task))? };
         }
@@ -131,17 +130,17 @@ impl<F, Fut> RepeatableFuture<F, Fut> {
 impl<R, F, Fut> Body<R> for RepeatableFuture<F, Fut>
 where
     R: Send + 'static,
-    F: FnMut(&Arc<dyn AnyTask>) -> Fut + Send + 'static,
+    F: FnMut(&TaskArc) -> Fut + Send + 'static,
     Fut: Future<Output = R> + Send + 'static,
 {
     type PlaceData = FutureData;
     const REPEATS: bool = true;
 
-    fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+    fn run(&mut self, _task: &TaskArc) -> Result<R, TaskError> {
         wrong_place()
     }
 
-    fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+    fn make(&mut self, task: &TaskArc) -> Result<(), TaskError> {
         self.future = Some(unwind::catch(|| (self.make)(task))?);
         Ok(())
     }

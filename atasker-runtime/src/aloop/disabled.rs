@@ -1,15 +1,13 @@
 //! The aloops of a program without the feature `async`: there are none, and no async task can be
 //! built.
 
-use std::sync::Arc;
-
 use crate::error::{KillError, TaskError};
 use crate::info::AloopInfo;
 use crate::job::{Job, Run};
 use crate::place::{Closing, Place, WhenFull};
-use crate::task::AnyTask;
 use crate::task::control::Include;
 use crate::task::scheduler::SchedulerKey;
+use crate::task::{AnyTask, TaskArc};
 
 /// The aloops of a supervisor.
 pub(crate) struct Aloops;
@@ -52,7 +50,7 @@ impl Place for Aloops {
         false
     }
 
-    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, _task: &TaskArc) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
 

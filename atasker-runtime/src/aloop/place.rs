@@ -12,8 +12,8 @@ use crate::info::{AloopInfo, TaskType};
 use crate::job::Job;
 use crate::limit::{self, Admission, Parked};
 use crate::place::{Closing, Place, WhenFull};
-use crate::task::AnyTask;
 use crate::task::scheduler::SchedulerKey;
+use crate::task::{AnyTask, TaskArc};
 use crate::time::clock;
 
 /// The name of the default aloop, unless another one is set.
@@ -137,7 +137,7 @@ impl Place for Aloops {
             Err(error) => return job.end(not_started(&error)),
         };
         if inner.is_stopped() {
-            crate::unwind::log!(warn, task = %job.header().id, name = job.header().name(),
+            crate::unwind::log!(warn, task = %job.header().id(), name = job.header().name(),
                 aloop = inner.name(), supervisor = self.supervisor_id,
                 "a task was launched on a stopped aloop: `create_aloop` starts a new one"
             );
@@ -174,7 +174,7 @@ impl Place for Aloops {
         false
     }
 
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, task: &TaskArc) -> Result<(), KillError> {
         // Without a request to stop, on which the task might return before it is dropped.
         task.header().state.set_kill_requested();
         control::abort(task);

@@ -12,7 +12,7 @@ use crate::info::AloopInfo;
 use crate::task::future::queue::Queue;
 use crate::task::scheduler::SchedulerKey;
 use crate::task::wait::ended;
-use crate::task::{AnyTask, park, scheduler};
+use crate::task::{TaskArc, park, scheduler};
 use crate::thread_start;
 
 /// An aloop: a tokio runtime with dedicated threads.
@@ -83,7 +83,7 @@ impl Loop {
     }
 
     /// Rejects further tasks, and stops when these have ended.
-    pub(super) fn stop_after(&self, tasks: Vec<Arc<dyn AnyTask>>) {
+    pub(super) fn stop_after(&self, tasks: Vec<TaskArc>) {
         self.stopped.store(true, Ordering::Release);
         let shutdown = Arc::clone(&self.shutdown);
         self.handle.spawn(async move {

@@ -16,7 +16,7 @@ use crate::sync::lock::Mutex;
 use crate::task::elsewhere::Link;
 use crate::task::header::Header;
 use crate::task::waiters::{WaiterKey, Waiters, drop_waker};
-use crate::task::{AnyTask, park};
+use crate::task::{AnyTask, TaskArc, park};
 use crate::unwind::log;
 
 /// See the module's documentation.
@@ -42,7 +42,7 @@ pub(crate) enum Messages {
 enum Bound {
     /// There is none yet. What was told so far is kept for it.
     NotYet(Vec<CallEvent>),
-    To(Arc<dyn AnyTask>),
+    To(TaskArc),
     /// It has ended, at least here.
     Released,
 }
@@ -95,8 +95,8 @@ pub(super) fn call_of(header: &Header) -> Option<Arc<Call>> {
 
 impl Call {
     /// Creates the call of a task.
-    pub(super) fn new(cluster: Arc<Shared>, task: Arc<dyn AnyTask>) -> Arc<Call> {
-        Call::with(cluster, task.header().id, Bound::To(task), Messages::Here)
+    pub(super) fn new(cluster: Arc<Shared>, task: TaskArc) -> Arc<Call> {
+        Call::with(cluster, task.header().id(), Bound::To(task), Messages::Here)
     }
 
     /// Creates a call that was launched before, for a task that is [bound](Self::bind) to it later.
@@ -125,7 +125,7 @@ impl Call {
     }
 
     /// Makes this the call of `task`.
-    pub(super) fn bind(self: &Arc<Self>, task: Arc<dyn AnyTask>) {
+    pub(super) fn bind(self: &Arc<Self>, task: TaskArc) {
         self.push(Item::Bind(task));
     }
 
@@ -141,9 +141,9 @@ impl Call {
         drop(bound);
     }
 
-    fn task(&self) -> Option<Arc<dyn AnyTask>> {
+    fn task(&self) -> Option<TaskArc> {
         match &*self.bound.lock() {
-            Bound::To(task) => Some(Arc::clone(task)),
+            Bound::To(task) => Some(task.clone()),
             Bound::NotYet(_) | Bound::Released => None,
         }
     }
@@ -156,7 +156,7 @@ impl Call {
             Item::Event(event) => {
                 let task = match &mut *self.bound.lock() {
                     Bound::NotYet(kept) => return kept.push(event),
-                    Bound::To(task) => Arc::clone(task),
+                    Bound::To(task) => task.clone(),
                     Bound::Released => return,
                 };
                 self.tell(&task, event);
@@ -165,9 +165,7 @@ impl Call {
                 let before = {
                     let mut bound = self.bound.lock();
                     match &*bound {
-                        Bound::NotYet(_) => {
-                            std::mem::replace(&mut *bound, Bound::To(Arc::clone(&task)))
-                        }
+                        Bound::NotYet(_) => std::mem::replace(&mut *bound, Bound::To(task.clone())),
                         Bound::To(_) | Bound::Released => return,
                     }
                 };
@@ -185,7 +183,7 @@ impl Call {
         }
     }
 
-    fn tell(&self, task: &Arc<dyn AnyTask>, event: CallEvent) {
+    fn tell(&self, task: &TaskArc, event: CallEvent) {
         let header = task.header();
         match event {
             CallEvent::Stored => {}
@@ -261,10 +259,7 @@ impl Call {
     }
 
     /// Cancels the call, or asks it to stop if it runs. Returns whether it was canceled.
-    pub(super) fn cancel(
-        self: Arc<Self>,
-        task: Arc<dyn AnyTask>,
-    ) -> impl Future<Output = bool> + Send {
+    pub(super) fn cancel(self: Arc<Self>, task: TaskArc) -> impl Future<Output = bool> + Send {
         // Requested now, and not when the future is polled.
         let answer = self.cluster.session.cancel(self.id);
         async move {

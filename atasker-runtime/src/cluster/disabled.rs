@@ -1,12 +1,10 @@
 //! The place of remote tasks of a program without the feature `remote`: no task for it can be built.
 
-use std::sync::Arc;
-
 use crate::error::{KillError, TaskError};
 use crate::job::Job;
 use crate::place::{Closing, Place, WhenFull};
-use crate::task::AnyTask;
 use crate::task::control::Include;
+use crate::task::{AnyTask, TaskArc};
 
 /// The place, by the path that it has with the feature.
 pub(crate) mod place {
@@ -35,7 +33,7 @@ impl Place for RemotePlace {
         false
     }
 
-    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, _task: &TaskArc) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
 

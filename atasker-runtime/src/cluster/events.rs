@@ -11,14 +11,14 @@ use std::sync::{Arc, mpsc};
 use super::call::Call;
 use super::door::CallEvent;
 use crate::fork;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::unwind;
 
 /// Something to be done on the thread, about one call.
 pub(super) enum Item {
     Event(CallEvent),
     /// The call is one of this task from now on.
-    Bind(Arc<dyn AnyTask>),
+    Bind(TaskArc),
     /// Nothing more will be told of the call, although its end was not.
     Forgotten,
 }

@@ -31,7 +31,7 @@ use crate::task::elsewhere::{Elsewhere, Link};
 use crate::task::header::Header;
 use crate::task::state::Phase;
 use crate::task::waiters::drop_waker;
-use crate::task::{AnyTask, park, unique};
+use crate::task::{AnyTask, TaskArc, park, unique};
 
 /// The most bytes of arguments or of a result.
 const MAX_BYTES: u64 = 1 << 30;
@@ -76,7 +76,7 @@ impl RemotePlace {
 
     /// Hands a task over to its cluster.
     fn hand_over(&self, job: Job, when_full: WhenFull) -> Result<(), (Job, TaskError)> {
-        let task = Arc::clone(job.task());
+        let task = job.task().clone();
         let header = task.header();
         let Some(elsewhere) = header.elsewhere() else {
             return Err((job, TaskError::not_started("not a task for another machine")));
@@ -86,7 +86,7 @@ impl RemotePlace {
             let Ok(call) = attached.downcast::<Call>() else {
                 return Err((job, TaskError::not_started("not a call of a cluster")));
             };
-            if set_link(elsewhere, &call, || call.bind(Arc::clone(&task))) {
+            if set_link(elsewhere, &call, || call.bind(task.clone())) {
                 job.into_task();
             }
             return Ok(());
@@ -108,7 +108,7 @@ impl RemotePlace {
             job.into_task();
             return Ok(());
         }
-        let call = Call::new(Arc::clone(&cluster), Arc::clone(&task));
+        let call = Call::new(cluster.clone(), task.clone());
         let submit = || {
             // Not before the link is set, because the task may be canceled as soon as it is there.
             cluster.session.submit(new, call.listener());
@@ -155,11 +155,7 @@ fn set_link(elsewhere: &Elsewhere, call: &Arc<Call>, then: impl FnOnce()) -> boo
 }
 
 /// Describes the call of a task to a cluster that keeps calls for this long.
-fn new_call(
-    task: &Arc<dyn AnyTask>,
-    elsewhere: &Elsewhere,
-    keep: Duration,
-) -> Result<NewCall, TaskError> {
+fn new_call(task: &TaskArc, elsewhere: &Elsewhere, keep: Duration) -> Result<NewCall, TaskError> {
     let header = task.header();
     let remote = task.remote().ok_or_else(|| TaskError::not_started("not a remote function"))?;
     let function = remote.function();
@@ -193,7 +189,7 @@ fn new_call(
         }
     };
     let head = CallHead {
-        id: header.id,
+        id: header.id(),
         name: header.name().to_owned(),
         function: FunctionKey { name: function.name.to_owned(), signature: function.signature },
         queue: elsewhere.queue.clone().into_owned(),
@@ -292,17 +288,17 @@ impl Place for RemotePlace {
         }
     }
 
-    fn cancel_elsewhere(&self, task: &Arc<dyn AnyTask>) -> Option<Canceling> {
+    fn cancel_elsewhere(&self, task: &TaskArc) -> Option<Canceling> {
         let call = call_of(task.header())?;
         let may_wait = call::may_block();
-        Some(Canceling { answer: Box::pin(call.cancel(Arc::clone(task))), may_wait })
+        Some(Canceling { answer: Box::pin(call.cancel(task.clone())), may_wait })
     }
 
     fn is_elsewhere(&self, task: &dyn AnyTask) -> bool {
         call_of(task.header()).is_some()
     }
 
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, task: &TaskArc) -> Result<(), KillError> {
         match call_of(task.header()) {
             Some(call) => call.kill(),
             None => Err(KillError::Unsupported),
@@ -389,7 +385,7 @@ fn drop_waiting(waiting: Option<(Pending<()>, Waker)>) {
 /// Blocks the caller until the broker has the call of a task that was launched just now, or the task
 /// has ended, for at most five seconds. Returns at once where blocking is not possible.
 #[track_caller]
-pub(crate) fn wait_stored(task: &Arc<dyn AnyTask>) {
+pub(crate) fn wait_stored(task: &TaskArc) {
     if let Some(call) = call_of(task.header()).filter(|_| call::may_block()) {
         call.wait_stored(&**task);
     }

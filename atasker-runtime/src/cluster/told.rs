@@ -1,7 +1,6 @@
 //! What becomes of a task when its call has begun, waits again, or has ended. On the thread for
 //! events, except for the end of a call that was canceled.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use super::door::{CallEnd, NodeRef};
 use crate::error::TaskError;
 use crate::job::Run;
 use crate::observe;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::elsewhere::Seen;
 use crate::task::header::Header;
 use crate::task::state::Phase;
@@ -21,7 +20,7 @@ fn note(header: &Header, change: impl FnOnce(&mut Seen)) {
 }
 
 /// A run has begun on this node.
-pub(super) fn begun(task: &Arc<dyn AnyTask>, node: Option<&NodeRef>, attempt: u32, losses: u32) {
+pub(super) fn begun(task: &TaskArc, node: Option<&NodeRef>, attempt: u32, losses: u32) {
     let header = task.header();
     let is_running = || header.state.read().is_running();
     if is_running() && header.attempt() < attempt {
@@ -46,7 +45,7 @@ pub(super) fn begun(task: &Arc<dyn AnyTask>, node: Option<&NodeRef>, attempt: u3
 }
 
 /// The run is over, and the call waits for another one.
-pub(super) fn waits_again(task: &Arc<dyn AnyTask>, attempt: u32, losses: u32) {
+pub(super) fn waits_again(task: &TaskArc, attempt: u32, losses: u32) {
     let header = task.header();
     let mut lost = None;
     note(header, |seen| {
@@ -65,7 +64,7 @@ pub(super) fn waits_again(task: &Arc<dyn AnyTask>, attempt: u32, losses: u32) {
     let is_waiting = header.state.wait_again();
     if header.attempt() > attempt {
         // It was handed back before the function began, so it was no attempt.
-        header.set_attempt_elsewhere(attempt);
+        header.set_attempt(attempt);
     }
     if is_waiting {
         // The nodes know the pause, and they know the error of a run that has ended badly.
@@ -74,7 +73,7 @@ pub(super) fn waits_again(task: &Arc<dyn AnyTask>, attempt: u32, losses: u32) {
 }
 
 /// Ends the task of a call that has ended.
-pub(super) fn end(task: &Arc<dyn AnyTask>, end: CallEnd) {
+pub(super) fn end(task: &TaskArc, end: CallEnd) {
     let CallEnd { outcome, attempt, losses, node } = end;
     let header = task.header();
     let mut outcome = Some(outcome);
@@ -101,7 +100,7 @@ pub(super) fn end(task: &Arc<dyn AnyTask>, end: CallEnd) {
                     seen.losses = losses.max(seen.losses);
                 });
                 header.extras_or_new().worker_pid.store(0, Ordering::Relaxed);
-                let run = Run::of_begun(Arc::clone(task));
+                let run = Run::of_begun(task.clone());
                 return match outcome.take() {
                     Some(Ok(result)) => run.reply(result.into()),
                     Some(Err(error)) => run.fail(error),
@@ -116,7 +115,7 @@ pub(super) fn end(task: &Arc<dyn AnyTask>, end: CallEnd) {
 }
 
 /// Ends the task of a call that was canceled, unless the thread for events was faster.
-pub(super) fn end_as_canceled(task: &Arc<dyn AnyTask>) {
+pub(super) fn end_as_canceled(task: &TaskArc) {
     loop {
         let phase = task.header().state.read().phase();
         if matches!(phase, Phase::Ending | Phase::Ended) {

@@ -120,8 +120,8 @@ impl Aloop {
         let launched = header.state.set_join_interest() && header.state.launch(Phase::Queued);
         debug_assert!(launched, "no other thread has the cell yet");
         let cell = Cell::new(header, FutureBody::new(guarded), FutureData::default());
-        let task: Task<_> = Task::new(cell.clone(), None);
-        let run = Job::new(cell).begin(clock::now());
+        let task: Task<_> = Task::new(cell.clone());
+        let run = Job::new(cell.erase()).begin(clock::now());
         run.expect("no other thread has the cell yet").spawn(self.inner.queue());
         match task.join() {
             Ok(Ok(value)) => value,

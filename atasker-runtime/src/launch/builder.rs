@@ -1,5 +1,7 @@
 //! The builder of a task: its options, and its launch.
 
+#[cfg(feature = "remote")]
+use std::any::Any;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
@@ -18,13 +20,14 @@ use crate::observe::spans::TaskSpans;
 use crate::place::WhenFull;
 use crate::priority::Priority;
 use crate::supervisor::{Core, Supervisor, supervisor};
-use crate::task::AnyTask;
-use crate::task::cell::{Body, Cell, Typed, UniqueTask};
+use crate::task::arc::TypedArc;
+use crate::task::cell::{Body, Cell, UniqueTask};
 use crate::task::chained::Link;
 use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::task::waiters::WaiterKey;
+use crate::task::{AnyTask, TaskArc};
 use crate::unwind::{Guarded, discard, log};
 
 /// A task under construction. Set its options, then call [`start`](Self::start).
@@ -44,12 +47,11 @@ use crate::unwind::{Guarded, discard, log};
               call `start().join()`, or `start().detach()` and `#[atasker::main(drain = \"10s\")]`"]
 pub struct TaskBuilder<R, I = (), O = ()> {
     cell: UniqueTask<R>,
-    channels: Option<Arc<Channels<I, O>>>,
     supervisor: Option<Arc<Core>>,
     /// The error the task ends with as soon as it is started, because its arguments could not be
     /// encoded.
     failed: Option<Box<TaskError>>,
-    _result: PhantomData<R>,
+    _types: PhantomData<(R, Arc<Channels<I, O>>)>,
 }
 
 impl<R, I, O> fmt::Debug for TaskBuilder<R, I, O> {
@@ -76,15 +78,14 @@ where
 {
     // Drawn by the launch.
     let mut header = Header::new(tt, TaskId::NONE);
-    if let Some(channels) = &channels {
-        header.extras_mut().channels = Some(channels.clone());
+    if let Some(channels) = channels {
+        header.extras_mut().channels = Some(channels);
     }
     TaskBuilder {
         cell: Cell::unique(header, body, place_data),
-        channels,
         supervisor: None,
         failed: None,
-        _result: PhantomData,
+        _types: PhantomData,
     }
 }
 
@@ -408,7 +409,8 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
 
     #[cfg(feature = "remote")]
     pub(super) fn channels(&self) -> Option<&Channels<I, O>> {
-        self.channels.as_deref()
+        let channels: &dyn Any = &**self.cell.header().channels()?;
+        channels.downcast_ref()
     }
 
     /// Launches the task on its supervisor.
@@ -424,7 +426,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// is launched then, counted or reported: the task is dropped as a builder is.
     pub(super) fn start_if<E>(
         mut self,
-        admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
+        admit: impl FnOnce(&Core, &TaskArc) -> Result<(), E>,
     ) -> Result<Task<R, I, O>, E> {
         match self.supervisor.take() {
             Some(core) => self.launch_if(Some(&core), WhenFull::Wait, admit),
@@ -461,8 +463,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
     /// were made elsewhere. The launch never waits for room in a queue.
     #[cfg_attr(not(feature = "remote"), allow(dead_code))]
     pub(crate) fn start_foreign(self, id: TaskId, earlier: u32) -> Task<R, I, O> {
-        let (cell, channels) = self.prepare_foreign(id, earlier).launch();
-        Task::new(cell, channels)
+        Task::new(self.prepare_foreign(id, earlier).launch())
     }
 
     /// Prepares such a launch.
@@ -471,37 +472,33 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
             Some(core) => core,
             None => Arc::clone(supervisor().core()),
         };
-        let TaskBuilder { mut cell, channels, failed, .. } = self;
+        let TaskBuilder { mut cell, failed, .. } = self;
         let failed = if fork::is_copy() { Some(Box::new(fork::error())) } else { failed };
         let header = cell.header_mut();
         header.set_earlier_attempts(earlier);
         if failed.is_none() {
             core.prepare_foreign(header, id);
         } else {
-            header.id = id;
+            header.set_id(id);
             if !fork::is_copy() {
                 core.reject(header);
             }
         }
-        Prepared { cell: cell.into_shared(), channels, core, failed }
+        Prepared { cell: cell.into_shared(), core, failed, _channels: PhantomData }
     }
 
     /// Launches the task as one that waits until `first` has ended: see `task::chained`. `link` is the
     /// key by which it is a waiter of `first`.
-    pub(super) fn start_after(
-        mut self,
-        first: &Arc<dyn AnyTask>,
-        link: WaiterKey,
-    ) -> Task<R, I, O> {
+    pub(super) fn start_after(mut self, first: &TaskArc, link: WaiterKey) -> Task<R, I, O> {
         let scheduler = first.header().scheduler();
         let header = self.header_mut();
         header.set_like(first.header());
-        header.extras_mut().chained_to = Some(Arc::downgrade(first));
+        header.extras_mut().chained_to = Some(first.downgrade());
         let scheduler = scheduler.filter(|scheduler| scheduler.prepare_chained(header));
         if scheduler.is_none() {
-            header.id = TaskId::next();
+            header.set_id(TaskId::next());
         }
-        let TaskBuilder { cell, channels, .. } = self;
+        let TaskBuilder { cell, .. } = self;
         let cell = cell.into_shared();
         let task = cell.clone().erase();
         match scheduler {
@@ -520,7 +517,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
                 }
             }
         }
-        Task::new(cell, channels)
+        Task::new(cell)
     }
 
     /// Returns the encoded arguments of a task for a worker process, for use beyond its end.
@@ -539,36 +536,29 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         self,
         core: Option<&Core>,
         when_full: WhenFull,
-        admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
+        admit: impl FnOnce(&Core, &TaskArc) -> Result<(), E>,
     ) -> Result<Task<R, I, O>, E> {
-        let (cell, channels) = self.launch_cell_if(core, when_full, admit)?;
-        Ok(Task::new(cell, channels))
+        Ok(Task::new(self.launch_cell_if(core, when_full, admit)?))
     }
 
     /// Launches the task, for another handle than [`Task`]: the caller has acquired the task's join
     /// interest.
     #[inline]
-    #[allow(clippy::type_complexity)]
-    pub(super) fn launch_cell(
-        self,
-        core: Option<&Core>,
-        when_full: WhenFull,
-    ) -> (Arc<dyn Typed<R>>, Option<Arc<Channels<I, O>>>) {
+    pub(super) fn launch_cell(self, core: Option<&Core>, when_full: WhenFull) -> TypedArc<R> {
         let Ok(launched) = self.launch_cell_if::<Infallible>(core, when_full, |_, _| Ok(()));
         launched
     }
 
     #[inline]
-    #[allow(clippy::type_complexity)]
     fn launch_cell_if<E>(
         self,
         core: Option<&Core>,
         when_full: WhenFull,
-        admit: impl FnOnce(&Core, &Arc<dyn AnyTask>) -> Result<(), E>,
-    ) -> Result<(Arc<dyn Typed<R>>, Option<Arc<Channels<I, O>>>), E> {
-        let TaskBuilder { mut cell, channels, failed, .. } = self;
+        admit: impl FnOnce(&Core, &TaskArc) -> Result<(), E>,
+    ) -> Result<TypedArc<R>, E> {
+        let TaskBuilder { mut cell, failed, .. } = self;
         let Some(core) = core.filter(|_| failed.is_none() && !fork::is_copy()) else {
-            return Ok((refuse_unlaunched(cell, core, failed), channels));
+            return Ok(refuse_unlaunched(cell, core, failed));
         };
         if cell.header().extras().is_some() {
             forbid_retries_of_once(&mut cell);
@@ -578,7 +568,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
         let task = cell.clone().erase();
         admit(core, &task)?;
         core.launch(task, when_full);
-        Ok((cell, channels))
+        Ok(cell)
     }
 }
 
@@ -607,9 +597,9 @@ fn refuse_unlaunched<R: 'static>(
     mut cell: UniqueTask<R>,
     core: Option<&Core>,
     failed: Option<Box<TaskError>>,
-) -> Arc<dyn Typed<R>> {
+) -> TypedArc<R> {
     let header = cell.header_mut();
-    header.id = TaskId::next();
+    header.set_id(TaskId::next());
     let error = match fork::is_copy() {
         true => fork::error(),
         false => {
@@ -628,30 +618,29 @@ fn refuse_unlaunched<R: 'static>(
 /// drops the task, as dropping a builder does.
 pub(super) struct Prepared<R, I, O> {
     /// The caller has the task's join interest.
-    pub(super) cell: Arc<dyn Typed<R>>,
-    channels: Option<Arc<Channels<I, O>>>,
+    pub(super) cell: TypedArc<R>,
     core: Arc<Core>,
     /// The error the task ends with instead of being launched.
     failed: Option<Box<TaskError>>,
+    _channels: PhantomData<Arc<Channels<I, O>>>,
 }
 
 impl<R, I, O> Prepared<R, I, O> {
     /// Launches the task. Returns what its handle consists of.
-    #[allow(clippy::type_complexity)]
-    pub(super) fn launch(self) -> (Arc<dyn Typed<R>>, Option<Arc<Channels<I, O>>>) {
-        let Prepared { cell, channels, core, failed } = self;
+    pub(super) fn launch(self) -> TypedArc<R> {
+        let Prepared { cell, core, failed, .. } = self;
         let task = cell.clone().erase();
         match failed {
             None => core.launch_foreign(task),
             Some(error) => refuse(task, *error),
         }
-        (cell, channels)
+        cell
     }
 }
 
 /// Ends a task that was built, but not launched.
 #[cold]
-fn refuse(task: Arc<dyn AnyTask>, error: TaskError) {
+fn refuse(task: TaskArc, error: TaskError) {
     observe::launched(&task);
     task.header().record_queued();
     let held = task.header().state.set_join_interest();

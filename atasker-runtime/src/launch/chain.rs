@@ -87,7 +87,7 @@ where
 {
     let mut first = first.without_channels();
     let on_drop = first.set_on_drop(OnDrop::Nothing);
-    let before = first.erased();
+    let before = first.erased().clone();
     let link = WaiterKey::next();
     let body = Chained::new(first, link, f);
     let mut chained = options(build(TaskType::Thread, body, (), None)).start_after(&before, link);

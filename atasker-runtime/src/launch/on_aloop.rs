@@ -1,12 +1,10 @@
 //! The constructors of tasks that run on aloops.
 
-use std::sync::Arc;
-
 use crate::aloop::{FutureBody, LazyFuture, RepeatableFuture};
 use crate::info::TaskType;
 use crate::launch::builder::{TaskBuilder, build, build_with_channels};
 use crate::supervisor::Supervisor;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::context::TaskContext;
 use crate::task::future::FutureData;
 use crate::task::handle::Task;
@@ -32,7 +30,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     where
         F: Future<Output = R> + Send + 'static,
     {
-        let body = RepeatableFuture::new(move |_: &Arc<dyn AnyTask>| f());
+        let body = RepeatableFuture::new(move |_: &TaskArc| f());
         build(TaskType::Async, body, FutureData::default(), None)
     }
 
@@ -45,9 +43,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
         F: Future<Output = R> + Send + 'static,
     {
         build_with_channels(TaskType::Async, FutureData::default(), |ends| {
-            LazyFuture::new(move |task: &Arc<dyn AnyTask>| {
-                f(TaskContext::new(Arc::clone(task), ends))
-            })
+            LazyFuture::new(move |task: &TaskArc| f(TaskContext::new(task.clone(), ends)))
         })
     }
 
@@ -60,8 +56,8 @@ impl<R: Send + 'static> TaskBuilder<R> {
         F: Future<Output = R> + Send + 'static,
     {
         build_with_channels(TaskType::Async, FutureData::default(), |ends| {
-            RepeatableFuture::new(move |task: &Arc<dyn AnyTask>| {
-                f(TaskContext::new(Arc::clone(task), Arc::clone(&ends)))
+            RepeatableFuture::new(move |task: &TaskArc| {
+                f(TaskContext::new(task.clone(), ends.clone()))
             })
         })
     }

@@ -1,11 +1,9 @@
 //! The constructors of tasks that run on pool threads.
 
-use std::sync::Arc;
-
 use crate::info::TaskType;
 use crate::launch::builder::{TaskBuilder, build, build_with_channels};
 use crate::supervisor::Supervisor;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::body::{Once, Repeat};
 use crate::task::context::TaskContext;
 use crate::task::handle::Task;
@@ -24,7 +22,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     /// assert_eq!(task.join().unwrap(), 5);
     /// ```
     pub fn new(f: impl FnOnce() -> R + Send + 'static) -> TaskBuilder<R> {
-        build(TaskType::Thread, Once(Some(move |_: &Arc<dyn AnyTask>| f())), (), None)
+        build(TaskType::Thread, Once(Some(move |_: &TaskArc| f())), (), None)
     }
 
     /// Creates a task that runs `f` on a pool thread, and can rerun it as
@@ -44,7 +42,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
     /// assert_eq!(task.join().unwrap(), 3);
     /// ```
     pub fn repeatable(mut f: impl FnMut() -> R + Send + 'static) -> TaskBuilder<R> {
-        build(TaskType::Thread, Repeat(move |_: &Arc<dyn AnyTask>| f()), (), None)
+        build(TaskType::Thread, Repeat(move |_: &TaskArc| f()), (), None)
     }
 
     /// Creates a task that runs `f` on a pool thread and passes it a [`TaskContext`], through which
@@ -66,7 +64,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
         O: Send + 'static,
     {
         build_with_channels(TaskType::Thread, (), |ends| {
-            Once(Some(move |task: &Arc<dyn AnyTask>| f(&TaskContext::new(Arc::clone(task), ends))))
+            Once(Some(move |task: &TaskArc| f(&TaskContext::new(task.clone(), ends))))
         })
     }
 
@@ -81,9 +79,7 @@ impl<R: Send + 'static> TaskBuilder<R> {
         O: Send + 'static,
     {
         build_with_channels(TaskType::Thread, (), |ends| {
-            Repeat(move |task: &Arc<dyn AnyTask>| {
-                f(&TaskContext::new(Arc::clone(task), Arc::clone(&ends)))
-            })
+            Repeat(move |task: &TaskArc| f(&TaskContext::new(task.clone(), ends.clone())))
         })
     }
 }

@@ -1,13 +1,12 @@
 //! Options of a task that say when it is run again, when it expires, and when it is one too many.
 
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::launch::TaskBuilder;
 use crate::supervisor::Core;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::handle::Task;
 use crate::task::reference::TaskRef;
 use crate::task::unique::{Refused, slot_of};
@@ -149,7 +148,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, 
 }
 
 /// Claims the key of a task that is about to be launched. The launch reports any other problem.
-fn claim(core: &Core, task: &Arc<dyn AnyTask>) -> Result<(), TaskRef> {
+fn claim(core: &Core, task: &TaskArc) -> Result<(), TaskRef> {
     loop {
         match core.unique.claim(task) {
             Ok(()) => return Ok(()),

@@ -14,8 +14,9 @@ use crate::remote::body::{Remote, RemoteBody};
 use crate::remote::functions::Function;
 use crate::remote::returned::split_is_err;
 use crate::supervisor::Supervisor;
-use crate::task::AnyTask;
-use crate::task::cell::{Body, Taken, Typed};
+use crate::task::TaskArc;
+use crate::task::arc::TypedArc;
+use crate::task::cell::{Body, Taken};
 use crate::task::channel::{Acks, Bytes, Channel};
 use crate::task::endpoint::{Channels, Codec};
 use crate::task::state::Handle;
@@ -57,8 +58,8 @@ impl RawReply {
 /// Its channels hold encoded messages. The task acknowledges those that it receives at once, because
 /// the messages that it has not received go to the next run.
 pub(crate) struct RawTask {
-    cell: Arc<dyn Typed<RawReply>>,
-    task: Arc<dyn AnyTask>,
+    cell: TypedArc<RawReply>,
+    task: TaskArc,
     channels: Option<Arc<Channels<Bytes, Bytes>>>,
 }
 
@@ -111,12 +112,12 @@ impl RawTask {
             builder.header_mut().extras_mut().trace = Some(trace.into());
         }
         let prepared = builder.prepare_foreign(call.id, call.attempt.saturating_sub(1));
-        let cell = Arc::clone(&prepared.cell);
-        let task = Arc::clone(&cell).erase();
+        let cell = prepared.cell.clone();
+        let task = cell.clone().erase();
         (RawTask { cell, task, channels }, RawLaunch(prepared))
     }
 
-    pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
+    pub(crate) fn task(&self) -> &TaskArc {
         &self.task
     }
 
@@ -144,7 +145,7 @@ struct RawBody<H> {
 impl<H: Send + 'static> Body<RawReply> for RawBody<H> {
     type PlaceData = Remote<RawReply>;
 
-    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<RawReply, TaskError> {
+    fn run(&mut self, task: &TaskArc) -> Result<RawReply, TaskError> {
         self.body.run(task)
     }
 

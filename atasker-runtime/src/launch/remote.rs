@@ -189,7 +189,7 @@ mod elsewhere {
         ) -> Result<Task<R, I, O>, TaskRef> {
             let (core, again) = (self.core(), self.attachment());
             let task = self.start();
-            wait_stored(&task.erased());
+            wait_stored(task.erased());
             let Some(TaskError::Duplicate { id }) = task.error() else { return Ok(task) };
             // Usually one of this supervisor.
             if let Some(holder) = core.find_live(*id) {

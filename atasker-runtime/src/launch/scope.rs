@@ -23,7 +23,7 @@ use crate::supervisor::{Core, Supervisor, supervisor};
 use crate::task::scoped::{Packet, Returns, ScopeState, Scoped, Work};
 use crate::task::state::Phase;
 use crate::task::wait::{run_inline, wait_end};
-use crate::task::{AnyTask, control, current, park, table};
+use crate::task::{AnyTask, TaskArc, control, current, park, table};
 use crate::unwind::{discard, guarded};
 
 /// Runs `f`, which can spawn tasks that borrow from the caller, and waits for all of them.
@@ -157,7 +157,7 @@ pub struct Scope<'scope, 'env: 'scope> {
     core: Arc<Core>,
     state: ScopeState,
     /// The task that waits for the scope, if it has a limit.
-    lender: Option<Arc<dyn AnyTask>>,
+    lender: Option<TaskArc>,
     is_waiting: AtomicBool,
     // Invariant, as in std: `'scope` must not shrink to a lifetime that ends before the wait, nor
     // `'env` to one within `f`.
@@ -356,7 +356,7 @@ impl<'scope, R> ScopedTaskBuilder<'scope, '_, R> {
     }
 
     /// Launches the task, and returns it without a handle that would report its failure.
-    pub(super) fn start_quiet(self, when_full: WhenFull) -> Arc<dyn AnyTask> {
+    pub(super) fn start_quiet(self, when_full: WhenFull) -> TaskArc {
         self.start_as(when_full).into_task()
     }
 
@@ -380,7 +380,7 @@ impl<'scope, R> ScopedTaskBuilder<'scope, '_, R> {
         if let Some(limit) = limit {
             builder = builder.limit(limit);
         }
-        let (cell, _) = builder.launch_cell(Some(&scope.core), when_full);
+        let cell = builder.launch_cell(Some(&scope.core), when_full);
         let task = cell.erase();
         scope.lend_to(&*task);
         ScopedTask { task, packet, scope: &scope.state, on_drop: OnDrop::Report }
@@ -404,7 +404,7 @@ impl<R> fmt::Debug for ScopedTaskBuilder<'_, '_, R> {
 /// [`Supervisor::task`] finds the task as long as it is delayed, queued or running. The untyped handle
 /// does not reach the result, which may borrow: for it, the task returns `()`.
 pub struct ScopedTask<'scope, R> {
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
     packet: Arc<dyn Returns<R> + 'scope>,
     scope: &'scope ScopeState,
     on_drop: OnDrop,
@@ -423,7 +423,7 @@ enum OnDrop {
 impl<R> ScopedTask<'_, R> {
     /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
-        self.task.header().id
+        self.task.header().id()
     }
 
     /// Returns whether the task has ended, successfully or not. A task that has exceeded its time
@@ -472,9 +472,9 @@ impl<R> ScopedTask<'_, R> {
 
 impl<R> ScopedTask<'_, R> {
     /// Returns the task, which keeps its join interest.
-    fn into_task(mut self) -> Arc<dyn AnyTask> {
+    fn into_task(mut self) -> TaskArc {
         self.on_drop = OnDrop::Keep;
-        Arc::clone(&self.task)
+        self.task.clone()
     }
 }
 
@@ -492,7 +492,7 @@ impl<R> Drop for ScopedTask<'_, R> {
                 let observers = scheduler.as_ref().and_then(|scheduler| scheduler.observers());
                 report(&*self.task, observers.map_or("", |observers| &observers.supervisor));
             }
-            self.scope.set_reported(header.id);
+            self.scope.set_reported(header.id());
         }
     }
 }
@@ -501,7 +501,7 @@ impl<R> fmt::Debug for ScopedTask<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = self.task.header();
         f.debug_struct("ScopedTask")
-            .field("id", &header.id)
+            .field("id", &header.id())
             .field("name", &header.name())
             .field("status", &header.status())
             .finish_non_exhaustive()

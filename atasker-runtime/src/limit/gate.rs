@@ -13,7 +13,7 @@ use crate::error::TaskError;
 use crate::id::{SchedulerKey, TaskId};
 use crate::job::Job;
 use crate::sync::lock::Mutex;
-use crate::task::{AnyTask, hold};
+use crate::task::{TaskArc, hold};
 use crate::time::clock::{self, Stamp};
 use crate::time::source;
 
@@ -113,7 +113,7 @@ impl Gate {
         }
         let mut state = self.state.lock();
         state.go_by(parked.job.header().scheduler);
-        state.desk.enter(parked.job.header().id, lane, parked);
+        state.desk.enter(parked.job.header().id(), lane, parked);
     }
 
     /// Queues candidates in their pools as long as the limit has room for more.
@@ -142,7 +142,7 @@ impl Gate {
 
     /// Takes the limit for a candidate, under the lock of its pool.
     pub(super) fn admit(&self, parked: Parked) -> Admission {
-        let id = parked.job.header().id;
+        let id = parked.job.header().id();
         let mut state = self.state.lock();
         let now = state.now();
         match state.desk.take(id, now) {
@@ -175,7 +175,7 @@ impl Gate {
     /// Lets a job wait again that had a slot and did not begin. Returns it if its task has left.
     #[cfg(has_processes)]
     pub(super) fn put_back(&self, parked: Parked) -> Option<Parked> {
-        let (id, held) = (parked.job.header().id, hold::take(parked.job.header()));
+        let (id, held) = (parked.job.header().id(), hold::take(parked.job.header()));
         let left = self.state.lock().desk.put_back(id, parked);
         drop(held);
         left
@@ -243,7 +243,7 @@ impl Gate {
 
 /// Queues a candidate in its pool.
 fn enqueue(parked: Parked) {
-    let task: Arc<dyn AnyTask> = Arc::clone(parked.job.task());
+    let task: TaskArc = parked.job.task().clone();
     hold::on_queue(task.header());
     let mut parked = Some(parked);
     task.header().with_place(|place| {

@@ -14,7 +14,7 @@ use crate::place::WhenFull;
 use crate::task::control::Include;
 use crate::task::header::Header;
 use crate::task::state::Phase;
-use crate::task::{AnyTask, current, hold};
+use crate::task::{TaskArc, current, hold};
 
 /// Where the gate of a limit is: the limit itself, or one key of a keyed limit.
 pub(crate) trait GateSource: Send + Sync {
@@ -46,7 +46,7 @@ impl Pass {
 
     fn leave(&self, header: &Header) {
         if self.is_inside.swap(false, Ordering::AcqRel) {
-            self.source.gate().leave(header.id);
+            self.source.gate().leave(header.id());
             Arc::clone(&self.source).left();
         }
     }
@@ -77,9 +77,9 @@ fn gate_of(header: &Header) -> Option<Arc<Gate>> {
 /// Queues a task that has a limit: it waits for the limit first, unless that has room. The caller
 /// holds no lock.
 #[cold]
-pub(crate) fn enter(task: Arc<dyn AnyTask>, when_full: WhenFull) {
+pub(crate) fn enter(task: TaskArc, when_full: WhenFull) {
     let header = task.header();
-    let job = Job::new(Arc::clone(&task));
+    let job = Job::new(task.clone());
     let (Some(pass), Some(scheduler)) = (pass_of(header), header.scheduler) else {
         return job.end(TaskError::SupervisorStopped);
     };
@@ -105,7 +105,7 @@ pub(crate) fn enter(task: Arc<dyn AnyTask>, when_full: WhenFull) {
         return drop(held);
     }
     // The task has ended before the thread that ended it could find it in the gate.
-    if let Some(parked) = gate.revoke(header.id, || true) {
+    if let Some(parked) = gate.revoke(header.id(), || true) {
         discard(parked);
     }
     pass.is_inside.store(true, Ordering::Release);
@@ -147,13 +147,13 @@ pub(crate) fn pump(header: &Header) {
 /// is not covered.
 pub(crate) fn revoke(header: &Header, include: Include) -> bool {
     let covers = || include.may_cover(header);
-    let parked = gate_of(header).and_then(|gate| gate.revoke(header.id, covers));
+    let parked = gate_of(header).and_then(|gate| gate.revoke(header.id(), covers));
     parked.map(discard).is_some()
 }
 
 /// Returns whether a task waits for its limit.
 pub(crate) fn waits(header: &Header) -> bool {
-    gate_of(header).is_some_and(|gate| gate.waits(header.id))
+    gate_of(header).is_some_and(|gate| gate.waits(header.id()))
 }
 
 /// Drops a job that was revoked, whose task the caller ends.
@@ -181,7 +181,7 @@ fn leave_gate(header: &Header) {
 
 /// The shares that a waiting task lends. It ends when this is dropped.
 pub(crate) struct Lent {
-    owner: Arc<dyn AnyTask>,
+    owner: TaskArc,
     awaited: Vec<TaskId>,
 }
 
@@ -196,7 +196,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let owner = self.owner.header();
         if let Some(gate) = gate_of(owner) {
-            self.awaited.iter().for_each(|task| gate.unlend(owner.id, *task));
+            self.awaited.iter().for_each(|task| gate.unlend(owner.id(), *task));
         }
     }
 }
@@ -209,13 +209,13 @@ const MAX_LENT: usize = 64;
 /// it is chained to.
 fn each_limited(awaited: &Header, f: &mut impl FnMut(TaskId)) {
     if has_limit(awaited) {
-        f(awaited.id);
+        f(awaited.id());
     }
     let first_of = |task: &Header| task.extras()?.chained_to.as_ref()?.upgrade();
     let mut first = first_of(awaited);
     while let Some(task) = first {
         if has_limit(task.header()) {
-            f(task.header().id);
+            f(task.header().id());
         }
         first = first_of(task.header());
     }
@@ -232,7 +232,7 @@ pub(crate) fn lend<'a>(awaited: impl Iterator<Item = &'a Header>) -> Option<Lent
     let mut lent = Vec::new();
     for task in awaited {
         each_limited(task, &mut |id| {
-            if gate.lend(owner.header().id, id) {
+            if gate.lend(owner.header().id(), id) {
                 lent.push(id);
             }
         });
@@ -258,7 +258,7 @@ pub(crate) fn lend_by(owner: &Header, awaited: &Header) {
         && !fork::is_copy()
         && let Some(gate) = gate_of(owner)
     {
-        gate.lend(owner.id, awaited.id);
+        gate.lend(owner.id(), awaited.id());
     }
 }
 
@@ -270,7 +270,7 @@ pub(crate) fn unlend(awaited: &Header) {
         if let Some(owner) = current::get()
             && let Some(gate) = gate_of(owner.header())
         {
-            gate.unlend(owner.header().id, awaited.id);
+            gate.unlend(owner.header().id(), awaited.id());
         }
     }
 }

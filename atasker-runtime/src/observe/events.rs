@@ -12,7 +12,7 @@ use crate::unwind::log;
 pub(super) fn task_queued(header: &Header, of: Of<'_>) {
     let Of { supervisor, node } = of;
     log!(
-        trace, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, node,
+        trace, task = %header.id(), name = header.name(), tt = header.tt.as_str(), %supervisor, node,
         "task queued"
     );
 }
@@ -20,7 +20,7 @@ pub(super) fn task_queued(header: &Header, of: Of<'_>) {
 pub(super) fn task_started(header: &Header, of: Of<'_>) {
     let Of { supervisor, node } = of;
     log!(
-        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, node,
+        debug, task = %header.id(), name = header.name(), tt = header.tt.as_str(), %supervisor, node,
         attempt = header.attempt(), "task started"
     );
 }
@@ -33,7 +33,7 @@ pub(super) fn task_retries(
 ) {
     let Of { supervisor, node } = of;
     log!(
-        debug, task = %header.id, name = header.name(), tt = header.tt.as_str(), %supervisor, node,
+        debug, task = %header.id(), name = header.name(), tt = header.tt.as_str(), %supervisor, node,
         attempt = header.attempt(), ?pause, error = error.map(tracing::field::display),
         "task retries"
     );
@@ -74,7 +74,7 @@ pub(crate) fn task_ended(
     macro_rules! ended {
         ($level:ident, $error:expr) => {
             log!(
-                $level, task = %header.id, name = header.name(), tt = header.tt.as_str(),
+                $level, task = %header.id(), name = header.name(), tt = header.tt.as_str(),
                 %supervisor, node, outcome = word, error = $error, "task ended"
             )
         };

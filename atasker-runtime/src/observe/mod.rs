@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::error::TaskError;
 use crate::task::header::Header;
 use crate::task::state::{Claim, Ending};
-use crate::task::{AnyTask, hold, scheduler};
+use crate::task::{TaskArc, hold, scheduler};
 use crate::time::clock::Stamp;
 use events::Of;
 pub(crate) use interest::is_on;
@@ -68,24 +68,24 @@ pub(crate) fn existing_watch(header: &Header) -> Option<&Watch> {
 
 /// A task was launched. Called on the launching thread before its place gets the task.
 #[inline]
-pub(crate) fn launched(task: &Arc<dyn AnyTask>) {
+pub(crate) fn launched(task: &TaskArc) {
     if is_on() {
         launched_cold(task);
     }
 }
 
 #[cold]
-fn launched_cold(task: &Arc<dyn AnyTask>) {
+fn launched_cold(task: &TaskArc) {
     let Some(observers) = observers_of(task.header()) else { return };
     spans::capture(task.header(), &observers);
-    let tell = |observers: &Observers, task: &Arc<dyn AnyTask>| {
+    let tell = |observers: &Observers, task: &TaskArc| {
         observers.each(|observer| {
             observer.launched(&TaskEvent::new(task, &observers.supervisor));
         });
     };
     if observers.need_order() {
-        let task = Arc::clone(task);
-        let told = Arc::clone(&task);
+        let task = task.clone();
+        let told = task.clone();
         watch_of(task.header()).in_order(move || tell(&observers, &told));
     } else if !observers.is_empty() {
         tell(&observers, task);
@@ -94,14 +94,14 @@ fn launched_cold(task: &Arc<dyn AnyTask>) {
 
 /// A task was queued: after its delay, for another attempt, or after the task that it is chained to.
 #[inline]
-pub(crate) fn queued(task: &Arc<dyn AnyTask>) {
+pub(crate) fn queued(task: &TaskArc) {
     if is_on() {
         queued_cold(task);
     }
 }
 
 #[cold]
-fn queued_cold(task: &Arc<dyn AnyTask>) {
+fn queued_cold(task: &TaskArc) {
     let Some(observers) = observers_of(task.header()) else { return };
     let header = task.header();
     // A chained task has no delay from which the time could be computed.
@@ -116,14 +116,14 @@ fn queued_cold(task: &Arc<dyn AnyTask>) {
 /// An attempt has begun. For a worker process this is called when the program learns of it, by
 /// several threads, and the first call counts.
 #[inline]
-pub(crate) fn started(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
+pub(crate) fn started(task: &TaskArc, worker: Option<u32>) {
     if is_on() {
         started_cold(task, worker);
     }
 }
 
 #[cold]
-fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
+fn started_cold(task: &TaskArc, worker: Option<u32>) {
     let header = task.header();
     hold::on_begin(header);
     let Some(observers) = observers_of(header) else { return };
@@ -131,7 +131,7 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     if observers.is_empty() && !spans && !interest::wants_events() {
         return;
     }
-    let tell = |observers: &Observers, task: &Arc<dyn AnyTask>| {
+    let tell = |observers: &Observers, task: &TaskArc| {
         observers.each(|observer| {
             observer.started(&TaskEvent::new(task, &observers.supervisor));
         });
@@ -154,7 +154,7 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
     }
     events::task_started(header, Of::new(&observers));
     if !observers.is_empty() {
-        let told = Arc::clone(task);
+        let told = task.clone();
         watch.in_order(move || tell(&observers, &told));
     }
 }
@@ -162,7 +162,7 @@ fn started_cold(task: &Arc<dyn AnyTask>, worker: Option<u32>) {
 /// An attempt is over, with this error or with a value, and another one follows after `pause`.
 #[inline]
 pub(crate) fn retrying(
-    task: &Arc<dyn AnyTask>,
+    task: &TaskArc,
     error: Option<&TaskError>,
     returned_err: bool,
     pause: Duration,
@@ -173,12 +173,7 @@ pub(crate) fn retrying(
 }
 
 #[cold]
-fn retrying_cold(
-    task: &Arc<dyn AnyTask>,
-    error: Option<&TaskError>,
-    returned_err: bool,
-    pause: Duration,
-) {
+fn retrying_cold(task: &TaskArc, error: Option<&TaskError>, returned_err: bool, pause: Duration) {
     let header = task.header();
     let Some(observers) = observers_of(header) else { return };
     events::task_retries(header, Of::new(&observers), pause, error);
@@ -192,7 +187,7 @@ fn retrying_cold(
         spans::close(span, outcome::word(error, returned_err), watch.worker());
     }
     if !observers.is_empty() {
-        let (told, error) = (Arc::clone(task), error.cloned());
+        let (told, error) = (task.clone(), error.cloned());
         watch.in_order(move || {
             observers.each(|observer| {
                 let event = TaskEvent::new(&told, &observers.supervisor).with_run(ran_for);
@@ -207,7 +202,7 @@ fn retrying_cold(
 /// earlier in the life of the task.
 #[inline]
 pub(crate) fn publish(
-    task: &Arc<dyn AnyTask>,
+    task: &TaskArc,
     claim: Claim,
     ending: Ending,
     publish: impl FnOnce(Claim) -> Stamp,
@@ -219,13 +214,13 @@ pub(crate) fn publish(
 }
 
 #[cold]
-fn publish_cold(task: &Arc<dyn AnyTask>, claim: Claim, ending: Ending) -> Option<Stamp> {
+fn publish_cold(task: &TaskArc, claim: Claim, ending: Ending) -> Option<Stamp> {
     let header = task.header();
     let observers = observers_of(header);
     let told = observers.filter(|observers| !observers.is_empty());
     // Reads the clock only for observers.
     let ran_for = (told.is_some() && claim.was_running()).then(|| watch::elapsed(header));
-    let tell = move |observers: &Observers, task: &Arc<dyn AnyTask>, claim: &Claim| {
+    let tell = move |observers: &Observers, task: &TaskArc, claim: &Claim| {
         observers.each(|observer| {
             let event = TaskEvent::new(task, &observers.supervisor)
                 .with_run(ran_for)
@@ -246,7 +241,7 @@ fn publish_cold(task: &Arc<dyn AnyTask>, claim: Claim, ending: Ending) -> Option
     watch.end_task();
     let span = watch.take_span();
     let worker = watch.worker();
-    let owner = Arc::clone(task);
+    let owner = task.clone();
     watch.in_order_with(move || {
         if let Some(observers) = told {
             tell(&observers, &owner, &claim);

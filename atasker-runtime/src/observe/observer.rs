@@ -10,7 +10,7 @@ use crate::error::{TaskError, WorkerDeath, WorkerError};
 use crate::id::TaskId;
 use crate::info::{Outcome, TaskInfo, TaskType, WorkerKind};
 use crate::priority::Priority;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 #[cfg(all(feature = "metrics", feature = "remote"))]
 use crate::task::elsewhere::Elsewhere;
 use crate::task::header::refresh;
@@ -146,14 +146,14 @@ forward!(Arc, Box);
 /// assert_eq!(told.recv().unwrap(), "attempt 1 of default");
 /// ```
 pub struct TaskEvent<'a> {
-    task: &'a Arc<dyn AnyTask>,
+    task: &'a TaskArc,
     supervisor: &'a str,
     ran_for: Option<Duration>,
     outcome: Option<Outcome>,
 }
 
 impl<'a> TaskEvent<'a> {
-    pub(super) fn new(task: &'a Arc<dyn AnyTask>, supervisor: &'a str) -> Self {
+    pub(super) fn new(task: &'a TaskArc, supervisor: &'a str) -> Self {
         TaskEvent { task, supervisor, ran_for: None, outcome: None }
     }
 
@@ -169,7 +169,7 @@ impl<'a> TaskEvent<'a> {
 
     /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
-        self.task.header().id
+        self.task.header().id()
     }
 
     /// Returns the name of the task.

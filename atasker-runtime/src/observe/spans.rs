@@ -5,8 +5,6 @@
 //! child of it. In a worker process nothing is entered: what a task opens there is made again in
 //! this program, as a child of [`span_of`] the task.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use tracing::{Dispatch, Level, Span, field};
 
@@ -14,8 +12,8 @@ use super::registry::Observers;
 use super::watch::{Kept, Watch};
 use super::{existing_watch, interest, watch_of};
 use crate::info::TaskType;
-use crate::task::AnyTask;
 use crate::task::header::Header;
+use crate::task::{AnyTask, TaskArc};
 use crate::unwind::{Guarded, attempt, guarded};
 
 /// The tracing spans of the tasks of a supervisor. See
@@ -129,7 +127,7 @@ pub(super) fn open(header: &Header, watch: &Watch, observers: &Observers) -> Opt
                 target: "atasker",
                 parent: parent.span.id(),
                 "task",
-                id = %header.id,
+                id = %header.id(),
                 name = header.name(),
                 tt = header.tt.as_str(),
                 priority = header.priority.as_str(),
@@ -175,7 +173,7 @@ pub(crate) fn lacks_span(task: &dyn AnyTask) -> bool {
 
 /// Runs `f` inside the span of a task.
 #[cold]
-pub(crate) fn inside<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {
+pub(crate) fn inside<T>(task: &TaskArc, f: impl FnOnce() -> T) -> T {
     let _entered = span_of(&**task).map(Entered::new);
     f()
 }

@@ -11,9 +11,9 @@ use crate::error::{KillError, TaskError};
 use crate::info::MpPoolInfo;
 use crate::job::Job;
 use crate::place::{Closing, Place, WhenFull};
-use crate::task::AnyTask;
 use crate::task::control::Include;
 use crate::task::scheduler::SchedulerKey;
+use crate::task::{AnyTask, TaskArc};
 use crate::time::Reading;
 
 /// Always false, because there are no worker processes.
@@ -75,7 +75,7 @@ impl Place for ProcessPool {
         false
     }
 
-    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, _task: &TaskArc) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
 

@@ -18,8 +18,8 @@ use crate::error::{KillError, TaskError};
 use crate::info::{MpPoolInfo, Waiting};
 use crate::job::Job;
 use crate::place::{Closing, Place, WhenFull};
-use crate::task::AnyTask;
 use crate::task::scheduler::SchedulerKey;
+use crate::task::{AnyTask, TaskArc};
 use crate::time::Reading;
 
 /// Always false, because there are no worker processes.
@@ -105,7 +105,7 @@ impl Place for ProcessPool {
         false
     }
 
-    fn kill(&self, _: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, _: &TaskArc) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
 

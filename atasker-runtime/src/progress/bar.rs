@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState};
@@ -13,7 +13,8 @@ use indicatif::{ProgressStyle, style::TemplateError};
 use super::meter::Counter;
 use super::screen::FRAME;
 use crate::info::{Progress, TaskType};
-use crate::task::AnyTask;
+use crate::task::TaskArc;
+use crate::task::arc::TaskWeak;
 use crate::task::header;
 
 /// What a new bar is to show.
@@ -31,7 +32,7 @@ pub(super) enum Source {
     /// Weak, so that a bar does not prolong the life of a task, nor of what its function has
     /// captured.
     Task {
-        task: Weak<dyn AnyTask>,
+        task: TaskWeak,
         /// The task runs in a worker process.
         is_remote: bool,
     },
@@ -162,9 +163,9 @@ impl ForcedDraw {
 }
 
 impl Source {
-    pub(super) fn task(task: &Arc<dyn AnyTask>) -> Source {
+    pub(super) fn task(task: &TaskArc) -> Source {
         Source::Task {
-            task: Arc::downgrade(task),
+            task: task.downgrade(),
             is_remote: matches!(task.header().tt, TaskType::Mp | TaskType::Remote),
         }
     }

@@ -1,9 +1,7 @@
 //! Progress bars of a program without the feature `progress`: there are none.
 
-use std::sync::Arc;
-
 use crate::id::TaskId;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 
 /// The bar of a waiter.
 pub(crate) struct Meter;
@@ -13,7 +11,7 @@ impl Meter {
     pub(crate) const NONE: Meter = Meter;
 
     #[inline]
-    pub(crate) fn add(&mut self, _position: usize, _task: impl FnOnce() -> Arc<dyn AnyTask>) {}
+    pub(crate) fn add(&mut self, _position: usize, _task: impl FnOnce() -> TaskArc) {}
 
     #[inline]
     pub(crate) fn end(&mut self) {}

@@ -4,14 +4,15 @@
 //! to stop wakes it too; it then registers itself again.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use super::bar::{Source, Spec};
 use super::display::{BarKey, DISPLAY};
 use crate::fork;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
+use crate::task::arc::TaskWeak;
 use crate::task::waiters::WaiterKey;
 
 /// The number of ended tasks.
@@ -39,22 +40,22 @@ pub(super) enum AtEnd {
 /// Notices the end of a task.
 pub(super) struct EndWaker {
     /// Weak, because the task owns the waker.
-    task: Weak<dyn AnyTask>,
+    task: TaskWeak,
     key: WaiterKey,
     at_end: AtEnd,
 }
 
 impl EndWaker {
     /// Watches a task. If it has ended, that is noticed immediately.
-    pub(super) fn watch(task: &Arc<dyn AnyTask>, at_end: AtEnd) -> Arc<EndWaker> {
+    pub(super) fn watch(task: &TaskArc, at_end: AtEnd) -> Arc<EndWaker> {
         // A separate key for each waker, because a list may contain a task twice.
         let key = WaiterKey::next();
-        let waker = Arc::new(EndWaker { task: Arc::downgrade(task), key, at_end });
+        let waker = Arc::new(EndWaker { task: task.downgrade(), key, at_end });
         waker.register(task);
         waker
     }
 
-    fn register(self: &Arc<Self>, task: &Arc<dyn AnyTask>) {
+    fn register(self: &Arc<Self>, task: &TaskArc) {
         if task.header().watch(self.key, &Waker::from(Arc::clone(self))) {
             return;
         }
@@ -114,7 +115,7 @@ impl Meter {
 
     /// Counts the end of a task. `position` is that of a task that has ended, or a new one.
     #[inline]
-    pub(crate) fn add(&mut self, position: usize, task: impl FnOnce() -> Arc<dyn AnyTask>) {
+    pub(crate) fn add(&mut self, position: usize, task: impl FnOnce() -> TaskArc) {
         if let Some(counting) = &mut self.0 {
             let wakers = &mut counting.wakers;
             if wakers.len() <= position {

@@ -101,7 +101,7 @@ where
         let returned = self.launched - self.in_flight.len();
         let mut meter = Meter::new(returned);
         for (slot, task) in self.in_flight.iter() {
-            meter.add(slot, || task.erased());
+            meter.add(slot, || task.erased().clone());
         }
         let total = match self.size_hint() {
             (least, Some(most)) if least == most => {
@@ -194,7 +194,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// ```
     pub fn show_progress(self, label: impl Into<Cow<'static, str>>) -> Self {
         if super::is_visible() && !self.is_completed() {
-            let task = self.erased();
+            let task = self.erased().clone();
             let spec = Spec { label: label.into(), source: Source::task(&task) };
             if let Some(bar) = DISPLAY.add(spec, Some(self.id())) {
                 // After the bar exists, because the task may end at any moment.

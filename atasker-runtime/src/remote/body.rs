@@ -8,7 +8,7 @@ use crate::error::TaskError;
 use crate::remote::functions::{Call, Function};
 #[cfg(feature = "remote")]
 use crate::remote::returned::split_is_err;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::cell::Body;
 use crate::wire::args::Reader;
 use crate::wire::buffer_pool::PooledBuf;
@@ -122,7 +122,7 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
     type PlaceData = Remote<R>;
     const REPEATS: bool = true;
 
-    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+    fn run(&mut self, task: &TaskArc) -> Result<R, TaskError> {
         (self.0)(run_here(task)?.into())
     }
 
@@ -132,7 +132,7 @@ impl<R: Send + 'static> Body<R> for RemoteBody<R> {
 }
 
 /// Calls the function of a remote task on this thread. Returns the encoded result.
-fn run_here(task: &Arc<dyn AnyTask>) -> Result<Vec<u8>, TaskError> {
+fn run_here(task: &TaskArc) -> Result<Vec<u8>, TaskError> {
     let remote = task.remote().expect("a remote body belongs to a remote task");
     let args = remote
         .args()
@@ -153,7 +153,7 @@ impl<R: Send + 'static> Body<R> for ElsewhereBody<R> {
     type PlaceData = Remote<R>;
     const REPEATS: bool = true;
 
-    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+    fn run(&mut self, task: &TaskArc) -> Result<R, TaskError> {
         let (result, _) = split_is_err(run_here(task)?)?;
         (self.0)(result.into())
     }

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::TaskError;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::context::TaskContext;
 use crate::task::endpoint::{Channels, Codec};
 use crate::wire::reply::Reply;
@@ -73,23 +73,23 @@ const fn fnv_1a(hash: u64, byte: u8) -> u64 {
 pub struct Call<'a> {
     args: &'a [u8],
     reply: Reply,
-    task: &'a Arc<dyn AnyTask>,
+    task: &'a TaskArc,
 }
 
 impl fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("task", &self.task.header().id).finish_non_exhaustive()
+        f.debug_struct("Call").field("task", &self.task.header().id()).finish_non_exhaustive()
     }
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(args: &'a [u8], task: &'a Arc<dyn AnyTask>) -> Self {
+    pub(crate) fn new(args: &'a [u8], task: &'a TaskArc) -> Self {
         Call { args, reply: Reply::default(), task }
     }
 
     /// Like `new`, with a reply to write the encoded result to.
     #[allow(dead_code)]
-    pub(crate) fn with_reply(args: &'a [u8], reply: Reply, task: &'a Arc<dyn AnyTask>) -> Self {
+    pub(crate) fn with_reply(args: &'a [u8], reply: Reply, task: &'a TaskArc) -> Self {
         Call { args, reply, task }
     }
 
@@ -105,7 +105,7 @@ impl<'a> Call<'a> {
 
     /// Returns the task of the call.
     #[cfg_attr(not(has_processes), allow(dead_code))]
-    pub(crate) fn task(&self) -> &'a Arc<dyn AnyTask> {
+    pub(crate) fn task(&self) -> &'a TaskArc {
         self.task
     }
 
@@ -128,7 +128,7 @@ impl<'a> Call<'a> {
             Some((inbox, outbox)) => Channels::encoded(inbox, outbox, codecs),
             None => Channels::discarding(),
         };
-        TaskContext::new(Arc::clone(self.task), channels)
+        TaskContext::new(self.task.clone(), channels)
     }
 }
 

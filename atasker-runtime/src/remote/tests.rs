@@ -77,7 +77,7 @@ fn function(name: &str) -> &'static Function {
 /// Calls the function as a node does. Returns the encoded result, and whether it is an `Err`.
 fn called(name: &str, args: &[u8]) -> (Vec<u8>, bool) {
     let task = TaskBuilder::new(|| ()).start();
-    let task = task.erased();
+    let task = task.erased().clone();
     let mut call = Call::new(args, &task);
     (function(name).call)(&mut call).unwrap();
     split_is_err(call.into_reply().into_bytes()).unwrap()

@@ -15,7 +15,7 @@ use super::core::Core;
 use super::pruning::{LookedUp, Pruning};
 use crate::id::{SchedulerKey, TaskId};
 use crate::info::TaskInfo;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::header::refresh;
 use crate::task::state::Phase;
 use crate::time::source;
@@ -46,7 +46,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn still_waits(&self, task: &Arc<dyn AnyTask>) -> bool {
+    fn still_waits(&self, task: &TaskArc) -> bool {
         let header = task.header();
         header.state.read().phase() == Phase::Queued && header.attempt() == self.attempts
     }
@@ -90,14 +90,14 @@ impl Alarms {
 
     /// Watches a task that is being queued.
     #[inline]
-    pub(super) fn watch(&self, task: &Arc<dyn AnyTask>) {
+    pub(super) fn watch(&self, task: &TaskArc) {
         if self.any.load(Ordering::Acquire) {
             self.watch_for_each(task);
         }
     }
 
     #[cold]
-    fn watch_for_each(&self, task: &Arc<dyn AnyTask>) {
+    fn watch_for_each(&self, task: &TaskArc) {
         let mut looked_up = LookedUp::default();
         for alarm in self.list.read().iter() {
             let due = source::after(self.owner, alarm.time);
@@ -108,7 +108,7 @@ impl Alarms {
                 waiting.prune(&core, &mut looked_up);
             }
             let attempts = task.header().attempt();
-            waiting.list.push_back(Entry { due, id: task.header().id, attempts });
+            waiting.list.push_back(Entry { due, id: task.header().id(), attempts });
             if !std::mem::replace(&mut waiting.timer_set, true) {
                 self.set(alarm, due);
             }

@@ -31,7 +31,7 @@ use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::Ending;
 use crate::task::unique::UniqueTasks;
 use crate::task::waiters::{self, WaiterKey, Waiters};
-use crate::task::{AnyTask, Schedule, foreign, park, table};
+use crate::task::{Schedule, TaskArc, foreign, park, table};
 use crate::thread::ThreadPool;
 use crate::time::source;
 use crate::unwind::log;
@@ -278,7 +278,7 @@ impl Core {
     }
 
     /// Returns a task of this supervisor, even if it has ended.
-    pub(super) fn lookup(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
+    pub(super) fn lookup(&self, id: TaskId) -> Option<TaskArc> {
         if fork::is_copy() { None } else { foreign::find(id, self.key) }
     }
 
@@ -318,12 +318,12 @@ impl Core {
         matches!(self.phase(), Phase::Idle | Phase::Active)
     }
 
-    pub(crate) fn find_live(&self, id: TaskId) -> Option<Arc<dyn AnyTask>> {
+    pub(crate) fn find_live(&self, id: TaskId) -> Option<TaskArc> {
         self.lookup(id).filter(|task| !task.header().state.read().is_ended())
     }
 
     /// Returns the live tasks in the order of their launch.
-    pub(crate) fn live_tasks(&self) -> Vec<Arc<dyn AnyTask>> {
+    pub(crate) fn live_tasks(&self) -> Vec<TaskArc> {
         let mut tasks = Vec::new();
         // Counted first: tasks counted by then are seen below.
         if self.counters.live() > 0 && !fork::is_copy() {
@@ -334,7 +334,7 @@ impl Core {
                 }
             });
         }
-        tasks.sort_by_key(|task| (task.header().queued(), task.header().id.serial()));
+        tasks.sort_by_key(|task| (task.header().queued(), task.header().id().serial()));
         tasks
     }
 

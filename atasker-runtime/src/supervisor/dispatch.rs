@@ -22,7 +22,7 @@ use crate::task::cell::Cell;
 use crate::task::chained::Ended;
 use crate::task::header::Header;
 use crate::task::state::{Ending, Phase as TaskPhase};
-use crate::task::{AnyTask, Schedule, current, hold, table};
+use crate::task::{AnyTask, Schedule, TaskArc, current, hold};
 use crate::time::activity::Until;
 use crate::time::source;
 use crate::time::timer;
@@ -114,7 +114,7 @@ impl Core {
     }
 
     /// Launches a prepared task.
-    pub(crate) fn launch(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+    pub(crate) fn launch(&self, task: TaskArc, when_full: WhenFull) {
         if observe::is_on() {
             // As the last call, and with a copy of the code, so that it takes no registers from the
             // usual case.
@@ -124,7 +124,7 @@ impl Core {
     }
 
     #[cold]
-    fn launch_observed(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+    fn launch_observed(&self, task: TaskArc, when_full: WhenFull) {
         observe::launched(&task);
         if inline::runs(when_full) {
             return self.accept(task, when_full, insert, Self::run_inline);
@@ -136,10 +136,10 @@ impl Core {
     /// Launches a task that was prepared by [`prepare_foreign`](Self::prepare_foreign). It never
     /// waits for room in a queue, and never runs within its launch.
     #[cold]
-    pub(crate) fn launch_foreign(&self, task: Arc<dyn AnyTask>) {
+    pub(crate) fn launch_foreign(&self, task: TaskArc) {
         observe::launched(&task);
         hold::on_launch(task.header(), WhenFull::Pass);
-        let insert = |header: &Header, task: &Arc<dyn AnyTask>| {
+        let insert = |header: &Header, task: &TaskArc| {
             if let Some(entry) = header.extras().and_then(|extras| extras.foreign.as_ref()) {
                 entry.insert(task);
             }
@@ -150,10 +150,10 @@ impl Core {
     #[inline]
     fn accept(
         &self,
-        task: Arc<dyn AnyTask>,
+        task: TaskArc,
         when_full: WhenFull,
-        insert: impl FnOnce(&Header, &Arc<dyn AnyTask>),
-        enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
+        insert: impl FnOnce(&Header, &TaskArc),
+        enqueue: impl FnOnce(&Self, TaskArc, WhenFull),
     ) {
         let header = task.header();
         insert(header, &task);
@@ -172,9 +172,9 @@ impl Core {
     /// Goes on with an accepted launch of a task that may have a delay or policies.
     fn accept_with_extras(
         &self,
-        task: Arc<dyn AnyTask>,
+        task: TaskArc,
         when_full: WhenFull,
-        enqueue: impl FnOnce(&Self, Arc<dyn AnyTask>, WhenFull),
+        enqueue: impl FnOnce(&Self, TaskArc, WhenFull),
     ) {
         // The key of a remote task holds in its whole cluster, which claims it.
         let elsewhere = task.header().tt == TaskType::Remote && !inline::is_active();
@@ -209,7 +209,7 @@ impl Core {
     }
 
     /// Queues the task after `delay`.
-    fn enqueue_after(&self, task: Arc<dyn AnyTask>, delay: Duration) {
+    fn enqueue_after(&self, task: TaskArc, delay: Duration) {
         let state = &task.header().state;
         if state.read().phase() == TaskPhase::Delayed && inline::is_active() {
             // Launched by this thread just now.
@@ -219,7 +219,7 @@ impl Core {
             return;
         }
         let weak_self = self.weak_self.clone();
-        let job = Job::new(Arc::clone(&task));
+        let job = Job::new(task.clone());
         // Until the timer is set. The action may count the task again.
         let held = hold::take(task.header());
         let owner = Some(self.key);
@@ -243,7 +243,7 @@ impl Core {
         if !timer::is_running() {
             // Possibly no later call tries again, so fail instead of waiting forever.
             end_waiting(
-                Arc::clone(&task),
+                task.clone(),
                 TaskError::not_started(
                     "could not start the timer thread: check the limits on threads and memory",
                 ),
@@ -256,14 +256,14 @@ impl Core {
     }
 
     /// The same as `enqueue`, in case anything observes the task.
-    fn enqueue_observed(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+    fn enqueue_observed(&self, task: TaskArc, when_full: WhenFull) {
         observe::queued(&task);
         self.enqueue(task, when_full);
     }
 
     /// Gives a queued task to its place.
     #[inline]
-    fn enqueue(&self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
+    fn enqueue(&self, task: TaskArc, when_full: WhenFull) {
         self.alarms.watch(&task);
         if limit::has_limit(task.header()) {
             return limit::enter(task, when_full);
@@ -312,8 +312,8 @@ impl Core {
         header.record_queued();
         if header.state.launch(TaskPhase::Queued) {
             let run = self.threads.internal(run);
-            let body = Once(Some(move |_: &Arc<dyn AnyTask>| run()));
-            let task: Arc<dyn AnyTask> = Cell::<(), _>::new(header, body, ());
+            let body = Once(Some(move |_: &TaskArc| run()));
+            let task = Cell::<(), _>::new(header, body, ()).erase();
             self.threads.start(Job::new(task), WhenFull::NoWait);
         }
     }
@@ -321,8 +321,8 @@ impl Core {
 
 /// Inserts a task into the task table.
 #[inline]
-fn insert(header: &Header, task: &Arc<dyn AnyTask>) {
-    table::insert(header.id, task);
+fn insert(header: &Header, task: &TaskArc) {
+    header.enter_table(task);
 }
 
 /// Returns where tasks of this type run in this process. Inside a worker process that is on its own
@@ -356,10 +356,10 @@ impl Schedule for Core {
         self.run_on_pool("callback", run);
     }
 
-    fn retry(&self, task: Arc<dyn AnyTask>, pause: Duration) {
+    fn retry(&self, task: TaskArc, pause: Duration) {
         // The place has dropped the task, and does not know it until it is started there again.
         task.header().place_tag.store(0, Ordering::Relaxed);
-        if inline::is_running(task.header().id) {
+        if inline::is_running(task.header().id()) {
             // Its launch makes the next attempt.
             return;
         }
@@ -384,16 +384,16 @@ impl Schedule for Core {
         true
     }
 
-    fn accept_chained(&self, task: &Arc<dyn AnyTask>, first: &Header) -> bool {
+    fn accept_chained(&self, task: &TaskArc, first: &Header) -> bool {
         observe::launched(task);
-        let id = task.header().id;
-        table::insert(id, task);
+        let id = task.header().id();
+        task.header().enter_table(task);
         self.counters.record_launch();
         if !self.admits() {
             self.counters.record_rejection();
             return false;
         }
-        self.exempt_chained(id, first.id);
+        self.exempt_chained(id, first.id());
         true
     }
 

@@ -14,7 +14,6 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
@@ -24,7 +23,7 @@ use crate::error::TaskError;
 use crate::id::TaskId;
 use crate::limit;
 use crate::sync::lock::Mutex;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::control::{self, Include};
 use crate::task::header::Header;
 use crate::task::state::Phase;
@@ -52,13 +51,13 @@ struct Waiting {
 }
 
 /// Returns whether a task still waits for its first attempt.
-fn waits(task: &Arc<dyn AnyTask>) -> bool {
+fn waits(task: &TaskArc) -> bool {
     let header = task.header();
     header.state.read().phase() == Phase::Queued && header.attempt() == 0
 }
 
 /// Returns what a queued task waits for, as the end of a sentence.
-fn waits_for(task: &Arc<dyn AnyTask>) -> Cow<'static, str> {
+fn waits_for(task: &TaskArc) -> Cow<'static, str> {
     if limit::waits(task.header()) {
         return "its limit".into();
     }
@@ -82,11 +81,7 @@ impl Core {
     }
 
     /// Calls `enqueue`. A task that has an expiry and was not queued before can expire from now on.
-    pub(super) fn enqueue_expiring(
-        &self,
-        task: Arc<dyn AnyTask>,
-        enqueue: impl FnOnce(Arc<dyn AnyTask>),
-    ) {
+    pub(super) fn enqueue_expiring(&self, task: TaskArc, enqueue: impl FnOnce(TaskArc)) {
         let expires = task.header().policies().and_then(|policies| policies.expires);
         let expires = expires.filter(|_| task.header().attempt() == 0);
         // A launch that runs its task is in time.
@@ -94,7 +89,7 @@ impl Core {
             return enqueue(task);
         };
         self.watch_expiry(task.header(), after);
-        let watched = Arc::clone(&task);
+        let watched = task.clone();
         enqueue(task);
         let header = watched.header();
         if matches!(header.state.read().phase(), Phase::Ending | Phase::Ended)
@@ -115,7 +110,7 @@ impl Core {
             let capacity = waiting.pruning.pruned(capacity);
             waiting.heap.shrink_to(capacity);
         }
-        waiting.heap.push(Reverse(Entry { due, id: header.id }));
+        waiting.heap.push(Reverse(Entry { due, id: header.id() }));
         if waiting.timer.is_none_or(|(at, _)| due < at) {
             self.set_expiry_timer(&mut waiting, due);
         }

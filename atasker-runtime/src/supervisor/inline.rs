@@ -8,7 +8,6 @@
 //! it.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::core::Core;
@@ -18,7 +17,7 @@ use crate::info::TaskType;
 use crate::job::{Job, end_waiting};
 use crate::observe::{self, interest};
 use crate::place::WhenFull;
-use crate::task::AnyTask;
+use crate::task::{AnyTask, TaskArc};
 use crate::time::clock;
 use crate::unwind::{self, log};
 
@@ -76,7 +75,7 @@ struct Running;
 
 impl Running {
     fn enter(task: &dyn AnyTask) -> Running {
-        let entry = (task.header().scheduler, task.header().id);
+        let entry = (task.header().scheduler, task.header().id());
         let _ = RUNNING.try_with(|running| running.borrow_mut().push(entry));
         Running
     }
@@ -91,7 +90,7 @@ impl Drop for Running {
 impl Core {
     /// Runs a queued task that was launched by this thread, with all its attempts.
     #[cold]
-    pub(super) fn run_inline(&self, task: Arc<dyn AnyTask>, _when_full: WhenFull) {
+    pub(super) fn run_inline(&self, task: TaskArc, _when_full: WhenFull) {
         let header = task.header();
         header.extras_or_new().is_inline.store(true, Ordering::Relaxed);
         if let Some(channels) = header.channels() {
@@ -106,7 +105,7 @@ impl Core {
         loop {
             observe::queued(&task);
             // It may be canceled by another thread.
-            let Some(run) = Job::new(Arc::clone(&task)).begin(clock::now()) else { return };
+            let Some(run) = Job::new(task.clone()).begin(clock::now()) else { return };
             // Without its time limit, which is not armed.
             match &aloop {
                 Some(aloop) => aloop.attempt(run),

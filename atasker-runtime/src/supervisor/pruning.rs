@@ -3,11 +3,9 @@
 //! A task that begins or ends meanwhile stays in such a list, because to remove it would cost every
 //! task a search. It costs a lookup when it is due, or when the list is pruned.
 
-use std::sync::Arc;
-
 use super::core::Core;
 use crate::id::TaskId;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 
 /// The shortest list that is pruned.
 const LEAST: usize = 1024;
@@ -42,7 +40,7 @@ impl Pruning {
 /// Tasks that were looked up under a lock. Dropped without it, because dropping the last reference
 /// to a task may drop its result.
 #[derive(Default)]
-pub(super) struct LookedUp(Vec<Arc<dyn AnyTask>>);
+pub(super) struct LookedUp(Vec<TaskArc>);
 
 impl LookedUp {
     /// Returns whether the task with this id exists and `waits`.
@@ -50,7 +48,7 @@ impl LookedUp {
         &mut self,
         core: &Core,
         id: TaskId,
-        waits: impl FnOnce(&Arc<dyn AnyTask>) -> bool,
+        waits: impl FnOnce(&TaskArc) -> bool,
     ) -> bool {
         let Some(task) = core.lookup(id) else { return false };
         let still_waits = waits(&task);

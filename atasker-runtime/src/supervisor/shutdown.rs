@@ -19,7 +19,7 @@ use crate::task::control::Include;
 use crate::task::header::refresh;
 use crate::task::state::Phase as TaskPhase;
 use crate::task::waiters::WaiterKey;
-use crate::task::{AnyTask, control, current, park};
+use crate::task::{TaskArc, control, current, park};
 use crate::time::clock;
 use crate::time::timer;
 use crate::unwind::log;
@@ -136,7 +136,7 @@ fn begin<'a>(core: &'a Arc<Core>, options: &StopOptions) -> Option<Stop<'a>> {
     let &StopOptions { wait, cancel_tasks } = options;
     let mut own = inline::running(core.key());
     let current = core.is_called_from_own_task().then(current::get).flatten();
-    let current = current.map(|task| task.header().id);
+    let current = current.map(|task| task.header().id());
     own.extend(current.filter(|current| !own.contains(current)));
     let mut lifecycle = core.lifecycle.lock();
     let joins_other = match core.phase() {
@@ -194,9 +194,9 @@ impl Core {
         let mut exempt: HashSet<_> = self.lifecycle.lock().callers.iter().copied().collect();
         // In the order of their launch, so the first one of a task comes before it.
         for task in self.live_tasks() {
-            let id = task.header().id;
+            let id = task.header().id();
             if let Some(first) = first_of(&*task)
-                && exempt.contains(&first.header().id)
+                && exempt.contains(&first.header().id())
                 && exempt.insert(id)
             {
                 self.lifecycle.lock().callers.push(id);
@@ -207,10 +207,10 @@ impl Core {
 
 impl Stop<'_> {
     /// Returns the live tasks except those that have requested the stop.
-    fn others(&self) -> Vec<Arc<dyn AnyTask>> {
+    fn others(&self) -> Vec<TaskArc> {
         let callers = self.core.lifecycle.lock().callers.clone();
         let mut tasks = self.core.live_tasks();
-        tasks.retain(|task| !callers.contains(&task.header().id));
+        tasks.retain(|task| !callers.contains(&task.header().id()));
         tasks
     }
 
@@ -225,7 +225,7 @@ impl Stop<'_> {
                 _ => core
                     .live_tasks()
                     .iter()
-                    .all(|task| lifecycle.callers.contains(&task.header().id)),
+                    .all(|task| lifecycle.callers.contains(&task.header().id())),
             };
             lifecycle.stops != self.stops_before || !lifecycle.closing && drained()
         })
@@ -283,7 +283,7 @@ impl Stop<'_> {
 
 /// Ends a task at the deadline: a waiting task never runs, a future is dropped, a worker process is
 /// killed with its pool, a thread is abandoned. The call of a remote task goes on in its cluster. Returns true if this call ended the task.
-fn abandon(task: &Arc<dyn AnyTask>) -> bool {
+fn abandon(task: &TaskArc) -> bool {
     let header = task.header();
     let claim = loop {
         if control::cancel_pending(task, TaskError::SupervisorStopped, Include::Admitted) {
@@ -311,7 +311,7 @@ fn abandon(task: &Arc<dyn AnyTask>) -> bool {
     control::abort(task);
     if header.tt == TaskType::Thread {
         log!(
-            warn, task = %header.id, name = header.name(),
+            warn, task = %header.id(), name = header.name(),
             "a task is still running at the deadline of the stop: its thread is abandoned"
         );
     }

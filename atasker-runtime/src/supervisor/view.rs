@@ -9,7 +9,7 @@ use super::core::Core;
 use crate::fork;
 use crate::info::{TaskInfo, TaskStatus, TaskType};
 use crate::task::header::{Header, refresh};
-use crate::task::{AnyTask, table};
+use crate::task::{TaskArc, table};
 
 /// The live tasks of one supervisor.
 pub(crate) struct Tasks {
@@ -108,9 +108,9 @@ impl Selection {
         }
     }
 
-    fn add(&mut self, task: Arc<dyn AnyTask>) {
+    fn add(&mut self, task: TaskArc) {
         let header: &Header = task.header();
-        let serial = header.id.serial();
+        let serial = header.id().serial();
         match header.status() {
             TaskStatus::Started => {
                 self.running_total += 1;
@@ -145,7 +145,7 @@ struct First<K> {
     most: usize,
 }
 
-struct Entry<K>(K, Arc<dyn AnyTask>);
+struct Entry<K>(K, TaskArc);
 
 impl<K: Ord> PartialEq for Entry<K> {
     fn eq(&self, other: &Self) -> bool {
@@ -172,7 +172,7 @@ impl<K: Ord> First<K> {
         First { heap: BinaryHeap::new(), most }
     }
 
-    fn add(&mut self, key: K, task: Arc<dyn AnyTask>) {
+    fn add(&mut self, key: K, task: TaskArc) {
         if self.heap.len() < self.most {
             self.heap.push(Entry(key, task));
         } else if let Some(mut last) = self.heap.peek_mut()

@@ -12,9 +12,7 @@ mod real {
     pub(crate) use crate::sync::lock::{Condvar, Mutex, MutexGuard};
     #[cfg(feature = "async")]
     pub(crate) use crossbeam_queue::SegQueue as Fifo;
-    #[cfg(feature = "async")]
-    pub(crate) use std::sync::atomic::fence;
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
     /// Backs off for a moment. `attempts` is the number of unsuccessful checks.
     pub(crate) fn back_off(attempts: u32) {
@@ -65,9 +63,7 @@ pub(crate) use model::*;
 #[cfg(atasker_loom)]
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
-    #[allow(unused_imports)]
-    pub(crate) use loom::sync::atomic::fence;
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
     /// Lets the other threads of the model run.
     pub(crate) fn back_off(_attempts: u32) {

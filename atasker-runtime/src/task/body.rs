@@ -1,9 +1,7 @@
 //! The bodies of tasks on threads.
 
-use std::sync::Arc;
-
 use crate::error::TaskError;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::cell::Body;
 
 /// A function that runs once.
@@ -11,11 +9,11 @@ pub(crate) struct Once<F>(pub(crate) Option<F>);
 
 impl<R, F> Body<R> for Once<F>
 where
-    F: FnOnce(&Arc<dyn AnyTask>) -> R + Send + 'static,
+    F: FnOnce(&TaskArc) -> R + Send + 'static,
 {
     type PlaceData = ();
 
-    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+    fn run(&mut self, task: &TaskArc) -> Result<R, TaskError> {
         match self.0.take() {
             Some(f) => Ok(f(task)),
             None => {
@@ -30,12 +28,12 @@ pub(crate) struct Repeat<F>(pub(crate) F);
 
 impl<R, F> Body<R> for Repeat<F>
 where
-    F: FnMut(&Arc<dyn AnyTask>) -> R + Send + 'static,
+    F: FnMut(&TaskArc) -> R + Send + 'static,
 {
     type PlaceData = ();
     const REPEATS: bool = true;
 
-    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError> {
+    fn run(&mut self, task: &TaskArc) -> Result<R, TaskError> {
         Ok((self.0)(task))
     }
 }

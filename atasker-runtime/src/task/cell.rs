@@ -13,7 +13,6 @@
 //!   (`State::borrow_result`). The state grants moving it out once, while it is not borrowed: to
 //!   the typed handle, by value, so that no reference it lent is left; or to the thread that drops
 //!   it because no handle can reach it.
-//! * `hooks`: set by the builder, locked afterwards.
 //! * Everything else is atomic or locked.
 //!
 //! No user code runs under a lock, and user values are dropped through `unwind`, including those
@@ -22,6 +21,8 @@
 use std::any::{Any, TypeId};
 #[cfg(feature = "async")]
 use std::pin::Pin;
+use std::ptr::NonNull;
+#[cfg(feature = "async")]
 use std::sync::Arc;
 #[cfg(feature = "async")]
 use std::task::{Context, Poll};
@@ -34,11 +35,13 @@ use crate::limit;
 use crate::observe::events::{self, Handle, Of};
 use crate::observe::{self};
 use crate::sync::{Mutex, UnsafeCell};
+use crate::task::arc::Base;
+use crate::task::arc::TypedArc;
 use crate::task::header::Header;
 use crate::task::scoped::ScopeState;
 use crate::task::state::{Claim, Ending, Phase, Take};
 use crate::task::waiters::Waiters;
-use crate::task::{AnyTask, current, hold, scheduler, state, unique};
+use crate::task::{AnyTask, TaskArc, current, hold, scheduler, state, unique};
 use crate::time::clock::Stamp;
 use crate::unwind::{self, Guarded, discard, log};
 
@@ -52,7 +55,7 @@ pub(crate) trait Body<R>: Send + 'static {
     /// # Errors
     ///
     /// Returns an error if the work could not be done, for example a codec error.
-    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<R, TaskError>;
+    fn run(&mut self, task: &TaskArc) -> Result<R, TaskError>;
 
     /// Whether the body can run again.
     const REPEATS: bool = false;
@@ -63,7 +66,7 @@ pub(crate) trait Body<R>: Send + 'static {
     ///
     /// Returns an error if no future could be created.
     #[cfg(feature = "async")]
-    fn make(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+    fn make(&mut self, task: &TaskArc) -> Result<(), TaskError> {
         let _ = task;
         unreachable!("only futures go to an aloop");
     }
@@ -145,15 +148,13 @@ impl<R> From<Result<R, TaskError>> for Stored<R> {
 #[repr(C)]
 pub(crate) struct Cell<R, B: Body<R>> {
     /// First, as [`AnyTask`] requires.
-    header: Header,
+    base: Base,
     pub(super) place_data: B::PlaceData,
     pub(super) body: UnsafeCell<Option<B>>,
-    hooks: Option<Box<Mutex<Hooks<R>>>>,
     outcome: UnsafeCell<Stored<R>>,
 }
 
-// SAFETY: all fields but `body` and `outcome` are `Sync` themselves (`hooks` is behind a lock).
-// `body` is accessed by one thread at a time, as the module's documentation explains; the state
+// SAFETY: all fields but `body` and `outcome` are `Sync` themselves. `body` is accessed by one thread at a time, as the module's documentation explains; the state
 // transitions that hand it over are AcqRel. It is `Send` and never shared. `outcome` is written by
 // the owner of the claim before the state is published with Release, and read after the state was
 // read with Acquire. References to the `R` in it are lent only through `Typed`: to `Task<R>`, which
@@ -175,7 +176,7 @@ pub(crate) struct Overrun {
 
 impl Overrun {
     /// Ends the task if it was claimed, and wakes waiters. Call without any lock.
-    pub(crate) fn complete(self, task: &Arc<dyn AnyTask>) {
+    pub(crate) fn complete(self, task: &TaskArc) {
         task.overrun(task, self);
     }
 }
@@ -204,7 +205,7 @@ pub(crate) trait Typed<R>: AnyTask {
     /// Returns the hooks, for the builder.
     fn hooks_mut(&mut self) -> &mut Hooks<R>;
     /// Completes an attempt: reruns the task or ends it. `this` is the task itself.
-    fn complete_attempt(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>);
+    fn complete_attempt(&self, this: &TaskArc, result: Result<R, TaskError>);
     /// Returns the decoder of results from other processes.
     #[cfg(feature = "remote")]
     fn decoder(&self) -> Option<crate::wire::args::Reader<R>>;
@@ -221,16 +222,8 @@ impl<R> dyn Typed<R> + '_ {
     }
 }
 
-impl<R> dyn Typed<R> {
-    /// Returns this task without its type.
-    #[inline]
-    pub(crate) fn erase(self: Arc<Self>) -> Arc<dyn AnyTask> {
-        self
-    }
-}
-
 /// A task to which its builder has exclusive access.
-pub(crate) struct UniqueTask<R>(Arc<dyn Typed<R>>);
+pub(crate) struct UniqueTask<R>(TypedArc<R>);
 
 impl<R> UniqueTask<R> {
     #[inline]
@@ -240,9 +233,8 @@ impl<R> UniqueTask<R> {
 
     #[inline]
     pub(crate) fn header_mut(&mut self) -> &mut Header {
-        // SAFETY: the cell has its header at its address, as `AnyTask` requires, and this is the
-        // only reference to it: see `get_mut`.
-        unsafe { &mut *Arc::as_ptr(&self.0).cast_mut().cast() }
+        // SAFETY: as in `get_mut`.
+        unsafe { self.0.header_mut_unchecked() }
     }
 
     pub(crate) fn as_any(&self) -> &dyn AnyTask {
@@ -251,64 +243,66 @@ impl<R> UniqueTask<R> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self) -> &mut dyn Typed<R> {
-        // SAFETY: this is the only reference to the cell. `Cell::unique` created it, and neither
-        // the `Arc` nor a clone of it leaves this type before `into_shared` consumes it.
-        // (`Arc::get_mut` would check the same, at the cost of two atomic read-modify-writes for
-        // each option that is set.)
-        unsafe { &mut *Arc::as_ptr(&self.0).cast_mut() }
+        // SAFETY: this is the only reference to the cell. `Cell::unique` created it, and neither it
+        // nor a clone of it leaves this type before `into_shared` consumes it.
+        unsafe { self.0.get_mut_unchecked() }
     }
 
     /// Returns the task for sharing.
     #[inline]
-    pub(crate) fn into_shared(self) -> Arc<dyn Typed<R>> {
+    pub(crate) fn into_shared(self) -> TypedArc<R> {
         self.0
     }
 }
 
-// A loom model does not see the ordering of std's `Arc`, and would report a race here.
-#[cfg(not(atasker_loom))]
-impl<R, B: Body<R>> Drop for Cell<R, B> {
+impl<R, B: Body<R>> Cell<R, B> {
+    /// Drops the contents of a cell. What remains are the counts of its references, which need no
+    /// drop.
+    ///
     /// A task that has ended contains at most a result, kept for an untyped handle.
-    fn drop(&mut self) {
-        if std::mem::needs_drop::<R>() {
-            let slot = self.outcome.with_mut(|slot| {
-                // SAFETY: `self` is borrowed mutably, so this is the only access.
-                std::mem::replace(unsafe { &mut *slot }, Stored::Taken)
+    ///
+    /// # Safety
+    ///
+    /// No thread accesses the contents any more. They are dropped only once.
+    pub(super) unsafe fn drop_contents(cell: NonNull<Self>) {
+        let cell = cell.as_ptr();
+        // SAFETY: the caller guarantees it. The fields are borrowed one by one, because another
+        // thread may read the counts meanwhile.
+        unsafe {
+            (*cell).outcome.with_mut(|slot| {
+                if let Stored::Value(value) = std::mem::replace(&mut *slot, Stored::Taken) {
+                    discard(value);
+                }
+                std::ptr::drop_in_place(slot);
             });
-            if let Stored::Value(value) = slot {
-                discard(value);
-            }
-        }
-        if std::mem::needs_drop::<B>() {
-            self.body.with_mut(|body| {
-                // SAFETY: as above.
-                let body = unsafe { &mut *body };
-                if body.is_some() {
+            (*cell).body.with_mut(|body| {
+                if std::mem::needs_drop::<B>() && (*body).is_some() {
                     // Dropped in place, because it may contain a pinned future.
                     unwind::guarded(|| *body = None);
                 }
             });
-        }
-        if let Some(hooks) = self.hooks.take() {
-            discard(hooks);
+            if let Some(extras) = (*cell).base.header.extras_if_any() {
+                extras.hooks.take().map(discard);
+            }
+            std::ptr::drop_in_place(&raw mut (*cell).place_data);
+            std::ptr::drop_in_place(&raw mut (*cell).base.header);
         }
     }
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
-    pub(crate) fn new(header: Header, body: B, place_data: B::PlaceData) -> Arc<Self> {
-        Arc::new(Cell {
-            header,
+    pub(crate) fn new(header: Header, body: B, place_data: B::PlaceData) -> TypedArc<R> {
+        TypedArc::new(Cell {
+            base: Base::new::<R, B>(header),
             place_data,
             body: UnsafeCell::new(Some(body)),
-            hooks: None,
             outcome: UnsafeCell::new(Stored::Empty),
         })
     }
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        &self.header
+        &self.base.header
     }
 
     /// Creates a task for a builder.
@@ -316,16 +310,21 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         UniqueTask(Cell::new(header, body, place_data))
     }
 
+    #[inline]
+    fn hooks(&self) -> Option<&Mutex<Hooks<R>>> {
+        self.base.header.extras()?.hooks.as_ref()?.downcast_ref()
+    }
+
     /// Returns whether a run with this result is followed by another attempt.
     fn wants_retry(&self, result: &Result<R, TaskError>) -> bool {
-        if !B::REPEATS || !self.header.attempts_left() {
+        if !B::REPEATS || !self.base.header.attempts_left() {
             return false;
         }
         match result {
             Err(TaskError::Canceled | TaskError::SupervisorStopped | TaskError::QueueFull) => false,
             Err(_) => true,
             Ok(value) => {
-                let Some(hooks) = &self.hooks else { return false };
+                let Some(hooks) = self.hooks() else { return false };
                 // The user's predicate runs without the lock, because a thread that ends the task
                 // meanwhile (for a deadline) must not wait for it.
                 let (returned_err, wanted) = {
@@ -353,23 +352,23 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     /// it. Returns the time of the end if that has ended the task.
     fn complete_attempt_as(
         &self,
-        this: &Arc<dyn AnyTask>,
+        this: &TaskArc,
         result: Result<R, TaskError>,
         will_retry: bool,
     ) -> Option<Stamp> {
-        let state = &self.header.state;
+        let state = &self.base.header.state;
         if will_retry && state.retry() {
-            if let Some(channels) = self.header.channels() {
+            if let Some(channels) = self.base.header.channels() {
                 channels.reset_for_retry();
             }
-            if let Some(scheduler) = self.header.scheduler() {
+            if let Some(scheduler) = self.base.header.scheduler() {
                 let (error, is_err) = (result.as_ref().err(), self.is_returned_err(&result));
                 // Once, because it may be random, and what is reported must be what happens.
-                let pause = self.header.retry_pause();
+                let pause = self.base.header.retry_pause();
                 observe::retrying(this, error, is_err, pause);
                 // The result of this attempt is dropped before the next one begins.
                 discard(result);
-                scheduler.retry(Arc::clone(this), pause);
+                scheduler.retry(this.clone(), pause);
                 return None;
             }
             // The supervisor is gone, so the task can't be rerun.
@@ -417,20 +416,15 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 
     /// Stores the outcome, passes it to the callbacks, and publishes it. Returns the time of the
     /// end, unless the callbacks still run on another thread.
-    fn finish(
-        &self,
-        this: &Arc<dyn AnyTask>,
-        claim: Claim,
-        result: Result<R, TaskError>,
-    ) -> Option<Stamp> {
+    fn finish(&self, this: &TaskArc, claim: Claim, result: Result<R, TaskError>) -> Option<Stamp> {
         if !claim.was_running() {
             // It waits for its limit no more. A body that runs gives the limit back when it returns.
-            limit::leave(&self.header);
+            limit::leave(&self.base.header);
         }
         if claim.has_body() {
             self.drop_body();
         }
-        let (callbacks, returned_err) = match &self.hooks {
+        let (callbacks, returned_err) = match self.hooks() {
             None => (Vec::new(), None),
             Some(hooks) => {
                 let hooks = std::mem::take(&mut *hooks.lock());
@@ -453,23 +447,22 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         if callbacks.is_empty() {
             return observe::publish(this, claim, ending, |claim| self.publish(claim, ending));
         }
-        let typed = Arc::clone(this).typed_any().downcast::<Arc<dyn Typed<R>>>();
-        let Ok(task) = typed else { unreachable!("`this` is this very task") };
+        let Ok(task) = this.clone().typed::<R>() else { unreachable!("`this` is this very task") };
         // Publishes when it is dropped, so the end of the task becomes visible even if no thread
         // can be started for the callbacks.
-        let publish = Publish { task: *task, claim: Some(claim), ending };
+        let publish = Publish { task, claim: Some(claim), ending };
         let run: Box<dyn FnOnce() + Send> = Box::new(move || publish.after(callbacks));
-        match self.header.scheduler() {
+        match self.base.header.scheduler() {
             Some(scheduler) => scheduler.run_callbacks(run),
             None => run(),
         }
-        self.header.state.read().is_ended().then(|| self.header.ended())
+        self.base.header.state.read().is_ended().then(|| self.base.header.ended())
     }
 }
 
 /// A task whose outcome is stored but not published.
 struct Publish<R: Send + 'static> {
-    task: Arc<dyn Typed<R>>,
+    task: TypedArc<R>,
     claim: Option<Claim>,
     ending: Ending,
 }
@@ -479,7 +472,7 @@ impl<R: Send + 'static> Publish<R> {
     fn after(self, callbacks: Vec<OnComplete<R>>) {
         // A callback belongs to the task, on whichever thread it runs: tasks that it launches are
         // launched by this task, and a stop that it requests does not wait for this task.
-        let task = Arc::clone(&self.task).erase();
+        let task = self.task.clone().erase();
         current::scope(&task, || self.task.call_back(callbacks));
     }
 }
@@ -487,7 +480,7 @@ impl<R: Send + 'static> Publish<R> {
 impl<R: Send + 'static> Drop for Publish<R> {
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
-            let task = Arc::clone(&self.task).erase();
+            let task = self.task.clone().erase();
             observe::publish(&task, claim, self.ending, |claim| task.publish(claim, self.ending));
         }
     }
@@ -496,7 +489,7 @@ impl<R: Send + 'static> Drop for Publish<R> {
 // SAFETY: the cell is `repr(C)`, and the header is its first field.
 unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     fn header_mut(&mut self) -> &mut Header {
-        &mut self.header
+        &mut self.base.header
     }
 
     fn is_repeatable(&self) -> bool {
@@ -504,26 +497,26 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn has_no_hooks(&self) -> bool {
-        self.hooks.as_ref().is_none_or(|hooks| {
+        self.hooks().is_none_or(|hooks| {
             let hooks = hooks.lock();
             hooks.on_complete.is_empty() && hooks.retry_if.is_none()
-        }) && unique::slot_of(&self.header).is_none_or(|slot| !slot.is_set())
+        }) && unique::slot_of(&self.base.header).is_none_or(|slot| !slot.is_set())
     }
 
-    fn run(&self, this: &Arc<dyn AnyTask>) -> Option<Stamp> {
+    fn run(&self, this: &TaskArc) -> Option<Stamp> {
         let Some(mut body) = self.take_body() else {
             self.lose(this);
             return None;
         };
-        if !self.header.state.read().is_running() {
+        if !self.base.header.state.read().is_running() {
             // The task ended before it could run, for example by a tiny time limit.
             discard(body);
-            self.header.leave_attempt();
+            self.base.header.leave_attempt();
             return None;
         }
         let result = unwind::catch(|| body.run(this)).unwrap_or_else(Err);
         fork::end_if_copy();
-        self.header.leave_attempt();
+        self.base.header.leave_attempt();
         let result = self.apply_time_limit(result);
         let will_retry = self.wants_retry(&result);
         if will_retry {
@@ -535,33 +528,38 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "async")]
-    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<crate::task::future::queue::Queue>) {
+    fn spawn(&self, this: &TaskArc, on: &Arc<crate::task::future::queue::Queue>) {
         self.start_future(this, on);
     }
 
     #[cfg(feature = "async")]
-    fn poll(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool) {
+    fn poll(&self, this: &TaskArc, is_closing: &dyn Fn() -> bool) {
         self.poll_scheduled(this, is_closing);
     }
 
-    fn abort(&self, this: &Arc<dyn AnyTask>) {
+    #[cfg(feature = "async")]
+    fn wake(&self, this: &TaskArc) {
+        self.schedule(this);
+    }
+
+    fn abort(&self, this: &TaskArc) {
         #[cfg(feature = "async")]
         self.schedule(this);
         #[cfg(not(feature = "async"))]
         let _ = this;
     }
 
-    fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError) {
+    fn fail(&self, this: &TaskArc, error: TaskError) {
         let result = self.apply_time_limit(Err(error));
         self.complete_attempt(this, result);
     }
 
-    fn lose(&self, this: &Arc<dyn AnyTask>) {
+    fn lose(&self, this: &TaskArc) {
         #[cfg(feature = "async")]
         if self.drop_scheduled(this) {
             return;
         }
-        self.header.leave_attempt();
+        self.base.header.leave_attempt();
         let error = TaskError::Panicked {
             message: "its run was lost, because of a panic outside of its function".into(),
             location: None,
@@ -570,12 +568,12 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         self.complete_attempt_as(this, Err(error), false);
     }
 
-    fn end(&self, this: &Arc<dyn AnyTask>, claim: Claim, error: TaskError) {
+    fn end(&self, this: &TaskArc, claim: Claim, error: TaskError) {
         self.finish(this, claim, Err(error));
     }
 
     fn publish(&self, claim: Claim, ending: Ending) -> Stamp {
-        let header = &self.header;
+        let header = &self.base.header;
         let ended = header.record_ended();
         #[cfg(feature = "async")]
         if let Some(data) = B::future_data(&self.place_data) {
@@ -631,18 +629,22 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn record_overrun(&self) -> Option<Overrun> {
-        let limit = self.header.timeout()?;
-        let will_retry = self.header.attempts_left();
-        let has_waiters = self.header.state.set_limit_exceeded()?;
-        let claim = if will_retry { None } else { self.header.state.claim(Phase::Started) };
+        let limit = self.base.header.timeout()?;
+        let will_retry = self.base.header.attempts_left();
+        let has_waiters = self.base.header.state.set_limit_exceeded()?;
+        let claim = if will_retry { None } else { self.base.header.state.claim(Phase::Started) };
         // Before the claim is used: the limit of this attempt must not stop the channels of the
         // next one.
-        let receivers =
-            self.header.channels().filter(|_| will_retry).map(|channels| channels.request_stop());
+        let receivers = self
+            .base
+            .header
+            .channels()
+            .filter(|_| will_retry)
+            .map(|channels| channels.request_stop());
         Some(Overrun { limit, claim, will_retry, has_waiters, receivers })
     }
 
-    fn overrun(&self, this: &Arc<dyn AnyTask>, overrun: Overrun) {
+    fn overrun(&self, this: &TaskArc, overrun: Overrun) {
         let Overrun { limit, claim, will_retry, has_waiters, receivers } = overrun;
         // Waiters are woken last, because what the task does when it notices must not precede the
         // outcome.
@@ -651,10 +653,10 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         }
         self.abort(this);
         if !will_retry {
-            return self.header.notify_stop(has_waiters);
+            return self.base.header.notify_stop(has_waiters);
         }
         if has_waiters {
-            self.header.wake();
+            self.base.header.wake();
         }
         receivers.into_iter().flatten().flatten().for_each(Waiters::wake);
     }
@@ -662,7 +664,7 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     fn error(&self) -> Option<&TaskError> {
         // An untyped handle may ask while the typed one moves a result out. So the storage is
         // accessed only if the state says that there is an error, which never moves.
-        if self.header.state.read().outcome() != Some(Outcome::Failed) {
+        if self.base.header.state.read().outcome() != Some(Outcome::Failed) {
             return None;
         }
         self.outcome()?.err()
@@ -682,10 +684,10 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
                 }
             }
         }
-        if !self.header.state.borrow_result() {
+        if !self.base.header.state.borrow_result() {
             return;
         }
-        let _borrowed = Borrowed(&self.header);
+        let _borrowed = Borrowed(&self.base.header);
         self.outcome.with(|slot| {
             // SAFETY: published, so the owner of the claim is done; and the state prevents moving
             // the result out until the borrow ends.
@@ -693,11 +695,6 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
                 f(value);
             }
         });
-    }
-
-    fn typed_any(self: Arc<Self>) -> Box<dyn Any> {
-        let typed: Arc<dyn Typed<R>> = self;
-        Box::new(typed)
     }
 
     fn is_in_scope(&self, scope: &ScopeState) -> bool {
@@ -710,7 +707,7 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     #[cfg(feature = "mp")]
-    fn reply(&self, this: &Arc<dyn AnyTask>, reply: std::borrow::Cow<'_, [u8]>) {
+    fn reply(&self, this: &TaskArc, reply: std::borrow::Cow<'_, [u8]>) {
         let Some(remote) = B::remote(&self.place_data) else {
             return;
         };
@@ -724,7 +721,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     #[cold]
     fn is_returned_err(&self, result: &Result<R, TaskError>) -> bool {
         let Ok(value) = result else { return false };
-        let is_err = self.hooks.as_ref().and_then(|hooks| hooks.lock().returned_err);
+        let is_err = self.hooks().and_then(|hooks| hooks.lock().returned_err);
         is_err.is_some_and(|is_err| is_err(value))
     }
 
@@ -732,19 +729,19 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     #[cold]
     fn report_end(&self, ending: Ending, handle: Handle) {
         self.emit_end(ending, handle);
-        drop(hold::take(&self.header));
+        drop(hold::take(&self.base.header));
     }
 
     fn emit_end(&self, ending: Ending, handle: Handle) {
-        let Some(scheduler) = self.header.scheduler() else { return };
+        let Some(scheduler) = self.base.header.scheduler() else { return };
         let of = scheduler.observers().map(|observers| Of::new(observers)).unwrap_or_default();
-        events::task_ended(&self.header, of, ending.outcome(), self.error(), handle);
+        events::task_ended(&self.base.header, of, ending.outcome(), self.error(), handle);
     }
 
     /// Turns the result of a run that has exceeded its time limit into a timeout.
     fn apply_time_limit(&self, result: Result<R, TaskError>) -> Result<R, TaskError> {
-        match self.header.timeout() {
-            Some(limit) if self.header.state.read().limit_exceeded() => {
+        match self.base.header.timeout() {
+            Some(limit) if self.base.header.state.read().limit_exceeded() => {
                 discard(result);
                 Err(TaskError::TimedOut { limit })
             }
@@ -765,7 +762,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 
 impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     fn outcome(&self) -> Option<Result<&R, &TaskError>> {
-        if !self.header.state.read().is_ended() {
+        if !self.base.header.state.read().is_ended() {
             return None;
         }
         let slot = self.outcome.with(|slot| {
@@ -784,7 +781,7 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         if let Some(error) = self.error() {
             return Taken::Outcome(Err(error.clone()));
         }
-        match self.header.state.take_result(handle) {
+        match self.base.header.state.take_result(handle) {
             Take::Granted => {}
             Take::Borrowed => return Taken::Borrowed,
             Take::Gone => return Taken::Gone,
@@ -797,21 +794,25 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     }
 
     fn drop_output(&self) {
-        if self.header.state.read().outcome() == Some(Outcome::Failed) {
+        if self.base.header.state.read().outcome() == Some(Outcome::Failed) {
             // Errors stay, because references to them may have been lent.
             return;
         }
-        if self.header.state.take_unreachable_result() {
+        if self.base.header.state.take_unreachable_result() {
             discard(self.take_value());
         }
     }
 
     fn hooks_mut(&mut self) -> &mut Hooks<R> {
-        self.hooks.get_or_insert_with(Box::default).get_mut()
+        let hooks = self.base.header.extras_mut().hooks.get_or_insert_with(|| {
+            let hooks: Box<Mutex<Hooks<R>>> = Box::default();
+            hooks
+        });
+        hooks.downcast_mut::<Mutex<Hooks<R>>>().expect("no other type is stored").get_mut()
     }
 
-    fn complete_attempt(&self, this: &Arc<dyn AnyTask>, result: Result<R, TaskError>) {
-        self.header.leave_attempt();
+    fn complete_attempt(&self, this: &TaskArc, result: Result<R, TaskError>) {
+        self.base.header.leave_attempt();
         let will_retry = self.wants_retry(&result);
         self.complete_attempt_as(this, result, will_retry);
     }
@@ -837,7 +838,7 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         for callback in callbacks {
             if unwind::catch(|| callback.into_inner()(&result)).is_err() {
                 log!(
-                    error, task = %self.header.id, name = self.header.name(),
+                    error, task = %self.base.header.id(), name = self.base.header.name(),
                     "a callback of the task panicked"
                 );
             }

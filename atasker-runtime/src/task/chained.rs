@@ -16,7 +16,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use crate::error::TaskError;
@@ -24,6 +24,8 @@ use crate::fork;
 use crate::job::Job;
 use crate::sync::lock::Mutex;
 use crate::task::AnyTask;
+use crate::task::TaskArc;
+use crate::task::arc::TaskWeak;
 use crate::task::cell::Body;
 use crate::task::handle::Task;
 use crate::task::state::Phase;
@@ -31,7 +33,7 @@ use crate::task::waiters::WaiterKey;
 use crate::unwind::{Guarded, guarded};
 
 /// Returns the task that this one is chained to, unless that is gone.
-pub(crate) fn first_of(task: &dyn AnyTask) -> Option<Arc<dyn AnyTask>> {
+pub(crate) fn first_of(task: &dyn AnyTask) -> Option<TaskArc> {
     task.header().extras()?.chained_to.as_ref()?.upgrade()
 }
 
@@ -56,7 +58,7 @@ where
 {
     type PlaceData = ();
 
-    fn run(&mut self, _task: &Arc<dyn AnyTask>) -> Result<U, TaskError> {
+    fn run(&mut self, _task: &TaskArc) -> Result<U, TaskError> {
         let (Some(first), Some(f)) = (self.first.take(), self.f.take()) else {
             return Err(TaskError::not_started("a chained function runs once and has run already"));
         };
@@ -86,7 +88,7 @@ pub(crate) enum Ended {
 /// A waker of the first task, which passes its end on to the chained one.
 pub(crate) struct Link {
     /// Weak, because the first task owns the link.
-    first: Weak<dyn AnyTask>,
+    first: TaskWeak,
     key: WaiterKey,
     /// The chained task, until the first one has ended. A link that is lost ends it.
     next: Mutex<Option<Job>>,
@@ -95,8 +97,8 @@ pub(crate) struct Link {
 impl Link {
     /// Passes the end of `first` on to the task of `next`, which is `Delayed`: now if `first` has
     /// ended, or when it ends.
-    pub(crate) fn connect(first: &Arc<dyn AnyTask>, key: WaiterKey, next: Job) {
-        let link = Link { first: Arc::downgrade(first), key, next: Mutex::new(Some(next)) };
+    pub(crate) fn connect(first: &TaskArc, key: WaiterKey, next: Job) {
+        let link = Link { first: first.downgrade(), key, next: Mutex::new(Some(next)) };
         // Not left to another call on this thread, because the caller may wait for the task within
         // that call.
         if let Some(end) = Arc::new(link).check() {

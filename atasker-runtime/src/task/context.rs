@@ -18,7 +18,7 @@ use crate::task::endpoint::{Channels, Endpoint};
 use crate::task::header::Header;
 use crate::task::state::Phase;
 use crate::task::waiters::WaiterKey;
-use crate::task::{AnyTask, park};
+use crate::task::{TaskArc, park};
 use crate::time::clock;
 
 /// The first parameter of a task that can be stopped and exchange messages while it runs.
@@ -46,25 +46,28 @@ use crate::time::clock;
 /// assert_eq!(task.join().unwrap(), 42);
 /// ```
 pub struct TaskContext<I = (), O = ()> {
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
     channels: Arc<Channels<I, O>>,
 }
 
 impl<I, O> Clone for TaskContext<I, O> {
     fn clone(&self) -> Self {
-        TaskContext { task: Arc::clone(&self.task), channels: Arc::clone(&self.channels) }
+        TaskContext { task: self.task.clone(), channels: self.channels.clone() }
     }
 }
 
 impl<I, O> fmt::Debug for TaskContext<I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = self.task.header();
-        f.debug_struct("TaskContext").field("id", &header.id).field("name", &header.name()).finish()
+        f.debug_struct("TaskContext")
+            .field("id", &header.id())
+            .field("name", &header.name())
+            .finish()
     }
 }
 
 impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
-    pub(crate) fn new(task: Arc<dyn AnyTask>, channels: Arc<Channels<I, O>>) -> Self {
+    pub(crate) fn new(task: TaskArc, channels: Arc<Channels<I, O>>) -> Self {
         TaskContext { task, channels }
     }
 
@@ -91,11 +94,11 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
 
     /// Creates a context of a task that no place runs.
     pub(crate) fn without_task(header: Header, channels: Arc<Channels<I, O>>) -> Self {
-        let body = Once(Some(|_: &Arc<dyn AnyTask>| ()));
+        let body = Once(Some(|_: &TaskArc| ()));
         header.record_queued();
         let launched = header.state.launch(Phase::Queued) && header.begin();
         debug_assert!(launched, "a new task can be started");
-        TaskContext { task: Cell::<(), _>::new(header, body, ()), channels }
+        TaskContext { task: Cell::<(), _>::new(header, body, ()).erase(), channels }
     }
 
     fn header(&self) -> &Header {
@@ -104,7 +107,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
 
     /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
-        self.header().id
+        self.header().id()
     }
 
     /// Returns the name of the task.
@@ -165,7 +168,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         self.header().unwatch(key);
     }
 
-    pub(crate) fn task(&self) -> &Arc<dyn AnyTask> {
+    pub(crate) fn task(&self) -> &TaskArc {
         &self.task
     }
 

@@ -18,7 +18,6 @@
 //! A remote task is one about which another machine decides: its cluster is asked, and `cancel` and
 //! `kill` wait for the answer, for at most five seconds.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{KillError, TaskError};
@@ -26,10 +25,11 @@ use crate::fork;
 use crate::info::TaskType;
 use crate::limit;
 use crate::place::Canceling;
+use crate::task::TaskArc;
 use crate::task::chained::first_of;
 use crate::task::header::{Header, refresh};
+use crate::task::park;
 use crate::task::state::Phase;
-use crate::task::{AnyTask, park};
 
 /// The pending tasks that an operation covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ impl Include {
 
 /// Ends a task that has not begun, with `error`. `include` says whether that covers a task that
 /// holds a slot. Returns false if the task has begun or ended.
-pub(crate) fn cancel_pending(task: &Arc<dyn AnyTask>, error: TaskError, include: Include) -> bool {
+pub(crate) fn cancel_pending(task: &TaskArc, error: TaskError, include: Include) -> bool {
     refresh(&**task);
     let header = task.header();
     loop {
@@ -90,16 +90,16 @@ pub(crate) fn cancel_pending(task: &Arc<dyn AnyTask>, error: TaskError, include:
 }
 
 /// Asks a task to stop. A task that waits is canceled.
-pub(crate) fn stop(task: &Arc<dyn AnyTask>) {
+pub(crate) fn stop(task: &TaskArc) {
     cancel_or_ask(task, Include::Queued);
 }
 
 /// Cancels a task that has not begun and returns true. Otherwise asks it to stop.
-pub(crate) fn cancel(task: &Arc<dyn AnyTask>) -> bool {
+pub(crate) fn cancel(task: &TaskArc) -> bool {
     cancel_or_ask(task, Include::Admitted)
 }
 
-fn cancel_or_ask(task: &Arc<dyn AnyTask>, include: Include) -> bool {
+fn cancel_or_ask(task: &TaskArc, include: Include) -> bool {
     if fork::is_copy() {
         return false;
     }
@@ -113,7 +113,7 @@ fn cancel_or_ask(task: &Arc<dyn AnyTask>, include: Include) -> bool {
 /// Calls `act` with the task that a canceled one was chained to. If that one is canceled as well,
 /// which `act` returns, continues with the task before. In a loop, because a chain can have any
 /// length.
-fn each_before(task: &Arc<dyn AnyTask>, mut act: impl FnMut(&Arc<dyn AnyTask>) -> bool) {
+fn each_before(task: &TaskArc, mut act: impl FnMut(&TaskArc) -> bool) {
     let mut next = first_of(&**task);
     while let Some(first) = next {
         next = if act(&first) { first_of(&*first) } else { None };
@@ -122,7 +122,7 @@ fn each_before(task: &Arc<dyn AnyTask>, mut act: impl FnMut(&Arc<dyn AnyTask>) -
 
 /// Requests to cancel a task about which another machine decides. `None` for other tasks, and for
 /// those of which it does not know yet.
-fn cancel_elsewhere(task: &Arc<dyn AnyTask>, include: Include) -> Option<Canceling> {
+fn cancel_elsewhere(task: &TaskArc, include: Include) -> Option<Canceling> {
     let header = task.header();
     if header.tt != TaskType::Remote || include != Include::Admitted {
         return None;
@@ -131,14 +131,14 @@ fn cancel_elsewhere(task: &Arc<dyn AnyTask>, include: Include) -> Option<Canceli
 }
 
 /// Returns whether another machine decides what becomes of a task.
-fn is_elsewhere(task: &Arc<dyn AnyTask>) -> bool {
+fn is_elsewhere(task: &TaskArc) -> bool {
     let header = task.header();
     header.tt == TaskType::Remote
         && header.with_place(|place| place.is_elsewhere(&**task)) == Some(true)
 }
 
 /// Like [`cancel`], without blocking if another machine has to answer.
-pub(crate) async fn cancel_async(task: &Arc<dyn AnyTask>) -> bool {
+pub(crate) async fn cancel_async(task: &TaskArc) -> bool {
     if fork::is_copy() {
         return false;
     }
@@ -149,7 +149,7 @@ pub(crate) async fn cancel_async(task: &Arc<dyn AnyTask>) -> bool {
     }
 }
 
-fn cancel_or_ask_one(task: &Arc<dyn AnyTask>, include: Include) -> bool {
+fn cancel_or_ask_one(task: &TaskArc, include: Include) -> bool {
     if let Some(canceling) = cancel_elsewhere(task, include) {
         let Canceling { mut answer, may_wait } = canceling;
         // Where this thread may not block, the request stands.
@@ -165,7 +165,7 @@ fn cancel_or_ask_one(task: &Arc<dyn AnyTask>, include: Include) -> bool {
     }
 }
 
-fn request_stop(task: &Arc<dyn AnyTask>) {
+fn request_stop(task: &TaskArc) {
     let header = task.header();
     if !matches!(header.state.read().phase(), Phase::Ending | Phase::Ended) {
         header.request_stop();
@@ -174,13 +174,13 @@ fn request_stop(task: &Arc<dyn AnyTask>) {
 }
 
 /// Has the future of a task dropped at its next await. Does nothing for other bodies.
-pub(crate) fn abort(task: &Arc<dyn AnyTask>) {
+pub(crate) fn abort(task: &TaskArc) {
     task.abort(task);
 }
 
 /// Ends a task, as far as its place can. If it was chained to a task that has not ended, ends that
 /// one as well; a thread is asked to stop.
-pub(crate) fn kill(task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+pub(crate) fn kill(task: &TaskArc) -> Result<(), KillError> {
     if fork::is_copy() {
         return Err(KillError::Unsupported);
     }
@@ -202,7 +202,7 @@ enum Killed {
     Begun,
 }
 
-fn kill_one(task: &Arc<dyn AnyTask>) -> Result<Killed, KillError> {
+fn kill_one(task: &TaskArc) -> Result<Killed, KillError> {
     // Twice, because a run may end and another be prepared between the two checks. After the first
     // round none is prepared any more, and the second round meets the one that was.
     for _ in 0..2 {
@@ -230,10 +230,8 @@ fn kill_one(task: &Arc<dyn AnyTask>) -> Result<Killed, KillError> {
 
 /// Returns the tasks in the order in which all of them are to be stopped, canceled or killed: first
 /// those that wait, so that none of them begins when another one ends.
-pub(crate) fn waiting_first(
-    tasks: Vec<Arc<dyn AnyTask>>,
-) -> impl Iterator<Item = Arc<dyn AnyTask>> {
-    let has_begun = |task: &Arc<dyn AnyTask>| {
+pub(crate) fn waiting_first(tasks: Vec<TaskArc>) -> impl Iterator<Item = TaskArc> {
+    let has_begun = |task: &TaskArc| {
         matches!(task.header().state.read().phase(), Phase::Started | Phase::Ending | Phase::Ended)
     };
     let (begun, waiting): (Vec<_>, Vec<_>) = tasks.into_iter().partition(has_begun);

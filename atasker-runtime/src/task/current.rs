@@ -2,14 +2,13 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use crate::id::TaskId;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::header::Header;
 
 thread_local! {
-    static CURRENT: Cell<Option<NonNull<Arc<dyn AnyTask>>>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<NonNull<TaskArc>>> = const { Cell::new(None) };
 }
 
 /// The task that the current code runs in. See [`current`].
@@ -26,7 +25,7 @@ thread_local! {
 /// ```
 #[derive(Clone)]
 pub struct CurrentTask {
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
 }
 
 impl std::fmt::Debug for CurrentTask {
@@ -38,7 +37,7 @@ impl std::fmt::Debug for CurrentTask {
 impl CurrentTask {
     /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
-        self.task.header().id
+        self.task.header().id()
     }
 
     /// Returns the name of the task.
@@ -68,7 +67,7 @@ pub fn current() -> Option<CurrentTask> {
 }
 
 /// Returns the task that this thread is running.
-pub(crate) fn get() -> Option<Arc<dyn AnyTask>> {
+pub(crate) fn get() -> Option<TaskArc> {
     with_current(|task| task.cloned())
 }
 
@@ -78,7 +77,7 @@ pub(crate) fn with<T>(f: impl FnOnce(Option<&Header>) -> T) -> T {
     with_current(|task| f(task.map(|task| task.header())))
 }
 
-fn with_current<T>(f: impl FnOnce(Option<&Arc<dyn AnyTask>>) -> T) -> T {
+fn with_current<T>(f: impl FnOnce(Option<&TaskArc>) -> T) -> T {
     let task = CURRENT.get();
     f(task.map(|task| {
         // SAFETY: the pointer is thread-local and was set by `scope`, which borrows its target
@@ -92,8 +91,8 @@ fn with_current<T>(f: impl FnOnce(Option<&Arc<dyn AnyTask>>) -> T) -> T {
 ///
 /// Stores a pointer instead of a clone, which would cost two atomic read-modify-writes per run.
 #[inline]
-pub(crate) fn scope<T>(task: &Arc<dyn AnyTask>, f: impl FnOnce() -> T) -> T {
-    struct Before(Option<NonNull<Arc<dyn AnyTask>>>);
+pub(crate) fn scope<T>(task: &TaskArc, f: impl FnOnce() -> T) -> T {
+    struct Before(Option<NonNull<TaskArc>>);
     impl Drop for Before {
         fn drop(&mut self) {
             CURRENT.set(self.0);

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::id::SchedulerKey;
 use crate::sync::lock::Mutex;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::header::Header;
 use crate::task::limit::{self, Overdue};
 use crate::time::clock::{self, Stamp};
@@ -57,7 +57,7 @@ struct Slot {
 
 /// A run with a time limit.
 struct Limited {
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
     deadline: Stamp,
     is_overdue: bool,
 }
@@ -138,7 +138,7 @@ impl Slot {
             run.is_overdue = true;
             // The lock proves that the body has not returned.
             let overrun = limit::begin_overrun(&run.task, Some(&*self.place));
-            overdue.push((Arc::clone(&run.task), overrun));
+            overdue.push((run.task.clone(), overrun));
         }
         let rest = runs.iter().filter(|run| !run.is_overdue).map(|run| run.deadline).min();
         drop(runs);
@@ -162,7 +162,7 @@ impl Drop for Entered {
 /// Enters the deadline of a run that has begun on this thread. Returns false if the thread has no
 /// slot, or its supervisor not the real time: the caller arms the limit otherwise.
 #[inline]
-pub(crate) fn enter_run(task: &Arc<dyn AnyTask>, limit: Duration) -> bool {
+pub(crate) fn enter_run(task: &TaskArc, limit: Duration) -> bool {
     if source::has_clock(task.header().scheduler) {
         return false;
     }
@@ -170,7 +170,7 @@ pub(crate) fn enter_run(task: &Arc<dyn AnyTask>, limit: Duration) -> bool {
         let own = own.borrow();
         let Some(slot) = &*own else { return false };
         let deadline = clock::add(task.header().started(), limit);
-        let run = Limited { task: Arc::clone(task), deadline, is_overdue: false };
+        let run = Limited { task: task.clone(), deadline, is_overdue: false };
         slot.runs.lock().push(run);
         // After the lock, by which the timer's change of it is seen; see the documentation of the
         // module.
@@ -225,17 +225,14 @@ mod tests {
     }
 
     /// A task that runs `f` as a run of this thread, with this limit.
-    fn run(
-        limit: Duration,
-        f: impl FnOnce(&Arc<dyn AnyTask>) + Send + 'static,
-    ) -> Arc<dyn AnyTask> {
+    fn run(limit: Duration, f: impl FnOnce(&TaskArc) + Send + 'static) -> TaskArc {
         use crate::task::{body::Once, cell::Cell};
         let mut header = Header::new(crate::TaskType::Thread, crate::TaskId::next());
         header.set_timeout(Some(limit));
         header.record_queued();
         assert!(header.state.launch(Phase::Queued));
-        let task: Arc<dyn AnyTask> = Cell::<(), _>::new(header, Once(Some(f)), ());
-        let run = Job::new(Arc::clone(&task)).begin(clock::now()).unwrap();
+        let task: TaskArc = Cell::<(), _>::new(header, Once(Some(f)), ()).erase();
+        let run = Job::new(task.clone()).begin(clock::now()).unwrap();
         run.arm_limit_here(|| panic!("the thread has a slot"));
         let _ = run.execute();
         task
@@ -245,7 +242,7 @@ mod tests {
         Deadlines::new(SchedulerKey(u32::MAX.try_into().unwrap()))
     }
 
-    fn until_stopped(task: &Arc<dyn AnyTask>) {
+    fn until_stopped(task: &TaskArc) {
         while !task.header().state.read().stopped() {
             std::thread::yield_now();
         }
@@ -279,7 +276,7 @@ mod tests {
             assert!(top.error().unwrap().is_timeout());
             // It has no limit that passes: the one below is found all the same.
             run(Duration::from_secs(600), {
-                let below = Arc::clone(below);
+                let below = below.clone();
                 move |_| until_stopped(&below)
             });
         });

@@ -190,11 +190,6 @@ impl<I, O> Channels<I, O> {
         })
     }
 
-    /// Returns whether the channels belong to a connection with a worker process.
-    pub(crate) fn are_encoded(&self) -> bool {
-        matches!(self.outbox, Endpoint::Encoded(..))
-    }
-
     /// Returns the codecs of the messages, if these are encoded.
     #[cfg(feature = "remote")]
     pub(crate) fn codecs(&self) -> Option<(Codec<I>, Codec<O>)> {
@@ -244,6 +239,8 @@ impl<I: Send + 'static, O: Send + 'static> Channels<I, O> {
 pub(crate) trait AnyChannels: std::any::Any + Send + Sync {
     /// Closes both channels at the end of the task.
     fn close(&self);
+    /// See [`Channels::set_receiver`].
+    fn set_receiver(&self, is_present: bool);
     /// Called when the task is asked to stop. Returns the waiters for the caller to wake.
     fn request_stop(&self) -> [[Waiters; 2]; 2];
     /// Prepares both channels for another attempt.
@@ -254,6 +251,10 @@ pub(crate) trait AnyChannels: std::any::Any + Send + Sync {
     fn inbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>>;
     /// Returns the encoded messages from the task, if the channels belong to a connection.
     fn outbox_bytes(&self) -> Option<&Arc<Channel<Bytes>>>;
+    /// Returns whether the channels belong to a connection with a worker process or another machine.
+    fn are_encoded(&self) -> bool {
+        self.outbox_bytes().is_some()
+    }
 }
 
 impl<I: Send + 'static, O: Send + 'static> AnyChannels for Channels<I, O> {
@@ -266,6 +267,10 @@ impl<I: Send + 'static, O: Send + 'static> AnyChannels for Channels<I, O> {
             Endpoint::Local(channel) => channel.close(),
             Endpoint::Encoded(channel, _) => channel.close(),
         }
+    }
+
+    fn set_receiver(&self, is_present: bool) {
+        Channels::set_receiver(self, is_present);
     }
 
     fn request_stop(&self) -> [[Waiters; 2]; 2] {

@@ -13,32 +13,31 @@
 //! [`TaskBuilder::start_foreign`](crate::TaskBuilder) come here.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use crate::fork;
 use crate::id::TaskId;
 use crate::sync::lock::Mutex;
 use crate::task::scheduler::SchedulerKey;
-use crate::task::{AnyTask, table};
+use crate::task::{TaskArc, table};
 
-/// For each task with a foreign id: this id, and the id of its entry in the task table.
-static INDEX: Mutex<BTreeSet<(TaskId, TaskId)>> = Mutex::new(BTreeSet::new());
+/// For each task with a foreign id: this id, and the index of its entry in the task table.
+static INDEX: Mutex<BTreeSet<(TaskId, u32)>> = Mutex::new(BTreeSet::new());
 
 /// The entry in the task table of a task with a foreign id. Freed when this is dropped, with the
 /// header of the task.
 pub(crate) struct ForeignEntry {
     id: TaskId,
-    entry: TaskId,
+    entry: u32,
 }
 
 impl ForeignEntry {
     /// Reserves an entry for a task with this id.
     pub(crate) fn reserve(id: TaskId) -> ForeignEntry {
-        ForeignEntry { id, entry: table::reserve() }
+        ForeignEntry { id, entry: table::reserve_index() }
     }
 
     /// Inserts the task.
-    pub(crate) fn insert(&self, task: &Arc<dyn AnyTask>) {
+    pub(crate) fn insert(&self, task: &TaskArc) {
         table::insert(self.entry, task);
         INDEX.lock().insert((self.id, self.entry));
     }
@@ -55,20 +54,20 @@ impl Drop for ForeignEntry {
 
 /// Returns the task of this supervisor with this id, which may be a foreign one. Prefers a task that
 /// has not ended.
-pub(crate) fn find(id: TaskId, of: SchedulerKey) -> Option<Arc<dyn AnyTask>> {
-    let own = |task: &Arc<dyn AnyTask>| task.header().scheduler == Some(of);
+pub(crate) fn find(id: TaskId, of: SchedulerKey) -> Option<TaskArc> {
+    let own = |task: &TaskArc| task.header().scheduler == Some(of);
     table::get(id).filter(own).or_else(|| find_foreign(id, of))
 }
 
-fn find_foreign(id: TaskId, of: SchedulerKey) -> Option<Arc<dyn AnyTask>> {
-    let all = (id, TaskId::from_parts(0, 0))..=(id, TaskId::from_parts(u64::MAX, u64::MAX));
+fn find_foreign(id: TaskId, of: SchedulerKey) -> Option<TaskArc> {
+    let all = (id, 0)..=(id, u32::MAX);
     // Collected first: the last reference to a task, which must not be dropped under the lock, may
     // be one that is found here.
-    let entries: Vec<TaskId> = INDEX.lock().range(all).map(|(_, entry)| *entry).collect();
+    let entries: Vec<u32> = INDEX.lock().range(all).map(|(_, entry)| *entry).collect();
     let mut ended = None;
-    for task in entries.into_iter().filter_map(table::get_entry) {
+    for task in entries.into_iter().filter_map(table::get_at) {
         let header = task.header();
-        if header.id == id && header.scheduler == Some(of) {
+        if header.id() == id && header.scheduler == Some(of) {
             if !header.state.read().is_ended() {
                 return Some(task);
             }
@@ -123,7 +122,7 @@ mod tests {
         let run = TaskBuilder::with_context(wait).supervisor(&sups[1]).start_foreign(id, 0);
         let other = Supervisor::builder().build();
         assert!(other.task(id).is_none());
-        let is_same = |found: Option<Arc<dyn AnyTask>>, supervisor: &Supervisor| {
+        let is_same = |found: Option<TaskArc>, supervisor: &Supervisor| {
             found.unwrap().header().scheduler == Some(supervisor.core().key())
         };
         for sup in &sups {
@@ -160,9 +159,8 @@ mod tests {
         let mut header = Header::new(TaskType::Thread, TaskId::next());
         let id = foreign_id();
         header.set_foreign_id(id);
-        let task: Arc<dyn AnyTask> =
-            Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ());
-        assert_eq!(task.header().id, id);
+        let task: TaskArc = Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase();
+        assert_eq!(task.header().id(), id);
         drop(task);
         assert!(INDEX.lock().iter().all(|(of, _)| *of != id));
     }

@@ -1,5 +1,6 @@
 //! The typed handle of a task, the owner of its result.
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -14,14 +15,16 @@ use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::limit;
 use crate::priority::Priority;
 use crate::progress;
-use crate::task::cell::{Taken, Typed};
-use crate::task::endpoint::{Channels, Endpoint};
+use crate::task::TaskArc;
+use crate::task::arc::TypedArc;
+use crate::task::cell::Taken;
+use crate::task::endpoint::{AnyChannels, Channels, Endpoint};
 use crate::task::header::{Header, refresh};
 use crate::task::reference::TaskRef;
 use crate::task::state::Handle;
 use crate::task::wait::wait_end;
 use crate::task::waiters::WaiterKey;
-use crate::task::{AnyTask, cloning, control, park};
+use crate::task::{cloning, control, park};
 use crate::time::clock;
 
 /// A launched task, and the owner of its result.
@@ -51,16 +54,17 @@ use crate::time::clock;
 #[must_use = "an unfinished task is lost when `main` returns: call `join()`, or `detach()` and \
               `#[atasker::main(drain = \"10s\")]`"]
 pub struct Task<R, I = (), O = ()> {
-    cell: Arc<dyn Typed<R>>,
-    channels: Option<Arc<Channels<I, O>>>,
+    cell: TypedArc<R>,
     polled: Polled,
     /// The outcome was moved out.
     took: bool,
     /// The join interest was released.
     released: bool,
     on_drop: OnDrop,
-    /// Lends `&R`, so the handle is `Sync` only if `R` is.
-    _lends: PhantomData<R>,
+    /// The task may have channels, but this handle has none.
+    without_channels: bool,
+    /// Lends `&R`, so the handle is `Sync` only if `R` is. And the channels of the task.
+    _lends: PhantomData<(R, Arc<Channels<I, O>>)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -82,14 +86,14 @@ enum Polled {
 
 impl<R, I, O> Task<R, I, O> {
     /// Creates the handle. The caller has acquired the task's join interest.
-    pub(crate) fn new(cell: Arc<dyn Typed<R>>, channels: Option<Arc<Channels<I, O>>>) -> Self {
+    pub(crate) fn new(cell: TypedArc<R>) -> Self {
         Task {
             cell,
-            channels,
             polled: Polled::No,
             took: false,
             released: false,
             on_drop: OnDrop::Nothing,
+            without_channels: false,
             _lends: PhantomData,
         }
     }
@@ -98,15 +102,21 @@ impl<R, I, O> Task<R, I, O> {
         self.cell.header()
     }
 
-    pub(crate) fn erased(&self) -> Arc<dyn AnyTask> {
-        self.cell.clone().erase()
+    pub(crate) fn erased(&self) -> &TaskArc {
+        self.cell.as_erased()
+    }
+
+    /// Returns the channels without their types, if the task has any for this handle.
+    #[inline]
+    fn any_channels(&self) -> Option<&Arc<dyn AnyChannels>> {
+        self.header().channels().filter(|_| !self.without_channels)
     }
 }
 
 impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     fn fresh(&self) -> &Header {
         if self.header().tt == TaskType::Mp {
-            refresh(&*self.erased());
+            refresh(&**self.erased());
         }
         self.header()
     }
@@ -122,7 +132,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// # task.join().unwrap();
     /// ```
     pub fn id(&self) -> TaskId {
-        self.header().id
+        self.header().id()
     }
 
     /// Returns the name of the task: the one set with `name`, or the path of the function.
@@ -295,7 +305,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// assert!(reference.is_completed());
     /// ```
     pub fn to_ref(&self) -> TaskRef {
-        TaskRef::new(self.erased())
+        TaskRef::new(self.erased().clone())
     }
 
     /// Waits for the end of the task. Returns false if the deadline passes first.
@@ -304,7 +314,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         if self.header().state.read().is_ended() {
             return true;
         }
-        wait_end(&self.erased(), deadline)
+        wait_end(self.erased(), deadline)
     }
 
     /// Returns the outcome of a task that has ended.
@@ -353,14 +363,14 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
             Taken::Borrowed if fork::is_copy() => Some(Err(fork::error())),
             Taken::Borrowed => {
                 assert!(
-                    !cloning::is_active(self.header().id),
+                    !cloning::is_active(self.header().id()),
                     "the result of task {} can't be moved out by its own `Clone`",
-                    self.header().id
+                    self.header().id()
                 );
                 None
             }
             Taken::Gone => {
-                panic!("the result of task {} was taken by an earlier `.await`", self.header().id)
+                panic!("the result of task {} was taken by an earlier `.await`", self.header().id())
             }
         }
     }
@@ -374,7 +384,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// panics. While the result is being cloned, the thread waits without its slot, because the
     /// clone may wait for other tasks.
     pub(crate) fn into_outcome(mut self) -> Result<R, TaskError> {
-        let id = self.header().id;
+        let id = self.header().id();
         loop {
             match self.cell.take(Handle::Kept) {
                 Taken::Outcome(outcome) => {
@@ -410,13 +420,14 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
             header.unwatch(WaiterKey::HANDLE);
         }
         let running = !fork::is_copy() && !header.state.read().is_ended();
-        if running && let Some(channels) = &self.channels {
+        if running && let Some(channels) = self.any_channels() {
             channels.set_receiver(false);
             if channels.are_encoded() {
-                header.with_place(|place| place.flush_messages(&*self.erased()));
+                header.with_place(|place| place.flush_messages(&**self.erased()));
             }
         }
-        let mut task = Task::new(Arc::clone(&self.cell), None);
+        let mut task = Task::new(self.cell.clone());
+        task.without_channels = true;
         (task.took, task.on_drop) = (self.took, self.on_drop);
         // Its join interest is that of the new handle.
         self.polled = Polled::Moved;
@@ -520,7 +531,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// assert!(task.join().unwrap());
     /// ```
     pub fn stop(&self) {
-        control::stop(&self.erased());
+        control::stop(self.erased());
     }
 
     /// Cancels the task and returns `true` if it has not begun, in which case it never will.
@@ -540,7 +551,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// assert!(task.join().unwrap_err().is_canceled());
     /// ```
     pub fn cancel(&self) -> bool {
-        control::cancel(&self.erased())
+        control::cancel(self.erased())
     }
 
     /// Cancels the task as [`cancel`](Self::cancel) does, without blocking if the task is remote and
@@ -581,7 +592,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// Returns [`KillError::Unsupported`] for a task that runs on a thread, of a node as well, and
     /// [`KillError::Unreachable`] if the cluster of a remote task has not answered within five seconds.
     pub fn kill(&self) -> Result<(), KillError> {
-        control::kill(&self.erased())
+        control::kill(self.erased())
     }
 
     /// Asks the task to stop if this handle is dropped before the task has ended.
@@ -650,11 +661,8 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     fn sent<E>(&self, result: Result<(), E>) -> Result<(), E> {
-        if result.is_ok()
-            && let Some(Endpoint::Encoded(..)) =
-                self.channels.as_ref().map(|channels| &channels.inbox)
-        {
-            self.header().with_place(|place| place.flush_messages(&*self.erased()));
+        if result.is_ok() && self.any_channels().is_some_and(|channels| channels.are_encoded()) {
+            self.header().with_place(|place| place.flush_messages(&**self.erased()));
         }
         result
     }
@@ -694,7 +702,8 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Returns the channels if the task has any; none in a forked process.
     fn channels(&self) -> Option<&Channels<I, O>> {
-        self.channels.as_deref().filter(|_| !fork::is_copy())
+        let channels: &dyn Any = &**self.any_channels().filter(|_| !fork::is_copy())?;
+        channels.downcast_ref()
     }
 
     /// Sends a message if there is room for it.
@@ -760,11 +769,8 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     }
 
     pub(super) fn received<T>(&self, result: Result<T, RecvError>) -> Result<T, RecvError> {
-        if result.is_ok()
-            && let Some(Endpoint::Encoded(..)) =
-                self.channels.as_ref().map(|channels| &channels.outbox)
-        {
-            self.header().with_place(|place| place.message_received(&*self.erased()));
+        if result.is_ok() && self.any_channels().is_some_and(|channels| channels.are_encoded()) {
+            self.header().with_place(|place| place.message_received(&**self.erased()));
         }
         result
     }
@@ -903,7 +909,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
         match self.channels() {
             Some(channels) => self.received(channels.outbox.recv_async().await),
             None => {
-                crate::task::wait::ended(self.erased()).await;
+                crate::task::wait::ended(self.erased().clone()).await;
                 Err(RecvError::Closed)
             }
         }
@@ -970,7 +976,7 @@ impl<R, I, O> fmt::Debug for Task<R, I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = self.header();
         f.debug_struct("Task")
-            .field("id", &header.id)
+            .field("id", &header.id())
             .field("name", &header.name())
             .field("tt", &header.tt)
             .field("status", &header.status())
@@ -1036,7 +1042,7 @@ impl<R, I, O> Task<R, I, O> {
             return;
         }
         let header = self.cell.header();
-        let channels = self.channels.as_ref().filter(|_| !header.state.read().is_ended());
+        let channels = self.any_channels().filter(|_| !header.state.read().is_ended());
         if let Some(channels) = channels {
             // Before the join interest is released, because the next handle announces a receiver
             // again.
@@ -1044,15 +1050,15 @@ impl<R, I, O> Task<R, I, O> {
         }
         let before = header.state.clear_join_interest();
         if channels.is_some_and(|channels| channels.are_encoded()) {
-            header.with_place(|place| place.flush_messages(&*self.cell.clone().erase()));
+            header.with_place(|place| place.flush_messages(&**self.erased()));
         }
         if before.is_ended() && !before.is_referenced() && !self.took {
             self.cell.drop_output();
         }
         if self.on_drop != OnDrop::Nothing && !header.state.read().is_ended() {
-            let task: Arc<dyn AnyTask> = self.cell.clone().erase();
-            if self.on_drop == OnDrop::Stop || control::kill(&task).is_err() {
-                control::stop(&task);
+            let task = self.erased();
+            if self.on_drop == OnDrop::Stop || control::kill(task).is_err() {
+                control::stop(task);
             }
         }
     }

@@ -1,13 +1,14 @@
 //! The part of a task that does not depend on its types: identity, state, times, waiters.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::fork;
-use crate::id::TaskId;
+use crate::id::{self, OriginKey, TaskId};
 use crate::info::{Progress, TaskInfo, TaskStatus, TaskType};
 use crate::limit::{self, Pass};
 use crate::observe::spans::TaskSpans;
@@ -16,6 +17,7 @@ use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
 use crate::sys::once::OnceBox;
+use crate::task::arc::TaskWeak;
 #[cfg(feature = "remote")]
 use crate::task::elsewhere::Elsewhere;
 use crate::task::endpoint::AnyChannels;
@@ -25,7 +27,7 @@ use crate::task::policies::Policies;
 use crate::task::scheduler::{self, SchedulerKey};
 use crate::task::state::{Phase, Snapshot, State};
 use crate::task::waiters::{self, WaiterKey, Waiters};
-use crate::task::{AnyTask, Schedule, deadlines, table};
+use crate::task::{AnyTask, Schedule, TaskArc, deadlines, table};
 use crate::time::activity::Busy;
 use crate::time::clock::{self, Stamp};
 
@@ -33,12 +35,17 @@ use crate::time::clock::{self, Stamp};
 /// and never change after the launch.
 pub(crate) struct Header {
     pub(crate) state: State,
-    attempt: AtomicU32,
-    pub(crate) id: TaskId,
-    /// The id refers to an entry in the task table, which is freed with this header.
+    /// The key of the task's scheduler; see `task::scheduler`.
+    pub(crate) scheduler: Option<SchedulerKey>,
+    /// The number of the id. Its origin is here by its key, or in `extras` if it has none.
+    number: u64,
+    origin: OriginKey,
+    /// The id contains the index of an entry in the task table, which is freed with this header.
     in_table: bool,
     pub(crate) tt: TaskType,
     pub(crate) priority: Priority,
+    /// The time limit of each run, unless it is in `extras`.
+    limit: ShortLimit,
     /// The name, unless `extras` has one.
     name: &'static str,
     queued: AtomicU64,
@@ -46,13 +53,9 @@ pub(crate) struct Header {
     ended: AtomicU64,
     /// Created by the first thing that waits: few tasks are waited for before they have ended.
     waiters: OnceBox<Mutex<Waiters>>,
-    /// The key of the task's scheduler; see `task::scheduler`.
-    pub(crate) scheduler: Option<SchedulerKey>,
     /// A tag for the place of the task: its ticket in a backlog, or where the task was sent. The
     /// place accesses it under its own lock, hence `Relaxed`.
     pub(crate) place_tag: AtomicU64,
-    /// The time limit of each run in nanoseconds, plus one; 0 for none.
-    limit: u64,
     extras: OnceBox<Extras>,
 }
 
@@ -61,6 +64,14 @@ pub(crate) struct Header {
 pub(crate) struct Extras {
     /// A name created at run time.
     pub(crate) name: Option<Box<str>>,
+    /// The id, if its origin has no key.
+    id: Option<TaskId>,
+    /// The time limit of each run, if it has no short form.
+    long_limit: Duration,
+    /// The number of attempts before the latest one, or before the first one of this header.
+    earlier_attempts: AtomicU32,
+    /// The `Hooks` of the cell, which knows their type.
+    pub(super) hooks: Option<Box<dyn Any + Send + Sync>>,
     pub(crate) delay: Option<Duration>,
     pub(crate) retries: u32,
     pub(crate) retry_delay: Duration,
@@ -88,7 +99,7 @@ pub(crate) struct Extras {
     /// The entry in the task table, if the id was drawn by another process.
     pub(crate) foreign: Option<Box<ForeignEntry>>,
     /// The task that this one is chained to. Weak, because that one owns its link to this one.
-    pub(crate) chained_to: Option<Weak<dyn AnyTask>>,
+    pub(crate) chained_to: Option<TaskWeak>,
     /// The trace context of the launch on another machine.
     #[cfg(feature = "remote")]
     pub(crate) trace: Option<Box<str>>,
@@ -100,26 +111,79 @@ pub(crate) struct Extras {
     pub(crate) salvaged: crate::sync::lock::Mutex<Option<Box<crate::remote::chunk::Salvaged>>>,
 }
 
+/// A time limit in 4 bytes, if it is a number of at most 30 bits of a usual unit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ShortLimit(u32);
+
+impl ShortLimit {
+    const NONE: ShortLimit = ShortLimit(0);
+    /// It has no short form.
+    const IS_LONG: ShortLimit = ShortLimit(u32::MAX);
+    /// The units, in nanoseconds. The largest one first: most limits are whole seconds.
+    const UNITS: [u32; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
+    /// The numbers are increased by one, so that 0 is none.
+    const MAX: u64 = (1 << 30) - 2;
+
+    #[inline]
+    fn new(limit: Duration) -> ShortLimit {
+        for (code, unit) in (0..).zip(Self::UNITS) {
+            let parts = limit.subsec_nanos() / unit;
+            let count = limit.as_secs().saturating_mul(u64::from(1_000_000_000 / unit));
+            let count = count.saturating_add(parts.into());
+            if limit.subsec_nanos() % unit == 0 && count < Self::MAX {
+                return ShortLimit((count as u32 + 1) << 2 | code);
+            }
+        }
+        ShortLimit::IS_LONG
+    }
+
+    #[inline]
+    fn get(self) -> Duration {
+        let (count, code) = ((self.0 >> 2) - 1, self.0 & 0b11);
+        Duration::from_nanos(u64::from(count) * u64::from(Self::UNITS[code as usize]))
+    }
+}
+
 impl Header {
     /// Creates the header of a task that was not launched. The launch may assign another id.
     #[inline]
     pub(crate) fn new(tt: TaskType, id: TaskId) -> Self {
-        Header {
+        let mut header = Header {
             state: State::new(),
-            attempt: AtomicU32::new(0),
-            id,
+            scheduler: None,
+            number: 0,
+            origin: OriginKey::NONE,
             in_table: false,
             tt,
             priority: Priority::Normal,
+            limit: ShortLimit::NONE,
             name: "task",
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             waiters: OnceBox::new(),
-            scheduler: None,
             place_tag: AtomicU64::new(0),
-            limit: 0,
             extras: OnceBox::new(),
+        };
+        if id != TaskId::NONE {
+            header.set_id(id);
+        }
+        header
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> TaskId {
+        match TaskId::from_short(self.origin, self.number) {
+            Some(id) => id,
+            None => self.extras().and_then(|extras| extras.id).unwrap_or(TaskId::NONE),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_id(&mut self, id: TaskId) {
+        (self.origin, self.number) = id.to_short();
+        if self.origin == OriginKey::NONE {
+            self.extras_mut().id = Some(id);
         }
     }
 
@@ -190,6 +254,11 @@ impl Header {
         self.extras.get_mut().expect("initialized above")
     }
 
+    /// Returns the extras for writing if the task has any.
+    pub(super) fn extras_if_any(&mut self) -> Option<&mut Extras> {
+        self.extras.get_mut()
+    }
+
     #[inline]
     pub(crate) fn channels(&self) -> Option<&Arc<dyn AnyChannels>> {
         self.extras()?.channels.as_ref()
@@ -197,19 +266,36 @@ impl Header {
 
     #[inline]
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        Some(Duration::from_nanos(self.limit.checked_sub(1)?))
+        match self.limit {
+            ShortLimit::NONE => None,
+            ShortLimit::IS_LONG => self.extras().map(|extras| extras.long_limit),
+            short => Some(short.get()),
+        }
     }
 
-    /// Sets the time limit of each run. One of more than 584 years is one of 584 years.
+    /// Sets the time limit of each run.
+    #[inline]
     pub(crate) fn set_timeout(&mut self, limit: Option<Duration>) {
-        let nanos = |limit: Duration| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        self.limit = limit.map_or(0, |limit| nanos(limit).saturating_add(1));
+        self.limit = limit.map_or(ShortLimit::NONE, ShortLimit::new);
+        if self.limit == ShortLimit::IS_LONG {
+            self.extras_mut().long_limit = limit.unwrap_or_default();
+        }
     }
 
     /// Returns the number of the current or last attempt, starting at 1; 0 before the first.
     #[inline]
     pub(crate) fn attempt(&self) -> u32 {
-        self.attempt.load(Ordering::Relaxed)
+        self.earlier_attempts().saturating_add(u32::from(self.started() != 0))
+    }
+
+    fn earlier_attempts(&self) -> u32 {
+        self.extras().map_or(0, |extras| extras.earlier_attempts.load(Ordering::Relaxed))
+    }
+
+    /// Sets the number of attempts before the latest one, or before the first one here.
+    #[cold]
+    pub(crate) fn set_earlier_attempts(&self, attempts: u32) {
+        self.extras_or_new().earlier_attempts.store(attempts, Ordering::Relaxed);
     }
 
     #[inline]
@@ -233,9 +319,9 @@ impl Header {
     /// Marks the copy of a task in a worker process as started, as attempt number `attempt`.
     #[cfg(feature = "mp")]
     pub(crate) fn set_started(&mut self, when: Stamp, attempt: u32) {
-        *self.attempt.get_mut() = attempt;
         *self.queued.get_mut() = when;
         *self.started.get_mut() = when;
+        self.set_attempt(attempt);
         self.state.set_started();
     }
 
@@ -252,14 +338,17 @@ impl Header {
     pub(crate) fn begin_elsewhere(&self, attempt: u32) -> bool {
         // Only the thread that delivers the events of the call does this.
         self.started.store(clock::now().max(self.queued()), Ordering::Relaxed);
-        self.attempt.store(attempt, Ordering::Relaxed);
+        self.set_attempt(attempt);
         self.state.begin() || self.state.read().is_running()
     }
 
-    /// Sets the number of the last attempt of a task that another machine has handed back.
-    #[cfg(feature = "remote")]
-    pub(crate) fn set_attempt_elsewhere(&self, attempt: u32) {
-        self.attempt.store(attempt, Ordering::Relaxed);
+    /// Sets the number of the last attempt, which was made elsewhere.
+    #[cfg(feature = "mp")]
+    pub(crate) fn set_attempt(&self, attempt: u32) {
+        let earlier = attempt.saturating_sub(u32::from(self.started() != 0));
+        if earlier != self.earlier_attempts() {
+            self.set_earlier_attempts(earlier);
+        }
     }
 
     /// Returns whether more attempts may follow the current one. Never for a task on another
@@ -280,19 +369,26 @@ impl Header {
     /// Assigns an id with an entry in the task table.
     #[inline]
     pub(crate) fn reserve_id(&mut self) {
-        self.id = table::reserve();
+        self.set_id(table::reserve());
         self.in_table = true;
+    }
+
+    /// Inserts this task into the entry of the task table that was reserved with its id.
+    #[inline]
+    pub(crate) fn enter_table(&self, task: &TaskArc) {
+        debug_assert!(self.in_table && std::ptr::eq(self, task.header()));
+        table::insert(id::index_of(self.number), task);
     }
 
     /// Assigns an id that another process has drawn, and reserves an entry in the task table.
     pub(crate) fn set_foreign_id(&mut self, id: TaskId) {
-        self.id = id;
+        self.set_id(id);
         self.extras_mut().foreign = Some(Box::new(ForeignEntry::reserve(id)));
     }
 
-    /// Sets the number of attempts that were made elsewhere.
-    pub(crate) fn set_earlier_attempts(&mut self, attempts: u32) {
-        *self.attempt.get_mut() = attempts;
+    /// Returns whether the task table has an entry for this task, whose reference is not counted.
+    pub(super) fn is_in_table(&self) -> bool {
+        self.in_table || self.extras().is_some_and(|extras| extras.foreign.is_some())
     }
 
     /// Records the time of the launch.
@@ -333,15 +429,18 @@ impl Header {
     pub(crate) fn begin_at(&self, when: Stamp) -> bool {
         // Attempt and time are stored before the phase announces them: a thread that observes
         // `Started` reads these values.
-        let attempt = self.attempt.load(Ordering::Relaxed);
         let before = self.started.load(Ordering::Relaxed);
+        if before != 0 {
+            self.set_earlier_attempts(self.attempt());
+        }
         self.started.store(when.max(self.queued()), Ordering::Relaxed);
-        self.attempt.store(attempt + 1, Ordering::Relaxed);
         if self.state.begin() {
             return true;
         }
         self.started.store(before, Ordering::Relaxed);
-        self.attempt.store(attempt, Ordering::Relaxed);
+        if before != 0 {
+            self.set_earlier_attempts(self.earlier_attempts() - 1);
+        }
         false
     }
 
@@ -440,7 +539,7 @@ impl Header {
     /// returned.
     #[inline]
     pub(crate) fn leave_attempt(&self) {
-        if self.limit != 0 && self.tt == TaskType::Thread {
+        if self.limit != ShortLimit::NONE && self.tt == TaskType::Thread {
             deadlines::leave_run(self);
         }
         let Some(extras) = self.extras() else { return };
@@ -490,7 +589,7 @@ impl Header {
         let pid = extras.map_or(0, |extras| extras.worker_pid.load(Ordering::Relaxed));
         let (node, losses) = self.node_and_losses();
         TaskInfo {
-            id: self.id,
+            id: self.id(),
             name: self.name().to_owned(),
             tt: self.tt,
             priority: self.priority,
@@ -532,7 +631,7 @@ impl Drop for Header {
     #[inline]
     fn drop(&mut self) {
         if self.in_table {
-            table::remove(self.id);
+            table::remove(id::index_of(self.number));
         }
         if let Some(waiters) = self.waiters.get_mut() {
             std::mem::take(waiters.get_mut()).discard();
@@ -546,5 +645,30 @@ pub(crate) fn refresh(task: &dyn AnyTask) {
     // Without a lookup for tasks that run in this process.
     if header.tt == TaskType::Mp && !fork::is_copy() {
         header.with_place(|place| place.refresh(task));
+    }
+}
+
+#[cfg(all(test, not(atasker_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_kept_exactly() {
+        let mut header = Header::new(TaskType::Thread, TaskId::NONE);
+        assert_eq!(header.timeout(), None);
+        let (seconds, nanos) = (Duration::from_secs, Duration::from_nanos);
+        let long = [Duration::MAX, seconds(1 << 30), seconds(4) + nanos(1), nanos(u64::MAX)];
+        let short = [Duration::ZERO, nanos(1), seconds(60), Duration::from_millis(1_500)];
+        let edge = [1, 1_000, 1_000_000].map(|unit| nanos(unit * ((1 << 30) - 1)));
+        for (limit, has_extras) in short.map(|limit| (limit, false)).into_iter().chain(
+            long.map(|limit| (limit, true)).into_iter().chain(edge.map(|limit| (limit, true))),
+        ) {
+            let mut header = Header::new(TaskType::Thread, TaskId::NONE);
+            header.set_timeout(Some(limit));
+            assert_eq!((header.timeout(), header.extras().is_some()), (Some(limit), has_extras));
+        }
+        header.set_timeout(Some(Duration::MAX));
+        header.set_timeout(None);
+        assert_eq!(header.timeout(), None);
     }
 }

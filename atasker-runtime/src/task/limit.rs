@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::fork;
 use crate::sync::lock::Mutex;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::cell::Overrun;
 use crate::task::header::Header;
 use crate::task::hold;
@@ -52,13 +52,13 @@ struct Watch {
 impl TimeLimit {
     /// Arms the limit of a run that begins now.
     pub(crate) fn arm(
-        task: &Arc<dyn AnyTask>,
+        task: &TaskArc,
         limit: Duration,
         place: Option<Arc<dyn Overdue>>,
     ) -> TimeLimit {
         let watch = Arc::new(Watch { place, over: Mutex::new(false) });
         // Weak, because the run keeps its task alive as long as it lasts.
-        let (weak, shared) = (Arc::downgrade(task), Arc::clone(&watch));
+        let (weak, shared) = (task.downgrade(), watch.clone());
         let owner = task.header().scheduler;
         let key = source::at(owner, source::after(owner, limit), move || {
             if let Some(task) = weak.upgrade() {
@@ -83,7 +83,7 @@ impl TimeLimit {
 }
 
 impl Watch {
-    fn exceeded(&self, task: &Arc<dyn AnyTask>) {
+    fn exceeded(&self, task: &TaskArc) {
         let overrun = {
             let over = self.over.lock();
             if *over {
@@ -97,10 +97,7 @@ impl Watch {
 
 /// Records that a run has exceeded its limit. The caller holds the lock that proves that its body
 /// has not returned.
-pub(super) fn begin_overrun(
-    task: &Arc<dyn AnyTask>,
-    place: Option<&dyn Overdue>,
-) -> Option<Overrun> {
+pub(super) fn begin_overrun(task: &TaskArc, place: Option<&dyn Overdue>) -> Option<Overrun> {
     if let Some(place) = place {
         place.entered(task.header());
     }
@@ -112,11 +109,7 @@ pub(super) fn begin_overrun(
 }
 
 /// Tells the task and its place of what [`begin_overrun`] has recorded, without any lock.
-pub(super) fn end_overrun(
-    task: &Arc<dyn AnyTask>,
-    overrun: Option<Overrun>,
-    place: Option<&dyn Overdue>,
-) {
+pub(super) fn end_overrun(task: &TaskArc, overrun: Option<Overrun>, place: Option<&dyn Overdue>) {
     if let Some(overrun) = overrun {
         overrun.complete(task);
     }

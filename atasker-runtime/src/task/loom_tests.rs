@@ -13,9 +13,10 @@ use crate::error::TaskError;
 use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::{Job, Run, end_waiting};
-use crate::task::AnyTask;
+use crate::task::TaskArc;
+use crate::task::arc::TypedArc;
 use crate::task::body::Once;
-use crate::task::cell::{Cell, Typed};
+use crate::task::cell::Cell;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
@@ -70,12 +71,12 @@ fn wait_end(header: &Header) {
 type Outcome = Result<String, TaskError>;
 
 /// A queued task that returns "done", and counts its runs.
-fn queued(limit: Option<Duration>) -> (Arc<dyn Typed<String>>, Arc<AtomicU32>) {
+fn queued(limit: Option<Duration>) -> (TypedArc<String>, Arc<AtomicU32>) {
     let runs = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&runs);
     let mut header = Header::new(TaskType::Thread, TaskId::next());
     header.set_timeout(limit);
-    let body = Once(Some(move |_: &Arc<dyn AnyTask>| {
+    let body = Once(Some(move |_: &TaskArc| {
         counter.fetch_add(1, Ordering::Relaxed);
         String::from("done")
     }));
@@ -88,31 +89,31 @@ fn queued(limit: Option<Duration>) -> (Arc<dyn Typed<String>>, Arc<AtomicU32>) {
 }
 
 /// A running task whose function is about to be called.
-fn started(limit: Option<Duration>) -> Arc<dyn Typed<String>> {
+fn started(limit: Option<Duration>) -> TypedArc<String> {
     let (cell, _) = queued(limit);
     assert!(cell.header().begin());
     cell
 }
 
-fn run(cell: &Arc<dyn Typed<String>>) {
+fn run(cell: &TypedArc<String>) {
     Run::of_begun(cell.clone().erase()).execute();
 }
 
 /// A task that has ended with its result.
-fn ended() -> Arc<dyn Typed<String>> {
+fn ended() -> TypedArc<String> {
     let cell = started(None);
     run(&cell);
     cell
 }
 
-fn outcome(cell: &Arc<dyn Typed<String>>) -> Outcome {
+fn outcome(cell: &TypedArc<String>) -> Outcome {
     let outcome = cell.outcome().expect("it has ended");
     outcome.cloned().map_err(TaskError::clone)
 }
 
-fn handle(cell: &Arc<dyn Typed<String>>) -> Task<String> {
+fn handle(cell: &TypedArc<String>) -> Task<String> {
     assert!(cell.header().state.set_join_interest());
-    Task::new(Arc::clone(cell), None)
+    Task::new(cell.clone())
 }
 
 #[test]
@@ -183,7 +184,7 @@ fn loom_every_waiter_is_woken() {
         let cell = started(None);
         let waiters: Vec<_> = (0..2)
             .map(|_| {
-                let cell = Arc::clone(&cell);
+                let cell = cell.clone();
                 thread::spawn(move || {
                     wait_end(cell.header());
                     assert_eq!(outcome(&cell).unwrap(), "done");
@@ -202,7 +203,7 @@ fn loom_a_request_to_stop_uses_no_wake_up_of_the_end_up() {
     model(|| {
         let cell = started(None);
         let stopper = {
-            let cell = Arc::clone(&cell);
+            let cell = cell.clone();
             thread::spawn(move || cell.header().request_stop())
         };
         let runner = {
@@ -221,7 +222,7 @@ fn loom_a_stopped_task_is_told_even_if_it_is_about_to_wait() {
     model(|| {
         let cell = started(None);
         let task = {
-            let cell = Arc::clone(&cell);
+            let cell = cell.clone();
             thread::spawn(move || {
                 // Like `wait_stop`: check, register a waker, check again.
                 let header = cell.header();
@@ -423,42 +424,75 @@ fn loom_each_of_many_arrives_once() {
 }
 
 #[test]
-fn loom_a_booked_task_is_removed_once() {
+fn loom_an_entry_is_vacant_only_when_nobody_reads_its_value() {
+    use crate::sync::UnsafeCell;
     use crate::task::table::Entry;
+    use std::ptr::NonNull;
+
+    /// Reports a race of a reader with the owner, which frees the value.
+    struct Value(UnsafeCell<u64>);
+    // SAFETY: the model checks that accesses are ordered.
+    unsafe impl Sync for Value {}
 
     model(|| {
         let entry = Arc::new(Entry::new());
-        entry.insert(7, Arc::new(1));
-        let removed = {
+        let value: &Value = Box::leak(Box::new(Value(UnsafeCell::new(1))));
+        entry.insert(NonNull::from(value));
+        let looker = {
             let entry = Arc::clone(&entry);
-            thread::spawn(move || entry.remove(7))
+            thread::spawn(move || {
+                entry.with(|value: NonNull<Value>| {
+                    // SAFETY: it is leaked.
+                    unsafe { value.as_ref().0.with(|value| *value) }
+                })
+            })
         };
-        let ours = entry.remove(7);
-        let theirs = removed.join().unwrap();
-        assert!(ours.is_some() != theirs.is_some());
-        // The entry is vacant and can be reused.
-        entry.insert(8, Arc::new(2));
-        assert!(entry.with(7, |_| ()).is_none());
-        assert_eq!(entry.remove(8).as_deref(), Some(&2));
+        entry.remove();
+        // SAFETY: it is leaked.
+        value.0.with_mut(|value| unsafe { *value = 2 });
+        assert!(matches!(looker.join().unwrap(), None | Some(1)));
+        assert!(entry.with(|_| ()).is_none());
     });
 }
 
-#[test]
-fn loom_a_booked_task_is_removed_while_somebody_looks() {
-    use crate::task::table::Entry;
+/// A function that counts its drops.
+struct Counted(Arc<AtomicU32>);
 
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn counted() -> (TaskArc, Arc<AtomicU32>) {
+    let drops = Arc::new(AtomicU32::new(0));
+    let owned = Counted(Arc::clone(&drops));
+    let body = Once(Some(move |_: &TaskArc| drop(owned)));
+    (Cell::new(Header::new(TaskType::Thread, TaskId::next()), body, ()).erase(), drops)
+}
+
+#[test]
+fn loom_the_last_reference_drops_the_task_once() {
     model(|| {
-        let entry = Arc::new(Entry::new());
-        entry.insert(7, Arc::new(1));
-        let looker = {
-            let entry = Arc::clone(&entry);
-            thread::spawn(move || entry.with(7, Arc::clone))
-        };
-        let removed = entry.remove(7).expect("no other thread removes it");
-        if let Some(seen) = looker.join().unwrap() {
-            assert_eq!(*seen, 1);
+        let (task, drops) = counted();
+        let weak = task.downgrade();
+        let threads = [
+            thread::spawn(move || {
+                if let Some(task) = weak.upgrade() {
+                    task.header().record_queued();
+                    assert!(weak.upgrade().is_some());
+                }
+            }),
+            thread::spawn({
+                let task = task.clone();
+                move || drop(task.downgrade())
+            }),
+        ];
+        drop(task);
+        for thread in threads {
+            thread.join().unwrap();
         }
-        assert_eq!(Arc::strong_count(&removed), 1);
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
     });
 }
 
@@ -467,14 +501,14 @@ fn loom_a_result_goes_with_the_handle_or_at_the_end() {
     model(|| {
         let value = Arc::new(());
         let result = Arc::clone(&value);
-        let body = Once(Some(move |_: &Arc<dyn AnyTask>| result));
+        let body = Once(Some(move |_: &TaskArc| result));
         let cell = Cell::new(Header::new(TaskType::Thread, TaskId::next()), body, ());
         cell.header().record_queued();
         assert!(cell.header().state.launch(Phase::Queued) && cell.header().begin());
         assert!(cell.header().state.set_join_interest());
-        let task = Task::<Arc<()>>::new(cell.clone(), None);
+        let task = Task::<Arc<()>>::new(cell.clone());
         let runner = {
-            let task: Arc<dyn AnyTask> = cell.clone();
+            let task = cell.clone().erase();
             thread::spawn(move || Run::of_begun(task).execute())
         };
         drop(task);

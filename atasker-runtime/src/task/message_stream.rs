@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
 use crate::fork;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::endpoint::Endpoint;
 use crate::task::handle::Task;
 use crate::task::waiters::WaiterKey;
@@ -39,7 +38,7 @@ struct Source<O> {
 enum Origin<O> {
     Outbox(Endpoint<O>),
     /// The task has no channels. The stream ends with it.
-    End(Arc<dyn AnyTask>),
+    End(TaskArc),
 }
 
 impl<O> Drop for Source<O> {
@@ -78,7 +77,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     pub fn into_message_stream(self) -> MessageStream<R, I, O> {
         let from = match self.outbox() {
             Some(outbox) => Origin::Outbox(outbox.clone()),
-            None => Origin::End(self.erased()),
+            None => Origin::End(self.erased().clone()),
         };
         MessageStream { task: self, source: Some(Source { from, key: WaiterKey::next() }) }
     }

@@ -5,6 +5,7 @@
 //! | phases, and the transitions between them | `state` |
 //! | identity, times and waiters, common to all tasks | `header` |
 //! | function and outcome, and who may access them | `cell`, `body` |
+//! | counted references | `arc` |
 //! | futures stored in their cell, and how a loop polls them | `future` |
 //! | functions and results that borrow from the caller of `scope` | `scoped` |
 //! | stop, cancel, kill | `control` |
@@ -23,6 +24,7 @@
 //! task as a [`Job`] until it begins, then as a [`Run`](crate::job::Run). Either
 //! claims and ends its task if it is dropped, so a place that loses one can't leave waiters behind.
 
+pub(crate) mod arc;
 pub(crate) mod body;
 pub(crate) mod cell;
 pub(crate) mod chained;
@@ -72,6 +74,8 @@ use crate::job::Job;
 use crate::observe::registry::Observers;
 use crate::place::Place;
 use crate::time::clock::Stamp;
+use arc::Base;
+pub(crate) use arc::TaskArc;
 use header::Header;
 use state::{Claim, Ending};
 
@@ -84,7 +88,7 @@ use state::{Claim, Ending};
 ///
 /// # Safety
 ///
-/// Implementors are `repr(C)` and have a [`Header`] as their first field: `header` finds it there
+/// Implementors are `repr(C)` and have a [`Base`] as their first field: `header` finds it there
 /// without a virtual call.
 pub(crate) unsafe trait AnyTask: Send + Sync {
     fn header_mut(&mut self) -> &mut Header;
@@ -94,7 +98,7 @@ pub(crate) unsafe trait AnyTask: Send + Sync {
 
     /// Runs the body on this thread, disarms the time limit when the body has returned, and
     /// completes the attempt. Returns the time of the end if that has ended the task.
-    fn run(&self, this: &Arc<dyn AnyTask>) -> Option<Stamp>;
+    fn run(&self, this: &TaskArc) -> Option<Stamp>;
 
     /// Returns whether ending the task calls no user code: there is neither a callback nor a retry
     /// predicate nor a unique key.
@@ -102,23 +106,27 @@ pub(crate) unsafe trait AnyTask: Send + Sync {
 
     /// Starts the body as a future on a loop.
     #[cfg(feature = "async")]
-    fn spawn(&self, this: &Arc<dyn AnyTask>, on: &Arc<future::queue::Queue>);
+    fn spawn(&self, this: &TaskArc, on: &Arc<future::queue::Queue>);
 
     /// Polls the future, or drops it if it was killed or `is_closing` returns true.
     #[cfg(feature = "async")]
-    fn poll(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool);
+    fn poll(&self, this: &TaskArc, is_closing: &dyn Fn() -> bool);
+
+    /// Has the future polled soon. Does nothing for other bodies.
+    #[cfg(feature = "async")]
+    fn wake(&self, this: &TaskArc);
 
     /// Has the future dropped at its next await. Does nothing for other bodies.
-    fn abort(&self, this: &Arc<dyn AnyTask>);
+    fn abort(&self, this: &TaskArc);
 
     /// Completes the current attempt with this error: reruns the task or ends it.
-    fn fail(&self, this: &Arc<dyn AnyTask>, error: TaskError);
+    fn fail(&self, this: &TaskArc, error: TaskError);
 
     /// Completes the current attempt, whose run was lost, with an error.
-    fn lose(&self, this: &Arc<dyn AnyTask>);
+    fn lose(&self, this: &TaskArc);
 
     /// Ends the task with this error, regardless of the remaining attempts.
-    fn end(&self, this: &Arc<dyn AnyTask>, claim: Claim, error: TaskError);
+    fn end(&self, this: &TaskArc, claim: Claim, error: TaskError);
 
     /// Publishes the outcome of the task, which is stored and was passed to the callbacks and the
     /// observers. Returns the time of the end.
@@ -137,7 +145,7 @@ pub(crate) unsafe trait AnyTask: Send + Sync {
 
     /// Finishes what `record_overrun` began, without any lock: ends the task if it was claimed, and
     /// wakes waiters.
-    fn overrun(&self, this: &Arc<dyn AnyTask>, overrun: cell::Overrun);
+    fn overrun(&self, this: &TaskArc, overrun: cell::Overrun);
 
     /// Returns the error if the task has ended with one.
     fn error(&self) -> Option<&TaskError>;
@@ -149,9 +157,6 @@ pub(crate) unsafe trait AnyTask: Send + Sync {
     /// meanwhile. Does nothing if there is no result, or no longer one.
     fn with_value(&self, f: &mut dyn FnMut(&dyn Any));
 
-    /// Returns this task as `Arc<dyn Typed<R>>`.
-    fn typed_any(self: Arc<Self>) -> Box<dyn Any>;
-
     /// Returns whether the task belongs to this scope and has not ended.
     fn is_in_scope(&self, scope: &scoped::ScopeState) -> bool;
 
@@ -161,16 +166,17 @@ pub(crate) unsafe trait AnyTask: Send + Sync {
 
     /// Decodes the result that a worker process has returned, and completes the attempt.
     #[cfg(feature = "mp")]
-    fn reply(&self, this: &Arc<dyn AnyTask>, reply: std::borrow::Cow<'_, [u8]>);
+    fn reply(&self, this: &TaskArc, reply: std::borrow::Cow<'_, [u8]>);
 }
 
 impl dyn AnyTask + '_ {
     /// Returns the part of the task that does not depend on its types.
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: the implementor has its header at its address, as the trait requires, and lends
-        // it as long as itself.
-        unsafe { &*std::ptr::from_ref(self).cast() }
+        // SAFETY: the implementor has its base at its address, as the trait requires, and lends it
+        // as long as itself.
+        let base: &Base = unsafe { &*std::ptr::from_ref(self).cast() };
+        &base.header
     }
 }
 
@@ -187,7 +193,7 @@ pub(crate) trait Schedule: Send + Sync {
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>);
 
     /// Reruns a `Retrying` task after this pause.
-    fn retry(&self, task: Arc<dyn AnyTask>, pause: Duration);
+    fn retry(&self, task: TaskArc, pause: Duration);
 
     /// Returns the place of tasks of this type.
     fn place(&self, tt: TaskType) -> &dyn Place;
@@ -201,7 +207,7 @@ pub(crate) trait Schedule: Send + Sync {
 
     /// Accepts a task that was prepared by [`prepare_chained`](Self::prepare_chained) and is chained
     /// to `first`. Returns false if it is refused: the caller ends it.
-    fn accept_chained(&self, task: &Arc<dyn AnyTask>, first: &Header) -> bool {
+    fn accept_chained(&self, task: &TaskArc, first: &Header) -> bool {
         let _ = (task, first);
         false
     }

@@ -2,20 +2,18 @@
 
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::sync::Arc;
 
 use crate::error::{KillError, TaskError};
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{TaskInfo, TaskStatus};
 use crate::progress;
-use crate::task::cell::Typed;
 use crate::task::cloning::Cloning;
 use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
 use crate::task::header::refresh;
 use crate::task::wait::wait_end;
-use crate::task::{AnyTask, control};
+use crate::task::{TaskArc, control};
 
 /// An untyped handle of a task, found by id with [`Supervisor::task`](crate::Supervisor::task).
 ///
@@ -38,7 +36,7 @@ use crate::task::{AnyTask, control};
 /// ```
 #[derive(Clone)]
 pub struct TaskRef {
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
 }
 
 impl fmt::Debug for TaskRef {
@@ -52,14 +50,14 @@ impl fmt::Debug for TaskRef {
 }
 
 impl TaskRef {
-    pub(crate) fn new(task: Arc<dyn AnyTask>) -> Self {
+    pub(crate) fn new(task: TaskArc) -> Self {
         task.header().state.set_referenced();
         TaskRef { task }
     }
 
     /// Returns the id of the task.
     pub fn id(&self) -> TaskId {
-        self.task.header().id
+        self.task.header().id()
     }
 
     /// Returns a snapshot of everything known about the task.
@@ -303,18 +301,18 @@ impl<R, I, O> sealed::Sealed for Task<R, I, O> {}
 impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TypedTask for Task<R, I, O> {
     fn from_ref(reference: TaskRef) -> Result<Self, TaskRef> {
         let task = &reference.task;
-        let channels = match task.header().channels() {
-            None if is_unit::<I>() && is_unit::<O>() => None,
-            None => return Err(reference),
+        let channels = task.header().channels();
+        let is_right = match channels {
+            None => is_unit::<I>() && is_unit::<O>(),
             Some(channels) => {
-                let channels: Arc<dyn Any + Send + Sync> = channels.clone();
-                match channels.downcast::<Channels<I, O>>() {
-                    Ok(channels) => Some(channels),
-                    Err(_) => return Err(reference),
-                }
+                let channels: &dyn Any = &**channels;
+                channels.is::<Channels<I, O>>()
             }
         };
-        let Ok(cell) = task.clone().typed_any().downcast::<Arc<dyn Typed<R>>>() else {
+        if !is_right {
+            return Err(reference);
+        }
+        let Ok(cell) = task.clone().typed::<R>() else {
             return Err(reference);
         };
         if !task.header().state.set_join_interest() {
@@ -325,13 +323,13 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TypedTask for Task
             let _ = task.header().state.clear_join_interest();
             return Err(reference);
         }
-        if let Some(channels) = channels.as_ref().filter(|_| !fork::is_copy()) {
+        if let Some(channels) = channels.filter(|_| !fork::is_copy()) {
             channels.set_receiver(true);
             if channels.are_encoded() {
                 task.header().with_place(|place| place.flush_messages(&**task));
             }
         }
-        Ok(Task::new(*cell, channels))
+        Ok(Task::new(cell))
     }
 }
 

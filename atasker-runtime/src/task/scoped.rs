@@ -36,7 +36,7 @@ use crate::fork;
 use crate::id::TaskId;
 use crate::observe::events::Handle;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::cell::Body;
 use crate::task::header::Header;
 use crate::task::waiters;
@@ -279,7 +279,7 @@ impl Scoped {
 impl Body<()> for Scoped {
     type PlaceData = ScopedData;
 
-    fn run(&mut self, task: &Arc<dyn AnyTask>) -> Result<(), TaskError> {
+    fn run(&mut self, task: &TaskArc) -> Result<(), TaskError> {
         let work = self.0.work.as_ref().expect("there until it is dropped");
         self.0.has_run = true;
         if !work.run() {
@@ -301,7 +301,7 @@ impl Body<()> for Scoped {
             // Under the lock: a handle that gives up its interest calls `set_reported` afterwards,
             // which finds the entry, or has given it up before this check.
             if task.state.read().has_join_interest() {
-                unreported.insert(task.id);
+                unreported.insert(task.id());
             }
         }
     }
@@ -375,7 +375,7 @@ mod loom_tests {
     type Handle = Arc<dyn Returns<User>>;
 
     /// A queued task whose function owns, uses and returns something that borrows.
-    fn queued(scope: &'static ScopeState, borrowed: &Arc<Borrowed>) -> (Arc<dyn AnyTask>, Handle) {
+    fn queued(scope: &'static ScopeState, borrowed: &Arc<Borrowed>) -> (TaskArc, Handle) {
         let user = User(Arc::clone(borrowed));
         let packet: Handle = Arc::new(Packet::new(move || {
             user.0.use_it();
@@ -387,7 +387,7 @@ mod loom_tests {
         let cell = Cell::<(), _>::new(Header::new(TaskType::Thread, TaskId::next()), body, data);
         cell.header().record_queued();
         assert!(cell.header().state.launch(Phase::Queued));
-        (cell, packet)
+        (cell.erase(), packet)
     }
 
     fn model(f: impl Fn(&'static ScopeState, &Arc<Borrowed>) + Send + Sync + 'static) {
@@ -400,7 +400,7 @@ mod loom_tests {
         });
     }
 
-    fn run(task: Arc<dyn AnyTask>) {
+    fn run(task: TaskArc) {
         if let Some(run) = Job::new(task).begin(clock::now()) {
             run.execute();
         }
@@ -411,7 +411,7 @@ mod loom_tests {
         model(|scope, borrowed| {
             let (task, handle) = queued(scope, borrowed);
             drop(handle);
-            let other = Arc::clone(&task);
+            let other = task.clone();
             let runner = thread::spawn(move || run(task));
             let cancels = thread::spawn(move || end_waiting(other, TaskError::Canceled));
             wait(scope, borrowed);
@@ -424,7 +424,7 @@ mod loom_tests {
     fn loom_scope_waits_for_the_function_of_a_task_that_has_ended() {
         model(|scope, borrowed| {
             let (task, handle) = queued(scope, borrowed);
-            let other = Arc::clone(&task);
+            let other = task.clone();
             let runner = thread::spawn(move || run(task));
             let watch = thread::spawn(move || {
                 if let Some(claim) = other.header().state.claim(Phase::Started) {
@@ -443,7 +443,7 @@ mod loom_tests {
     fn loom_result_is_taken_before_the_scope_ends() {
         model(|scope, borrowed| {
             let (task, handle) = queued(scope, borrowed);
-            let header = Arc::clone(&task);
+            let header = task.clone();
             let runner = thread::spawn(move || run(task));
             if header.header().state.read().is_ended() {
                 drop(handle.take_result().expect("it has ended"));

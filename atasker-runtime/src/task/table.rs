@@ -8,133 +8,116 @@
 //! with the task's last owner, and lookups skip tasks that have ended. So the thread that ends a
 //! task touches nothing here, which would fetch a cache line from the thread that launched it.
 //!
-//! The state word of an entry:
+//! An entry is a pointer, whose lowest bit says that a thread is reading what it points to:
 //!
 //! ```text
-//!           insert                        with                       guard dropped
-//!   VACANT ------> serial<<2|OCCUPIED -----> serial<<2|OCCUPIED|BORROWED -----> serial<<2|OCCUPIED
-//!     ^                   | remove
-//!     +-------------------+
+//!          insert               with                    guard dropped
+//!   null --------> the task ----------> the task | 1 ----------------> the task
+//!     ^               | remove
+//!     +---------------+
 //! ```
-//!
-//! The thread that sets `BORROWED` may read the value until it clears the flag. The thread that
-//! changes the word to `VACANT` owns the value, and returns the index to a free list afterwards.
 //!
 //! A `dashmap` from id to task used to take this role. Kept beside this table, it reduced the rate
 //! of empty tasks from 2.7 to 1.5 million per second on CPUs that do not share a cache.
 
 use std::cell::RefCell;
-use std::mem::MaybeUninit;
-use std::sync::{Arc, OnceLock, Weak};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 
 use crate::fork;
+use crate::id::{Numbers, TaskId};
 use crate::sync::lock::Mutex;
+use crate::sync::{AtomicPtr, Ordering, back_off};
+use crate::task::TaskArc;
+use crate::task::arc::Base;
 
-use crate::id::TaskId;
-use crate::sync::{AtomicU64, Ordering, UnsafeCell};
-use crate::task::AnyTask;
+/// The bit of an entry that a thread is reading.
+const BORROWED: usize = 1;
 
-const VACANT: u64 = 0;
-const OCCUPIED: u64 = 1;
-const BORROWED: u64 = 2;
-
-/// An entry for a task, or for any other value in a model.
-pub(super) struct Entry<T> {
-    state: AtomicU64,
-    value: UnsafeCell<MaybeUninit<T>>,
-}
-
-// SAFETY: the value is accessed by one thread at a time, according to the state word (see the
-// module's documentation): by the thread that allocated the vacant entry, by the one that set
-// BORROWED, or by the one that changed the word to VACANT. So `T` moves between threads and is
-// never shared by an entry.
-unsafe impl<T: Send> Sync for Entry<T> {}
+/// An entry for a task, or for any other value in a model, whose alignment leaves one bit free.
+pub(super) struct Entry<T>(AtomicPtr<T>);
 
 impl<T> Entry<T> {
     pub(super) fn new() -> Self {
-        Entry { state: AtomicU64::new(VACANT), value: UnsafeCell::new(MaybeUninit::uninit()) }
+        const { assert!(align_of::<T>() > BORROWED) };
+        Entry(AtomicPtr::new(ptr::null_mut()))
     }
 
     /// Fills a vacant entry that was allocated by the caller.
-    pub(super) fn insert(&self, serial: u64, value: T) {
-        debug_assert_eq!(self.state.load(Ordering::Relaxed), VACANT);
-        self.value.with_mut(|cell| {
-            // SAFETY: the entry is vacant and was allocated by us; no other thread reads a vacant
-            // entry.
-            unsafe { (*cell).write(value) };
-        });
-        // A store suffices, because only the allocating thread writes a vacant entry. Release
-        // publishes the value to threads that borrow it.
-        self.state.store(serial << 2 | OCCUPIED, Ordering::Release);
+    pub(super) fn insert(&self, value: NonNull<T>) {
+        debug_assert!(self.0.load(Ordering::Relaxed).is_null());
+        // A store suffices, because only the allocating thread writes a vacant entry. Release: a
+        // thread that borrows the value sees its contents.
+        self.0.store(value.as_ptr(), Ordering::Release);
     }
 
-    /// Takes the value out if it has this serial number.
-    pub(super) fn remove(&self, serial: u64) -> Option<T> {
-        let word = serial << 2 | OCCUPIED;
-        self.transition(word, VACANT).then(|| {
-            self.value.with_mut(|value| {
-                // SAFETY: we have changed the word from OCCUPIED to VACANT. So the value was there,
-                // no thread reads it, and the entry is not allocated again before its index is
-                // returned.
-                unsafe { (*value).assume_init_read() }
-            })
-        })
-    }
-
-    /// Calls `f` with the value if it has this serial number.
-    pub(super) fn with<R>(&self, serial: u64, f: impl FnOnce(&T) -> R) -> Option<R> {
-        let word = serial << 2 | OCCUPIED;
-        self.transition(word, word | BORROWED).then(|| {
-            let _done = BorrowGuard(self, word);
-            self.value.with(|value| {
-                // SAFETY: we have set BORROWED. So the value is there, and removing it waits until
-                // we have cleared the flag.
-                f(unsafe { (*value).assume_init_ref() })
-            })
-        })
-    }
-
-    /// Returns the serial number of the value in this entry.
-    fn serial(&self) -> Option<u64> {
-        // Only a hint: the exchange in `transition` compares the serial number again.
-        let word = self.state.load(Ordering::Acquire);
-        (word & OCCUPIED != 0).then_some(word >> 2)
-    }
-
-    /// Changes the state word. Waits while the entry is borrowed, which lasts a few instructions
-    /// unless the borrowing thread is preempted.
-    fn transition(&self, from: u64, to: u64) -> bool {
-        let mut attempts = 0u32;
+    /// Makes the entry vacant, once no thread borrows it. Called by its owner. Has no effect if it
+    /// is vacant.
+    pub(super) fn remove(&self) {
+        let mut attempts = 0;
         loop {
-            // Acquire: a borrower or remover sees the inserted value. Release: the thread that is
-            // allocated the entry next sees that the value was taken out.
-            match self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(now) if now == from | BORROWED => {
-                    attempts += 1;
-                    if attempts.is_multiple_of(64) && fork::is_copy() {
-                        // The borrowing thread does not exist in a forked process.
-                        return false;
-                    }
-                    crate::sync::back_off(attempts);
-                }
-                Err(_) => return false,
+            let now = self.0.load(Ordering::Relaxed);
+            if now.is_null() {
+                return;
+            }
+            // Acquire: what borrowers have done with the value precedes what the caller does.
+            // Release: the owner that is allocated the entry next finds it vacant.
+            if now.addr() & BORROWED == 0 && self.exchange(now, ptr::null_mut()) {
+                return;
+            }
+            attempts += 1;
+            if gives_up(attempts) {
+                return;
             }
         }
     }
-}
 
-/// Clears the flag even if the borrower panicked.
-struct BorrowGuard<'a, T>(&'a Entry<T>, u64);
+    /// Calls `f` with the value if there is one. It is not removed meanwhile.
+    pub(super) fn with<R>(&self, f: impl FnOnce(NonNull<T>) -> R) -> Option<R> {
+        let mut attempts = 0;
+        loop {
+            let now = self.0.load(Ordering::Relaxed);
+            let value = NonNull::new(now)?;
+            let borrowed = now.map_addr(|address| address | BORROWED);
+            // Acquire: the contents of the value are visible. Release: so that they still are to
+            // the next thread, which sees what this one has stored.
+            if now != borrowed && self.exchange(now, borrowed) {
+                let _done = BorrowGuard(self, value);
+                return Some(f(value));
+            }
+            attempts += 1;
+            if gives_up(attempts) {
+                return None;
+            }
+        }
+    }
 
-impl<T> Drop for BorrowGuard<'_, T> {
-    fn drop(&mut self) {
-        // A store suffices, because no other thread changes the word while BORROWED is set.
-        self.0.state.store(self.1, Ordering::Release);
+    fn exchange(&self, from: *mut T, to: *mut T) -> bool {
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
-type TaskEntry = Entry<Weak<dyn AnyTask>>;
+/// Waits while an entry is borrowed, which lasts a few instructions unless the borrowing thread is
+/// preempted. Returns true in a forked process, in which that thread does not exist.
+fn gives_up(attempts: u32) -> bool {
+    if attempts.is_multiple_of(64) && fork::is_copy() {
+        return true;
+    }
+    back_off(attempts);
+    false
+}
+
+/// Clears the bit even if the borrower panicked.
+struct BorrowGuard<'a, T>(&'a Entry<T>, NonNull<T>);
+
+impl<T> Drop for BorrowGuard<'_, T> {
+    fn drop(&mut self) {
+        // A store suffices, because no other thread changes the entry while it is borrowed.
+        self.0.0.store(self.1.as_ptr(), Ordering::Release);
+    }
+}
+
+type TaskEntry = Entry<Base>;
 
 const SEGMENT_LEN: usize = 1 << 10;
 const BRANCH_LEN: usize = 1 << 9;
@@ -213,95 +196,98 @@ impl Table {
 /// The maximum length of a thread's free list.
 const LOCAL_CAPACITY: usize = 128;
 
-struct LocalFreeList(Vec<u32>);
+/// What a thread keeps for the tasks that it launches.
+struct Local {
+    free: Vec<u32>,
+    numbers: Numbers,
+}
 
-impl Drop for LocalFreeList {
+impl Drop for Local {
     fn drop(&mut self) {
-        TABLE.release(self.0.drain(..));
+        TABLE.release(self.free.drain(..));
+    }
+}
+
+impl Local {
+    fn allocate(&mut self) -> u32 {
+        if let Some(index) = self.free.pop() {
+            return index;
+        }
+        TABLE.refill(&mut self.free);
+        self.free.pop().expect("`refill` adds some or panics")
     }
 }
 
 thread_local! {
-    static LOCAL_FREE: RefCell<LocalFreeList> = const { RefCell::new(LocalFreeList(Vec::new())) };
+    static LOCAL: RefCell<Local> =
+        const { RefCell::new(Local { free: Vec::new(), numbers: Numbers::NONE }) };
 }
 
-fn allocate() -> u32 {
-    let local = LOCAL_FREE.try_with(|local| {
-        let local = &mut local.borrow_mut().0;
-        if local.is_empty() {
-            TABLE.refill(local);
-        }
-        local.pop()
-    });
-    // A thread that exits has no free list any more.
-    local.ok().flatten().unwrap_or_else(|| {
-        let mut batch = Vec::new();
-        TABLE.refill(&mut batch);
-        let one = batch.pop().expect("`refill` adds some or panics");
-        TABLE.release(batch.into_iter());
-        one
+/// Calls `f` with the local state of this thread, or a temporary one if it exits.
+#[inline]
+fn with_local<T>(f: impl Fn(&mut Local) -> T) -> T {
+    let near = LOCAL.try_with(|local| f(&mut local.borrow_mut()));
+    near.unwrap_or_else(|_| f(&mut Local { free: Vec::new(), numbers: Numbers::NONE }))
+}
+
+/// Returns an id for a task to be inserted, with a vacant entry.
+#[inline]
+pub(crate) fn reserve() -> TaskId {
+    with_local(|local| {
+        let index = local.allocate();
+        local.numbers.draw(index)
     })
 }
 
-fn deallocate(index: u32) {
-    let cached = LOCAL_FREE.try_with(|local| {
-        let local = &mut local.borrow_mut().0;
-        if local.len() == LOCAL_CAPACITY {
-            TABLE.release(local.drain(..LOCAL_CAPACITY / 2));
-        }
-        local.push(index);
-    });
-    if cached.is_err() {
-        TABLE.release(std::iter::once(index));
-    }
+/// Returns a vacant entry, for a task whose id does not contain its index.
+pub(super) fn reserve_index() -> u32 {
+    with_local(Local::allocate)
 }
 
-/// Returns an id for a task to be inserted.
-pub(crate) fn reserve() -> TaskId {
-    TaskId::with_index(allocate())
+/// Inserts a task into the entry at this index, which was reserved for it.
+#[inline]
+pub(crate) fn insert(index: u32, task: &TaskArc) {
+    TABLE.entry(index).expect("the entry was reserved").insert(task.as_base());
 }
 
-/// Inserts a task whose id was returned by [`reserve`].
-pub(crate) fn insert(id: TaskId, task: &Arc<dyn AnyTask>) {
-    let entry = id.table_index().and_then(|index| TABLE.entry(index));
-    entry.expect("the entry was reserved").insert(id.serial(), Arc::downgrade(task));
-}
-
-/// Frees the entry of a task whose id was returned by [`reserve`].
-pub(crate) fn remove(id: TaskId) {
-    let Some(index) = id.table_index() else { return };
+/// Frees a reserved entry, whether or not a task was inserted.
+pub(super) fn remove(index: u32) {
     let Some(entry) = TABLE.entry(index) else { return };
-    match entry.remove(id.serial()) {
-        Some(task) => {
-            deallocate(index);
-            drop(task);
+    entry.remove();
+    with_local(|local| {
+        if local.free.len() == LOCAL_CAPACITY {
+            TABLE.release(local.free.drain(..LOCAL_CAPACITY / 2));
         }
-        // The task was not launched, so it was not inserted. No other thread has this index.
-        None if entry.serial().is_none() => deallocate(index),
-        None => {}
-    }
+        local.free.push(index);
+    });
 }
 
 /// Returns the task with this id, which this process has drawn. See also [`foreign::find`].
 ///
 /// [`foreign::find`]: crate::task::foreign::find
-pub(crate) fn get(id: TaskId) -> Option<Arc<dyn AnyTask>> {
-    // An id of another process may contain the same index.
-    get_entry(id).filter(|task| task.header().id == id)
+pub(crate) fn get(id: TaskId) -> Option<TaskArc> {
+    // The entry may be that of a later task meanwhile, and an id of another process contains an
+    // index as well.
+    get_at(id.table_index()?).filter(|task| task.header().id() == id)
 }
 
-/// Returns the task in the entry of this id, which was returned by [`reserve`]. The task itself may
-/// have another id.
-pub(crate) fn get_entry(id: TaskId) -> Option<Arc<dyn AnyTask>> {
-    TABLE.entry(id.table_index()?)?.with(id.serial(), Weak::upgrade)?
+/// Returns the task in the entry at this index.
+pub(super) fn get_at(index: u32) -> Option<TaskArc> {
+    TABLE.entry(index)?.with(upgrade)?
+}
+
+/// Returns the task of a borrowed entry, unless its last owner was dropped.
+fn upgrade(task: NonNull<Base>) -> Option<TaskArc> {
+    // SAFETY: the header of the task removes the entry when it is dropped, which is before the
+    // memory is freed, and the removal waits while the entry is borrowed.
+    unsafe { TaskArc::upgrade(task) }
 }
 
 /// Calls `f` for every task that is in the table throughout the call.
-pub(crate) fn for_each(mut f: impl FnMut(Arc<dyn AnyTask>)) {
+pub(crate) fn for_each(mut f: impl FnMut(TaskArc)) {
     for segment in (0..).map_while(|number| TABLE.segment(number)) {
         for entry in segment {
-            let task = entry.serial().and_then(|serial| entry.with(serial, Weak::upgrade));
-            task.flatten().into_iter().for_each(&mut f);
+            entry.with(upgrade).flatten().into_iter().for_each(&mut f);
         }
     }
 }
@@ -314,24 +300,23 @@ mod tests {
     use crate::task::cell::Cell;
     use crate::task::header::Header;
 
-    fn new_task() -> Arc<dyn AnyTask> {
+    fn new_task() -> TaskArc {
         let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.reserve_id();
-        let task: Arc<dyn AnyTask> =
-            Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ());
-        insert(task.header().id, &task);
+        let task = Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase();
+        insert(task.header().id().table_index().unwrap(), &task);
         task
     }
 
     #[test]
     fn a_slot_that_is_used_again_is_another_task() {
         let task = new_task();
-        let first = task.header().id;
-        assert!(Arc::ptr_eq(&get(first).unwrap(), &task));
+        let first = task.header().id();
+        assert!(TaskArc::ptr_eq(&get(first).unwrap(), &task));
         drop(task);
         assert!(get(first).is_none());
         let task = new_task();
-        let second = task.header().id;
+        let second = task.header().id();
         assert_eq!(first.table_index(), second.table_index());
         assert!(get(first).is_none() && get(second).is_some());
         let (origin, number) = second.to_parts();
@@ -341,11 +326,10 @@ mod tests {
 
     #[test]
     fn entry_of_a_task_that_was_not_inserted_is_used_again() {
-        let id = reserve();
-        remove(id);
-        let again = reserve();
-        assert_eq!(id.table_index(), again.table_index());
-        remove(again);
+        let index = reserve_index();
+        remove(index);
+        assert_eq!(reserve_index(), index);
+        remove(index);
     }
 
     #[test]
@@ -355,16 +339,16 @@ mod tests {
             scope.spawn(move || {
                 for id in ids {
                     if let Some(task) = get(id) {
-                        assert_eq!(task.header().id, id);
+                        assert_eq!(task.header().id(), id);
                     }
-                    for_each(|task| assert_ne!(task.header().id, TaskId::next()));
+                    for_each(|task| assert_ne!(task.header().id(), TaskId::next()));
                 }
             });
             for _ in 0..2_000 {
                 let tasks = [new_task(), new_task()];
                 for task in &tasks {
-                    send.send(task.header().id).unwrap();
-                    assert!(Arc::ptr_eq(&get(task.header().id).unwrap(), task));
+                    send.send(task.header().id()).unwrap();
+                    assert!(TaskArc::ptr_eq(&get(task.header().id()).unwrap(), task));
                 }
                 scope.spawn(move || drop(tasks));
             }

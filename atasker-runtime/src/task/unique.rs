@@ -23,7 +23,7 @@ use std::any::{Any, TypeId};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
@@ -31,7 +31,8 @@ use dashmap::mapref::entry::Entry as MapEntry;
 use crate::error::TaskError;
 use crate::fork;
 use crate::sync::lock::Mutex;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
+use crate::task::arc::TaskWeak;
 use crate::task::header::Header;
 #[cfg(feature = "remote")]
 use crate::task::portable_hash::PortableHasher;
@@ -168,7 +169,7 @@ pub(crate) struct UniqueTasks {
 /// A task that holds its key, or is about to claim it.
 struct Holder {
     key: Key,
-    task: Weak<dyn AnyTask>,
+    task: TaskWeak,
 }
 
 /// The tasks with one hash, in ascending order of their numbers.
@@ -184,7 +185,7 @@ struct Claim {
 /// Why a key could not be claimed.
 pub(crate) enum Refused {
     /// This task holds it.
-    Held(Arc<dyn AnyTask>),
+    Held(TaskArc),
     /// `Hash` or `Eq` of the key panicked.
     Failed(TaskError),
 }
@@ -192,7 +193,7 @@ pub(crate) enum Refused {
 impl From<Refused> for TaskError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Held(task) => TaskError::Duplicate { id: task.header().id },
+            Refused::Held(task) => TaskError::Duplicate { id: task.header().id() },
             Refused::Failed(error) => error,
         }
     }
@@ -206,7 +207,7 @@ pub(crate) fn slot_of(header: &Header) -> Option<&UniqueSlot> {
 impl UniqueTasks {
     /// Claims the key of a task that is being launched, if it has one. Calls `Hash` and `Eq` of
     /// keys.
-    pub(crate) fn claim(self: &Arc<Self>, task: &Arc<dyn AnyTask>) -> Result<(), Refused> {
+    pub(crate) fn claim(self: &Arc<Self>, task: &TaskArc) -> Result<(), Refused> {
         let Some(slot) = slot_of(task.header()).filter(|slot| slot.is_set()) else { return Ok(()) };
         let key = {
             let mut stage = slot.0.lock();
@@ -228,7 +229,7 @@ impl UniqueTasks {
             hasher.finish()
         });
         let hash = hash.map_err(Refused::Failed)?;
-        let holder = Arc::new(Holder { key, task: Arc::downgrade(task) });
+        let holder = Arc::new(Holder { key, task: task.downgrade() });
         let refused = match self.enter(hash, name, &holder) {
             Ok(claim) => {
                 slot.advance(Stage::Claimed(claim));

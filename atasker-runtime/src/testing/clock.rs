@@ -97,7 +97,7 @@ pub fn pause(supervisor: &Supervisor) -> ClockGuard {
     let runs = core.timed_runs();
     for task in core.live_tasks() {
         let header = task.header();
-        hold::on_pause(header, runs.contains(&header.id));
+        hold::on_pause(header, runs.contains(&header.id()));
     }
     guard
 }

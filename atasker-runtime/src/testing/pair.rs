@@ -8,7 +8,7 @@ use crate::error::{RecvError, SendError};
 use crate::fork;
 use crate::id::TaskId;
 use crate::info::{Progress, TaskType};
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::channel::Channel;
 use crate::task::context::TaskContext;
 use crate::task::endpoint::{AnyChannels, Channels, Endpoint};
@@ -53,7 +53,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         // For the requests to stop.
         header.extras_mut().channels = Some(Arc::clone(&channels) as Arc<dyn AnyChannels>);
         let context = TaskContext::without_task(header, channels.closing_on_drop());
-        let peer = ContextPeer { task: Arc::clone(context.task()), channels };
+        let peer = ContextPeer { task: context.task().clone(), channels };
         (context, peer)
     }
 }
@@ -64,7 +64,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
 /// no message is queued, and [`send`](TaskContext::send) returns its message. When the context and
 /// its clones are dropped, the same holds for the peer.
 pub struct ContextPeer<I = (), O = ()> {
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
     channels: Arc<Channels<I, O>>,
 }
 
@@ -143,6 +143,6 @@ impl<I, O> Drop for ContextPeer<I, O> {
 
 impl<I, O> fmt::Debug for ContextPeer<I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ContextPeer").field("id", &self.task.header().id).finish_non_exhaustive()
+        f.debug_struct("ContextPeer").field("id", &self.task.header().id()).finish_non_exhaustive()
     }
 }

@@ -203,12 +203,11 @@ impl Chunks {
 
 #[cfg(all(test, not(atasker_loom)))]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
     use crate::id::TaskId;
     use crate::info::TaskType;
-    use crate::task::AnyTask;
+    use crate::task::TaskArc;
     use crate::task::body::Once;
     use crate::task::cell::Cell;
     use crate::task::header::Header;
@@ -216,7 +215,7 @@ mod tests {
     fn job(priority: Priority) -> Job {
         let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.priority = priority;
-        Job::new(Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ()))
+        Job::new(Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase())
     }
 
     #[test]
@@ -226,7 +225,7 @@ mod tests {
         let mut pushed = Vec::new();
         for _ in 0..many {
             let job = job(Priority::Low);
-            pushed.push(job.header().id);
+            pushed.push(job.header().id());
             assert_eq!(injector.push(job), AfterPush::Dispatch);
         }
         let _ = injector.push(job(Priority::High));
@@ -236,7 +235,7 @@ mod tests {
         while injector.nonempty() & bit(Priority::Low) != 0 {
             injector.take(Priority::Low, &mut queue);
             assert_eq!(injector.len(Priority::Low) + taken.len() + queue.len(), many);
-            taken.extend(queue.drain(..).map(|job| job.header().id));
+            taken.extend(queue.drain(..).map(|job| job.header().id()));
         }
         assert_eq!(taken, pushed);
         injector.take(Priority::High, &mut queue);

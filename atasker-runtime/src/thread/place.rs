@@ -20,7 +20,7 @@ use crate::sync::lock::MutexGuard;
 use crate::task::control::Include;
 use crate::task::state::Phase;
 use crate::task::waiters;
-use crate::task::{AnyTask, park};
+use crate::task::{AnyTask, TaskArc, park};
 use crate::unwind::log;
 
 impl Place for ThreadPool {
@@ -94,7 +94,7 @@ impl Place for ThreadPool {
         waiters::wake_all(launchers);
     }
 
-    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, _task: &TaskArc) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
 
@@ -122,7 +122,7 @@ impl Place for ThreadPool {
             .is_none_or(|ticket| state.backlog.is_among_first(usize::MAX, header.priority, ticket))
     }
 
-    fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
+    fn run_inline(&self, task: &TaskArc) -> bool {
         if limit::has_limit(task.header()) {
             // It begins when its limit has room, which the waiting task lends it.
             return false;
@@ -130,7 +130,7 @@ impl Place for ThreadPool {
         let queued = task.header().state.read().phase() == Phase::Queued;
         let removed = queued && self.is_own_thread() && self.revoke(&**task, Include::Admitted);
         if removed {
-            run::execute(Job::new(Arc::clone(task)), &self.shared, After::Other);
+            run::execute(Job::new(task.clone()), &self.shared, After::Other);
         }
         removed
     }

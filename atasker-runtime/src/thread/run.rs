@@ -117,18 +117,18 @@ impl park::BlockingSlot for PoolSlot {
 
 impl Overdue for Shared {
     fn entered(&self, task: &Header) {
-        self.state.lock().overdue.push(task.id);
+        self.state.lock().overdue.push(task.id());
     }
 
     fn reported(&self, task: &Header, limit: Duration) {
         log!(
-            warn, task = %task.id, name = task.name(), ?limit,
+            warn, task = %task.id(), name = task.name(), ?limit,
             "task exceeded its time limit and still occupies its slot"
         );
     }
 
     fn left(&self, task: &Header) {
-        self.state.lock().overdue.retain(|other| *other != task.id);
+        self.state.lock().overdue.retain(|other| *other != task.id());
         load::changed(self.scheduler);
     }
 }

@@ -316,7 +316,7 @@ impl PoolState {
     pub(super) fn remove_admitted(&mut self, task: &dyn AnyTask) -> Option<Job> {
         let header = task.header();
         let jobs = &mut self.admitted[header.priority.index()];
-        let at = jobs.iter().position(|job| job.header().id == header.id)?;
+        let at = jobs.iter().position(|job| job.header().id() == header.id())?;
         let job = jobs.remove(at)?;
         self.admitted_count -= 1;
         self.backlog.release(header.priority);
@@ -326,7 +326,7 @@ impl PoolState {
     /// Returns whether a task has a slot and no thread.
     pub(super) fn is_admitted(&self, header: &Header) -> bool {
         let jobs = &self.admitted[header.priority.index()];
-        jobs.iter().any(|job| job.header().id == header.id)
+        jobs.iter().any(|job| job.header().id() == header.id())
     }
 
     /// Makes the tag of a task say where in the pool it is.

@@ -180,7 +180,7 @@ impl Engine {
     pub(super) fn is_inside(&self, state: &State) -> bool {
         state.inside_threads.contains(&this_thread())
             || state.task.as_ref().is_some_and(|task| {
-                current::with(|header| header.is_some_and(|h| h.id == task.header().id))
+                current::with(|header| header.is_some_and(|h| h.id() == task.header().id()))
             })
     }
 

@@ -43,7 +43,7 @@ use crate::id::{SchedulerKey, TaskId};
 use crate::info::{BackgroundWorkerInfo, JobInfo, WorkerKind};
 use crate::supervisor::{ActiveWorker, Core, Operation, WorkerSnapshot};
 use crate::sync::lock::Mutex;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::waiters::{self, WaiterKey, Waiters};
 use crate::time::clock::{self, Stamp};
 use crate::time::timer::TimerKey;
@@ -55,7 +55,7 @@ pub(in crate::background) use spec::{Hook, Hooks, OnError, Ticks, WorkerSpec};
 pub(in crate::background) trait Executor: Send + Sync {
     /// Launches a task that makes this run. The task must release the run in any case, at least by
     /// dropping it. Returns `None` if the worker was stopped meanwhile.
-    fn launch(&self, run: WorkerRun) -> Option<Arc<dyn AnyTask>>;
+    fn launch(&self, run: WorkerRun) -> Option<TaskArc>;
 
     /// Drops the function and its captured values, because there are no further runs.
     fn release(&self) {}
@@ -102,7 +102,7 @@ struct State {
     /// The number of the latest run.
     run: u64,
     /// The task of the current run, once it is known.
-    task: Option<Arc<dyn AnyTask>>,
+    task: Option<TaskArc>,
     /// The hooks of the start have not returned yet, so no run may begin.
     starting: bool,
     /// A new generation starts when this one has ended.
@@ -269,7 +269,7 @@ impl ActiveWorker for Engine {
     fn timed_run(&self) -> Option<TaskId> {
         let state = self.state.lock();
         let task = state.task.as_ref().filter(|_| self.spec.kind != WorkerKind::Loop)?;
-        Some(task.header().id)
+        Some(task.header().id())
     }
 
     fn snapshot(&self) -> WorkerSnapshot {

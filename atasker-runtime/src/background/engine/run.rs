@@ -15,7 +15,7 @@ use crate::fork;
 use crate::observe::observer::BackgroundRun;
 use crate::sync::lock::MutexGuard;
 use crate::task::waiters::WaiterKey;
-use crate::task::{AnyTask, control};
+use crate::task::{TaskArc, control};
 use crate::time::clock::{self, Stamp};
 use crate::time::source;
 use crate::time::timer;
@@ -213,7 +213,7 @@ impl Engine {
         }
         // A stop before this point did not know the task.
         let stopped = state.phase != Phase::Active;
-        state.task = Some(Arc::clone(&task));
+        state.task = Some(task.clone());
         drop(state);
         if stopped {
             control::stop(&task);
@@ -332,13 +332,13 @@ impl WorkerRun {
     /// Begins the run, in `task`. Returns false if the worker was stopped meanwhile: the run must
     /// not begin then.
     #[must_use]
-    pub(in crate::background) fn begin(&mut self, task: Option<&Arc<dyn AnyTask>>) -> bool {
+    pub(in crate::background) fn begin(&mut self, task: Option<&TaskArc>) -> bool {
         let mut state = self.engine.state.lock();
         if state.phase != Phase::Active || state.generation != self.generation {
             return false;
         }
         if let Some(task) = task {
-            state.task = Some(Arc::clone(task));
+            state.task = Some(task.clone());
         }
         self.began = clock::now();
         let now = || source::now(self.engine.owner);

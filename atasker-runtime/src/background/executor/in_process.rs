@@ -7,7 +7,7 @@ use crate::background::executor::{LaunchOptions, MakeExecutor};
 use crate::background::outcome::RunEnd;
 use crate::launch::TaskBuilder;
 use crate::lent::Lent;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::unwind;
 
 /// The reply of a run in a worker process: the result of the function, and whether the run
@@ -37,7 +37,7 @@ struct ProcessExecutor<R> {
 }
 
 impl<R: Send + 'static> Executor for ProcessExecutor<R> {
-    fn launch(&self, mut run: WorkerRun) -> Option<Arc<dyn AnyTask>> {
+    fn launch(&self, mut run: WorkerRun) -> Option<TaskArc> {
         // Before the call is created, because that takes an item out of the queue.
         if !run.begin(None) {
             return None;

@@ -14,7 +14,7 @@ use crate::background::items::ItemSource;
 use crate::launch::TaskBuilder;
 use crate::priority::Priority;
 use crate::supervisor::Core;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 
 #[cfg(feature = "mp")]
 pub(super) use in_process::in_process;
@@ -35,12 +35,12 @@ pub(in crate::background) struct LaunchOptions {
 }
 
 impl LaunchOptions {
-    pub(super) fn start<R: Send + 'static>(&self, builder: TaskBuilder<R>) -> Arc<dyn AnyTask> {
+    pub(super) fn start<R: Send + 'static>(&self, builder: TaskBuilder<R>) -> TaskArc {
         let mut builder = builder.name(self.name.to_string()).priority(self.priority);
         if let Some(aloop) = &self.aloop {
             builder = builder.aloop(aloop.clone());
         }
-        builder.start_run(&self.core).erased()
+        builder.start_run(&self.core).erased().clone()
     }
 }
 
@@ -58,7 +58,7 @@ struct QueueExecutor {
 }
 
 impl Executor for QueueExecutor {
-    fn launch(&self, run: WorkerRun) -> Option<Arc<dyn AnyTask>> {
+    fn launch(&self, run: WorkerRun) -> Option<TaskArc> {
         self.executor.launch(run)
     }
     fn waiting(&self) -> Option<usize> {

@@ -12,7 +12,7 @@ use crate::background::outcome::{RunEnd, WorkerOutput};
 use crate::error::TaskError;
 use crate::launch::TaskBuilder;
 use crate::lent::Lent;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::context::TaskContext;
 use crate::task::hold;
 use crate::unwind::{self, Guarded};
@@ -45,7 +45,7 @@ struct AloopExecutor {
 }
 
 impl Executor for AloopExecutor {
-    fn launch(&self, run: WorkerRun) -> Option<Arc<dyn AnyTask>> {
+    fn launch(&self, run: WorkerRun) -> Option<TaskArc> {
         let (function, next_run) = (Arc::clone(&self.function), self.next_run);
         let task = TaskBuilder::<()>::__future_with_context(move |task: TaskContext| async move {
             let mut next = Some(run);

@@ -9,7 +9,7 @@ use crate::background::outcome::{RunEnd, WorkerOutput};
 use crate::launch::TaskBuilder;
 use crate::lent::Lent;
 use crate::priority::Priority;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::context::TaskContext;
 use crate::task::hold;
 use crate::unwind;
@@ -39,7 +39,7 @@ struct ThreadExecutor {
 }
 
 impl Executor for ThreadExecutor {
-    fn launch(&self, run: WorkerRun) -> Option<Arc<dyn AnyTask>> {
+    fn launch(&self, run: WorkerRun) -> Option<TaskArc> {
         let (function, next_run) = (Arc::clone(&self.function), self.next_run);
         let task = TaskBuilder::<()>::with_context(move |task: &TaskContext| {
             let mut next = Some(run);

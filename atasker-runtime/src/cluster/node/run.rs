@@ -270,7 +270,7 @@ impl RunHandle for Arc<Run> {
         }
         self.command(|run| {
             if let Err(error) = control::kill(run.task.task()) {
-                log!(warn, task = %run.task.task().header().id, %error, "a run could not be killed");
+                log!(warn, task = %run.task.task().header().id(), %error, "a run could not be killed");
             }
         });
         true
@@ -304,7 +304,7 @@ impl RunHandle for Arc<Run> {
             let Some((inbox, _)) = run.channels() else { return };
             if !inbox.deliver(message, 2) {
                 log!(
-                    error, task = %run.task.task().header().id,
+                    error, task = %run.task.task().header().id(),
                     "a message to the task is dropped: its launcher sends more than it may"
                 );
             }

@@ -48,7 +48,7 @@ where
 
     /// Runs `work` until the task has ended. Returns `None` then. `work` is polled at least once.
     pub(super) async fn until_end<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut end = pin!(ended(self.task.erased()));
+        let mut end = pin!(ended(self.task.erased().clone()));
         let mut work = pin!(work);
         poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(value) => Poll::Ready(Some(value)),

@@ -12,7 +12,6 @@
 //!
 //! A helper ends when no item is left that has not begun, and then no other helper is launched.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::options::cpus;
 use crate::sync::lock::Mutex;
 use crate::sys::threads;
 use crate::task::control::{Include, cancel_pending};
-use crate::task::{AnyTask, park, waiters};
+use crate::task::{TaskArc, park, waiters};
 use crate::time::clock;
 
 /// Work that takes less is not divided. Several times what it takes to wake a thread.
@@ -42,7 +41,7 @@ pub(super) struct Helpers {
     /// A helper other than the first was launched and has not begun.
     is_launching: AtomicBool,
     /// That helper.
-    launching: Mutex<Option<Arc<dyn AnyTask>>>,
+    launching: Mutex<Option<TaskArc>>,
     /// The helpers whose functions are not dropped.
     alive: AtomicUsize,
     /// The first helper has begun.
@@ -114,7 +113,7 @@ impl Helpers {
     }
 
     /// Records that a further helper was launched.
-    pub(super) fn launched(&self, task: Arc<dyn AnyTask>) {
+    pub(super) fn launched(&self, task: TaskArc) {
         if task.error().is_some() {
             // The supervisor does not accept it: the others have to do.
             self.allowed.store(0, Ordering::Relaxed);

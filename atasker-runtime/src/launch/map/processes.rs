@@ -272,7 +272,7 @@ where
                     flights[slot].as_ref().expect("a chunk arrives once").task.header()
                 })
             },
-            || flights.iter().flatten().any(|flight| run_inline(&flight.task.erased())),
+            || flights.iter().flatten().any(|flight| run_inline(flight.task.erased())),
         )
     }
 
@@ -284,7 +284,7 @@ where
                 continue;
             }
             let task = flight.task.erased();
-            let taken = task.header().with_place(|place| place.take_back(&*task)).flatten();
+            let taken = task.header().with_place(|place| place.take_back(&**task)).flatten();
             match taken {
                 // It has not begun, or nothing can be taken back from it.
                 None => {

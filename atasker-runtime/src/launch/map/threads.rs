@@ -2,7 +2,6 @@
 
 use std::any::type_name;
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::fork;
 use crate::launch::scope::{self, Leaked, Scope};
 use crate::place::WhenFull;
 use crate::priority::Priority;
-use crate::task::{AnyTask, current, park};
+use crate::task::{TaskArc, current, park};
 use crate::unwind::{self, discard};
 
 /// A map in progress.
@@ -81,7 +80,7 @@ impl<'a, T: Send, R: Send, F: Fn(T) -> R + Sync> Map<'a, T, R, F> {
         scope: &'scope Scope<'scope, '_>,
         helper: Helper<'scope>,
         when_full: WhenFull,
-    ) -> Arc<dyn AnyTask> {
+    ) -> TaskArc {
         let builder = scope.builder(move || self.work(scope, &helper));
         builder.name(self.name.clone()).priority(self.priority).start_quiet(when_full)
     }

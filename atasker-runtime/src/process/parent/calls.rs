@@ -68,7 +68,7 @@ impl Transport for Peer {
         };
         let call_header = CallHeader {
             function: index,
-            id: header.id.to_parts(),
+            id: header.id().to_parts(),
             attempt: header.attempt() + 1,
             priority: priority.index() as u8,
             channels: channels_of(header),

@@ -23,7 +23,7 @@ use crate::process::transport::journal::JOURNAL_BYTES;
 use crate::process::transport::page::Page;
 use crate::process::transport::sockets::PageMirror;
 use crate::sys::ipc::{self, ReadMode, ReadOutcome};
-use crate::task::{AnyTask, scheduler};
+use crate::task::{TaskArc, scheduler};
 use crate::time::clock::{self, Stamp};
 use crate::unwind::{self, guarded};
 use crate::wire::buffer_pool;
@@ -388,10 +388,10 @@ impl<'p> Reader<'p, '_> {
     }
 
     /// The task of a call that has begun and is not completed yet.
-    fn task_of(&self, call: u64) -> Option<Arc<dyn AnyTask>> {
+    fn task_of(&self, call: u64) -> Option<TaskArc> {
         let here = self.finished.iter().find(|done| done.call == call);
         match here {
-            Some(done) => Some(Arc::clone(done.sent.job.task())),
+            Some(done) => Some(done.sent.job.task().clone()),
             // A call that waits in the page may still be given to another worker, so this one has
             // nothing to report about it.
             None => {
@@ -404,7 +404,7 @@ impl<'p> Reader<'p, '_> {
 
     /// The same for what belongs into the span of the task, which is opened now if the begin of the
     /// call has not been reported yet.
-    fn task_with_span(&self, call: u64) -> Option<Arc<dyn AnyTask>> {
+    fn task_with_span(&self, call: u64) -> Option<TaskArc> {
         let task = self.task_of(call)?;
         if spans::lacks_span(&*task) {
             match self.finished.iter().find(|done| done.call == call) {

@@ -20,7 +20,7 @@ use crate::process::config::MpPoolConfig;
 use crate::process::pool::call::Rejected;
 use crate::process::pool::lane::Lane;
 use crate::process::transport::Transport;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::time::clock::Stamp;
 
 /// What has to be done once the pool's lock is released.
@@ -33,7 +33,7 @@ pub(crate) struct Actions<T> {
     /// Jobs whose tasks other threads end, or have ended.
     pub(crate) discarded: Vec<Job>,
     /// Tasks whose limits may have room for others.
-    pub(crate) pumped: Vec<Arc<dyn AnyTask>>,
+    pub(crate) pumped: Vec<TaskArc>,
     /// Launches that wait for room in the queue and have to check again.
     pub(crate) launchers: Vec<Waker>,
 }
@@ -53,7 +53,7 @@ pub(crate) enum Action<T> {
     /// Request the task of this call to stop.
     Stop(Arc<T>, u64),
     /// Tell the observers that a task has begun in this worker process.
-    TellBegin { peer: Arc<T>, task: Arc<dyn AnyTask> },
+    TellBegin { peer: Arc<T>, task: TaskArc },
     /// Report to [`Scheduler::on_stopped`](crate::process::pool::schedule::Scheduler::on_stopped)
     /// if the system says that this worker process is stopped.
     CheckStopped(Arc<T>),

@@ -20,7 +20,7 @@ use crate::process::pool::location::Location;
 use crate::process::transport::entry::{CallState, ReplyLocation};
 use crate::sync::spin::{next_window, spin_for};
 use crate::sys::stack;
-use crate::task::{AnyTask, scheduler};
+use crate::task::{AnyTask, TaskArc, scheduler};
 use crate::time::clock::{self, Stamp};
 use crate::unwind::log;
 use crate::wire::nesting;
@@ -287,8 +287,8 @@ impl ProcessPool {
     }
 
     /// The task of a call that is in progress.
-    pub(crate) fn task_of(&self, index: usize, call: u64) -> Option<Arc<dyn AnyTask>> {
+    pub(crate) fn task_of(&self, index: usize, call: u64) -> Option<TaskArc> {
         let mut inner = self.inner.lock();
-        inner.lanes[index].get(call).map(|sent| Arc::clone(sent.job.task()))
+        inner.lanes[index].get(call).map(|sent| sent.job.task().clone())
     }
 }

@@ -20,7 +20,7 @@ use crate::process::transport::region::DECOMMIT_DELAY;
 use crate::process::transport::ring::Ring;
 use crate::process::transport::{Revoked, Taken, TakenBy, Transport, Written};
 use crate::sys::cpus::prefetch;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::time::clock::{self, Stamp};
 
 /// The amount of work, in nanoseconds, that is sent to a worker in advance.
@@ -400,11 +400,11 @@ impl<T: Transport> Lane<T> {
 
     /// Returns the first call if it has begun and that was not reported to observers. The caller
     /// reports it.
-    pub(crate) fn tell_begin(&mut self) -> Option<(u64, Arc<dyn AnyTask>)> {
+    pub(crate) fn tell_begin(&mut self) -> Option<(u64, TaskArc)> {
         let call = self.untold_begin()?;
         self.begin_told = Some(call);
         let sent = self.get(call)?;
-        Some((call, Arc::clone(sent.job.task())))
+        Some((call, sent.job.task().clone()))
     }
 
     /// Whether this call has begun and its reply has not arrived. A call whose page entry is
@@ -538,7 +538,7 @@ impl<T: Transport> Lane<T> {
             // Prefetched, because the thread that launched the tasks has had them in its cache
             // last.
             if let Some(Some(later)) = self.calls.get(4) {
-                prefetch(Arc::as_ptr(later.job.task()));
+                prefetch(later.job.task().as_ptr());
             }
             match self.take_first_done(TakenBy::Reader) {
                 FirstCall::Done { finished: done, nanos } => {

@@ -104,7 +104,7 @@ impl<T: Transport> Scheduler<T> {
     /// Lets calls that were revoked from their lanes wait for their limits again.
     pub(crate) fn put_back_revoked(&mut self, actions: &mut Actions<T>) {
         for (ticket, job) in std::mem::take(&mut self.revoked) {
-            let task = std::sync::Arc::clone(job.task());
+            let task = job.task().clone();
             let (priority, reserved) = (job.priority(), self.reserved(ticket, &job));
             Location::Nowhere.record(&*task);
             match limit::put_back(job, reserved) {

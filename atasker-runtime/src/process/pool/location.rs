@@ -50,7 +50,7 @@ pub(crate) const MAX_LANES: usize = LANES as usize;
 
 #[cfg(test)]
 mod unit {
-    use std::sync::Arc;
+    use crate::task::TaskArc;
 
     use super::*;
     use crate::job::Job;
@@ -60,10 +60,10 @@ mod unit {
         use crate::task::body::Once;
         let task = crate::task::cell::Cell::<(), _>::new(
             crate::task::header::Header::new(crate::TaskType::Mp, crate::TaskId::next()),
-            Once(Some(|_: &Arc<dyn crate::task::AnyTask>| ())),
+            Once(Some(|_: &TaskArc| ())),
             (),
         );
-        let job = Job::new(task);
+        let job = Job::new(task.erase());
         for place in [
             Location::Nowhere,
             Location::Withdrawn,

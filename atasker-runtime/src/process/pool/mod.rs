@@ -73,7 +73,7 @@ use crate::room::Launcher;
 use crate::sync::spin;
 use crate::task::scheduler::SchedulerKey;
 use crate::task::state::Phase;
-use crate::task::{AnyTask, park, waiters};
+use crate::task::{AnyTask, TaskArc, park, waiters};
 use crate::time::clock::{self, Stamp};
 use crate::time::timer::{self, TimerKey};
 use crate::time::{Reading, source};
@@ -185,7 +185,7 @@ impl ProcessPool {
             Some(WorkerProcessInfo {
                 pid: worker.pid,
                 number: worker.number,
-                task: lane.running().map(|sent| sent.job.header().id),
+                task: lane.running().map(|sent| sent.job.header().id()),
                 tasks_run: lane.tasks - lane.live() as u64,
             })
         });
@@ -510,7 +510,7 @@ impl Place for ProcessPool {
         }
     }
 
-    fn kill(&self, task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, task: &TaskArc) -> Result<(), KillError> {
         task.header().state.set_kill_requested();
         self.with(|inner, now, actions| inner.on_kill(&**task, now, actions));
         Ok(())

@@ -193,7 +193,7 @@ impl<T: Transport> Scheduler<T> {
         const PREFETCH_DISTANCE: usize = 6;
         let mut count = 0;
         let prefetched: Vec<_> =
-            jobs.iter().skip(PREFETCH_DISTANCE).map(|job| Arc::as_ptr(job.task())).collect();
+            jobs.iter().skip(PREFETCH_DISTANCE).map(|job| job.task().as_ptr()).collect();
         for (at, job) in jobs.into_iter().enumerate() {
             if let Some(task) = prefetched.get(at) {
                 prefetch(*task);

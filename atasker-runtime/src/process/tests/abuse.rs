@@ -12,7 +12,7 @@ use crate::process::pool::call::KillReason;
 use crate::process::tracing::tests::described;
 use crate::process::transport::entry::CallState;
 use crate::remote::body::{Remote, RemoteBody};
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::cell::Cell;
 use crate::task::header::Header;
 use crate::task::reference::TaskRef;
@@ -405,12 +405,12 @@ pub(super) fn bare<R: Send + 'static>(
     function: &'static Function,
     args: &impl Serialize,
     decode: crate::wire::args::Reader<R>,
-) -> Arc<dyn AnyTask> {
+) -> TaskArc {
     let header = Header::new(crate::TaskType::Mp, crate::TaskId::next());
     header.record_queued();
     assert!(header.state.launch(Phase::Queued));
     let args = finish(to_bytes(args).unwrap());
-    Cell::<R, _>::new(header, RemoteBody(decode), Remote::new(function, args, decode))
+    Cell::<R, _>::new(header, RemoteBody(decode), Remote::new(function, args, decode)).erase()
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn late_kill_affects_no_later_call() {
     let pool = ProcessPool::new("late", None, MpPoolConfig::new(1));
     pool.open();
     let warm = bare(&add_entry::ENTRY, &(1u64, 2u64), read::<u64>);
-    pool.start(Job::new(Arc::clone(&warm)), WhenFull::NoWait);
+    pool.start(Job::new(warm.clone()), WhenFull::NoWait);
     TaskRef::new(warm).wait().unwrap();
 
     let short = bare(&add_entry::ENTRY, &(1u64, 2u64), read::<u64>);
@@ -430,7 +430,7 @@ fn late_kill_affects_no_later_call() {
         let first = inner.lanes[0].next_call();
         for task in [&short, &long] {
             let ticket = inner.backlog.issue_ticket(Priority::Normal);
-            let job = Job::new(Arc::clone(task));
+            let job = Job::new(task.clone());
             inner.send(0, Priority::Normal, ticket, job, crate::time::clock::now(), &mut actions);
         }
         actions.perform(&pool);

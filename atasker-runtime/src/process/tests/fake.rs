@@ -73,7 +73,7 @@ impl Transport for FakePeer {
         _args_ring: Option<&mut Ring>,
     ) -> Result<Written, TaskError> {
         let sent = FakeCall {
-            id: job.header().id,
+            id: job.header().id(),
             state: CallState::Sent,
             has_set_out: false,
             begun: 0,

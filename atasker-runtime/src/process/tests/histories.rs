@@ -32,8 +32,8 @@ use crate::process::pool::schedule::Scheduler;
 use crate::process::pool::timeouts::NEVER;
 use crate::process::transport::entry::CallState;
 use crate::room::Launcher;
-use crate::task::AnyTask;
 use crate::task::control::Include;
+use crate::task::{AnyTask, TaskArc};
 use crate::time::clock::Stamp;
 
 /// What happens next. An index picks one of those to which it can happen.
@@ -273,7 +273,7 @@ enum Report {
 }
 
 struct Known {
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
     priority: Priority,
     order: usize,
     /// The number of the worker that has begun it.
@@ -283,7 +283,7 @@ struct Known {
 /// A launch that waits for room.
 struct Waiting {
     launcher: Launcher,
-    task: Arc<dyn AnyTask>,
+    task: TaskArc,
     woken: Arc<Woken>,
 }
 
@@ -406,7 +406,7 @@ impl World {
             }
         }
         for Rejected(job, error) in actions.rejected {
-            let known = &self.tasks[&job.header().id];
+            let known = &self.tasks[&job.header().id()];
             assert!(known.begun_by.is_none(), "one that has begun is rejected: {error}");
             let given_up = matches!(error, TaskError::NotStarted { .. });
             assert!(given_up || self.closed, "rejected: {error}");
@@ -417,7 +417,7 @@ impl World {
 
     /// A task ends, once.
     fn end(&mut self, job: Job) {
-        assert!(self.tasks.remove(&job.header().id).is_some(), "a task ends twice");
+        assert!(self.tasks.remove(&job.header().id()).is_some(), "a task ends twice");
         self.ended += 1;
         job.end(TaskError::Canceled);
     }
@@ -428,22 +428,22 @@ impl World {
             return;
         }
         let task = bare(&add_entry::ENTRY, &(1u64, 2u64), read::<u64>);
-        let mut task: Arc<dyn AnyTask> = task;
-        let header = Arc::get_mut(&mut task).unwrap().header_mut();
+        let mut task: TaskArc = task;
+        let header = task.get_mut().unwrap().header_mut();
         // The header is not shared yet.
         header.priority = priority;
         header.set_timeout(limit);
         self.launch_task(task, WhenFull::Wait);
     }
 
-    fn launch_task(&mut self, task: Arc<dyn AnyTask>, when_full: WhenFull) {
-        let (id, priority) = (task.header().id, task.header().priority);
+    fn launch_task(&mut self, task: TaskArc, when_full: WhenFull) {
+        let (id, priority) = (task.header().id(), task.header().priority);
         let order = self.launched;
-        let known = Known { task: Arc::clone(&task), priority, order, begun_by: None };
+        let known = Known { task: task.clone(), priority, order, begun_by: None };
         let starts = self.starts_at_once(priority);
         self.tasks.insert(id, known);
         self.launched += 1;
-        let Some(job) = self.injector.try_push(priority, Job::new(Arc::clone(&task))) else {
+        let Some(job) = self.injector.try_push(priority, Job::new(task.clone())) else {
             assert!(!starts, "an idle worker is there");
             return;
         };
@@ -706,7 +706,7 @@ impl World {
                 if let Some(id) = self.pick_task(at)
                     && !self.cancel(id)
                 {
-                    let task = Arc::clone(&self.tasks[&id].task);
+                    let task = self.tasks[&id].task.clone();
                     self.act_on_all(|scheduler, now, actions| {
                         scheduler.on_kill(&*task, now, actions);
                     });
@@ -773,7 +773,7 @@ impl World {
 
     /// Cancels a task. Returns `false` if it has begun, or can't be revoked.
     fn cancel(&mut self, id: TaskId) -> bool {
-        let task = Arc::clone(&self.tasks[&id].task);
+        let task = self.tasks[&id].task.clone();
         let revocation = self.act_on_all(|scheduler, now, actions| {
             scheduler.on_revoke(&*task, Include::Admitted, now, actions)
         });
@@ -950,7 +950,7 @@ impl World {
 
     /// The reply to a call that a worker has begun is there.
     fn complete(&mut self, at: usize, done: Finished<()>) {
-        let known = &self.tasks[&done.sent.job.header().id];
+        let known = &self.tasks[&done.sent.job.header().id()];
         assert_eq!(known.begun_by, Some(self.workers[at].peer.number), "another has begun it");
         self.end(done.sent.job);
     }
@@ -1012,7 +1012,7 @@ impl World {
         let blamed = unfinished.begun.into_iter().map(|(call, sent)| (call, sent.job));
         let half_written = worker.in_transit.into_iter().map(|done| (done.call, done.sent.job));
         for (call, job) in half_written.chain(blamed) {
-            let known = &self.tasks[&job.header().id];
+            let known = &self.tasks[&job.header().id()];
             // Without a shared page, the call that it was sent may count as begun.
             let may_have = !self.pipelined && (!all_read || was_killed);
             let has_begun = known.begun_by == Some(number);
@@ -1020,7 +1020,7 @@ impl World {
             if let Some((killed_for, KillReason::TimeLimit(limit))) = unfinished.killed_for
                 && killed_for == call
             {
-                let begun = self.begun[&job.header().id];
+                let begun = self.begun[&job.header().id()];
                 let ran = self.limit_now() - begun;
                 assert!(ran >= limit.as_nanos() as u64, "killed before its limit");
             }

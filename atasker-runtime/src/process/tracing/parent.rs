@@ -5,7 +5,6 @@
 //! ignored or ends the worker process.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use tracing::Span;
 use tracing_core::field::{Value, display};
@@ -17,7 +16,7 @@ use super::values::Values;
 use super::{MAX_CALLSITES, MAX_OPEN_SPANS, log_records};
 use crate::observe::node_of;
 use crate::observe::spans::span_of;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::unwind::{Guarded, attempt, guarded};
 use crate::wire::field::Malformed;
 use crate::wire::frame::{ParentSpan, ToParent};
@@ -39,7 +38,7 @@ pub(crate) struct RemoteSpans {
 pub(crate) struct Sender<'a> {
     pub(crate) pid: u32,
     /// Returns the task of a call in progress.
-    pub(crate) task_of: &'a dyn Fn(u64) -> Option<Arc<dyn AnyTask>>,
+    pub(crate) task_of: &'a dyn Fn(u64) -> Option<TaskArc>,
     /// Called with each callsite that it has described; `None` if it is not forwarded.
     pub(crate) described: &'a dyn Fn(Option<&'static Callsite>),
 }
@@ -91,7 +90,7 @@ struct Target {
 
 impl Target {
     /// Inside of the span of a task.
-    fn of_task(task: Option<&Arc<dyn AnyTask>>) -> Target {
+    fn of_task(task: Option<&TaskArc>) -> Target {
         let Some(span) = task.and_then(guarded_span_of) else { return Target::default() };
         let parts = span.with_subscriber(|(id, receiver)| (receiver.clone(), id.clone()));
         let (receiver, parent) = parts.unzip();
@@ -121,7 +120,7 @@ impl Target {
     }
 }
 
-fn guarded_span_of(task: &Arc<dyn AnyTask>) -> Option<Guarded<Span>> {
+fn guarded_span_of(task: &TaskArc) -> Option<Guarded<Span>> {
     span_of(&**task).map(Guarded::new)
 }
 
@@ -265,7 +264,7 @@ impl RemoteSpans {
     }
 
     /// What receives the child of this parent.
-    fn target(&self, parent: ParentSpan, task: Option<&Arc<dyn AnyTask>>) -> Target {
+    fn target(&self, parent: ParentSpan, task: Option<&TaskArc>) -> Target {
         match parent {
             ParentSpan::Task => Target::of_task(task),
             ParentSpan::Root => Target { parent: None, ..Target::of_task(task) },
@@ -307,14 +306,14 @@ fn emit(
     callsite: &'static Callsite,
     values: &Values<'_>,
     target: &Target,
-    task: Option<&Arc<dyn AnyTask>>,
+    task: Option<&TaskArc>,
     worker: u32,
 ) {
     let metadata = callsite.meta();
     let node = task.and_then(|task| node_of(task.header()));
     let node = node.as_deref();
     let node = node.as_ref().map(|node| node as &dyn Value);
-    let task = task.map(|task| display(task.header().id));
+    let task = task.map(|task| display(task.header().id()));
     let task = task.as_ref().map(|task| task as &dyn Value);
     let more = [
         (callsite.adds_task, task),

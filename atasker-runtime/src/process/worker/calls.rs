@@ -30,7 +30,7 @@ use crate::task::channel::{Bytes, Channel};
 use crate::task::endpoint::{Channels, Codec};
 use crate::task::header::Header;
 use crate::task::scheduler;
-use crate::task::{AnyTask, Schedule, current};
+use crate::task::{Schedule, TaskArc, current};
 use crate::time::clock;
 use crate::unwind;
 use crate::wire::frame::{ChannelSetup, Message, ToParent, ToWorker, reply_header};
@@ -207,7 +207,7 @@ impl WorkerProcess {
             });
         }
         if let Some(marker) = self.marker.get() {
-            marker.begin_task(task.header().id);
+            marker.begin_task(task.header().id());
         }
 
         let mut reply = std::mem::take(&mut scratch.reply);
@@ -347,10 +347,10 @@ impl WorkerProcess {
         header
     }
 
-    fn begin(&self, call: u64, task: &Arc<dyn AnyTask>) {
+    fn begin(&self, call: u64, task: &TaskArc) {
         let mut current = self.current.lock();
         current.call = call;
-        current.task = Some(Arc::clone(task));
+        current.task = Some(task.clone());
         current.sent_message = None;
         current.sent_progress = (0, 0);
         if current.early.is_empty() {
@@ -367,7 +367,7 @@ impl WorkerProcess {
         }
     }
 
-    fn end(&self, task: &Arc<dyn AnyTask>) {
+    fn end(&self, task: &TaskArc) {
         let ended = self.current.lock().task.take();
         drop(ended);
         if let Some(channels) = task.header().channels() {
@@ -378,14 +378,14 @@ impl WorkerProcess {
 
 /// Creates a task with this header, or reuses the task of an earlier call if it has no other
 /// references.
-fn local_task(reusable_task: &mut Option<Arc<dyn AnyTask>>, header: Header) -> Arc<dyn AnyTask> {
+fn local_task(reusable_task: &mut Option<TaskArc>, header: Header) -> TaskArc {
     if let Some(mut task) = reusable_task.take()
-        && let Some(alone) = Arc::get_mut(&mut task)
+        && let Some(alone) = task.get_mut()
     {
         *alone.header_mut() = header;
         return task;
     }
-    Cell::<(), _>::new(header, Once(Some(|_: &Arc<dyn AnyTask>| ())), ())
+    Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase()
 }
 
 /// What the task thread reuses from one call to the next.
@@ -394,7 +394,7 @@ struct Scratch {
     args: Vec<u8>,
     reply: Vec<u8>,
     /// The task of the previous call.
-    reusable_task: Option<Arc<dyn AnyTask>>,
+    reusable_task: Option<TaskArc>,
     /// The time at which the previous call ended, if this thread has not idled since; otherwise 0.
     ended: u64,
     /// Set if niceness follows the priority.

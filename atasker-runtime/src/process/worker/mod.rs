@@ -47,7 +47,7 @@ use crate::sys::worker::Parent;
 use crate::sys::{ipc, worker};
 use crate::task::channel::Bytes;
 use crate::task::scheduler::SchedulerKey;
-use crate::task::{AnyTask, Schedule, current};
+use crate::task::{Schedule, TaskArc, current};
 use crate::wire::frame::{Message, ToParent};
 
 /// What both threads share.
@@ -83,7 +83,7 @@ struct Outgoing {
 #[derive(Default)]
 struct Current {
     call: u64,
-    task: Option<Arc<dyn AnyTask>>,
+    task: Option<TaskArc>,
     /// Messages for calls that have not begun.
     early: Vec<(u64, EarlyMessage)>,
     /// The last progress text that was sent.

@@ -14,7 +14,7 @@ use crate::process::worker::control::outbox;
 use crate::task::control::Include;
 use crate::task::header::Header;
 use crate::task::state::Ending;
-use crate::task::{AnyTask, Schedule};
+use crate::task::{AnyTask, Schedule, TaskArc};
 use crate::wire::frame::ToParent;
 
 /// The scheduler of the one task that runs here for the parent.
@@ -37,7 +37,7 @@ impl Schedule for WorkerScheduler {
         run();
     }
 
-    fn retry(&self, task: Arc<dyn AnyTask>, _pause: Duration) {
+    fn retry(&self, task: TaskArc, _pause: Duration) {
         // The parent decides about retries; the local task has none.
         drop(task);
     }
@@ -58,7 +58,7 @@ impl Place for WorkerScheduler {
         false
     }
 
-    fn kill(&self, _task: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, _task: &TaskArc) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::poll_state::PollState;
 use super::queue::{Key, Queue};
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::state::Ending;
 
 /// See the module's documentation.
@@ -31,7 +31,7 @@ impl Default for FutureData {
 
 impl FutureData {
     /// Schedules the first poll of a new future.
-    pub(super) fn start(&self, task: &Arc<dyn AnyTask>, on: &Arc<Queue>) {
+    pub(super) fn start(&self, task: &TaskArc, on: &Arc<Queue>) {
         let queue = self.queue.get_or_init(|| Arc::clone(on));
         self.state.start();
         queue.start(task);
@@ -63,7 +63,7 @@ impl FutureData {
 
     /// Lets the loop own the future until its next poll. Returns false if the loop is closing, in
     /// which case the future must be dropped.
-    pub(super) fn keep_alive(&self, task: &Arc<dyn AnyTask>) -> bool {
+    pub(super) fn keep_alive(&self, task: &TaskArc) -> bool {
         // Relaxed: only the thread that polls accesses the key, and the poll state orders the
         // polls.
         if self.key.load(Ordering::Relaxed) != NO_KEY {
@@ -77,11 +77,11 @@ impl FutureData {
     }
 
     /// Ends the poll of a future that is pending.
-    pub(super) fn end_poll(&self, task: &Arc<dyn AnyTask>) {
+    pub(super) fn end_poll(&self, task: &TaskArc) {
         if !self.state.end_poll()
             && let Some(queue) = self.queue.get()
         {
-            queue.push(Arc::clone(task));
+            queue.push(task.clone());
         }
     }
 

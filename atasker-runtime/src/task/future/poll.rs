@@ -1,9 +1,8 @@
 //! Polling a task whose body is a future. The cell is its own waker.
 
-use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 
 use super::FutureData;
 use super::queue::Queue;
@@ -11,26 +10,12 @@ use crate::error::TaskError;
 use crate::fork;
 use crate::observe::{self, spans};
 use crate::task::cell::{Body, Cell, Typed};
-use crate::task::{AnyTask, current};
+use crate::task::{TaskArc, current};
 use crate::unwind;
-
-impl<R: Send + 'static, B: Body<R>> Wake for Cell<R, B> {
-    fn wake(self: Arc<Self>) {
-        if let Some(queue) = B::future_data(&self.place_data).and_then(FutureData::wake) {
-            queue.push(self.clone());
-        }
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(queue) = B::future_data(&self.place_data).and_then(FutureData::wake) {
-            queue.push(self.clone());
-        }
-    }
-}
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     /// See [`AnyTask::spawn`].
-    pub(in crate::task) fn start_future(&self, this: &Arc<dyn AnyTask>, on: &Arc<Queue>) {
+    pub(in crate::task) fn start_future(&self, this: &TaskArc, on: &Arc<Queue>) {
         let Some(data) = B::future_data(&self.place_data) else { return };
         let made = self.body.with_mut(|body| {
             // SAFETY: the caller has begun the run, so we may access the body until the future is
@@ -46,7 +31,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 
     /// Drops the future of a run that was lost while it was scheduled. Returns false if there is no
     /// future, so that the body may move.
-    pub(in crate::task) fn drop_scheduled(&self, this: &Arc<dyn AnyTask>) -> bool {
+    pub(in crate::task) fn drop_scheduled(&self, this: &TaskArc) -> bool {
         let alive = B::future_data(&self.place_data).is_some_and(FutureData::is_alive);
         if alive {
             self.poll_scheduled(this, &|| true);
@@ -55,18 +40,14 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     }
 
     /// Schedules a poll, in which the future notices what has become of its task.
-    pub(in crate::task) fn schedule(&self, this: &Arc<dyn AnyTask>) {
+    pub(in crate::task) fn schedule(&self, this: &TaskArc) {
         if let Some(queue) = B::future_data(&self.place_data).and_then(FutureData::wake) {
-            queue.push(Arc::clone(this));
+            queue.push(this.clone());
         }
     }
 
     /// See [`AnyTask::poll`].
-    pub(in crate::task) fn poll_scheduled(
-        &self,
-        this: &Arc<dyn AnyTask>,
-        is_closing: &dyn Fn() -> bool,
-    ) {
+    pub(in crate::task) fn poll_scheduled(&self, this: &TaskArc, is_closing: &dyn Fn() -> bool) {
         if observe::is_on() {
             return spans::inside(this, || self.poll_now(this, is_closing));
         }
@@ -74,7 +55,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     }
 
     #[inline]
-    fn poll_now(&self, this: &Arc<dyn AnyTask>, is_closing: &dyn Fn() -> bool) {
+    fn poll_now(&self, this: &TaskArc, is_closing: &dyn Fn() -> bool) {
         let Some(data) = B::future_data(&self.place_data) else { return };
         // First, because every later request, including a close of the loop, schedules another
         // poll.
@@ -98,14 +79,11 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     fn poll_or_drop(
         &self,
         data: &FutureData,
-        this: &Arc<dyn AnyTask>,
+        this: &TaskArc,
         go: bool,
     ) -> Option<Result<R, TaskError>> {
-        let cell = Arc::as_ptr(this).cast::<Self>();
-        debug_assert!(std::ptr::eq(cell, self));
-        // SAFETY: `this` is the `Arc` of this very cell and outlives the waker; this waker is never
-        // dropped, so it needs no reference count.
-        let waker = ManuallyDrop::new(Waker::from(unsafe { Arc::from_raw(cell) }));
+        debug_assert!(std::ptr::eq(this.header(), self.header()));
+        let waker = this.borrowed_waker();
         let ended = self.body.with_mut(|body| {
             // SAFETY: during a run, the body belongs to the thread that polls, which is this one
             // until `end_poll` or `finish` below. A body that contains a future never moves: the

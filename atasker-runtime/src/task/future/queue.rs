@@ -1,10 +1,10 @@
 //! The queue of a loop: the futures that are ready, those that wait, and the runners that sleep.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 
 use crate::sync::lock::Mutex;
+use crate::task::TaskArc;
 use crossbeam_utils::CachePadded;
 use slab::Slab;
 use tokio::runtime::Handle;
@@ -14,14 +14,14 @@ use super::sleepers::Sleepers;
 use crate::job::Run;
 use crate::sync::Fifo;
 use crate::sync::spin;
+use crate::task::control;
 use crate::task::end_counts::EndCounters;
-use crate::task::{AnyTask, control};
 use crate::unwind;
 
 /// See the module's documentation. Shared by the loop and the futures on it.
 pub(crate) struct Queue {
     /// Each entry is the run of its task: the poll state ensures that there is only one.
-    ready: Fifo<Arc<dyn AnyTask>>,
+    ready: Fifo<TaskArc>,
     sleepers: Sleepers,
     /// The numbers of futures spawned and finished. Separate cache lines, because launching threads
     /// write one and the loop writes the other.
@@ -43,7 +43,7 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct Owned {
     closed: bool,
-    futures: Slab<Arc<dyn AnyTask>>,
+    futures: Slab<TaskArc>,
 }
 
 /// The key of a future in [`Queue::owned`].
@@ -67,7 +67,7 @@ impl Queue {
     }
 
     /// Schedules the first poll of a new future.
-    pub(super) fn start(&self, task: &Arc<dyn AnyTask>) {
+    pub(super) fn start(&self, task: &TaskArc) {
         // Counted before `closing` is read: either this sees the close, or the close sees the
         // count.
         self.spawned.fetch_add(1, Ordering::SeqCst);
@@ -75,13 +75,13 @@ impl Queue {
             // There may be no runner left, so drop the future here. A thread that exits has no
             // tokio context any more.
             let _context = unwind::attempt(|| self.handle.enter());
-            return Run::of_begun(Arc::clone(task)).poll(&|| true);
+            return Run::of_begun(task.clone()).poll(&|| true);
         }
-        self.push(Arc::clone(task));
+        self.push(task.clone());
     }
 
     /// Pushes a task whose state was changed to *scheduled*.
-    pub(super) fn push(&self, task: Arc<dyn AnyTask>) {
+    pub(super) fn push(&self, task: TaskArc) {
         self.ready.push(task);
         self.sleepers.notify_one();
     }
@@ -119,9 +119,9 @@ impl Queue {
     }
 
     /// Takes ownership of a pending future. Returns `None` if the loop is closing.
-    pub(super) fn own(&self, task: &Arc<dyn AnyTask>) -> Option<Key> {
+    pub(super) fn own(&self, task: &TaskArc) -> Option<Key> {
         let mut owned = self.owned.lock();
-        (!owned.closed).then(|| Key(owned.futures.insert(Arc::clone(task))))
+        (!owned.closed).then(|| Key(owned.futures.insert(task.clone())))
     }
 
     /// Records that a future was dropped.
@@ -152,7 +152,7 @@ impl Queue {
         let owned: Vec<_> = {
             let mut owned = self.owned.lock();
             owned.closed = true;
-            owned.futures.iter().map(|(_, task)| Arc::clone(task)).collect()
+            owned.futures.iter().map(|(_, task)| task.clone()).collect()
         };
         for task in owned {
             control::abort(&task);

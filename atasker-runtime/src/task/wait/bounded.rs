@@ -135,7 +135,7 @@ where
         self.launched += 1;
         let Window { in_flight, meter, .. } = self;
         let slot = in_flight.push(key, task);
-        meter.add(slot, || in_flight.task(slot).erased());
+        meter.add(slot, || in_flight.task(slot).erased().clone());
     }
 
     #[track_caller]

@@ -60,7 +60,7 @@ pub(super) fn first<A: Alternatives>(
             Err(error) => Err(at(index)(error)),
         },
         None => {
-            let pending = (0..tasks.len()).map(|index| tasks.header_ref(index).0.id).collect();
+            let pending = (0..tasks.len()).map(|index| tasks.header_ref(index).0.id()).collect();
             Err(WaitError::Timeout { pending })
         }
     }

@@ -3,7 +3,6 @@
 //! `as_completed`, `bounded`, `bounded_by` and `TaskSet` consist of these. [`InFlight::wait`] is where
 //! their threads block.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::ready::Arrivals;
@@ -12,7 +11,7 @@ use super::waitable::sealed::Handle;
 use crate::fork;
 use crate::limit;
 use crate::task::header::Header;
-use crate::task::{AnyTask, control, park};
+use crate::task::{TaskArc, control, park};
 
 /// See the module's documentation.
 pub(crate) struct InFlight<K, T: Handle> {
@@ -135,7 +134,7 @@ impl<K, T: Handle> InFlight<K, T> {
         }
     }
 
-    fn waiting_first(&self) -> impl Iterator<Item = Arc<dyn AnyTask>> {
+    fn waiting_first(&self) -> impl Iterator<Item = TaskArc> {
         control::waiting_first(self.iter().map(|(_, task)| task.erased_task().0).collect())
     }
 }

@@ -30,7 +30,6 @@ mod stream;
 mod tests;
 mod waitable;
 
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -40,7 +39,7 @@ use crate::info::TaskType;
 use crate::limit;
 use crate::sync::spin;
 use crate::task::waiters::WaiterKey;
-use crate::task::{AnyTask, park};
+use crate::task::{TaskArc, park};
 use crate::time::clock;
 
 #[cfg(feature = "progress")]
@@ -57,7 +56,7 @@ pub use waitable::{TaskHandle, WaitTime, Waitable};
 
 /// Waits for the end of a task. Returns false if the deadline passes first.
 #[track_caller]
-pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bool {
+pub(crate) fn wait_end(task: &TaskArc, deadline: Option<Instant>) -> bool {
     let header = task.header();
     if fork::is_copy() {
         // There is nothing to wait for in a forked process. The caller checks whether the task had
@@ -90,20 +89,20 @@ pub(crate) fn wait_end(task: &Arc<dyn AnyTask>, deadline: Option<Instant>) -> bo
 }
 
 /// Returns whether the task has ended, after asking its place to complete it.
-fn try_complete(task: &Arc<dyn AnyTask>) -> bool {
+fn try_complete(task: &TaskArc) -> bool {
     task.header().state.read().is_ended()
         || task.header().with_place(|place| place.try_complete(&**task)).unwrap_or(false)
 }
 
 /// Runs the task on this thread: the last resort of a waiter if no replacement thread can be
 /// started.
-pub(crate) fn run_inline(task: &Arc<dyn AnyTask>) -> bool {
+pub(crate) fn run_inline(task: &TaskArc) -> bool {
     task.header().with_place(|place| place.run_inline(task)).unwrap_or(false)
 }
 
 /// Completes when the task has ended.
-pub(crate) async fn ended(task: Arc<dyn AnyTask>) {
-    struct Watch(Arc<dyn AnyTask>, WaiterKey);
+pub(crate) async fn ended(task: TaskArc) {
+    struct Watch(TaskArc, WaiterKey);
     impl Drop for Watch {
         fn drop(&mut self) {
             self.0.header().unwatch(self.1);
@@ -129,7 +128,7 @@ pub(crate) fn wait_all<W: Waitable>(tasks: &W, time: impl WaitTime) -> Result<()
         tasks.__each(&mut |task| {
             let header = task.header_ref().0;
             if !header.state.read().is_ended() {
-                pending.push(header.id);
+                pending.push(header.id());
             }
         });
         // The last of them may have ended since the deadline.

@@ -12,14 +12,15 @@ use crate::id::TaskId;
 use crate::info::TaskType;
 use crate::job::Job;
 use crate::place::{Closing, Place, WhenFull};
+use crate::task::arc::TypedArc;
 use crate::task::body::Once;
-use crate::task::cell::{Cell, Typed};
+use crate::task::cell::Cell;
 use crate::task::control::Include;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::task::park::{self, BlockingSlot, Replacement};
 use crate::task::state::{Ending, Phase};
-use crate::task::{AnyTask, Schedule, scheduler};
+use crate::task::{AnyTask, Schedule, TaskArc, scheduler};
 use crate::time::clock;
 use crate::{wait_any, wait_completed};
 
@@ -30,8 +31,8 @@ struct InlineScheduler {
 }
 
 impl Place for InlineScheduler {
-    fn run_inline(&self, task: &Arc<dyn AnyTask>) -> bool {
-        let Some(run) = Job::new(Arc::clone(task)).begin(clock::now()) else { return false };
+    fn run_inline(&self, task: &TaskArc) -> bool {
+        let Some(run) = Job::new(task.clone()).begin(clock::now()) else { return false };
         self.helped.lock().push(task.header().name().parse().unwrap());
         run.execute();
         true
@@ -40,7 +41,7 @@ impl Place for InlineScheduler {
     fn revoke(&self, _: &dyn AnyTask, _: Include) -> bool {
         false
     }
-    fn kill(&self, _: &Arc<dyn AnyTask>) -> Result<(), KillError> {
+    fn kill(&self, _: &TaskArc) -> Result<(), KillError> {
         Err(KillError::Unsupported)
     }
     fn close(&self, _: &Closing<'_>) {}
@@ -54,7 +55,7 @@ impl Schedule for InlineScheduler {
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         run();
     }
-    fn retry(&self, _: Arc<dyn AnyTask>, _: std::time::Duration) {}
+    fn retry(&self, _: TaskArc, _: std::time::Duration) {}
     fn place(&self, _: TaskType) -> &dyn Place {
         self
     }
@@ -75,11 +76,11 @@ fn queued(scheduler: &Arc<InlineScheduler>, n: usize) -> Task<usize> {
     let known: Arc<dyn Schedule> = scheduler.clone();
     header.scheduler = Some(scheduler::register(Arc::downgrade(&known)));
     header.set_name(n.to_string().into());
-    let cell = Cell::new(header, Once(Some(move |_: &Arc<dyn AnyTask>| n)), ());
+    let cell = Cell::new(header, Once(Some(move |_: &TaskArc| n)), ());
     cell.header().record_queued();
     assert!(cell.header().state.launch(Phase::Queued) && cell.header().state.set_join_interest());
-    let cell: Arc<dyn Typed<usize>> = cell;
-    Task::new(cell, None)
+    let cell: TypedArc<usize> = cell;
+    Task::new(cell)
 }
 
 fn on_the_last_thread(test: impl FnOnce()) {
@@ -133,7 +134,7 @@ fn no_waker_stays_behind() {
 
     let mut these = as_completed(&tasks);
     assert_eq!(watched(&tasks), [true; 3]);
-    assert!(scheduler.run_inline(&tasks[1].erased()));
+    assert!(scheduler.run_inline(tasks[1].erased()));
     let (index, result) = these.next().unwrap();
     assert_eq!((index, result.unwrap()), (1, &1));
     assert_eq!(watched(&tasks), [true, false, true]);

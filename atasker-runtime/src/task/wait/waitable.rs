@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::error::{TaskError, WaitError};
 use crate::info::Outcome;
-use crate::task::AnyTask;
+use crate::task::TaskArc;
 use crate::task::handle::Task;
 use crate::task::header::Header;
 use crate::unwind::{Guarded, discard};
 
 pub(super) mod sealed {
-    use std::sync::Arc;
 
-    use super::{AnyTask, Header};
+    use super::{Header, TaskArc};
 
     pub trait Sealed {}
 
@@ -26,16 +25,16 @@ pub(super) mod sealed {
 
     impl std::fmt::Debug for HeaderRef<'_> {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.debug_tuple("HeaderRef").field(&self.0.id).finish()
+            f.debug_tuple("HeaderRef").field(&self.0.id()).finish()
         }
     }
 
     /// A task without its types, wrapped for the same reason.
-    pub struct ErasedTask(pub(crate) Arc<dyn AnyTask>);
+    pub struct ErasedTask(pub(crate) TaskArc);
 
     impl std::fmt::Debug for ErasedTask {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.debug_tuple("ErasedTask").field(&self.0.header().id).finish()
+            f.debug_tuple("ErasedTask").field(&self.0.header().id()).finish()
         }
     }
 
@@ -179,10 +178,10 @@ impl<R, I, O> Handle for Task<R, I, O> {
         HeaderRef(self.header())
     }
     fn erased_task(&self) -> ErasedTask {
-        ErasedTask(self.erased())
+        ErasedTask(self.erased().clone())
     }
     fn run_inline(&self) -> bool {
-        super::run_inline(&self.erased())
+        super::run_inline(self.erased())
     }
 }
 
@@ -199,7 +198,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Waitable for Task<
     }
     fn __completed(self) -> Result<R, WaitError> {
         let header = self.header();
-        let id = header.id;
+        let id = header.id();
         // An owned copy, because the task is consumed, and only for a task that has failed.
         let name = match header.state.read().outcome() {
             Some(Outcome::Failed) => header.name().to_owned(),
