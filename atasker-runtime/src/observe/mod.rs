@@ -225,7 +225,7 @@ fn publish_cold(task: &TaskArc, claim: Claim, ending: Ending) -> Option<Stamp> {
             let event = TaskEvent::new(task, &observers.supervisor)
                 .with_run(ran_for)
                 .with_outcome(ending.outcome());
-            let error = task.stored_error(claim);
+            let error = task.stored_error(claim, ending);
             observer.ended(&event, error.map_or(Ok(()), Err));
         });
     };
@@ -247,7 +247,8 @@ fn publish_cold(task: &TaskArc, claim: Claim, ending: Ending) -> Option<Stamp> {
             tell(&observers, &owner, &claim);
         }
         if let Some(span) = span {
-            let word = outcome::word(owner.stored_error(&claim), ending == Ending::ReturnedErr);
+            let word =
+                outcome::word(owner.stored_error(&claim, ending), ending == Ending::ReturnedErr);
             spans::close(span, word, worker);
         }
         // The span that was current at the launch stays open until here. A thread that waits for

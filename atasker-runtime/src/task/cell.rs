@@ -38,6 +38,7 @@ use crate::sync::{Mutex, UnsafeCell};
 use crate::task::arc::Base;
 use crate::task::arc::TypedArc;
 use crate::task::header::Header;
+use crate::task::outcome_slot::OutcomeSlot;
 use crate::task::scoped::ScopeState;
 use crate::task::state::{Claim, Ending, Phase, Take};
 use crate::task::waiters::Waiters;
@@ -126,24 +127,6 @@ impl<R> Default for Hooks<R> {
     }
 }
 
-enum Stored<R> {
-    Empty,
-    Value(R),
-    /// Boxed, because errors are rare and larger than most results.
-    Error(Box<TaskError>),
-    /// The result was moved out. An error never is, so references to it remain valid.
-    Taken,
-}
-
-impl<R> From<Result<R, TaskError>> for Stored<R> {
-    fn from(result: Result<R, TaskError>) -> Self {
-        match result {
-            Ok(value) => Stored::Value(value),
-            Err(error) => Stored::Error(Box::new(error)),
-        }
-    }
-}
-
 /// See the module's documentation.
 #[repr(C)]
 pub(crate) struct Cell<R, B: Body<R>> {
@@ -151,7 +134,7 @@ pub(crate) struct Cell<R, B: Body<R>> {
     base: Base,
     pub(super) place_data: B::PlaceData,
     pub(super) body: UnsafeCell<Option<B>>,
-    outcome: UnsafeCell<Stored<R>>,
+    outcome: OutcomeSlot<R>,
 }
 
 // SAFETY: all fields but `body` and `outcome` are `Sync` themselves. `body` is accessed by one thread at a time, as the module's documentation explains; the state
@@ -209,8 +192,8 @@ pub(crate) trait Typed<R>: AnyTask {
     /// Returns the decoder of results from other processes.
     #[cfg(feature = "remote")]
     fn decoder(&self) -> Option<crate::wire::args::Reader<R>>;
-    /// Passes the stored outcome to the callbacks.
-    fn call_back(&self, callbacks: Vec<OnComplete<R>>);
+    /// Passes the stored outcome to the callbacks. Called by the owner of the claim.
+    fn call_back(&self, callbacks: Vec<OnComplete<R>>, ending: Ending);
 }
 
 impl<R> dyn Typed<R> + '_ {
@@ -256,6 +239,24 @@ impl<R> UniqueTask<R> {
 }
 
 impl<R, B: Body<R>> Cell<R, B> {
+    /// Drops the outcome, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// No thread accesses it any more. It is dropped only once.
+    unsafe fn drop_outcome(&self) {
+        let now = self.base.header.state.read();
+        // SAFETY: the caller guarantees it, and the state says what is stored.
+        unsafe {
+            match now.outcome() {
+                None => {}
+                Some(Outcome::Failed) => drop(self.outcome.take_error()),
+                Some(Outcome::Ok | Outcome::ReturnedErr) if now.is_taken() => {}
+                Some(Outcome::Ok | Outcome::ReturnedErr) => discard(self.outcome.take_value()),
+            }
+        }
+    }
+
     /// Drops the contents of a cell. What remains are the counts of its references, which need no
     /// drop.
     ///
@@ -269,12 +270,7 @@ impl<R, B: Body<R>> Cell<R, B> {
         // SAFETY: the caller guarantees it. The fields are borrowed one by one, because another
         // thread may read the counts meanwhile.
         unsafe {
-            (*cell).outcome.with_mut(|slot| {
-                if let Stored::Value(value) = std::mem::replace(&mut *slot, Stored::Taken) {
-                    discard(value);
-                }
-                std::ptr::drop_in_place(slot);
-            });
+            (*cell).drop_outcome();
             (*cell).body.with_mut(|body| {
                 if std::mem::needs_drop::<B>() && (*body).is_some() {
                     // Dropped in place, because it may contain a pinned future.
@@ -296,7 +292,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             base: Base::new::<R, B>(header),
             place_data,
             body: UnsafeCell::new(Some(body)),
-            outcome: UnsafeCell::new(Stored::Empty),
+            outcome: OutcomeSlot::new(),
         })
     }
 
@@ -439,11 +435,9 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             Err(TaskError::TimedOut { .. }) => Ending::TimedOut,
             Err(_) => Ending::Failed,
         };
-        self.outcome.with_mut(|slot| {
-            // SAFETY: we own the claim, so no other thread writes; the state is not published yet,
-            // so no thread reads.
-            unsafe { *slot = result.into() }
-        });
+        // SAFETY: we own the claim, so no other thread writes; the state is not published yet, so
+        // no thread reads.
+        unsafe { self.outcome.store(result) };
         if callbacks.is_empty() {
             return observe::publish(this, claim, ending, |claim| self.publish(claim, ending));
         }
@@ -473,7 +467,7 @@ impl<R: Send + 'static> Publish<R> {
         // A callback belongs to the task, on whichever thread it runs: tasks that it launches are
         // launched by this task, and a stop that it requests does not wait for this task.
         let task = self.task.clone().erase();
-        current::scope(&task, || self.task.call_back(callbacks));
+        current::scope(&task, || self.task.call_back(callbacks, self.ending));
     }
 }
 
@@ -617,14 +611,11 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         ended
     }
 
-    fn stored_error(&self, _claim: &Claim) -> Option<&TaskError> {
-        self.outcome.with(|slot| {
-            // SAFETY: the caller owns the claim and does not publish while the reference lives, and
-            // the callbacks have returned, so no thread writes. The error is never moved.
-            match unsafe { &*slot } {
-                Stored::Error(error) => Some(&**error),
-                _ => None,
-            }
+    fn stored_error(&self, _claim: &Claim, ending: Ending) -> Option<&TaskError> {
+        (ending.outcome() == Outcome::Failed).then(|| {
+            // SAFETY: an error is stored. The caller owns the claim and does not publish while the
+            // reference lives, and the callbacks have returned, so no thread writes.
+            unsafe { self.outcome.error() }
         })
     }
 
@@ -662,12 +653,11 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn error(&self) -> Option<&TaskError> {
-        // An untyped handle may ask while the typed one moves a result out. So the storage is
-        // accessed only if the state says that there is an error, which never moves.
-        if self.base.header.state.read().outcome() != Some(Outcome::Failed) {
-            return None;
-        }
-        self.outcome()?.err()
+        (self.base.header.state.read().outcome() == Some(Outcome::Failed)).then(|| {
+            // SAFETY: an error is stored, and published, so the owner of the claim is done. It is
+            // never moved out from here on.
+            unsafe { self.outcome.error() }
+        })
     }
 
     fn returns(&self, result: TypeId) -> bool {
@@ -688,13 +678,9 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
             return;
         }
         let _borrowed = Borrowed(&self.base.header);
-        self.outcome.with(|slot| {
-            // SAFETY: published, so the owner of the claim is done; and the state prevents moving
-            // the result out until the borrow ends.
-            if let Stored::Value(value) = unsafe { &*slot } {
-                f(value);
-            }
-        });
+        // SAFETY: published, so the owner of the claim is done. The state has lent the result, and
+        // prevents moving it out until the borrow ends.
+        f(unsafe { self.outcome.value() });
     }
 
     fn is_in_scope(&self, scope: &ScopeState) -> bool {
@@ -748,58 +734,47 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             _ => result,
         }
     }
-
-    /// Moves out the result of a task that has ended, after the state has granted that.
-    fn take_value(&self) -> Stored<R> {
-        self.outcome.with_mut(|slot| {
-            // SAFETY: published, so the owner of the claim is done; the state grants this once,
-            // while the result is not borrowed. The typed handle asks by value, so no reference
-            // that it lent is left; others are granted it only if there is no handle.
-            std::mem::replace(unsafe { &mut *slot }, Stored::Taken)
-        })
-    }
 }
 
 impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     fn outcome(&self) -> Option<Result<&R, &TaskError>> {
-        if !self.base.header.state.read().is_ended() {
-            return None;
-        }
-        let slot = self.outcome.with(|slot| {
-            // SAFETY: published, so only `take` writes from now on; see there.
-            unsafe { &*slot }
-        });
-        match slot {
-            Stored::Value(value) => Some(Ok(value)),
-            Stored::Error(error) => Some(Err(error)),
-            Stored::Empty | Stored::Taken => None,
+        let now = self.base.header.state.read();
+        match now.outcome()? {
+            // SAFETY: as in `error`.
+            Outcome::Failed => Some(Err(unsafe { self.outcome.error() })),
+            Outcome::Ok | Outcome::ReturnedErr if now.is_taken() => None,
+            // SAFETY: a result is stored, and published, so the owner of the claim is done. The
+            // typed handle lends the reference, and does not move the result out meanwhile.
+            Outcome::Ok | Outcome::ReturnedErr => Some(Ok(unsafe { self.outcome.value() })),
         }
     }
 
     fn take(&self, handle: state::Handle) -> Taken<R> {
-        // Errors are cloned and never moved out, because a `TaskRef` may have lent a reference.
-        if let Some(error) = self.error() {
-            return Taken::Outcome(Err(error.clone()));
-        }
-        match self.base.header.state.take_result(handle) {
-            Take::Granted => {}
-            Take::Borrowed => return Taken::Borrowed,
-            Take::Gone => return Taken::Gone,
-        }
-        match self.take_value() {
-            Stored::Value(value) => Taken::Outcome(Ok(value)),
-            Stored::Error(error) => Taken::Outcome(Err(*error)),
-            Stored::Empty | Stored::Taken => Taken::Gone,
+        let state = &self.base.header.state;
+        match state.read().outcome() {
+            None => Taken::Gone,
+            // Errors are cloned and never moved out, because a `TaskRef` may have lent a reference.
+            // SAFETY: as in `error`.
+            Some(Outcome::Failed) => Taken::Outcome(Err(unsafe { self.outcome.error() }.clone())),
+            Some(Outcome::Ok | Outcome::ReturnedErr) => match state.take_result(handle) {
+                // SAFETY: a result is stored, and published, so the owner of the claim is done. The
+                // state grants this once, while the result is not borrowed. The typed handle asks
+                // by value, so no reference that it lent is left.
+                Take::Granted => Taken::Outcome(Ok(unsafe { self.outcome.take_value() })),
+                Take::Borrowed => Taken::Borrowed,
+                Take::Gone => Taken::Gone,
+            },
         }
     }
 
     fn drop_output(&self) {
-        if self.base.header.state.read().outcome() == Some(Outcome::Failed) {
-            // Errors stay, because references to them may have been lent.
-            return;
-        }
-        if self.base.header.state.take_unreachable_result() {
-            discard(self.take_value());
+        let state = &self.base.header.state;
+        // Errors stay, because references to them may have been lent.
+        let has_result = matches!(state.read().outcome(), Some(Outcome::Ok | Outcome::ReturnedErr));
+        if has_result && state.take_unreachable_result() {
+            // SAFETY: a result is stored, and published, so the owner of the claim is done. The
+            // state grants this once, if there is no handle that could have lent a reference.
+            discard(unsafe { self.outcome.take_value() });
         }
     }
 
@@ -822,18 +797,14 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
         B::remote(&self.place_data).map(|remote| remote.decode)
     }
 
-    fn call_back(&self, callbacks: Vec<OnComplete<R>>) {
-        let replace = |with| {
-            self.outcome.with_mut(|slot| {
-                // SAFETY: the caller owns the claim and the state is not published yet, so no other
-                // thread reads or writes.
-                std::mem::replace(unsafe { &mut *slot }, with)
-            })
-        };
-        let result = match replace(Stored::Empty) {
-            Stored::Value(value) => Ok(value),
-            Stored::Error(error) => Err(*error),
-            Stored::Empty | Stored::Taken => return,
+    fn call_back(&self, callbacks: Vec<OnComplete<R>>, ending: Ending) {
+        // SAFETY: the caller owns the claim and the state is not published yet, so no other thread
+        // reads or writes. What is stored has this ending.
+        let result = unsafe {
+            match ending.outcome() {
+                Outcome::Failed => Err(self.outcome.take_error()),
+                Outcome::Ok | Outcome::ReturnedErr => Ok(self.outcome.take_value()),
+            }
         };
         for callback in callbacks {
             if unwind::catch(|| callback.into_inner()(&result)).is_err() {
@@ -843,6 +814,7 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
                 );
             }
         }
-        replace(result.into());
+        // SAFETY: as above; the slot is empty.
+        unsafe { self.outcome.store(result) };
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | phases, and the transitions between them | `state` |
 //! | identity, times and waiters, common to all tasks | `header` |
-//! | function and outcome, and who may access them | `cell`, `body` |
+//! | function and outcome, and who may access them | `cell`, `body`, `outcome_slot` |
 //! | counted references | `arc` |
 //! | futures stored in their cell, and how a loop polls them | `future` |
 //! | functions and results that borrow from the caller of `scope` | `scoped` |
@@ -49,6 +49,7 @@ pub(crate) mod limit;
 mod loom_tests;
 #[cfg(feature = "async")]
 pub(crate) mod message_stream;
+mod outcome_slot;
 pub(crate) mod park;
 pub(crate) mod policies;
 #[cfg(feature = "remote")]
@@ -134,7 +135,7 @@ pub(crate) unsafe trait AnyTask: Send + Sync {
 
     /// Returns the stored error of a task that is about to be published. The reference to the claim
     /// shows that the caller owns it.
-    fn stored_error(&self, claim: &Claim) -> Option<&TaskError>;
+    fn stored_error(&self, claim: &Claim, ending: Ending) -> Option<&TaskError>;
 
     /// Records that the current run has exceeded its time limit, and claims the task unless another
     /// attempt follows. Returns `None` if nothing is running.
