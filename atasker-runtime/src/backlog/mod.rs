@@ -55,6 +55,17 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Returns the limits of all priorities, by index.
+    fn of_all(&self) -> [usize; 4] {
+        let mut all = [0; 4];
+        for priority in Priority::ALL {
+            all[priority.index()] = self.of(priority);
+        }
+        all
+    }
+}
+
 /// The waiting jobs in order, and the slots held by those that have started.
 ///
 /// The fields that every start and end accesses come first and are adjacent, because their cache
@@ -70,6 +81,8 @@ pub(crate) struct Backlog<J> {
     waiting: usize,
     /// A bit for each priority with waiting jobs.
     nonempty: u8,
+    /// The limit of each priority, by index: see [`Limits::of`].
+    limits_of: [usize; 4],
     limits: Limits,
     queues: [Queue<J>; 4],
 }
@@ -86,6 +99,7 @@ impl<J> Backlog<J> {
             critical: 0,
             waiting: 0,
             nonempty: 0,
+            limits_of: limits.of_all(),
             limits,
             queues: [Queue::new(), Queue::new(), Queue::new(), Queue::new()],
         }
@@ -101,6 +115,7 @@ impl<J> Backlog<J> {
     pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.held -= self.critical_within();
         self.limits = limits;
+        self.limits_of = limits.of_all();
         self.held += self.critical_within();
     }
 
@@ -193,7 +208,7 @@ impl<J> Backlog<J> {
         if priority == Priority::Critical {
             return self.free_for(priority) > 0;
         }
-        self.held < self.limits.of(priority)
+        self.held < self.limits_of[priority.index()]
     }
 
     /// Removes the next job if it may start. The job then holds a slot until

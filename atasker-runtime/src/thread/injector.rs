@@ -1,7 +1,7 @@
 //! The queue through which launches submit jobs without the lock of the pool.
 //!
-//! While all slots that a priority may use are taken, a launch of that priority only appends a job
-//! to the backlog. Such a launch pushes its job into the injector and returns. Threads that hold
+//! While all slots that a priority may use are taken, or a thread is waking, a launch only appends a
+//! job to the backlog. Such a launch pushes its job into the injector and returns. Threads that hold
 //! the lock take the jobs out: all that were pushed so far, or a chunk of them, in constant time.
 //!
 //! The *gate* tells launches, for each priority, whether they must check for a free slot:

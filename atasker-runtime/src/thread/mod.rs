@@ -19,8 +19,12 @@
 //!
 //! Whenever the lock is free, the following invariant holds:
 //!
-//! > No job waits that could have a slot. If a job has a slot and no thread, a thread is waking, or the
-//! > system can't create one and the timer will try again.
+//! > A thread is waking, or no job waits that could have a slot. If a job has a slot and no thread, a
+//! > thread is waking, or the system can't create one and the timer will try again.
+//!
+//! While a thread is waking, launches only push their jobs into the injector: the thread gives slots
+//! to them when it comes. Otherwise each launch during these microseconds would take the lock, to
+//! find that there is nothing to do. With this the rate of empty tasks was 15 % higher.
 //!
 //! A launch that finds all slots of its priority taken pushes its job into the injector, without
 //! this lock. The invariant includes these jobs: a thread that releases a slot checks the injector

@@ -118,8 +118,10 @@ impl ThreadPool {
     }
 
     pub(crate) fn info(&self) -> ThreadPoolInfo {
-        let state = self.shared.state.lock();
+        let mut state = self.shared.state.lock();
         let injector = &self.shared.injector;
+        // So that a job counts as running from its launch, also while a thread is waking.
+        state.admit(injector);
         let of = |priority: Priority| {
             let parked = state.parked[priority.index()];
             state.backlog.waiting_of(priority) + state.injected(injector, priority) + parked
@@ -255,7 +257,7 @@ impl Shared {
         let failures = {
             let mut state = self.state.lock();
             state.threads -= 1;
-            state.waking = false;
+            state.end_waking(&self.injector);
             state.spawn_failures = state.spawn_failures.saturating_add(1);
             state.backing_off = true;
             state.spawn_failures
@@ -298,7 +300,7 @@ impl Shared {
         // times.
         loop {
             let mut state = self.state.lock();
-            state.waking = false;
+            state.end_waking(&self.injector);
             if let Some(job) = state.pop_admitted() {
                 if !state.room.is_empty() {
                     self.wake_launchers(&mut state);
@@ -327,6 +329,7 @@ impl Shared {
     /// Releases the slot of a completed run. Returns the next job of this thread, or `None` if the
     /// thread must exit. `after` is about the completed run, and is returned if the next job
     /// follows at once.
+    #[inline]
     pub(super) fn next_job(
         self: &Arc<Self>,
         parker: &Arc<Parker<Signal>>,
@@ -337,9 +340,21 @@ impl Shared {
         let mut state = self.state.lock();
         state.backlog.release(done);
         state.tasks_run += 1;
-        if let Some(job) = state.hand_off_slot(&self.injector) {
-            return (Some(job), after);
+        match state.hand_off_slot(&self.injector) {
+            Some(job) => (Some(job), after),
+            None => self.next_job_without_hand_off(state, parker, after, yields),
         }
+    }
+
+    // Not inline, so that it takes no registers from the usual case.
+    #[inline(never)]
+    fn next_job_without_hand_off(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, PoolState>,
+        parker: &Arc<Parker<Signal>>,
+        after: After,
+        yields: &mut Yields,
+    ) -> (Option<Job>, After) {
         state.admit(&self.injector);
         // A launch that waits for space may have become able to start at once.
         if !state.room.is_empty() {
@@ -365,13 +380,13 @@ impl Shared {
         yields: &mut Yields,
     ) -> Option<Job> {
         // So that launches wake no other thread.
-        state.waking = true;
+        state.begin_waking(&self.injector);
         drop(state);
         let begin = Instant::now();
         std::thread::yield_now();
         let took = begin.elapsed();
         let mut state = self.state.lock();
-        state.waking = false;
+        state.end_waking(&self.injector);
         let Some(job) = state.pop_admitted() else {
             yields.record(took, false);
             return self.idle(state, parker);

@@ -123,6 +123,19 @@ impl PoolState {
         }
     }
 
+    /// Closes the gate until the thread that is about to be woken is at the backlog: it finds the
+    /// jobs that are launched meanwhile.
+    pub(super) fn begin_waking(&mut self, injector: &Injector) {
+        self.waking = true;
+        self.set_gate(injector);
+    }
+
+    /// Ends the time of a waking thread. Every job that may have a slot has one then.
+    pub(super) fn end_waking(&mut self, injector: &Injector) {
+        self.waking = false;
+        self.admit(injector);
+    }
+
     /// Updates the gate. Returns true if that opens it for any priority.
     pub(super) fn set_gate(&mut self, injector: &Injector) -> bool {
         let gate = self.compute_gate();
@@ -285,6 +298,9 @@ impl PoolState {
         if !self.open || self.config.queue_limit.is_some() {
             gate |= injector::LOCK_FIRST;
         }
+        if self.waking {
+            return gate;
+        }
         for priority in Priority::ALL {
             if self.backlog.may_start(priority) {
                 gate |= injector::bit(priority);
@@ -296,11 +312,34 @@ impl PoolState {
     /// Returns the job that takes over the slot that was just released. This is the fast path for
     /// the usual case, in which no job waits for a thread and no launch waits for space. The number
     /// of taken slots stays the same, so the gate needs no update.
+    #[inline]
     pub(super) fn hand_off_slot(&mut self, injector: &Injector) -> Option<Job> {
         if self.admitted_count > 0 || !self.room.is_empty() {
             return None;
         }
-        Some(self.next_admitted(injector)?.1)
+        match self.next_injected_only(injector) {
+            Some(job) => Some(job),
+            None => Some(self.next_admitted(injector)?.1),
+        }
+    }
+
+    /// The fast path for jobs of one priority that were all pushed to the injector, and have no
+    /// limits. The job needs no ticket, because a thread begins it now.
+    #[inline]
+    fn next_injected_only(&mut self, injector: &Injector) -> Option<Job> {
+        // What is in the injector itself may be more urgent.
+        let priority = Priority::highest(self.incoming_bits | injector.nonempty())?;
+        let queue = &mut self.incoming[priority.index()];
+        let is_next = self.backlog.first_priority().is_none() && self.backlog.may_start(priority);
+        if !is_next || limit::has_limit(queue.front()?.header()) {
+            return None;
+        }
+        let job = queue.pop_front();
+        if queue.is_empty() {
+            self.incoming_bits &= !injector::bit(priority);
+        }
+        self.backlog.acquire(priority);
+        job
     }
 
     /// Removes the most urgent job that has a slot and no thread.
@@ -332,8 +371,10 @@ impl PoolState {
     /// Makes the tag of a task say where in the pool it is.
     pub(super) fn find(&mut self, injector: &Injector, header: &Header) {
         if header.place_tag.load(Ordering::Relaxed) == NOT_IN_POOL {
-            // The job may be in the injector, from which it can't be removed: move it to the
-            // backlog.
+            // The job may be in the injector. It gets a slot if there is one, as if the thread that
+            // is waking had come already.
+            self.admit(injector);
+            // From there it can't be removed: move it to the backlog.
             self.drain_injector(injector, header.priority);
         }
     }
@@ -347,13 +388,13 @@ impl PoolState {
             return Wake::None;
         }
         if let Some(parker) = self.idle.pop() {
-            self.waking = true;
+            self.begin_waking(injector);
             return Wake::Unpark(parker);
         }
         if self.backing_off {
             return Wake::None;
         }
-        self.waking = true;
+        self.begin_waking(injector);
         Wake::Spawn(self.new_thread())
     }
 
