@@ -47,6 +47,9 @@ impl SchedulerKey {
 /// The number of bits that hold the index of the task in the task table.
 const INDEX_BITS: u32 = 28;
 
+/// Indices are below this.
+pub(crate) const MAX_INDEX: u32 = 1 << INDEX_BITS;
+
 /// The index of a task that is not in the table.
 const NO_INDEX: u32 = (1 << INDEX_BITS) - 1;
 

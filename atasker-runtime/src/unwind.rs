@@ -112,16 +112,19 @@ impl<T> Drop for Guarded<T> {
 }
 
 /// Runs `f` and converts a panic to an error.
+#[inline]
 #[track_caller]
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, TaskError> {
-    assert_none_held();
-    let watch = Watch::begin();
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| {
+    #[cold]
+    fn panicked(watch: &Watch, payload: Box<dyn Any + Send>) -> TaskError {
         let PanicLocation { location, backtrace } = watch.location_of(&*payload);
         let message = message(&*payload);
         discard_payload(payload);
         TaskError::Panicked { message, location, backtrace }
-    })
+    }
+    assert_none_held();
+    let watch = Watch::begin();
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| panicked(&watch, payload))
 }
 
 /// Returns the text of a panic's payload.

@@ -399,13 +399,19 @@ impl Core {
     }
 
     /// Counts a task that has ended, and wakes a stop that waits for it.
+    #[inline]
     pub(super) fn task_ended(&self, tt: TaskType, ending: Ending) {
         self.counters.record_end(tt, ending);
         if self.phase() == Phase::Draining {
             // Only while draining, so that ends take no lock otherwise. SeqCst reads of the phase
             // and the counters ensure that no stop is missed: see `counters`.
-            let waiters = std::mem::take(&mut self.lifecycle.lock().waiters);
-            waiters.wake();
+            self.wake_stop();
         }
+    }
+
+    #[cold]
+    fn wake_stop(&self) {
+        let waiters = std::mem::take(&mut self.lifecycle.lock().waiters);
+        waiters.wake();
     }
 }

@@ -66,10 +66,19 @@ impl<T> OnceBox<T> {
 impl<T> Drop for OnceBox<T> {
     #[inline]
     fn drop(&mut self) {
+        /// # Safety
+        ///
+        /// The pointer came from a box, which belongs to the caller.
+        #[inline(never)]
+        unsafe fn free<T>(value: *mut T) {
+            // SAFETY: the caller guarantees it.
+            drop(unsafe { Box::from_raw(value) });
+        }
         let value = *self.value.get_mut();
         if !value.is_null() {
-            // SAFETY: the pointer came from a box, which belongs to `self`.
-            drop(unsafe { Box::from_raw(value) });
+            // SAFETY: the pointer came from a box, which belongs to `self`. Not inline, because few
+            // values are ever computed.
+            unsafe { free(value) };
         }
     }
 }

@@ -382,6 +382,19 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         }
     }
 
+    /// Ends a task without extras, whose body has returned this result in time and was dropped.
+    #[inline]
+    fn succeed(&self, this: &TaskArc, value: R) -> Option<Stamp> {
+        let Some(claim) = self.base.header.state.claim(Phase::Started) else {
+            // It was abandoned: the outcome is published already.
+            discard(value);
+            return None;
+        };
+        self.store(Ok(value));
+        let ending = Ending::Ok;
+        observe::publish(this, claim, ending, |claim| self.publish_outcome(claim, ending))
+    }
+
     /// Takes the body out.
     ///
     /// Must be called only by the thread that may access the body: see the module's documentation.
@@ -412,6 +425,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 
     /// Stores the outcome, passes it to the callbacks, and publishes it. Returns the time of the
     /// end, unless the callbacks still run on another thread.
+    #[inline]
     fn finish(&self, this: &TaskArc, claim: Claim, result: Result<R, TaskError>) -> Option<Stamp> {
         if !claim.was_running() {
             // It waits for its limit no more. A body that runs gives the limit back when it returns.
@@ -420,37 +434,58 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         if claim.has_body() {
             self.drop_body();
         }
-        let (callbacks, returned_err) = match self.hooks() {
-            None => (Vec::new(), None),
-            Some(hooks) => {
-                let hooks = std::mem::take(&mut *hooks.lock());
-                discard(hooks.retry_if);
-                (hooks.on_complete, hooks.returned_err)
-            }
-        };
-        let ending = match &result {
-            Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => Ending::ReturnedErr,
-            Ok(_) => Ending::Ok,
-            Err(TaskError::Canceled) => Ending::Canceled,
-            Err(TaskError::TimedOut { .. }) => Ending::TimedOut,
-            Err(_) => Ending::Failed,
-        };
-        // SAFETY: we own the claim, so no other thread writes; the state is not published yet, so
-        // no thread reads.
-        unsafe { self.outcome.store(result) };
-        if callbacks.is_empty() {
+        if let Some(hooks) = self.hooks() {
+            let hooks = std::mem::take(&mut *hooks.lock());
+            return self.finish_with(hooks, this, claim, result);
+        }
+        let ending = Self::ending(&result, None);
+        self.store(result);
+        observe::publish(this, claim, ending, |claim| self.publish_outcome(claim, ending))
+    }
+
+    #[inline(never)]
+    fn finish_with(
+        &self,
+        hooks: Hooks<R>,
+        this: &TaskArc,
+        claim: Claim,
+        result: Result<R, TaskError>,
+    ) -> Option<Stamp> {
+        discard(hooks.retry_if);
+        let ending = Self::ending(&result, hooks.returned_err);
+        self.store(result);
+        if hooks.on_complete.is_empty() {
             return observe::publish(this, claim, ending, |claim| self.publish(claim, ending));
         }
         let Ok(task) = this.clone().typed::<R>() else { unreachable!("`this` is this very task") };
         // Publishes when it is dropped, so the end of the task becomes visible even if no thread
         // can be started for the callbacks.
         let publish = Publish { task, claim: Some(claim), ending };
-        let run: Box<dyn FnOnce() + Send> = Box::new(move || publish.after(callbacks));
+        let run: Box<dyn FnOnce() + Send> = Box::new(move || publish.after(hooks.on_complete));
         match self.base.header.scheduler() {
             Some(scheduler) => scheduler.run_callbacks(run),
             None => run(),
         }
         self.base.header.state.read().is_ended().then(|| self.base.header.ended())
+    }
+
+    #[inline]
+    fn ending(result: &Result<R, TaskError>, returned_err: Option<fn(&R) -> bool>) -> Ending {
+        match result {
+            Ok(value) if returned_err.is_some_and(|is_err| is_err(value)) => Ending::ReturnedErr,
+            Ok(_) => Ending::Ok,
+            Err(TaskError::Canceled) => Ending::Canceled,
+            Err(TaskError::TimedOut { .. }) => Ending::TimedOut,
+            Err(_) => Ending::Failed,
+        }
+    }
+
+    /// Stores the outcome. Called by the owner of the claim, once.
+    #[inline]
+    fn store(&self, result: Result<R, TaskError>) {
+        // SAFETY: the caller owns the claim, so no other thread writes; the state is not published
+        // yet, so no thread reads.
+        unsafe { self.outcome.store(result) };
     }
 }
 
@@ -508,9 +543,21 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
             self.base.header.leave_attempt();
             return None;
         }
-        let result = unwind::catch(|| body.run(this)).unwrap_or_else(Err);
+        let result = unwind::catch(|| body.run(this));
         fork::end_if_copy();
-        self.base.header.leave_attempt();
+        let header = &self.base.header;
+        header.leave_attempt();
+        let result = match result {
+            // The usual case, in which nothing else has to be considered.
+            Ok(Ok(value)) if header.extras().is_none() && !header.state.read().limit_exceeded() => {
+                if std::mem::needs_drop::<B>() {
+                    discard(body);
+                }
+                return self.succeed(this, value);
+            }
+            Ok(result) => result,
+            Err(error) => Err(error),
+        };
         let result = self.apply_time_limit(result);
         let will_retry = self.wants_retry(&result);
         if will_retry {
@@ -567,48 +614,7 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     }
 
     fn publish(&self, claim: Claim, ending: Ending) -> Stamp {
-        let header = &self.base.header;
-        let ended = header.record_ended();
-        #[cfg(feature = "async")]
-        if let Some(data) = B::future_data(&self.place_data) {
-            data.record_end(ending);
-        }
-        let extras = header.extras();
-        if let Some(policies) = extras.and_then(|extras| extras.policies.as_ref()) {
-            // Before the end is visible, so that a thread which sees it can launch the next task
-            // with this key.
-            policies.unique.release();
-        }
-        let before = header.state.publish(claim, ending);
-        #[cfg(feature = "mp")]
-        if let Some(remote) = self.remote() {
-            remote.args().drop_them();
-        }
-        // Counted as ended only now: a stop that counts no live task reports that all tasks have
-        // ended.
-        if let Some(key) = header.scheduler {
-            scheduler::with(key, |scheduler| scheduler.ended(header, ending));
-        }
-        if before.has_waiters() {
-            header.wake();
-        }
-        if let Some(channels) = extras.and_then(|extras| extras.channels.as_ref()) {
-            channels.close();
-        }
-        let handle = match before.has_join_interest() {
-            true => Handle::Held,
-            false => Handle::Gone,
-        };
-        let loud = handle == Handle::Gone && ending != Ending::Ok;
-        if loud || observe::is_on() {
-            self.report_end(ending, handle);
-        }
-        if handle == Handle::Gone && !before.is_referenced() {
-            self.drop_output();
-        }
-        let failed = !matches!(ending, Ending::Ok | Ending::ReturnedErr);
-        B::ended(&self.place_data, header, failed, handle);
-        ended
+        self.publish_outcome(claim, ending)
     }
 
     fn stored_error(&self, _claim: &Claim, ending: Ending) -> Option<&TaskError> {
@@ -703,6 +709,53 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
+    /// See [`AnyTask::publish`].
+    #[inline]
+    fn publish_outcome(&self, claim: Claim, ending: Ending) -> Stamp {
+        let header = &self.base.header;
+        let ended = header.record_ended();
+        #[cfg(feature = "async")]
+        if let Some(data) = B::future_data(&self.place_data) {
+            data.record_end(ending);
+        }
+        let extras = header.extras();
+        if let Some(policies) = extras.and_then(|extras| extras.policies.as_ref()) {
+            // Before the end is visible, so that a thread which sees it can launch the next task
+            // with this key.
+            policies.unique.release();
+        }
+        let before = header.state.publish(claim, ending);
+        #[cfg(feature = "mp")]
+        if let Some(remote) = B::remote(&self.place_data) {
+            crate::remote::body::AnyRemote::args(remote).drop_them();
+        }
+        // Counted as ended only now: a stop that counts no live task reports that all tasks have
+        // ended.
+        if let Some(key) = header.scheduler {
+            scheduler::with(key, |scheduler| scheduler.ended(header, ending));
+        }
+        if before.has_waiters() {
+            header.wake();
+        }
+        if let Some(channels) = extras.and_then(|extras| extras.channels.as_ref()) {
+            channels.close();
+        }
+        let handle = match before.has_join_interest() {
+            true => Handle::Held,
+            false => Handle::Gone,
+        };
+        let loud = handle == Handle::Gone && ending != Ending::Ok;
+        if loud || observe::is_on() {
+            self.report_end(ending, handle);
+        }
+        if handle == Handle::Gone && !before.is_referenced() {
+            self.drop_output();
+        }
+        let failed = !matches!(ending, Ending::Ok | Ending::ReturnedErr);
+        B::ended(&self.place_data, header, failed, handle);
+        ended
+    }
+
     /// Returns whether a result is a returned `Err`.
     #[cold]
     fn is_returned_err(&self, result: &Result<R, TaskError>) -> bool {

@@ -183,7 +183,6 @@ pub(crate) fn enter_run(task: &TaskArc, limit: Duration) -> bool {
 }
 
 /// Removes the deadline of a run of this thread whose body has returned.
-#[inline]
 pub(crate) fn leave_run(task: &Header) {
     let left = SLOT.try_with(|own| {
         let own = own.borrow();

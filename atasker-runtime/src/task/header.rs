@@ -542,7 +542,14 @@ impl Header {
         if self.limit != ShortLimit::NONE && self.tt == TaskType::Thread {
             deadlines::leave_run(self);
         }
-        let Some(extras) = self.extras() else { return };
+        if let Some(extras) = self.extras() {
+            self.leave_attempt_with(extras);
+        }
+    }
+
+    // Not inline, so that it takes no registers from the usual case.
+    #[inline(never)]
+    fn leave_attempt_with(&self, extras: &Extras) {
         let time_limit = extras.limit.lock().take();
         if let Some(limit) = time_limit {
             limit.disarm(self);

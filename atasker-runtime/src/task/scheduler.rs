@@ -62,7 +62,12 @@ pub(crate) fn get(key: SchedulerKey) -> Option<Arc<dyn Schedule>> {
 }
 
 /// Calls `f` with the scheduler with this key if it still exists.
+#[inline]
 pub(crate) fn with<T>(key: SchedulerKey, f: impl FnOnce(&Arc<dyn Schedule>) -> T) -> Option<T> {
+    #[cold]
+    fn far(key: SchedulerKey) -> Option<Arc<dyn Schedule>> {
+        SCHEDULERS.read().by_key.get(&key).and_then(Weak::upgrade)
+    }
     if fork::is_copy() {
         // Also not the one at hand: its worker processes and locks are those of another process.
         return None;
@@ -75,7 +80,7 @@ pub(crate) fn with<T>(key: SchedulerKey, f: impl FnOnce(&Arc<dyn Schedule>) -> T
     if let Ok(Some(done)) = near {
         return Some(done);
     }
-    let scheduler = SCHEDULERS.read().by_key.get(&key).and_then(Weak::upgrade)?;
+    let scheduler = far(key)?;
     f.map(|f| f(&scheduler))
 }
 

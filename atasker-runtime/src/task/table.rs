@@ -22,12 +22,12 @@
 
 use std::cell::RefCell;
 use std::ptr::{self, NonNull};
-use std::sync::OnceLock;
 
 use crate::fork;
-use crate::id::{Numbers, TaskId};
+use crate::id::{MAX_INDEX, Numbers, TaskId};
 use crate::sync::lock::Mutex;
 use crate::sync::{AtomicPtr, Ordering, back_off};
+use crate::sys::once::OnceBox;
 use crate::task::TaskArc;
 use crate::task::arc::Base;
 
@@ -119,16 +119,17 @@ impl<T> Drop for BorrowGuard<'_, T> {
 
 type TaskEntry = Entry<Base>;
 
-const SEGMENT_LEN: usize = 1 << 10;
-const BRANCH_LEN: usize = 1 << 9;
+const SEGMENT_LEN: usize = 1 << 11;
+const MAX_SEGMENTS: usize = MAX_INDEX as usize / SEGMENT_LEN;
 
-/// Entries in segments that never move, under two levels of 512.
+/// Entries in segments that never move. The list of the segments takes memory only as far as it is
+/// used.
 struct Table {
-    branches: [OnceLock<Box<Branch>>; BRANCH_LEN],
+    segments: [OnceBox<Segment>; MAX_SEGMENTS],
     free: Mutex<FreeList>,
 }
 
-type Branch = [OnceLock<Box<[TaskEntry]>>; BRANCH_LEN];
+type Segment = [TaskEntry; SEGMENT_LEN];
 
 /// The indices of vacant entries.
 struct FreeList {
@@ -138,26 +139,15 @@ struct FreeList {
 }
 
 static TABLE: Table = Table {
-    branches: [const { OnceLock::new() }; BRANCH_LEN],
+    segments: [const { OnceBox::new() }; MAX_SEGMENTS],
     free: Mutex::new(FreeList { indices: Vec::new(), next: 0 }),
 };
 
 impl Table {
-    fn segment(&self, number: usize) -> Option<&[TaskEntry]> {
-        let branch = self.branches.get(number / BRANCH_LEN)?.get()?;
-        Some(branch[number % BRANCH_LEN].get()?)
-    }
-
+    #[inline]
     fn entry(&self, index: u32) -> Option<&TaskEntry> {
         let index = index as usize;
-        self.segment(index / SEGMENT_LEN).map(|segment| &segment[index % SEGMENT_LEN])
-    }
-
-    fn add_segment(&self, number: usize) {
-        let branch = self.branches[number / BRANCH_LEN]
-            .get_or_init(|| Box::new([const { OnceLock::new() }; BRANCH_LEN]));
-        branch[number % BRANCH_LEN]
-            .get_or_init(|| (0..SEGMENT_LEN).map(|_| Entry::new()).collect());
+        Some(&self.segments.get(index / SEGMENT_LEN)?.get()?[index % SEGMENT_LEN])
     }
 
     /// Moves vacant indices to the free list of a thread.
@@ -175,10 +165,10 @@ impl Table {
         }
         let start = free.next;
         let end = start + LOCAL_CAPACITY as u32 / 2;
-        assert!((end as usize) < SEGMENT_LEN * BRANCH_LEN * BRANCH_LEN, "2^28 tasks live at once");
+        assert!(end < MAX_INDEX, "{MAX_INDEX} tasks live at once");
         // Under the lock, before the indices are handed out: `entry` then finds the segment.
         for number in start as usize / SEGMENT_LEN..=(end as usize - 1) / SEGMENT_LEN {
-            self.add_segment(number);
+            self.segments[number].get_or_init(|| std::array::from_fn(|_| Entry::new()));
         }
         free.next = end;
         drop(free);
@@ -209,12 +199,31 @@ impl Drop for Local {
 }
 
 impl Local {
+    #[inline]
     fn allocate(&mut self) -> u32 {
-        if let Some(index) = self.free.pop() {
-            return index;
+        match self.free.pop() {
+            Some(index) => index,
+            None => self.refill(),
         }
+    }
+
+    #[cold]
+    fn refill(&mut self) -> u32 {
         TABLE.refill(&mut self.free);
         self.free.pop().expect("`refill` adds some or panics")
+    }
+
+    #[inline]
+    fn release(&mut self, index: u32) {
+        if self.free.len() == LOCAL_CAPACITY {
+            self.release_half();
+        }
+        self.free.push(index);
+    }
+
+    #[cold]
+    fn release_half(&mut self) {
+        TABLE.release(self.free.drain(..LOCAL_CAPACITY / 2));
     }
 }
 
@@ -226,8 +235,15 @@ thread_local! {
 /// Calls `f` with the local state of this thread, or a temporary one if it exits.
 #[inline]
 fn with_local<T>(f: impl Fn(&mut Local) -> T) -> T {
-    let near = LOCAL.try_with(|local| f(&mut local.borrow_mut()));
-    near.unwrap_or_else(|_| f(&mut Local { free: Vec::new(), numbers: Numbers::NONE }))
+    /// For a thread that exits.
+    #[cold]
+    fn without<T>(f: impl Fn(&mut Local) -> T) -> T {
+        f(&mut Local { free: Vec::new(), numbers: Numbers::NONE })
+    }
+    match LOCAL.try_with(|local| f(&mut local.borrow_mut())) {
+        Ok(done) => done,
+        Err(_) => without(f),
+    }
 }
 
 /// Returns an id for a task to be inserted, with a vacant entry.
@@ -254,12 +270,7 @@ pub(crate) fn insert(index: u32, task: &TaskArc) {
 pub(super) fn remove(index: u32) {
     let Some(entry) = TABLE.entry(index) else { return };
     entry.remove();
-    with_local(|local| {
-        if local.free.len() == LOCAL_CAPACITY {
-            TABLE.release(local.free.drain(..LOCAL_CAPACITY / 2));
-        }
-        local.free.push(index);
-    });
+    with_local(|local| local.release(index));
 }
 
 /// Returns the task with this id, which this process has drawn. See also [`foreign::find`].
@@ -285,7 +296,7 @@ fn upgrade(task: NonNull<Base>) -> Option<TaskArc> {
 
 /// Calls `f` for every task that is in the table throughout the call.
 pub(crate) fn for_each(mut f: impl FnMut(TaskArc)) {
-    for segment in (0..).map_while(|number| TABLE.segment(number)) {
+    for segment in TABLE.segments.iter().map_while(OnceBox::get) {
         for entry in segment {
             entry.with(upgrade).flatten().into_iter().for_each(&mut f);
         }
