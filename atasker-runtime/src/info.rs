@@ -398,15 +398,22 @@ pub enum WorkerKind {
     Job,
 }
 
-impl std::fmt::Display for WorkerKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl WorkerKind {
+    /// Returns the name of workers of this kind that have no other name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             WorkerKind::Loop => "loop worker",
             WorkerKind::Interval => "interval worker",
             WorkerKind::Queue => "queue worker",
             WorkerKind::Event => "event worker",
             WorkerKind::Job => "job",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for WorkerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -1,9 +1,9 @@
 //! One assembly for workers and jobs: from the options and the function to an engine.
 
-use std::sync::{Arc, Weak};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::background::engine::{Engine, Hooks, NextRun, OnError, Ticks, WorkerSpec};
-use crate::background::executor::{LaunchOptions, MakeExecutor};
+use crate::background::engine::{Callbacks, Engine, Executor, Ticks, WorkerSpec};
 use crate::background::schedule::Schedule;
 use crate::info::WorkerKind;
 use crate::priority::Priority;
@@ -20,43 +20,24 @@ pub(super) struct WorkerOptions {
     pub(super) ticks: Option<Arc<dyn Ticks>>,
 }
 
-/// The callbacks of a worker. A job has none.
-#[derive(Default)]
-pub(super) struct Callbacks {
-    pub(super) on_error: Option<OnError>,
-    pub(super) hooks: Hooks,
-}
-
 impl WorkerOptions {
     /// Creates the engine of a worker, which is not started.
     pub(super) fn assemble(
         self,
         kind: WorkerKind,
         schedule: Schedule,
-        callbacks: Callbacks,
-        core: Weak<Core>,
-        executor: MakeExecutor,
+        callbacks: Option<Box<Callbacks>>,
+        core: &Arc<Core>,
+        executor: Arc<dyn Executor>,
     ) -> Arc<Engine> {
-        let name = self.name.unwrap_or_else(|| kind.to_string());
-        let launch = LaunchOptions {
-            name: name.as_str().into(),
-            priority: self.priority,
-            aloop: self.aloop,
-            core: core.clone(),
-        };
-        // Only a loop worker is always due again, so only that keeps its task.
-        let next_run = match kind {
-            WorkerKind::Loop => NextRun::SameTask,
-            _ => NextRun::NewTask,
-        };
         let spec = WorkerSpec {
-            name,
+            name: self.name.map_or(Cow::Borrowed(kind.name()), Cow::Owned),
             kind,
             priority: self.priority,
-            on_error: callbacks.on_error,
-            hooks: callbacks.hooks,
+            aloop: self.aloop,
+            callbacks,
             ticks: self.ticks,
         };
-        Engine::new(spec, schedule, core, executor(launch, next_run))
+        Engine::new(spec, schedule, core, executor)
     }
 }

@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::background::assembly::{Callbacks, WorkerOptions};
+use crate::background::assembly::WorkerOptions;
 use crate::background::context::WorkerContext;
-use crate::background::executor::{self, MakeExecutor};
+use crate::background::engine::{Callbacks, Executor};
+use crate::background::executor;
 use crate::background::handle::{EventWorker, Handle, IntervalWorker, LoopWorker};
 use crate::background::hook::{WorkerHook, hook};
 use crate::background::items::{ItemSource, Items, OrderedQueue, QueueOptions};
@@ -47,7 +48,8 @@ pub struct WorkerBuilder<W: WorkerHandle> {
     pub(super) trigger: Trigger,
     initial_delay: Duration,
     pub(super) options: WorkerOptions,
-    callbacks: Callbacks,
+    /// `None` if there are none.
+    callbacks: Option<Box<Callbacks>>,
     supervisor: Option<Supervisor>,
     items: Option<Arc<dyn ItemSource>>,
     extra: W::Extra,
@@ -164,7 +166,7 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
             trigger,
             initial_delay,
             options: WorkerOptions::default(),
-            callbacks: Callbacks::default(),
+            callbacks: None,
             supervisor: None,
             items: None,
             extra: W::Extra::default(),
@@ -245,7 +247,7 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
         mut self,
         handler: impl Fn(&WorkerError) -> ControlFlow<()> + Send + Sync + 'static,
     ) -> Self {
-        self.callbacks.on_error = Some(Guarded::new(Box::new(handler)));
+        self.callbacks().on_error = Some(Guarded::new(Box::new(handler)));
         self
     }
 
@@ -262,7 +264,7 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     /// worker.stop();
     /// ```
     pub fn before_start<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.callbacks.hooks.before_start.push(hook(call));
+        self.callbacks().before_start.push(hook(call));
         self
     }
 
@@ -277,7 +279,7 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     /// worker.stop();
     /// ```
     pub fn after_start<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.callbacks.hooks.after_start.push(hook(call));
+        self.callbacks().after_start.push(hook(call));
         self
     }
 
@@ -292,7 +294,7 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     /// worker.stop();
     /// ```
     pub fn before_stop<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.callbacks.hooks.before_stop.push(hook(call));
+        self.callbacks().before_stop.push(hook(call));
         self
     }
 
@@ -307,16 +309,17 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
     /// worker.stop();
     /// ```
     pub fn after_stop<M: 'static>(mut self, call: impl WorkerHook<M>) -> Self {
-        self.callbacks.hooks.after_stop.push(hook(call));
+        self.callbacks().after_stop.push(hook(call));
         self
     }
 
     /// Creates the engine of the worker, which runs by `executor`.
-    fn build(self, executor: MakeExecutor) -> Handle {
-        let core = match &self.supervisor {
-            Some(supervisor) => Arc::downgrade(supervisor.core()),
-            None => Arc::downgrade(supervisor().core()),
-        };
+    fn callbacks(&mut self) -> &mut Callbacks {
+        self.callbacks.get_or_insert_default()
+    }
+
+    fn build(self, executor: Arc<dyn Executor>) -> Handle {
+        let core = self.supervisor.as_ref().unwrap_or_else(|| supervisor()).core();
         let schedule =
             Schedule::new(self.trigger, self.initial_delay).aligned(self.options.ticks.is_some());
         let executor = match self.items {

@@ -91,7 +91,7 @@ impl WorkerContext {
     /// Returns the name of the worker.
     pub fn name(&self) -> &str {
         match &self.inner {
-            Inner::Local { engine, .. } => &engine.spec.name,
+            Inner::Local { engine, .. } => engine.spec.name(),
             Inner::Remote { state, .. } => &state.name,
         }
     }

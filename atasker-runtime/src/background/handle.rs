@@ -63,7 +63,7 @@ impl BackgroundWorker {
 
     /// Returns the name of the worker.
     pub fn name(&self) -> &str {
-        &self.engine().spec.name
+        self.engine().spec.name()
     }
 
     /// Returns the kind of the worker.

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::background::assembly::{Callbacks, WorkerOptions};
+use crate::background::assembly::WorkerOptions;
 #[cfg(feature = "cron")]
 use crate::background::cron::{Cron, CronError};
-use crate::background::engine::Engine;
-use crate::background::executor::{self, MakeExecutor};
+use crate::background::engine::{Engine, Executor};
+use crate::background::executor;
 use crate::background::outcome::WorkerOutput;
 use crate::background::schedule::{Overrun, Schedule, Trigger};
 use crate::info::WorkerKind;
@@ -244,7 +244,7 @@ pub trait JobFn<M>: sealed::Function<M> {
 
 /// The type-erased function of a job.
 #[doc(hidden)]
-pub struct Function(MakeExecutor);
+pub struct Function(Arc<dyn Executor>);
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -352,7 +352,7 @@ impl JobHandle {
 
     /// Returns the name of the job.
     pub fn name(&self) -> &str {
-        &self.engine.spec.name
+        self.engine.spec.name()
     }
 
     /// Returns the start time of the latest run.
@@ -380,13 +380,11 @@ impl Supervisor {
     /// assert_eq!(job.runs(), 3);
     /// ```
     pub fn create_job<M>(&self, job: Job, f: impl JobFn<M>) -> JobHandle {
-        let core = Arc::downgrade(self.core());
         let schedule = Schedule::new(job.trigger, job.initial_delay)
             .times(job.times)
             .aligned(job.options.ticks.is_some());
         let executor = f.into_function().0;
-        let engine =
-            job.options.assemble(WorkerKind::Job, schedule, Callbacks::default(), core, executor);
+        let engine = job.options.assemble(WorkerKind::Job, schedule, None, self.core(), executor);
         engine.start();
         JobHandle { engine }
     }

@@ -111,7 +111,7 @@ impl Schedule {
     }
 
     /// Starts the schedule from the beginning.
-    pub(super) fn start(&mut self, now: Now) {
+    pub(super) fn start(&mut self, now: &Now) {
         self.remaining = self.times.unwrap_or(u64::MAX);
         self.requested = false;
         self.not_before = None;
@@ -119,9 +119,9 @@ impl Schedule {
             Trigger::OnRequest => self.next = None,
             Trigger::Cron { .. } => self.plan_by_wall_clock(now, self.initial_delay),
             Trigger::Every { period, .. } if self.aligned && !period.is_zero() => {
-                let first = since_1970(now.wall).saturating_add(self.initial_delay);
+                let first = since_1970(now.wall()).saturating_add(self.initial_delay);
                 let multiple = first.as_nanos().next_multiple_of(period.as_nanos());
-                let wait = multiple - since_1970(now.wall).as_nanos();
+                let wait = multiple - since_1970(now.wall()).as_nanos();
                 let wait = u64::try_from(wait).map_or(clock::FAR, Duration::from_nanos);
                 self.next = now.monotonic.checked_add(wait);
             }
@@ -129,7 +129,7 @@ impl Schedule {
         }
     }
 
-    fn plan_by_wall_clock(&mut self, now: Now, initial_delay: Duration) {
+    fn plan_by_wall_clock(&mut self, now: &Now, initial_delay: Duration) {
         if let Trigger::Cron { cron, planned } = &mut self.trigger {
             (self.next, *planned) = cron.next(now, initial_delay).unzip();
         }
@@ -137,19 +137,19 @@ impl Schedule {
 
     /// Identifies a planned run among all programs with the same schedule. To be called before the
     /// next run is planned.
-    pub(super) fn tick(&self, planned: Instant, now: Now) -> String {
+    pub(super) fn tick(&self, planned: Instant, now: &Now) -> String {
         match &self.trigger {
             Trigger::Cron { planned: Some(planned), .. } => {
                 format!("{}", since_1970(*planned).as_secs())
             }
             Trigger::Every { period, .. } if !period.is_zero() => {
                 let ago = now.monotonic.saturating_duration_since(planned);
-                let nanos = since_1970(now.wall).saturating_sub(ago).as_nanos();
+                let nanos = since_1970(now.wall()).saturating_sub(ago).as_nanos();
                 // The nearest one, because the clocks of this machine drift against each other.
                 let number = (nanos + period.as_nanos() / 2) / period.as_nanos();
                 format!("{} ns {number}", period.as_nanos())
             }
-            _ => format!("{}", since_1970(now.wall).as_nanos()),
+            _ => format!("{}", since_1970(now.wall()).as_nanos()),
         }
     }
 
@@ -165,7 +165,7 @@ impl Schedule {
 
     /// Returns when the next run is due. If that is [`Due::Now`], the caller must make that run:
     /// the next call is about the run after it.
-    pub(super) fn due(&mut self, now: Now, queue: QueueState) -> Due {
+    pub(super) fn due(&mut self, now: &Now, queue: QueueState) -> Due {
         if let Some(until) = self.not_before {
             if now.monotonic < until {
                 return Due::At(until);
@@ -190,7 +190,7 @@ impl Schedule {
         };
         if let Trigger::Cron { planned: Some(planned), .. } = self.trigger
             && now.monotonic >= next
-            && let Ok(wait) = planned.duration_since(now.wall)
+            && let Ok(wait) = planned.duration_since(now.wall())
             && !wait.is_zero()
         {
             // The wall clock is slower than the monotonic clock, or was set back: wait for the
@@ -213,7 +213,7 @@ impl Schedule {
     }
 
     /// Plans the next run after the end of a run.
-    pub(super) fn ended(&mut self, now: Now) {
+    pub(super) fn ended(&mut self, now: &Now) {
         match &mut self.trigger {
             Trigger::Loop => self.next = Some(now.monotonic),
             Trigger::After { pause } => self.next = now.monotonic.checked_add(*pause),
@@ -233,7 +233,7 @@ impl Schedule {
     }
 
     /// Plans the next run again, after the wall clock was set.
-    pub(super) fn on_clock_set(&mut self, now: Now) {
+    pub(super) fn on_clock_set(&mut self, now: &Now) {
         if self.next.is_some() {
             self.plan_by_wall_clock(now, Duration::ZERO);
         }
@@ -276,7 +276,7 @@ mod tests {
 
     impl Clock {
         fn at(&self, after: u64) -> Now {
-            Now { monotonic: self.0 + ms(after), wall: SystemTime::UNIX_EPOCH + ms(after) }
+            Now::at(self.0 + ms(after), SystemTime::UNIX_EPOCH + ms(after))
         }
         fn instant(&self, after: u64) -> Instant {
             self.0 + ms(after)
@@ -291,81 +291,81 @@ mod tests {
     fn interval_is_measured_from_start_to_start() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Skip);
-        plan.start(clock.at(0));
-        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Now(Some(clock.instant(0))));
-        plan.ended(clock.at(30));
-        assert_eq!(plan.due(clock.at(30), QueueState::Empty), Due::At(clock.instant(100)));
+        plan.start(&clock.at(0));
+        assert_eq!(plan.due(&clock.at(0), QueueState::Empty), Due::Now(Some(clock.instant(0))));
+        plan.ended(&clock.at(30));
+        assert_eq!(plan.due(&clock.at(30), QueueState::Empty), Due::At(clock.instant(100)));
         // This run is late by 7 ms, and the next one is on time.
-        assert_eq!(plan.due(clock.at(107), QueueState::Empty), Due::Now(Some(clock.instant(100))));
-        plan.ended(clock.at(120));
-        assert_eq!(plan.due(clock.at(120), QueueState::Empty), Due::At(clock.instant(200)));
+        assert_eq!(plan.due(&clock.at(107), QueueState::Empty), Due::Now(Some(clock.instant(100))));
+        plan.ended(&clock.at(120));
+        assert_eq!(plan.due(&clock.at(120), QueueState::Empty), Due::At(clock.instant(200)));
     }
 
     #[test]
     fn skip_drops_missed_runs() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Skip);
-        plan.start(clock.at(0));
-        assert!(matches!(plan.due(clock.at(0), QueueState::Empty), Due::Now(_)));
-        plan.ended(clock.at(350));
-        assert_eq!(plan.due(clock.at(350), QueueState::Empty), Due::At(clock.instant(400)));
+        plan.start(&clock.at(0));
+        assert!(matches!(plan.due(&clock.at(0), QueueState::Empty), Due::Now(_)));
+        plan.ended(&clock.at(350));
+        assert_eq!(plan.due(&clock.at(350), QueueState::Empty), Due::At(clock.instant(400)));
     }
 
     #[test]
     fn burst_makes_up_for_missed_runs() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Burst);
-        plan.start(clock.at(0));
-        assert!(matches!(plan.due(clock.at(0), QueueState::Empty), Due::Now(_)));
-        plan.ended(clock.at(350));
+        plan.start(&clock.at(0));
+        assert!(matches!(plan.due(&clock.at(0), QueueState::Empty), Due::Now(_)));
+        plan.ended(&clock.at(350));
         for missed in [100, 200, 300] {
             assert_eq!(
-                plan.due(clock.at(350), QueueState::Empty),
+                plan.due(&clock.at(350), QueueState::Empty),
                 Due::Now(Some(clock.instant(missed)))
             );
-            plan.ended(clock.at(350));
+            plan.ended(&clock.at(350));
         }
-        assert_eq!(plan.due(clock.at(350), QueueState::Empty), Due::At(clock.instant(400)));
+        assert_eq!(plan.due(&clock.at(350), QueueState::Empty), Due::At(clock.instant(400)));
     }
 
     #[test]
     fn requested_run_keeps_the_interval() {
         let clock = Clock(Instant::now());
         let mut plan = every(100, Overrun::Skip);
-        plan.start(clock.at(0));
-        assert!(matches!(plan.due(clock.at(0), QueueState::Empty), Due::Now(Some(_))));
+        plan.start(&clock.at(0));
+        assert!(matches!(plan.due(&clock.at(0), QueueState::Empty), Due::Now(Some(_))));
         plan.request_run();
         plan.request_run();
-        assert_eq!(plan.due(clock.at(10), QueueState::Empty), Due::Now(None));
-        plan.ended(clock.at(20));
-        assert_eq!(plan.due(clock.at(20), QueueState::Empty), Due::At(clock.instant(100)));
+        assert_eq!(plan.due(&clock.at(10), QueueState::Empty), Due::Now(None));
+        plan.ended(&clock.at(20));
+        assert_eq!(plan.due(&clock.at(20), QueueState::Empty), Due::At(clock.instant(100)));
     }
 
     #[test]
     fn pause_is_measured_from_the_end() {
         let clock = Clock(Instant::now());
         let mut plan = Schedule::new(Trigger::After { pause: ms(50) }, ms(20));
-        plan.start(clock.at(0));
-        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::At(clock.instant(20)));
-        assert!(matches!(plan.due(clock.at(20), QueueState::Empty), Due::Now(Some(_))));
-        assert_eq!(plan.due(clock.at(30), QueueState::Empty), Due::Unknown);
-        plan.ended(clock.at(40));
-        assert_eq!(plan.due(clock.at(40), QueueState::Empty), Due::At(clock.instant(90)));
+        plan.start(&clock.at(0));
+        assert_eq!(plan.due(&clock.at(0), QueueState::Empty), Due::At(clock.instant(20)));
+        assert!(matches!(plan.due(&clock.at(20), QueueState::Empty), Due::Now(Some(_))));
+        assert_eq!(plan.due(&clock.at(30), QueueState::Empty), Due::Unknown);
+        plan.ended(&clock.at(40));
+        assert_eq!(plan.due(&clock.at(40), QueueState::Empty), Due::At(clock.instant(90)));
     }
 
     #[test]
     fn times_limits_planned_runs() {
         let clock = Clock(Instant::now());
         let mut plan = every(10, Overrun::Skip).times(Some(2));
-        plan.start(clock.at(0));
+        plan.start(&clock.at(0));
         for at in [0, 10] {
-            assert!(matches!(plan.due(clock.at(at), QueueState::Empty), Due::Now(Some(_))));
-            plan.ended(clock.at(at));
+            assert!(matches!(plan.due(&clock.at(at), QueueState::Empty), Due::Now(Some(_))));
+            plan.ended(&clock.at(at));
         }
-        assert_eq!(plan.due(clock.at(20), QueueState::Empty), Due::Never);
+        assert_eq!(plan.due(&clock.at(20), QueueState::Empty), Due::Never);
         // A start resets the number of runs.
-        plan.start(clock.at(30));
-        assert!(matches!(plan.due(clock.at(30), QueueState::Empty), Due::Now(Some(_))));
+        plan.start(&clock.at(30));
+        assert!(matches!(plan.due(&clock.at(30), QueueState::Empty), Due::Now(Some(_))));
     }
 
     #[test]
@@ -374,15 +374,15 @@ mod tests {
         let ticks = [3_u64, 17, 95].map(|start| {
             let clock = Clock(Instant::now());
             let mut plan = every(100, Overrun::Skip).aligned(true);
-            plan.start(clock.at(start));
+            plan.start(&clock.at(start));
             let mut now = start;
             let mut ticks = vec![];
             while ticks.len() < 3 {
-                match plan.due(clock.at(now), QueueState::Empty) {
+                match plan.due(&clock.at(now), QueueState::Empty) {
                     Due::Now(planned) => {
-                        let late = Now { wall: clock.at(now + 30).wall, ..clock.at(now) };
-                        ticks.push((now, plan.tick(planned.unwrap(), late)));
-                        plan.ended(clock.at(now + 1));
+                        let late = Now::at(clock.at(now).monotonic, clock.at(now + 30).wall());
+                        ticks.push((now, plan.tick(planned.unwrap(), &late)));
+                        plan.ended(&clock.at(now + 1));
                     }
                     Due::At(at) => now = (at - clock.0).as_millis() as u64,
                     other => panic!("{other:?}"),
@@ -398,16 +398,16 @@ mod tests {
     fn on_request_runs_only_when_requested() {
         let clock = Clock(Instant::now());
         let mut plan = Schedule::new(Trigger::OnRequest, Duration::ZERO);
-        plan.start(clock.at(0));
-        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Unknown);
-        assert_eq!(plan.due(clock.at(0), QueueState::HasItems), Due::Now(None));
+        plan.start(&clock.at(0));
+        assert_eq!(plan.due(&clock.at(0), QueueState::Empty), Due::Unknown);
+        assert_eq!(plan.due(&clock.at(0), QueueState::HasItems), Due::Now(None));
         plan.request_run();
-        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Now(None));
-        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::Unknown);
+        assert_eq!(plan.due(&clock.at(0), QueueState::Empty), Due::Now(None));
+        assert_eq!(plan.due(&clock.at(0), QueueState::Empty), Due::Unknown);
         plan.request_run();
         plan.hold_off(clock.instant(5));
-        assert_eq!(plan.due(clock.at(0), QueueState::Empty), Due::At(clock.instant(5)));
-        assert_eq!(plan.due(clock.at(5), QueueState::Empty), Due::Now(None));
+        assert_eq!(plan.due(&clock.at(0), QueueState::Empty), Due::At(clock.instant(5)));
+        assert_eq!(plan.due(&clock.at(5), QueueState::Empty), Due::Now(None));
     }
 
     proptest! {
@@ -418,12 +418,12 @@ mod tests {
             let clock = Clock(Instant::now());
             let overrun = if burst { Overrun::Burst } else { Overrun::Skip };
             let mut plan = every(period, overrun);
-            plan.start(clock.at(0));
+            plan.start(&clock.at(0));
             let mut now = 0;
             let mut last = None;
             for took in took {
                 let planned = loop {
-                    match plan.due(clock.at(now), QueueState::Empty) {
+                    match plan.due(&clock.at(now), QueueState::Empty) {
                         Due::Now(planned) => break planned.unwrap(),
                         Due::At(at) => now = (at - clock.0).as_millis() as u64,
                         other => panic!("{other:?}"),
@@ -442,7 +442,7 @@ mod tests {
                 }
                 last = Some(planned_ms);
                 now += took;
-                plan.ended(clock.at(now));
+                plan.ended(&clock.at(now));
             }
         }
     }

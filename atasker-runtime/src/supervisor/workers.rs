@@ -1,8 +1,8 @@
 //! The background workers and jobs of a supervisor.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use crate::slab::Slab;
 use crate::sync::lock::Mutex;
 
 use super::core::Core;
@@ -55,18 +55,22 @@ pub(super) struct ActiveWorkers {
 
 #[derive(Default)]
 struct List {
-    /// In the order of their starts.
-    active: BTreeMap<u64, Arc<dyn ActiveWorker>>,
-    next: u64,
-    /// All workers whose handles live, in the order of their creation; and some that are gone.
+    /// Each with the number of its start.
+    active: Slab<(u64, Arc<dyn ActiveWorker>)>,
+    starts: u64,
+    /// All workers whose handles live, apart from jobs, which are of interest while they are active
+    /// only; and some workers that are gone. In the order of their creation.
     known: Vec<Weak<dyn ActiveWorker>>,
     /// The length of `known` at which those that are gone are removed.
     most_known: usize,
 }
 
 impl ActiveWorkers {
+    /// Returns the active ones, in the order of their starts.
     fn all(&self) -> Vec<Arc<dyn ActiveWorker>> {
-        self.list.lock().active.values().cloned().collect()
+        let mut all: Vec<_> = self.list.lock().active.values().cloned().collect();
+        all.sort_unstable_by_key(|(start, _)| *start);
+        all.into_iter().map(|(_, one)| one).collect()
     }
 
     pub(super) fn stop(&self) {
@@ -88,13 +92,12 @@ impl ActiveWorkers {
 impl Core {
     /// Registers a worker that becomes active, starting the supervisor if necessary. Returns `None`
     /// if the supervisor is stopped.
-    pub(crate) fn register(&self, one: Arc<dyn ActiveWorker>) -> Option<u64> {
+    pub(crate) fn register(&self, one: Arc<dyn ActiveWorker>) -> Option<u32> {
         let key = {
             let mut list = self.workers.list.lock();
-            let key = list.next;
-            list.next += 1;
-            list.active.insert(key, one);
-            key
+            let start = list.starts;
+            list.starts += 1;
+            list.active.insert((start, one))
         };
         // A stop changes the phase before it reads the list, so at least one side observes the
         // other.
@@ -111,12 +114,12 @@ impl Core {
     }
 
     /// Removes a worker that is no longer active.
-    pub(crate) fn unregister(&self, key: u64) {
-        let gone = self.workers.list.lock().active.remove(&key);
+    pub(crate) fn unregister(&self, key: u32) {
+        let gone = self.workers.list.lock().active.remove(key);
         drop(gone);
     }
 
-    /// Adds a new worker to those that can be found while their handles live.
+    /// Adds a new worker that is not a job to those that can be found while their handles live.
     pub(crate) fn add_known(&self, one: Weak<dyn ActiveWorker>) {
         const FEW: usize = 32;
         let mut list = self.workers.list.lock();
@@ -131,6 +134,13 @@ impl Core {
     /// Returns the workers that are active or have a handle, in the order of their creation.
     #[cfg_attr(not(feature = "dashboard"), allow(dead_code))]
     pub(crate) fn known_workers(&self) -> Vec<Arc<dyn ActiveWorker>> {
-        self.workers.list.lock().known.iter().filter_map(Weak::upgrade).collect()
+        let mut all: Vec<_> = {
+            let list = self.workers.list.lock();
+            let active = list.active.values().map(|(_, one)| Arc::clone(one));
+            list.known.iter().filter_map(Weak::upgrade).chain(active).collect()
+        };
+        all.sort_unstable_by_key(|one| one.key());
+        all.dedup_by_key(|one| one.key());
+        all
     }
 }

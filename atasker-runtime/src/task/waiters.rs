@@ -73,7 +73,6 @@ impl Waiters {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Waiters::One(..) => false,

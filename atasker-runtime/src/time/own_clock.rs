@@ -176,10 +176,10 @@ impl OwnClock {
     }
 
     /// Removes the earliest entry if it is due.
-    pub(super) fn pop_due(&mut self, real: Instant) -> Option<Action> {
+    pub(super) fn pop_due(&mut self, real: Instant) -> Option<(TimerKey, Action)> {
         let now = self.now(real);
         self.next().filter(|next| *next <= now)?;
-        self.due.pop_first().map(|(_, action)| action)
+        self.due.pop_first()
     }
 
     /// Removes all entries.
@@ -243,7 +243,7 @@ mod tests {
                     }
                     Step::Insert(after) => {
                         let key = TimerKey::new(add(clock.now(now), ms(after)), number as u64);
-                        clock.insert(key, Box::new(|| ()));
+                        clock.insert(key, Action::Call(Box::new(|| ())));
                         expected.push(own + after);
                     }
                     Step::Move(by) if !runs => {

@@ -8,13 +8,13 @@
 //! valid. While there is no such clock, each function here costs one load more than that of the real
 //! time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::activity::{Activity, Busy, Until};
 use super::own_clock::{self, Move, OwnClock, Reading};
-use super::timer::{self, TimerKey};
+use super::timer::{self, Action, OnDue, TimerKey};
 use crate::fork;
 use crate::id::SchedulerKey;
 
@@ -61,7 +61,16 @@ pub(crate) fn at(
     deadline: Instant,
     action: impl FnOnce() + Send + 'static,
 ) -> TimerKey {
-    timer::add(owner, deadline, Box::new(action))
+    timer::add(owner, deadline, Action::Call(Box::new(action)))
+}
+
+/// Notifies `target` when the time of a supervisor is `deadline`, if it lives then. As [`at`].
+pub(crate) fn notify_at(
+    owner: SchedulerKey,
+    deadline: Instant,
+    target: Weak<impl OnDue + 'static>,
+) -> TimerKey {
+    timer::add(Some(owner), deadline, Action::Notify(target))
 }
 
 /// Returns what makes an advance of the supervisor's clock wait until it is dropped, if that clock

@@ -10,7 +10,7 @@ use crate::background::now::Now;
 pub(super) struct Cron(Infallible);
 
 impl Cron {
-    pub(super) fn next(&self, _now: Now, _first: Duration) -> Option<(Instant, SystemTime)> {
+    pub(super) fn next(&self, _now: &Now, _first: Duration) -> Option<(Instant, SystemTime)> {
         match self.0 {}
     }
 }

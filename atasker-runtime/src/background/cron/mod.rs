@@ -37,9 +37,9 @@ impl Cron {
     }
 
     /// Returns the next matching time that is later than `now` plus `first`, by both clocks.
-    pub(super) fn next(&self, now: Now, first: Duration) -> Option<(Instant, SystemTime)> {
-        let next = self.next_in(&Local, now.wall.checked_add(first)?)?;
-        let wait = next.duration_since(now.wall).unwrap_or_default();
+    pub(super) fn next(&self, now: &Now, first: Duration) -> Option<(Instant, SystemTime)> {
+        let next = self.next_in(&Local, now.wall().checked_add(first)?)?;
+        let wait = next.duration_since(now.wall()).unwrap_or_default();
         Some((now.monotonic.checked_add(wait)?, next))
     }
 

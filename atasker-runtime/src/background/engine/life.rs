@@ -37,7 +37,7 @@ impl Engine {
                     state.starting = true;
                     state.stop_announced = false;
                     // Before the hooks, so that their requests for runs count.
-                    state.schedule.start(self.now());
+                    state.schedule.start(&self.now());
                     self.active_generation.store(state.generation, Ordering::Release);
                     let generation = state.generation;
                     // Once per engine: the list of watched engines has no duplicates.
@@ -65,19 +65,19 @@ impl Engine {
 
     /// Finishes a start. The caller has counted it in `in_flight`.
     fn finish_start(&self, generation: u64) -> bool {
-        let member = Arc::clone(&self.arc()) as Arc<dyn ActiveWorker>;
+        let member: Arc<dyn ActiveWorker> = self.arc();
         let registered = self.core.upgrade().and_then(|core| core.register(member));
         if registered.is_some() {
             log!(
-                debug, worker = self.spec.name, kind = ?self.spec.kind,
+                debug, worker = self.spec.name(), kind = ?self.spec.kind,
                 "background worker started"
             );
-            self.call_hooks(&self.spec.hooks.before_start, generation);
-            self.call_hooks(&self.spec.hooks.after_start, generation);
+            self.call_hooks(self.spec.hooks(|all| &all.before_start), generation);
+            self.call_hooks(self.spec.hooks(|all| &all.after_start), generation);
         } else {
             log!(
                 warn,
-                worker = self.spec.name,
+                worker = self.spec.name(),
                 "a background worker can't start: its supervisor is stopped"
             );
         }
@@ -127,11 +127,10 @@ impl Engine {
         state.in_flight += 1;
         let task = state.task.clone();
         state = self.announce_stop(state);
-        drop(state);
         if let Some(task) = task {
-            control::stop(&task);
+            MutexGuard::unlocked(&mut state, || control::stop(&task));
         }
-        self.release(self.state.lock());
+        self.release(state);
         Some(generation)
     }
 
@@ -188,7 +187,7 @@ impl Engine {
         state.phase = Phase::Stopping;
         // Before waiters are woken: they check it.
         self.active_generation.store(0, Ordering::Release);
-        if let Some((_, key)) = state.timer.take() {
+        if let Some(key) = state.timer.take() {
             timer::cancel(key);
         }
     }
@@ -201,13 +200,16 @@ impl Engine {
     ) -> MutexGuard<'a, State> {
         let waiters = std::mem::take(&mut state.waiters);
         let announced = std::mem::replace(&mut state.stop_announced, true);
-        let generation = state.generation;
-        drop(state);
-        waiters.wake();
-        if !announced {
-            self.call_hooks(&self.spec.hooks.before_stop, generation);
+        let hooks = if announced { &[] } else { self.spec.hooks(|all| &all.before_stop) };
+        // Most jobs have neither, and are canceled one by one.
+        if !waiters.is_empty() || !hooks.is_empty() {
+            let generation = state.generation;
+            drop(state);
+            waiters.wake();
+            self.call_hooks(hooks, generation);
+            state = self.state.lock();
         }
-        self.state.lock()
+        state
     }
 
     fn call_hooks(&self, hooks: &[Hook], generation: u64) {
@@ -217,7 +219,7 @@ impl Engine {
         let engine = self.arc();
         for hook in hooks {
             if self.enter(|| hook(&engine, generation)).is_err() {
-                log!(error, worker = self.spec.name, "a hook of a background worker panicked");
+                log!(error, worker = self.spec.name(), "a hook of a background worker panicked");
             }
         }
     }
@@ -248,11 +250,11 @@ impl Engine {
         let generation = state.generation;
         drop(self.announce_stop(state));
         if let Some(key) = registered {
-            self.call_hooks(&self.spec.hooks.after_stop, generation);
+            self.call_hooks(self.spec.hooks(|all| &all.after_stop), generation);
             if let Some(core) = self.core.upgrade() {
                 core.unregister(key);
             }
-            log!(debug, worker = self.spec.name, runs = self.runs(), "background worker stopped");
+            log!(debug, worker = self.spec.name(), runs = self.runs(), "background worker stopped");
         }
         if self.spec.kind == WorkerKind::Job {
             self.executor.release();

@@ -34,7 +34,7 @@ mod spec;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::background::now::Now;
 use crate::background::schedule::Schedule;
@@ -49,13 +49,13 @@ use crate::time::clock::{self, Stamp};
 use crate::time::timer::TimerKey;
 
 pub(in crate::background) use run::{NextRun, WorkerRun};
-pub(in crate::background) use spec::{Hook, Hooks, OnError, Ticks, WorkerSpec};
+pub(in crate::background) use spec::{Callbacks, Hook, Ticks, WorkerSpec};
 
 /// Where and how a worker's function runs.
 pub(in crate::background) trait Executor: Send + Sync {
     /// Launches a task that makes this run. The task must release the run in any case, at least by
     /// dropping it. Returns `None` if the worker was stopped meanwhile.
-    fn launch(&self, run: WorkerRun) -> Option<TaskArc>;
+    fn launch(self: Arc<Self>, run: WorkerRun) -> Option<TaskArc>;
 
     /// Drops the function and its captured values, because there are no further runs.
     fn release(&self) {}
@@ -75,8 +75,8 @@ pub(crate) struct Engine {
     pub(in crate::background) spec: WorkerSpec,
     pub(in crate::background) core: Weak<Core>,
     /// The supervisor, whose time counts.
-    owner: Option<SchedulerKey>,
-    executor: Box<dyn Executor>,
+    owner: SchedulerKey,
+    executor: Arc<dyn Executor>,
     state: Mutex<State>,
     /// The active generation, or 0. For contexts, which read it without the lock.
     active_generation: AtomicU64,
@@ -110,11 +110,11 @@ struct State {
     /// The hooks of the stop were called, or are being called.
     stop_announced: bool,
     /// The key of the worker in the list of its supervisor.
-    registered: Option<u64>,
+    registered: Option<u32>,
     /// Threads that are in a hook or in other user code outside of a task.
     inside_threads: Vec<u64>,
     schedule: Schedule,
-    timer: Option<(Instant, TimerKey)>,
+    timer: Option<TimerKey>,
     waiters: Waiters,
     last: Option<Stamp>,
     errors: u64,
@@ -132,17 +132,17 @@ impl Engine {
     pub(in crate::background) fn new(
         spec: WorkerSpec,
         schedule: Schedule,
-        core: Weak<Core>,
-        executor: Box<dyn Executor>,
+        core: &Arc<Core>,
+        executor: Arc<dyn Executor>,
     ) -> Arc<Engine> {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let owner = core.upgrade().map(|core| core.key());
+        let is_job = spec.kind == WorkerKind::Job;
         let engine = Arc::new_cyclic(|this| Engine {
             this: Weak::clone(this),
             key: LAST.fetch_add(1, Ordering::Relaxed) + 1,
             spec,
-            core,
-            owner,
+            core: Arc::downgrade(core),
+            owner: core.key(),
             executor,
             state: Mutex::new(State {
                 phase: Phase::New,
@@ -166,7 +166,8 @@ impl Engine {
             active_generation: AtomicU64::new(0),
             runs: AtomicU64::new(0),
         });
-        if let Some(core) = engine.core.upgrade().filter(|_| !fork::is_copy()) {
+        // A job starts at once, and can't start again.
+        if !is_job && !fork::is_copy() {
             core.add_known(Arc::downgrade(&engine) as Weak<dyn ActiveWorker>);
         }
         engine
@@ -174,7 +175,7 @@ impl Engine {
 
     /// Returns the time of the supervisor.
     fn now(&self) -> Now {
-        Now::read(self.owner)
+        Now::read(Some(self.owner))
     }
 
     fn arc(&self) -> Arc<Engine> {
@@ -278,9 +279,9 @@ impl ActiveWorker for Engine {
         let active = state.phase == Phase::Active;
         let last_executed = state.last.map(clock::system_time);
         let (running, errors, lateness) = (state.running, state.errors, state.lateness);
-        let next = state.timer.map(|(at, _)| clock::system_time(clock::stamp(at)));
+        let next = state.timer.map(|key| clock::system_time(clock::stamp(key.deadline())));
         drop(state);
-        let (name, runs) = (self.spec.name.clone(), self.runs());
+        let (name, runs) = (self.spec.name().to_owned(), self.runs());
         match self.spec.kind {
             WorkerKind::Job => WorkerSnapshot::Job(JobInfo {
                 name,

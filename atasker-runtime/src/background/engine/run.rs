@@ -18,7 +18,7 @@ use crate::task::waiters::WaiterKey;
 use crate::task::{TaskArc, control};
 use crate::time::clock::{self, Stamp};
 use crate::time::source;
-use crate::time::timer;
+use crate::time::timer::{self, OnDue, TimerKey};
 use crate::unwind::log;
 
 /// The delay before a run that could not be launched is tried again.
@@ -138,17 +138,17 @@ impl Engine {
             Some(_) => QueueState::HasItems,
         };
         let now = self.now();
-        let due = state.schedule.due(now, queue);
+        let due = state.schedule.due(&now, queue);
         match due {
             Due::Now(planned) => {
-                if let Some((_, key)) = state.timer.take() {
+                if let Some(key) = state.timer.take() {
                     timer::cancel(key);
                 }
                 state.running = true;
                 state.run += 1;
                 state.in_flight += 1;
                 let is_shared = self.spec.ticks.is_some();
-                let tick = planned.filter(|_| is_shared).map(|at| state.schedule.tick(at, now));
+                let tick = planned.filter(|_| is_shared).map(|at| state.schedule.tick(at, &now));
                 Some(WorkerRun {
                     engine: self.arc(),
                     generation: state.generation,
@@ -163,21 +163,13 @@ impl Engine {
                 })
             }
             Due::At(at) => {
-                if state.timer.is_none_or(|(there, _)| there != at) {
-                    if let Some((_, key)) = state.timer.take() {
+                if state.timer.is_none_or(|key| key.deadline() != at) {
+                    if let Some(key) = state.timer.take() {
                         timer::cancel(key);
                     }
                     // Weak: the timer doesn't keep a dropped worker alive.
-                    let this = Weak::clone(&self.this);
-                    let key = source::at(self.owner, at, move || {
-                        if let Some(engine) = this.upgrade() {
-                            let mut state = engine.state.lock();
-                            // Another entry may have replaced this one meanwhile.
-                            state.timer.take_if(|(there, _)| *there == at);
-                            engine.advance(state);
-                        }
-                    });
-                    state.timer = Some((at, key));
+                    let this = Weak::<Engine>::clone(&self.this);
+                    state.timer = Some(source::notify_at(self.owner, at, this));
                 }
                 None
             }
@@ -203,7 +195,7 @@ impl Engine {
 
     fn launch_own(&self, run: WorkerRun) {
         let number = run.number;
-        let Some(task) = self.executor.launch(run) else {
+        let Some(task) = Arc::clone(&self.executor).launch(run) else {
             return;
         };
         let mut state = self.state.lock();
@@ -226,14 +218,14 @@ impl Engine {
         let number = self.runs() + u64::from(run.begun);
         let (end, error) = match result {
             RunResult::Returned(RunEnd::Err(text)) => {
-                (RunEnd::Continue, Some(WorkerError::returned(&self.spec.name, number, text)))
+                (RunEnd::Continue, Some(WorkerError::returned(self.spec.name(), number, text)))
             }
             RunResult::Returned(end) => (end, None),
             // A run that was ended from outside is not an error of the worker.
             RunResult::Failed(TaskError::Canceled | TaskError::SupervisorStopped)
             | RunResult::Lost => (RunEnd::Continue, None),
             RunResult::Failed(error) => {
-                (RunEnd::Continue, Some(WorkerError::task(&self.spec.name, number, error)))
+                (RunEnd::Continue, Some(WorkerError::task(self.spec.name(), number, error)))
             }
         };
         if run.begun {
@@ -247,7 +239,7 @@ impl Engine {
             self.runs.fetch_add(1, Ordering::AcqRel);
         }
         let now = self.now();
-        state.schedule.ended(now);
+        state.schedule.ended(&now);
         if !run.begun && !run.skipped {
             // The run was not made. Items remain in their queue, and after a planned run, `ended`
             // has planned the next one. A request must be repeated.
@@ -288,7 +280,7 @@ impl Engine {
             return;
         };
         let run = BackgroundRun {
-            name: &self.spec.name,
+            name: self.spec.name(),
             kind: self.spec.kind,
             supervisor: &core.observers().supervisor,
             lateness: run.lateness,
@@ -301,8 +293,9 @@ impl Engine {
     /// Passes an error to `on_error`, or logs it.
     fn report_error(&self, error: &WorkerError) -> RunEnd {
         self.state.lock().errors += 1;
-        let Some(on_error) = &self.spec.on_error else {
-            log!(error, worker = self.spec.name, "{error}");
+        let Some(on_error) = self.spec.callbacks.as_ref().and_then(|all| all.on_error.as_ref())
+        else {
+            log!(error, worker = self.spec.name(), "{error}");
             return RunEnd::Continue;
         };
         match self.enter(|| on_error(error)) {
@@ -311,7 +304,7 @@ impl Engine {
             Err(panic) => {
                 log!(
                     error,
-                    worker = self.spec.name,
+                    worker = self.spec.name(),
                     "`on_error` of a background worker panicked ({panic}) while it handled: {error}"
                 );
                 RunEnd::Continue
@@ -341,13 +334,13 @@ impl WorkerRun {
             state.task = Some(task.clone());
         }
         self.began = clock::now();
-        let now = || source::now(self.engine.owner);
+        let now = || source::now(Some(self.engine.owner));
         self.lateness = self.planned.map(|planned| now().saturating_duration_since(planned));
         state.last = Some(self.began);
         state.lateness = self.lateness;
         if let Some(lateness) = state.lateness {
             drop(state);
-            log!(trace, worker = self.engine.spec.name, ?lateness, "run");
+            log!(trace, worker = self.engine.spec.name(), ?lateness, "run");
         }
         self.begun = true;
         true
@@ -379,11 +372,20 @@ impl Drop for WorkerRun {
     }
 }
 
+impl OnDue for Engine {
+    fn on_due(&self, key: TimerKey) {
+        let mut state = self.state.lock();
+        // Another entry may have replaced this one meanwhile.
+        state.timer.take_if(|there| *there == key);
+        self.advance(state);
+    }
+}
+
 impl OnClockSet for Engine {
     /// Plans the next run again.
     fn on_clock_set(&self) {
         let mut state = self.state.lock();
-        state.schedule.on_clock_set(self.now());
+        state.schedule.on_clock_set(&self.now());
         self.advance(state);
     }
 }

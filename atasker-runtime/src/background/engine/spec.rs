@@ -1,9 +1,10 @@
 //! What a worker is, apart from its function.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 
-use crate::background::engine::Engine;
+use crate::background::engine::{Engine, NextRun};
 use crate::error::WorkerError;
 use crate::info::WorkerKind;
 use crate::priority::Priority;
@@ -16,9 +17,10 @@ pub(in crate::background) type Hook = Guarded<Box<dyn Fn(&Arc<Engine>, u64) + Se
 pub(in crate::background) type OnError =
     Guarded<Box<dyn Fn(&WorkerError) -> ControlFlow<()> + Send + Sync>>;
 
-/// The hooks that are called when a worker starts and stops.
+/// The callbacks of a worker. A job has none.
 #[derive(Default)]
-pub(in crate::background) struct Hooks {
+pub(in crate::background) struct Callbacks {
+    pub(in crate::background) on_error: Option<OnError>,
     pub(in crate::background) before_start: Vec<Hook>,
     pub(in crate::background) after_start: Vec<Hook>,
     pub(in crate::background) before_stop: Vec<Hook>,
@@ -27,12 +29,33 @@ pub(in crate::background) struct Hooks {
 
 /// The description of a worker, apart from its function.
 pub(in crate::background) struct WorkerSpec {
-    pub(in crate::background) name: String,
+    pub(in crate::background) name: Cow<'static, str>,
     pub(in crate::background) kind: WorkerKind,
     pub(in crate::background) priority: Priority,
-    pub(in crate::background) on_error: Option<OnError>,
-    pub(in crate::background) hooks: Hooks,
+    pub(in crate::background) aloop: Option<String>,
+    /// Boxed, because most workers have none.
+    pub(in crate::background) callbacks: Option<Box<Callbacks>>,
     pub(in crate::background) ticks: Option<Arc<dyn Ticks>>,
+}
+
+impl WorkerSpec {
+    pub(in crate::background) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the task that makes the run after another one.
+    pub(in crate::background) fn next_run(&self) -> NextRun {
+        // Only a loop worker is always due again, so only that keeps its task.
+        match self.kind {
+            WorkerKind::Loop => NextRun::SameTask,
+            _ => NextRun::NewTask,
+        }
+    }
+
+    /// Returns hooks of one kind.
+    pub(super) fn hooks(&self, which: impl FnOnce(&Callbacks) -> &Vec<Hook>) -> &[Hook] {
+        self.callbacks.as_deref().map_or(&[], |callbacks| which(callbacks))
+    }
 }
 
 /// Decides which of several programs makes a planned run.

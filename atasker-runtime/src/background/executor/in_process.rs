@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::background::engine::{Executor, NextRun, WorkerRun};
-use crate::background::executor::{LaunchOptions, MakeExecutor};
+use crate::background::executor;
 use crate::background::outcome::RunEnd;
 use crate::launch::TaskBuilder;
 use crate::lent::Lent;
@@ -22,29 +22,26 @@ type ProcessCall<R> = Box<dyn FnMut(String, u64) -> TaskBuilder<Reply<R>> + Send
 pub(in crate::background) fn in_process<R: Send + 'static>(
     call: impl FnMut(String, u64) -> TaskBuilder<Reply<R>> + Send + 'static,
     result: impl Fn(&R) -> RunEnd + Send + Sync + 'static,
-) -> MakeExecutor {
+) -> Arc<dyn Executor> {
     let call: ProcessCall<R> = Box::new(call);
-    Box::new(|launch, _next_run| {
-        Box::new(ProcessExecutor { launch, call: Lent::new(call), result: Arc::new(result) })
-    })
+    Arc::new(ProcessExecutor { call: Lent::new(call), result: Arc::new(result) })
 }
 
 /// Makes runs as calls to worker processes.
 struct ProcessExecutor<R> {
-    launch: LaunchOptions,
     call: Lent<ProcessCall<R>>,
     result: Arc<dyn Fn(&R) -> RunEnd + Send + Sync>,
 }
 
 impl<R: Send + 'static> Executor for ProcessExecutor<R> {
-    fn launch(&self, mut run: WorkerRun) -> Option<TaskArc> {
+    fn launch(self: Arc<Self>, mut run: WorkerRun) -> Option<TaskArc> {
         // Before the call is created, because that takes an item out of the queue.
         if !run.begin(None) {
             return None;
         }
         let result = Arc::clone(&self.result);
-        let runs = run.engine().runs();
-        let name = self.launch.name.to_string();
+        let engine = Arc::clone(run.engine());
+        let (name, runs) = (engine.spec.name().to_owned(), engine.runs());
         // Clones and encodes the arguments, which is user code. Runs don't overlap, so the
         // function is available.
         let task = match unwind::catch(|| self.call.with(|call| call(name, runs))) {
@@ -67,6 +64,6 @@ impl<R: Send + 'static> Executor for ProcessExecutor<R> {
             };
             run.end(end.into(), NextRun::NewTask);
         });
-        Some(self.launch.start(task))
+        Some(executor::start(&engine, task, engine.spec.priority))
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::background::context::WorkerContext;
-use crate::background::engine::{Executor, NextRun, WorkerRun};
-use crate::background::executor::{LaunchOptions, MakeExecutor};
+use crate::background::engine::{Executor, WorkerRun};
+use crate::background::executor;
 use crate::background::outcome::{RunEnd, WorkerOutput};
 use crate::error::TaskError;
 use crate::launch::TaskBuilder;
@@ -23,7 +23,7 @@ type AloopFn = Box<dyn FnMut(WorkerContext) -> Pin<Box<dyn Future<Output = RunEn
 /// Runs an async function on an aloop.
 pub(in crate::background) fn on_aloop<F>(
     mut f: impl FnMut(WorkerContext) -> F + Send + 'static,
-) -> MakeExecutor
+) -> Arc<dyn Executor>
 where
     F: Future + Send + 'static,
     F::Output: WorkerOutput,
@@ -32,28 +32,25 @@ where
         let future = f(context);
         Box::pin(async move { future.await.run_end() })
     });
-    Box::new(|launch, next_run| {
-        Box::new(AloopExecutor { launch, function: Arc::new(Lent::new(function)), next_run })
-    })
+    Arc::new(AloopExecutor { function: Lent::new(function) })
 }
 
 /// Makes runs as tasks on an aloop.
 struct AloopExecutor {
-    launch: LaunchOptions,
-    function: Arc<Lent<AloopFn>>,
-    next_run: NextRun,
+    function: Lent<AloopFn>,
 }
 
 impl Executor for AloopExecutor {
-    fn launch(&self, run: WorkerRun) -> Option<TaskArc> {
-        let (function, next_run) = (Arc::clone(&self.function), self.next_run);
+    fn launch(self: Arc<Self>, run: WorkerRun) -> Option<TaskArc> {
+        let engine = Arc::clone(run.engine());
+        let next_run = engine.spec.next_run();
         let task = TaskBuilder::<()>::__future_with_context(move |task: TaskContext| async move {
             let mut next = Some(run);
             while let Some(mut run) = next.take() {
                 if !run.begin(Some(task.task())) {
                     return;
                 }
-                let end = caught(&function, WorkerContext::for_run(&run, task.clone())).await;
+                let end = caught(&self.function, WorkerContext::for_run(&run, task.clone())).await;
                 next = run.end(end.into(), next_run);
                 hold::on_end_of_run(task.task().header());
                 if next.is_some() {
@@ -62,7 +59,7 @@ impl Executor for AloopExecutor {
                 }
             }
         });
-        Some(self.launch.start(task))
+        Some(executor::start(&engine, task, engine.spec.priority))
     }
 
     fn release(&self) {

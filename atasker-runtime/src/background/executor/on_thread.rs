@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::background::context::WorkerContext;
 use crate::background::engine::{Executor, NextRun, WorkerRun};
-use crate::background::executor::{LaunchOptions, MakeExecutor};
+use crate::background::executor;
 use crate::background::outcome::{RunEnd, WorkerOutput};
 use crate::launch::TaskBuilder;
 use crate::lent::Lent;
@@ -20,27 +20,25 @@ type ThreadFn = Box<dyn FnMut(&WorkerContext) -> RunEnd + Send>;
 /// Runs a function on threads.
 pub(in crate::background) fn on_thread<R: WorkerOutput>(
     mut f: impl FnMut(&WorkerContext) -> R + Send + 'static,
-) -> MakeExecutor {
+) -> Arc<dyn Executor> {
     let function: ThreadFn = Box::new(move |context: &WorkerContext| f(context).run_end());
-    Box::new(|mut launch, next_run| {
-        if next_run == NextRun::SameTask {
-            // A critical task starts at once and occupies no slot, so its thread is dedicated.
-            launch.priority = Priority::Critical;
-        }
-        Box::new(ThreadExecutor { launch, function: Arc::new(Lent::new(function)), next_run })
-    })
+    Arc::new(ThreadExecutor { function: Lent::new(function) })
 }
 
 /// Makes runs as tasks of the thread pool.
 struct ThreadExecutor {
-    launch: LaunchOptions,
-    function: Arc<Lent<ThreadFn>>,
-    next_run: NextRun,
+    function: Lent<ThreadFn>,
 }
 
 impl Executor for ThreadExecutor {
-    fn launch(&self, run: WorkerRun) -> Option<TaskArc> {
-        let (function, next_run) = (Arc::clone(&self.function), self.next_run);
+    fn launch(self: Arc<Self>, run: WorkerRun) -> Option<TaskArc> {
+        let engine = Arc::clone(run.engine());
+        let next_run = engine.spec.next_run();
+        let priority = match next_run {
+            // A critical task starts at once and occupies no slot, so its thread is dedicated.
+            NextRun::SameTask => Priority::Critical,
+            NextRun::NewTask => engine.spec.priority,
+        };
         let task = TaskBuilder::<()>::with_context(move |task: &TaskContext| {
             let mut next = Some(run);
             while let Some(mut run) = next.take() {
@@ -50,14 +48,14 @@ impl Executor for ThreadExecutor {
                 let context = WorkerContext::for_run(&run, task.clone());
                 // Runs of a worker don't overlap, so the function is available.
                 let end = unwind::catch(|| {
-                    function.with(|function| function(&context)).unwrap_or(RunEnd::Stop)
+                    self.function.with(|function| function(&context)).unwrap_or(RunEnd::Stop)
                 });
                 drop(context);
                 next = run.end(end.into(), next_run);
                 hold::on_end_of_run(task.task().header());
             }
         });
-        Some(self.launch.start(task))
+        Some(executor::start(&engine, task, priority))
     }
 
     fn release(&self) {
