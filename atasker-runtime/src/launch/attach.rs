@@ -96,7 +96,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> Attachment<R, I, O
         let codecs = self.codecs.filter(|_| head.has_channels);
         let channels = codecs
             .map(|codecs| Channels::encoded(Channel::of_bytes(), Channel::of_bytes(), codecs));
-        let place_data = Remote::new(self.function, Payload::zeroed(0), self.decode);
+        let place_data = Remote::new(self.function, Payload::EMPTY, self.decode);
         let mut builder = build(TaskType::Remote, ElsewhereBody(self.decode), place_data, channels);
         let mut elsewhere = Elsewhere::new(type_name::<(R, I, O)>());
         elsewhere.queue = Cow::Owned(head.queue);

@@ -43,7 +43,7 @@ where
 {
     let (args, failed) = match args {
         Ok(args) => (args, None),
-        Err(error) => (Payload::zeroed(0), Some(error)),
+        Err(error) => (Payload::EMPTY, Some(error)),
     };
     let channels =
         codecs.map(|codecs| Channels::encoded(Channel::of_bytes(), Channel::of_bytes(), codecs));

@@ -448,9 +448,20 @@ impl Header {
     #[inline]
     pub(crate) fn record_ended(&self) -> Stamp {
         let last = self.started().max(self.queued());
-        let now = clock::now().max(last);
-        self.ended.store(now, Ordering::Relaxed);
-        now
+        let ended = match self.ended.load(Ordering::Relaxed) {
+            0 => clock::now(),
+            noted => noted,
+        };
+        let ended = ended.max(last);
+        self.ended.store(ended, Ordering::Relaxed);
+        ended
+    }
+
+    /// Notes when the last attempt has ended, in a worker process, so that the clock is not read for
+    /// it. No other attempt may follow. Has no effect if the task was ended meanwhile.
+    #[cfg(has_processes)]
+    pub(crate) fn note_ended(&self, when: Stamp) {
+        let _ = self.ended.compare_exchange(0, when, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Registers a waker for the next change, which is the end or a request to stop. Returns false

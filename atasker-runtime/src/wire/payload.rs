@@ -25,26 +25,13 @@ impl std::fmt::Debug for Payload {
 }
 
 impl Payload {
+    pub(crate) const EMPTY: Payload = Payload(Repr::Inline { len: 0, bytes: [0; INLINE_LEN] });
+
     /// Copies the bytes inline, if they are few enough.
     fn inline(bytes: &[u8]) -> Option<Self> {
         let mut inline = [0; INLINE_LEN];
         inline.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(Payload(Repr::Inline { len: bytes.len() as u8, bytes: inline }))
-    }
-
-    /// Creates a payload of `len` zero bytes, to be overwritten.
-    pub(crate) fn zeroed(len: usize) -> Self {
-        Payload(match len {
-            0..=INLINE_LEN => Repr::Inline { len: len as u8, bytes: [0; INLINE_LEN] },
-            _ => Repr::Heap(vec![0; len]),
-        })
-    }
-
-    pub(crate) fn as_mut(&mut self) -> &mut [u8] {
-        match &mut self.0 {
-            Repr::Inline { len, bytes } => &mut bytes[..usize::from(*len)],
-            Repr::Heap(bytes) => bytes,
-        }
     }
 }
 
@@ -91,10 +78,6 @@ mod tests {
             let payload = finish(bytes.clone());
             assert_eq!(*payload, *bytes);
             assert_eq!(matches!(payload.0, Repr::Inline { .. }), len <= INLINE_LEN);
-            let mut copy = Payload::zeroed(len);
-            assert!(copy.iter().all(|byte| *byte == 0));
-            copy.as_mut().copy_from_slice(&bytes);
-            assert_eq!(copy, payload);
             assert!(take_buffer().is_empty());
         }
     }

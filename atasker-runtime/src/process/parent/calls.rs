@@ -4,7 +4,9 @@ use crate::error::TaskError;
 use crate::job::Job;
 use crate::priority::Priority;
 use crate::process::parent::peer::Peer;
-use crate::process::transport::entry::{ArgsLocation, CallHeader, CallState, ReplyLocation, Times};
+use crate::process::transport::entry::{
+    ArgsLocation, CallHeader, CallState, InlineReply, ReplyLocation, Times,
+};
 use crate::process::transport::page::INLINE;
 use crate::process::transport::region::COPY_UNDER_LOCK_MAX;
 use crate::process::transport::ring::Ring;
@@ -15,7 +17,6 @@ use crate::task::channel::Acks;
 use crate::task::header::Header;
 use crate::time::clock::{self, Stamp};
 use crate::wire::frame::ChannelSetup;
-use crate::wire::payload::Payload;
 
 /// The reply of a call in a worker process.
 pub(crate) struct Reply {
@@ -23,7 +24,7 @@ pub(crate) struct Reply {
     pub(crate) progress: Option<(u64, u64)>,
     pub(crate) location: ReplyLocation,
     /// The reply, if it was in the entry.
-    pub(crate) inline: Payload,
+    pub(crate) inline: InlineReply,
     /// The number of frames that precede the reply.
     pub(crate) after: u64,
 }
@@ -109,6 +110,7 @@ impl Transport for Peer {
         Peer::post_messages(self, call, task);
     }
 
+    #[inline]
     fn state(&self, call: u64) -> Option<CallState> {
         self.page.state(call)
     }
@@ -149,6 +151,7 @@ impl Transport for Peer {
         self.page.set_prompt(prompt);
     }
 
+    #[inline]
     fn take_reply(&self, call: u64, by: TakenBy) -> Taken<Reply> {
         let page = &self.page;
         // Before the reply, which says how many frames come before it.
@@ -163,15 +166,15 @@ impl Transport for Peer {
             return Taken::NotYet;
         }
         let inline = match location {
-            ReplyLocation::Inline { len, .. } => page.reply_bytes(call, len),
+            ReplyLocation::Inline { len, .. } => page.inline_reply(call, len),
             ReplyLocation::Region { len, at, .. } => {
                 if !self.is_valid_reply(at, len) {
                     return Taken::Invalid;
                 }
                 self.expect_reply(call);
-                Payload::zeroed(0)
+                InlineReply::NONE
             }
-            ReplyLocation::Socket => Payload::zeroed(0),
+            ReplyLocation::Socket => InlineReply::NONE,
         };
         let (times, progress) = (page.times(call), page.progress(call));
         Taken::Reply {

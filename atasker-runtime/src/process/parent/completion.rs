@@ -11,11 +11,18 @@ use crate::process::parent::calls::Reply;
 use crate::process::pool::call::{Finished, Sent};
 use crate::process::pool::{ProcessPool, record_begun, record_progress};
 use crate::process::transport::entry::ReplyLocation;
-use crate::time::clock;
+use crate::time::clock::{self, Stamp};
 use crate::unwind::guarded;
 
-/// Completes a task whose reply has arrived: `reply`, or the one in shared memory.
-pub(crate) fn complete(worker: &Peer, done: Finished<Reply>, ok: bool, reply: Option<&[u8]>) {
+/// Completes a task whose reply has arrived: `reply`, or the one in shared memory. `taken_at` is
+/// when its call was taken out.
+pub(crate) fn complete(
+    worker: &Peer,
+    done: Finished<Reply>,
+    ok: bool,
+    reply: Option<&[u8]>,
+    taken_at: Stamp,
+) {
     let Finished { call, sent, reply: taken } = done;
     let Reply { times, progress, inline, location, .. } = taken;
     if !ok {
@@ -36,9 +43,13 @@ pub(crate) fn complete(worker: &Peer, done: Finished<Reply>, ok: bool, reply: Op
                 return guarded(move || run.fail(error));
             }
         },
-        (None, _) => (&*inline).into(),
+        (None, _) => inline.bytes().into(),
     };
     if ok {
+        if matches!(location, ReplyLocation::Inline { .. }) && !run.header().may_retry() {
+            // A faulty worker may have written any time.
+            run.header().note_ended(clock::from_monotonic(times.ended).min(taken_at));
+        }
         // The task is dropped within the guard, too, because this may be the last reference.
         return guarded(move || run.reply(reply));
     }

@@ -62,6 +62,8 @@ struct Reader<'p, 'w> {
     start_failure: Option<String>,
     /// What the worker prints, if it is captured.
     stdio: Option<StdioPipes>,
+    /// When calls were taken out last.
+    taken_at: Stamp,
     /// The page is invalid.
     page_corrupt: bool,
     /// Keeps the page in step if it is private.
@@ -104,6 +106,7 @@ fn serve<'p>(
         ready: false,
         start_failure: None,
         stdio,
+        taken_at: 0,
         page_corrupt: false,
         mirror: worker.is_over_sockets().then(PageMirror::default),
         poisoned: false,
@@ -192,6 +195,7 @@ impl<'p> Reader<'p, '_> {
                 self.page_corrupt = true;
                 0
             });
+        self.taken_at = now;
         if self.finished.len() > before {
             // The output of a task comes before its end.
             self.read_stdio();
@@ -438,7 +442,7 @@ impl<'p> Reader<'p, '_> {
     fn complete(&mut self, done: Finished<Reply>, ok: bool, reply: Option<&[u8]>) {
         // The worker has closed them, unless it is faulty.
         self.spans.close_call(done.call);
-        complete(self.worker, done, ok, reply);
+        complete(self.worker, done, ok, reply, self.taken_at);
     }
 
     /// Ends the worker process if it has not ended, and completes what is left.

@@ -94,11 +94,9 @@ pub(crate) struct Finished<R> {
 }
 
 /// The state of the first call of a lane.
-pub(crate) enum FirstCall<R> {
-    Done {
-        finished: Finished<R>,
-        nanos: u64,
-    },
+pub(crate) enum FirstCall {
+    /// The call was taken out. It ran for this many nanoseconds.
+    Done { nanos: u64 },
     /// The call was revoked, and the worker has skipped it.
     Skipped,
     /// The call is in progress, or there is none.

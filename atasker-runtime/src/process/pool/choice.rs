@@ -7,7 +7,7 @@
 //!   and a worker process can be started for it, the call waits for that one, or for another that
 //!   becomes idle before.
 //! - A call is *pipelined*, which means sent behind another call in a lane, only if no slot is free
-//!   for it, and only behind calls of its own priority. [`Lane::accepts_pipelined`] limits their
+//!   for it, and only behind calls of its own priority. [`Lane::pipeline_room`] limits their
 //!   number.
 //! - A call with a limit (see `limit`) is never pipelined, because it takes the limit with its slot.
 //! - A waiting call has all less urgent calls that have not begun revoked into the backlog.
@@ -41,8 +41,9 @@ pub(crate) enum Round {
 /// What to do with the next job in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Choice {
-    /// Send it to this lane.
-    Send(usize),
+    /// Send it to this lane, and up to `count - 1` jobs behind it: those of its priority that may be
+    /// pipelined, for which the choice would be the same.
+    Send { lane: usize, count: usize },
     /// Revoke calls of another priority first, see [`Scheduler::revoke_for`], and then choose
     /// again.
     Revoke,
@@ -50,24 +51,43 @@ pub(crate) enum Choice {
     Wait,
 }
 
+/// The lane that the next calls are pipelined to.
+#[derive(Clone, Copy)]
+struct Pipelined {
+    lane: usize,
+    live: usize,
+    /// The number of calls until there is no room, or another lane has fewer calls.
+    count: usize,
+}
+
+impl Pipelined {
+    /// Returns the lane with fewer calls. With as many, that is the first one.
+    fn or(self, later: Pipelined) -> Pipelined {
+        match later.live < self.live {
+            true => Pipelined { count: later.count.min(self.live - later.live), ..later },
+            false => Pipelined { count: self.count.min(later.live - self.live + 1), ..self },
+        }
+    }
+}
+
 impl<T: Transport> Scheduler<T> {
     /// Decides about the next job, with this priority. `bytes` are its arguments if it may be
     /// pipelined.
     pub(crate) fn choose(&self, priority: Priority, bytes: Option<usize>, round: Round) -> Choice {
-        let (mut idle, mut pipelined, mut starting) = (None, None::<(usize, usize)>, 0);
+        let (mut idle, mut pipelined, mut starting) = (None, None::<Pipelined>, 0);
         let (mut higher_behind, mut lower_pending) = (false, false);
         for (index, lane) in self.lanes.iter().enumerate() {
             match lane.slot_class {
                 None if lane.is_idle() => idle = idle.or(Some(index)),
                 None => starting += usize::from(lane.is_starting()),
                 Some(class) if class == priority => {
-                    let live = lane.live();
-                    if pipelined.is_none_or(|(least, _)| live < least)
+                    if let Some(bytes) = bytes
                         && lane.is_open()
-                        && bytes.is_some_and(|bytes| lane.accepts_pipelined(bytes))
-                        && self.may_take_task(lane)
+                        && let room = lane.pipeline_room(bytes).min(self.tasks_left(lane))
+                        && room > 0
                     {
-                        pipelined = Some((live, index));
+                        let lane = Pipelined { lane: index, live: lane.live(), count: room };
+                        pipelined = Some(pipelined.map_or(lane, |before| before.or(lane)));
                     }
                 }
                 Some(class) if class > priority => higher_behind |= lane.has_queued_behind(),
@@ -77,7 +97,7 @@ impl<T: Transport> Scheduler<T> {
         if self.backlog.may_start(priority) {
             match idle {
                 Some(_) if higher_behind && round == Round::First => return Choice::Revoke,
-                Some(lane) => return Choice::Send(lane),
+                Some(lane) => return Choice::Send { lane, count: 1 },
                 None => {}
             }
         }
@@ -91,7 +111,7 @@ impl<T: Transport> Scheduler<T> {
             && !higher_behind
             && self.backlog.held() <= self.backlog.limits().of(priority);
         match pipelined {
-            Some((_, lane)) if may_pipeline => Choice::Send(lane),
+            Some(Pipelined { lane, count, .. }) if may_pipeline => Choice::Send { lane, count },
             _ => Choice::Wait,
         }
     }
@@ -141,5 +161,39 @@ impl<T: Transport> Scheduler<T> {
             }
         }
         revoked > 0
+    }
+}
+
+#[cfg(all(test, not(atasker_loom)))]
+mod unit {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The lane that one call is pipelined to: of those with room, the first one with the fewest
+    /// calls. Each lane is its calls and its room.
+    fn choose_one(lanes: &[(usize, usize)]) -> Option<usize> {
+        let with_room = lanes.iter().enumerate().filter(|(_, (_, room))| *room > 0);
+        with_room.min_by_key(|(index, (live, _))| (*live, *index)).map(|(index, _)| index)
+    }
+
+    proptest! {
+        /// As many calls are sent to a lane at once as would be sent there one by one.
+        #[test]
+        fn calls_sent_at_once_are_those_sent_one_by_one(
+            mut lanes in prop::collection::vec((0usize..20, 0usize..20), 1..6),
+        ) {
+            let all = lanes.iter().enumerate().filter(|(_, (_, room))| *room > 0);
+            let all = all.map(|(lane, (live, count))| Pipelined { lane, live: *live, count: *count });
+            let chosen = all.reduce(Pipelined::or);
+            prop_assert_eq!(chosen.map(|chosen| chosen.lane), choose_one(&lanes));
+            if let Some(Pipelined { lane, count, .. }) = chosen {
+                for _ in 0..count {
+                    prop_assert_eq!(choose_one(&lanes), Some(lane));
+                    lanes[lane].0 += 1;
+                    lanes[lane].1 -= 1;
+                }
+                prop_assert_ne!(choose_one(&lanes), Some(lane));
+            }
+        }
     }
 }

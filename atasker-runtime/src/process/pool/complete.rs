@@ -158,10 +158,10 @@ impl ProcessPool {
             // under the lock, because the thread itself says there what it sleeps until.
             let sleeps = page.wakes_at().is_some_and(|at| at <= call);
             let is_closing = scheduler.lanes[index].is_closing();
-            Some((done, is_closing || sleeps && !page.may_sleep_until(wanted, first)))
+            Some((done, is_closing || sleeps && !page.may_sleep_until(wanted, first), now))
         });
         let is_ours = done.is_some();
-        if let Some((done, wakes_reader)) = done {
+        if let Some((done, wakes_reader, taken_at)) = done {
             if wakes_reader {
                 // Now, because decoding the reply may take long.
                 worker.wake_reader();
@@ -171,7 +171,7 @@ impl ProcessPool {
             if let ReplyLocation::Inline { ok, .. } | ReplyLocation::Region { ok, .. } =
                 done.reply.location
             {
-                complete(worker, done, ok, None);
+                complete(worker, done, ok, None, taken_at);
             }
         }
         // Performed last, because writing the arguments of other tasks may take long.

@@ -28,6 +28,11 @@ const PIPELINE_NANOS: u64 = 200_000;
 /// Calls with more bytes of encoded arguments are not sent in advance.
 const PIPELINE_MAX_BYTES: usize = 4096;
 
+/// Whether a call with this many bytes of encoded arguments may be sent in advance.
+pub(crate) fn may_pipeline(bytes: usize) -> bool {
+    bytes <= PIPELINE_MAX_BYTES
+}
+
 /// How long a worker process may take to exit, including its `worker_exit`.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -216,19 +221,17 @@ impl<T: Transport> Lane<T> {
         at.is_some_and(|at| self.first + at as u64 == call)
     }
 
-    /// Whether one more call may be sent in advance, behind the calls in the lane.
-    pub(crate) fn accepts_pipelined(&self, bytes: usize) -> bool {
-        if !self.worker().is_some_and(|worker| worker.is_pipelined()) {
-            return false;
+    /// The number of calls that may be sent in advance, behind the calls in the lane. `bytes` are
+    /// the arguments of the first one.
+    pub(crate) fn pipeline_room(&self, bytes: usize) -> usize {
+        let Some(average) = self.average else { return 0 };
+        let is_pipelined = self.worker().is_some_and(|worker| worker.is_pipelined());
+        if !is_pipelined || !self.ready || !may_pipeline(bytes) {
+            return 0;
         }
-        let Some(average) = self.average else {
-            return false;
-        };
         let depth = (PIPELINE_NANOS / average.max(1)) as usize;
-        self.ready
-            && self.has_room()
-            && bytes <= PIPELINE_MAX_BYTES
-            && self.live < depth.clamp(1, CAPACITY)
+        let room = depth.clamp(1, CAPACITY).saturating_sub(self.live);
+        room.min(CAPACITY - self.calls.len())
     }
 
     /// Sends a call. Arguments that fit neither into the page nor under the copy limit are queued
@@ -540,11 +543,10 @@ impl<T: Transport> Lane<T> {
             if let Some(Some(later)) = self.calls.get(4) {
                 prefetch(later.job.task().as_ptr());
             }
-            match self.take_first_done(TakenBy::Reader) {
-                FirstCall::Done { finished: done, nanos } => {
+            match self.take_first_done(TakenBy::Reader, |done| finished.push_back(done)) {
+                FirstCall::Done { nanos } => {
                     spent = spent.saturating_add(nanos);
                     count += 1;
-                    finished.push_back(done);
                 }
                 FirstCall::Skipped => {}
                 FirstCall::NotDone => break Ok(()),
@@ -563,18 +565,20 @@ impl<T: Transport> Lane<T> {
         if self.first != call || !self.is_open() {
             return None;
         }
-        match self.take_first_done(TakenBy::Waiter) {
-            FirstCall::Done { finished, nanos } => {
-                self.record_duration(nanos, 1);
-                Some(finished)
-            }
-            // The reader thread finds the same.
-            FirstCall::Skipped | FirstCall::NotDone | FirstCall::Invalid => None,
+        let mut finished = None;
+        // If it is not done, the reader thread finds the same.
+        if let FirstCall::Done { nanos } =
+            self.take_first_done(TakenBy::Waiter, |done| finished = Some(done))
+        {
+            self.record_duration(nanos, 1);
         }
+        finished
     }
 
-    /// Takes out the first call if it is skipped, or done and its reply is for this thread.
-    fn take_first_done(&mut self, by: TakenBy) -> FirstCall<T::Reply> {
+    /// Takes out the first call if it is skipped, or done and its reply is for this thread. Passes
+    /// one that is done to `keep`: it is large, and is to be moved once.
+    #[inline]
+    fn take_first_done(&mut self, by: TakenBy, keep: impl FnOnce(Finished<T::Reply>)) -> FirstCall {
         let Stage::Live(worker) = &self.stage else {
             return FirstCall::NotDone;
         };
@@ -604,7 +608,8 @@ impl<T: Transport> Lane<T> {
                 self.live -= 1;
                 let limit = sent.limit;
                 self.replying = in_transit.then_some(Replying { call, limit });
-                FirstCall::Done { finished: Finished { call, sent, reply }, nanos }
+                keep(Finished { call, sent, reply });
+                FirstCall::Done { nanos }
             }
             Some(CallState::Skipped) if front.is_none() => FirstCall::Skipped,
             Some(CallState::Begun) if front.is_some() => return FirstCall::NotDone,

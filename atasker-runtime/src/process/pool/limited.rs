@@ -102,7 +102,16 @@ impl<T: Transport> Scheduler<T> {
     }
 
     /// Lets calls that were revoked from their lanes wait for their limits again.
+    #[inline]
     pub(crate) fn put_back_revoked(&mut self, actions: &mut Actions<T>) {
+        // After every event; there are some after few.
+        if !self.revoked.is_empty() {
+            self.put_back_all_revoked(actions);
+        }
+    }
+
+    #[cold]
+    fn put_back_all_revoked(&mut self, actions: &mut Actions<T>) {
         for (ticket, job) in std::mem::take(&mut self.revoked) {
             let task = job.task().clone();
             let (priority, reserved) = (job.priority(), self.reserved(ticket, &job));

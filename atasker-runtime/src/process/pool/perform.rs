@@ -1,5 +1,6 @@
 //! Performing what the scheduler has decided.
 
+use crate::job::Job;
 use crate::limit;
 use crate::observe;
 use crate::process::parent::peer::Peer;
@@ -7,16 +8,18 @@ use crate::process::parent::spawn;
 use crate::process::pool::ProcessPool;
 use crate::process::pool::actions::{Action, Actions, Spawn};
 use crate::process::pool::call::Rejected;
+use crate::task::TaskArc;
 use crate::task::waiters;
 use crate::unwind::guarded;
 
 impl Actions<Peer> {
     /// Performs them. The caller holds no lock.
     pub(crate) fn perform(self, pool: &ProcessPool) {
-        if !self.launchers.is_empty() {
-            waiters::wake_all(self.launchers);
+        let Actions { list, rejected, discarded, pumped, launchers } = self;
+        if !launchers.is_empty() {
+            waiters::wake_all(launchers);
         }
-        for action in self.list {
+        for action in list {
             match action {
                 Action::Wake { peer, flush } => peer.notify(flush),
                 Action::WakeReader(peer) => peer.wake_reader(),
@@ -40,17 +43,24 @@ impl Actions<Peer> {
                 }
             }
         }
-        for task in self.pumped {
-            limit::pump(task.header());
-            guarded(|| drop(task));
+        // Last, because callbacks of tasks may take long. Most events affect no task.
+        if !(pumped.is_empty() && rejected.is_empty() && discarded.is_empty()) {
+            finish_tasks(pumped, rejected, discarded);
         }
-        // Last, because callbacks of tasks may take long. The reader threads come here as well, and
-        // must survive a panic in a callback.
-        for Rejected(job, error) in self.rejected {
-            guarded(|| job.end(error));
-        }
-        for job in self.discarded {
-            guarded(|| drop(job.into_task()));
-        }
+    }
+}
+
+/// The reader threads come here as well, and must survive a panic in a callback.
+#[cold]
+fn finish_tasks(pumped: Vec<TaskArc>, rejected: Vec<Rejected>, discarded: Vec<Job>) {
+    for task in pumped {
+        limit::pump(task.header());
+        guarded(|| drop(task));
+    }
+    for Rejected(job, error) in rejected {
+        guarded(|| job.end(error));
+    }
+    for job in discarded {
+        guarded(|| drop(job.into_task()));
     }
 }

@@ -24,7 +24,7 @@ use crate::process::pool::call::{
 };
 use crate::process::pool::choice::{Choice, Round};
 use crate::process::pool::injector::Injector;
-use crate::process::pool::lane::Lane;
+use crate::process::pool::lane::{Lane, may_pipeline};
 use crate::process::pool::location::Location;
 use crate::process::pool::starts::StartError;
 use crate::process::pool::timeouts::{Deadlines, NEVER, STALL_CHECK_DELAY};
@@ -403,7 +403,7 @@ impl<T: Transport> Scheduler<T> {
         self.end_backoff_without_timer();
         if self.backlog.waiting() == 0
             && let bytes = Some(bytes_of(&job))
-            && let Choice::Send(lane) = self.choose(priority, bytes, Round::First)
+            && let Choice::Send { lane, .. } = self.choose(priority, bytes, Round::First)
         {
             let ticket = self.backlog.issue_ticket(priority);
             return self.send(lane, priority, ticket, job, now, actions);
@@ -456,14 +456,8 @@ impl<T: Transport> Scheduler<T> {
         while let Some(priority) = self.next_priority(actions) {
             let bytes = self.backlog.peek().and_then(pipelined_bytes);
             match self.choose(priority, bytes, round) {
-                Choice::Send(lane) => {
-                    let Some((priority, ticket, job)) = self.backlog.pop_first() else {
-                        break;
-                    };
-                    self.on_dequeued(&job);
-                    if let Some(job) = self.admit(priority, ticket, job) {
-                        self.send(lane, priority, ticket, job, now, actions);
-                    }
+                Choice::Send { lane, count } => {
+                    self.send_first(lane, count, now, actions);
                     round = Round::First;
                 }
                 Choice::Revoke => {
@@ -475,9 +469,28 @@ impl<T: Transport> Scheduler<T> {
         }
     }
 
-    /// Whether the lane's worker process may run one more task before it is replaced.
-    pub(crate) fn may_take_task(&self, lane: &Lane<T>) -> bool {
-        self.config.max_tasks_per_worker.is_none_or(|most| lane.tasks < most)
+    /// Sends the first waiting job to a lane, and up to `count - 1` jobs behind it: see
+    /// [`Choice::Send`].
+    fn send_first(&mut self, lane: usize, count: usize, now: Stamp, actions: &mut Actions<T>) {
+        let first = self.backlog.first_priority();
+        for _ in 0..count {
+            let Some((priority, ticket, job)) = self.backlog.pop_first() else { return };
+            self.on_dequeued(&job);
+            if let Some(job) = self.admit(priority, ticket, job) {
+                self.send(lane, priority, ticket, job, now, actions);
+            }
+            // The injector is closed to jobs that are more urgent than this one.
+            let next = self.backlog.peek().filter(|_| self.backlog.first_priority() == first);
+            if !next.and_then(pipelined_bytes).is_some_and(may_pipeline) {
+                return;
+            }
+        }
+    }
+
+    /// The number of tasks that the lane's worker process may run before it is replaced.
+    pub(crate) fn tasks_left(&self, lane: &Lane<T>) -> usize {
+        let left = self.config.max_tasks_per_worker.map(|most| most.saturating_sub(lane.tasks));
+        left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     /// Whether the lane's worker process has run as many tasks as it may, or was sent more.

@@ -45,7 +45,9 @@ impl<T: Transport> Scheduler<T> {
         if !self.open || self.is_backing_off() {
             return 0;
         }
-        if self.backlog.waiting() == 0 && self.config.min_size == 0 && self.outdated == 0 {
+        // As long as all slots are in use, or no task waits.
+        let free = self.backlog.first_priority().map_or(0, |first| self.backlog.free_for(first));
+        if free == 0 && self.config.min_size == 0 && self.outdated == 0 {
             return 0;
         }
         let starting = self.lanes.iter().filter(|lane| lane.is_starting()).count();
@@ -57,8 +59,7 @@ impl<T: Transport> Scheduler<T> {
         let room = self.backlog.free_for(Priority::Critical).saturating_sub(starting + idle);
         let successors = self.outdated.saturating_sub(starting).min(room);
         let mut wanted = in_advance.saturating_sub(there).max(successors);
-        if let Some(priority) = self.backlog.first_priority() {
-            let free = self.backlog.free_for(priority);
+        if free > 0 {
             let useful = free.min(self.backlog.waiting()).saturating_sub(starting + idle);
             wanted = wanted.max(useful);
         }

@@ -152,6 +152,26 @@ impl ReplyLocation {
     }
 }
 
+/// A reply that was copied out of an entry. Most often it is a few words, which need no allocation.
+pub(crate) enum InlineReply {
+    Short { words: [[u8; 8]; SHORT_WORDS], len: usize },
+    Long(Vec<u8>),
+}
+
+const SHORT_WORDS: usize = 4;
+
+impl InlineReply {
+    pub(crate) const NONE: InlineReply =
+        InlineReply::Short { words: [[0; 8]; SHORT_WORDS], len: 0 };
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            InlineReply::Short { words, len } => &words.as_flattened()[..*len],
+            InlineReply::Long(bytes) => bytes,
+        }
+    }
+}
+
 /// When a call began and ended, in nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
@@ -180,6 +200,22 @@ impl CallEntry {
             last[..rest.len()].copy_from_slice(rest);
             word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
         }
+    }
+
+    /// Copies the first `len` bytes out.
+    #[inline]
+    pub(super) fn inline_reply(&self, len: usize) -> InlineReply {
+        const SHORT_MAX: usize = 8 * SHORT_WORDS;
+        if len > SHORT_MAX {
+            let mut bytes = vec![0; len];
+            self.get(&mut bytes);
+            return InlineReply::Long(bytes);
+        }
+        let mut words = [[0; 8]; SHORT_WORDS];
+        for (word, from) in words.iter_mut().zip(&self.data).take(len.div_ceil(8)) {
+            *word = from.load(Ordering::Relaxed).to_ne_bytes();
+        }
+        InlineReply::Short { words, len }
     }
 
     /// Copies the first `to.len()` bytes out.

@@ -32,8 +32,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use super::entry::{
-    ArgsLocation, CHANNELS_SHIFT, CallEntry, CallHeader, CallState, Next, Progress, ReplyLocation,
-    Times, encode_state,
+    ArgsLocation, CHANNELS_SHIFT, CallEntry, CallHeader, CallState, InlineReply, Next, Progress,
+    ReplyLocation, Times, encode_state,
 };
 use super::journal::Journal;
 use crate::sys::cpus;
@@ -41,10 +41,9 @@ use crate::sys::ipc::{self, WakeReason};
 use crate::sys::mapping::Shared;
 use crate::sys::monotonic;
 use crate::wire::frame::ChannelSetup;
-use crate::wire::payload::Payload;
 
 /// The most calls in progress, including tombstones of revoked ones.
-pub(crate) const CAPACITY: usize = 256;
+pub(crate) const CAPACITY: usize = 512;
 /// Bytes of arguments, or of a reply, that fit into an entry.
 pub(crate) const INLINE: usize = 256;
 
@@ -193,10 +192,9 @@ impl Page {
     }
 
     /// Copies a reply out of the entry.
-    pub(crate) fn reply_bytes(&self, call: u64, len: usize) -> Payload {
-        let mut bytes = Payload::zeroed(len);
-        self.entry(call).get(bytes.as_mut());
-        bytes
+    #[inline]
+    pub(crate) fn inline_reply(&self, call: u64, len: usize) -> InlineReply {
+        self.entry(call).inline_reply(len)
     }
 
     /// Records that the next reply was copied out of its region, so that the worker may reuse its

@@ -80,6 +80,9 @@ impl WorkerProcess {
             // that is needed.
             if self.page.parent_waits_for(call) && self.page.is_available(call + 1) {
                 self.wake_reader();
+                // The reader thread may have run on this CPU meanwhile, which is no part of the next
+                // call.
+                scratch.ended = 0;
             }
             call += 1;
         }
@@ -195,8 +198,11 @@ impl WorkerProcess {
         };
         let (name, args) = bytes.split_at(call_header.name_len.min(bytes.len()));
         let function = FUNCTIONS.get(call_header.function as usize);
-        let header = self.local_header(call, &call_header, function, name);
-        let task = local_task(&mut scratch.reusable_task, header);
+        let id = TaskId::from_parts(call_header.id.0, call_header.id.1);
+        let fill = |header: &mut Header| {
+            self.fill_header(header, call, &call_header, function, name);
+        };
+        let task = local_task(&mut scratch.reusable_task, id, fill);
         self.begin(call, &task);
         forwarding::begin_call(call);
         if let Some(nice) = &mut scratch.nice {
@@ -309,16 +315,16 @@ impl WorkerProcess {
         at
     }
 
-    /// Creates the local header of the task, which has begun.
-    fn local_header(
+    /// Fills the local header of the task, which has begun.
+    #[inline]
+    fn fill_header(
         &'static self,
+        header: &mut Header,
         call: u64,
         call_header: &CallHeader,
         function: Option<&Function>,
         name: &[u8],
-    ) -> Header {
-        let id = TaskId::from_parts(call_header.id.0, call_header.id.1);
-        let mut header = Header::new(TaskType::Mp, id);
+    ) {
         header.priority = Priority::from_index(call_header.priority).unwrap_or_default();
         if !name.is_empty() {
             header.set_name(String::from_utf8_lossy(name).into_owned().into());
@@ -344,7 +350,6 @@ impl WorkerProcess {
             header.extras_mut().channels = Some(channels);
         }
         header.set_started(clock::from_monotonic(self.page.begun(call)), call_header.attempt);
-        header
     }
 
     fn begin(&self, call: u64, task: &TaskArc) {
@@ -376,15 +381,24 @@ impl WorkerProcess {
     }
 }
 
-/// Creates a task with this header, or reuses the task of an earlier call if it has no other
-/// references.
-fn local_task(reusable_task: &mut Option<TaskArc>, header: Header) -> TaskArc {
+/// Creates a task, or reuses the task of an earlier call if it has no other references. `fill` fills
+/// its header in place, because a header is large.
+#[inline]
+fn local_task(
+    reusable_task: &mut Option<TaskArc>,
+    id: TaskId,
+    fill: impl FnOnce(&mut Header),
+) -> TaskArc {
     if let Some(mut task) = reusable_task.take()
         && let Some(alone) = task.get_mut()
     {
-        *alone.header_mut() = header;
+        let header = alone.header_mut();
+        *header = Header::new(TaskType::Mp, id);
+        fill(header);
         return task;
     }
+    let mut header = Header::new(TaskType::Mp, id);
+    fill(&mut header);
     Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase()
 }
 
