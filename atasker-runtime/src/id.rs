@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::once::Once;
+use crate::task::table;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The id of a task, unique across all supervisors and processes of a program.
@@ -67,6 +68,10 @@ fn origin(era: u64) -> u64 {
         hasher.write_u32(std::process::id());
         hasher.finish() | 1
     });
+    let first = match FORKED.load(Ordering::Relaxed) {
+        0 => first,
+        forked => forked | 1,
+    };
     first.wrapping_add(era << 1)
 }
 
@@ -102,6 +107,23 @@ impl OriginKey {
         }
         OriginKey::NONE
     }
+}
+
+/// The random half instead, in a process that continues as a copy of another one; otherwise 0.
+static FORKED: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// For ids of tasks that are not in the table.
+    static LOCAL: RefCell<Numbers> = const { RefCell::new(Numbers::NONE) };
+}
+
+/// Makes the ids of this process different from those of the process that it is a copy of, by a
+/// random number. No other thread exists.
+#[cfg_attr(not(feature = "mp"), allow(dead_code))]
+pub(crate) fn renew(random: u64) {
+    FORKED.store(random | 1, Ordering::Relaxed);
+    LOCAL.set(Numbers::NONE);
+    table::renew_numbers();
 }
 
 /// A range of numbers reserved by one thread, so that launching threads do not contend on a
@@ -150,10 +172,7 @@ impl TaskId {
 
     /// Returns a new id for a task that is not in the table.
     pub(crate) fn next() -> TaskId {
-        thread_local! {
-            static NUMBERS: RefCell<Numbers> = const { RefCell::new(Numbers::NONE) };
-        }
-        NUMBERS.with_borrow_mut(|numbers| numbers.draw(NO_INDEX))
+        LOCAL.with_borrow_mut(|numbers| numbers.draw(NO_INDEX))
     }
 
     /// Returns the index of the task in the table, if the task is in this process's table.

@@ -27,6 +27,22 @@ pub fn spins(ctx: &TaskContext<(), u32>) {
     }
 }
 
+/// The configuration of a pool with this number of worker processes, which the environment may change:
+/// with `TEST_TEMPLATE=1`, all worker processes are forked from a template, the first one too. So the
+/// suites of worker processes run on both kinds.
+pub fn pool_of(size: usize) -> MpPoolConfig {
+    let config = MpPoolConfig::new(size);
+    match by_template() {
+        true => config.template(true).__template_first(true),
+        false => config,
+    }
+}
+
+/// Whether [`pool_of`] configures pools whose worker processes are forked from a template.
+pub fn by_template() -> bool {
+    std::env::var_os("TEST_TEMPLATE").is_some_and(|value| value == "1")
+}
+
 /// A supervisor with this pool of worker processes.
 pub fn supervisor(config: MpPoolConfig) -> Supervisor {
     Supervisor::builder().id("t").mp_pool(config).build()

@@ -4,7 +4,8 @@
 
 use std::time::Instant;
 
-use atasker::{MpPoolConfig, StopOptions, Supervisor, background_task};
+use atasker::{StopOptions, Supervisor, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::{children, descriptors, mappings, resident, thread_names};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -87,7 +88,7 @@ fn traces(sup: &Supervisor) -> Traces {
 fn thousands_of_crashes_leak_nothing() {
     const TIMES: usize = 10_000;
     let _watchdog = Watchdog::new("thousands_of_crashes_leak_nothing", 10 * FAR);
-    let config = MpPoolConfig::new(4).env("RUST_BACKTRACE", "0");
+    let config = pool_of(4).env("RUST_BACKTRACE", "0");
     let sup = Supervisor::builder().id("crashes").mp_pool(config).build();
     // The first crashes warm up buffers, the timer and the allocator's arenas.
     crash_often(&sup, 400);

@@ -8,7 +8,7 @@ use atasker::{
     CodecStage, MpPoolConfig, StopOptions, Supervisor, Task, TaskBuilder, TaskError,
     background_task,
 };
-use atasker_tests::mp::{pid, supervisor};
+use atasker_tests::mp::{pid, pool_of, supervisor};
 use atasker_tests::processes::Process;
 use atasker_tests::{FAR, Gate, Watchdog, eventually};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -158,7 +158,7 @@ fn twice(n: u64) -> u64 {
 
 fn config(workers: usize) -> MpPoolConfig {
     // Backtraces of expected panics would take most of the time.
-    MpPoolConfig::new(workers).memory_limit(LIMIT).env("RUST_BACKTRACE", "0")
+    pool_of(workers).memory_limit(LIMIT).env("RUST_BACKTRACE", "0")
 }
 
 /// Runs one case at a time, because deadlines apply to one case and not to all of them on a busy

@@ -4,7 +4,8 @@
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use atasker::{MpPoolConfig, Supervisor, WorkerStdio, background_task};
+use atasker::{Supervisor, WorkerStdio, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::{open_descriptors, rerun};
 use atasker_tests::{FAR, Watchdog};
 
@@ -47,7 +48,7 @@ fn child_programs_inherit_no_descriptor() {
     // Descriptors inherited from this test's own parent do not count.
     let before = inherited();
     for stdio in [WorkerStdio::Inherit, WorkerStdio::Log, WorkerStdio::Null] {
-        let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(3).stdio(stdio)).build();
+        let sup = Supervisor::builder().mp_pool(pool_of(3).stdio(stdio)).build();
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {

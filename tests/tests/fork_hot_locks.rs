@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use atasker::compat::Locker;
 use atasker::{
-    FunctionCollection, MpPoolConfig, Priority, Supervisor, Task, TaskBuilder, TaskCollection,
-    TaskContext, as_completed, background_task, bounded, supervisor, wait_any, worker_data,
+    FunctionCollection, Priority, Supervisor, Task, TaskBuilder, TaskCollection, TaskContext,
+    as_completed, background_task, bounded, supervisor, wait_any, worker_data,
 };
 use atasker_tests::forks::{fork, refused};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Gate, Watchdog, checks};
 
 const FORKS: usize = 200;
@@ -162,14 +163,14 @@ fn result_that_is_being_cloned_is_not_moved_out() {
 
 #[test]
 fn worker_data_is_absent() {
-    let _sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1).worker_data("text")).build();
+    let _sup = Supervisor::builder().mp_pool(pool_of(1).worker_data("text")).build();
     forks_while(
         || {
             assert_eq!(worker_data::<String>().unwrap(), "text");
             assert!(worker_data::<u64>().is_none());
         },
         || {
-            let _sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1).worker_data("other"));
+            let _sup = Supervisor::builder().mp_pool(pool_of(1).worker_data("other"));
             checks![worker_data::<String>().is_none(), worker_data::<u64>().is_none()]
         },
     );
@@ -263,7 +264,7 @@ fn takes_bytes(bytes: &[u8]) -> usize {
 
 #[test]
 fn launch_with_large_arguments_fails() {
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(1)).build();
     let bytes = vec![1; 1 << 20];
     forks_while(
         || {

@@ -3,11 +3,10 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use atasker::{
-    MpPoolConfig, PoolConfig, Supervisor, Task, TaskContext, background_task, worker_data,
-};
+use atasker::{PoolConfig, Supervisor, Task, TaskContext, background_task, worker_data};
 use atasker_tests::events::Seen;
 use atasker_tests::forks::{fork, wait_for};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Watchdog, checks};
 use tracing::Event;
 use tracing::span::{Attributes, Id, Record};
@@ -99,7 +98,7 @@ fn copy_of_worker_sends_nothing() {
     let _watchdog = Watchdog::new("forks in workers", FAR * 2);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Spans)).unwrap();
     for over_sockets in [false, true] {
-        let config = MpPoolConfig::new(1).worker_data("text").__over_sockets(over_sockets);
+        let config = pool_of(1).worker_data("text").__over_sockets(over_sockets);
         let sup = Supervisor::builder().mp_pool(config).build();
         for _ in 0..10 {
             let task = forks::builder().supervisor(&sup).start();
@@ -120,7 +119,7 @@ fn copy_of_worker_sends_nothing() {
 #[test]
 fn copy_of_pool_thread_does_not_reach_worker() {
     let _watchdog = Watchdog::new("forks on a pool thread", FAR * 2);
-    let sup = Supervisor::builder().thread_pool(PoolConfig::new(1)).mp_pool(MpPoolConfig::new(1));
+    let sup = Supervisor::builder().thread_pool(PoolConfig::new(1)).mp_pool(pool_of(1));
     let sup = sup.build();
     for _ in 0..10 {
         let inner = sup.clone();
@@ -153,7 +152,7 @@ fn end_of_copy() -> i32 {
 #[test]
 fn copy_returning_from_worker_init_exits() {
     let _watchdog = Watchdog::new("a fork in `worker_init`", FAR * 2);
-    let config = MpPoolConfig::new(1).worker_init(|| {
+    let config = pool_of(1).worker_init(|| {
         // SAFETY: the copy returns at once, which is what this test is about.
         let child = unsafe { libc::fork() };
         if child > 0 {

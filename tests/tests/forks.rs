@@ -14,6 +14,7 @@ use atasker::{
     wait_completed,
 };
 use atasker_tests::forks::{fork, refused, wait_for};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Gate, Watchdog, checks, eventually};
 
 /// The result of the fork: 0, or the line of the failed check.
@@ -53,7 +54,7 @@ impl Program {
         let sup = Supervisor::builder()
             .id("forked")
             .thread_pool(PoolConfig::new(6))
-            .mp_pool(MpPoolConfig::new(2))
+            .mp_pool(pool_of(2))
             .build();
         let gate = Gate::new();
         let waits = gate.clone();
@@ -244,7 +245,7 @@ fn waits(program: &Program) -> i32 {
         {
             sup.block();
             sup.set_thread_pool(PoolConfig::new(1));
-            sup.set_mp_pool(MpPoolConfig::new(1));
+            sup.set_mp_pool(pool_of(1));
             sup.on_queued_for(second, |_| ());
             DIRECT.add("direct", 1, || 1);
             let _ = DIRECT.execute();

@@ -3,8 +3,8 @@
 
 use std::process::Stdio;
 
-use atasker::{MpPoolConfig, Supervisor, TaskContext, background_task};
-use atasker_tests::mp::pid;
+use atasker::{Supervisor, TaskContext, background_task};
+use atasker_tests::mp::{pid, pool_of};
 use atasker_tests::processes::{Process, rerun};
 use atasker_tests::{FAR, Watchdog};
 
@@ -20,7 +20,7 @@ fn spins(ctx: &TaskContext<(), u32>) {
 #[ignore = "run by another test in a separate process"]
 fn as_another_user() {
     let _watchdog = Watchdog::new("a worker process of another user", FAR);
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(1)).build();
     let task = spins::builder().supervisor(&sup).start();
     let there = task.recv().unwrap();
     // SAFETY: plain system calls.

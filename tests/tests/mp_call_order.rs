@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use atasker::{MpPoolConfig, Priority, Supervisor, Task, background_task, wait_completed};
-use atasker_tests::mp::{supervisor, until_stopped};
+use atasker_tests::mp::{pool_of, supervisor, until_stopped};
 use atasker_tests::{FAR, Watchdog, eventually};
 
 use Priority::{Critical, High, Low, Normal};
@@ -96,7 +96,7 @@ fn urgent_call_overtakes_earlier_ones() {
     Mode::both(|mode| {
         for (reserve, micros) in [(1, 150), (0, 150), (1, 100), (0, 100), (0, 20), (1, 1_000)] {
             for urgent in [Normal, High, Critical] {
-                let config = MpPoolConfig::new(1).reserve_high(reserve).critical_extra(0);
+                let config = pool_of(1).reserve_high(reserve).critical_extra(0);
                 let sup = mode.supervisor(config);
                 warm_up(&sup);
                 let low: Vec<_> = (0..150).map(|_| launch(&sup, Low, micros)).collect();
@@ -116,7 +116,7 @@ fn urgent_call_overtakes_earlier_ones() {
 #[test]
 fn urgent_call_overtakes_unbegun_long_call() {
     Mode::both(|mode| {
-        let sup = mode.supervisor(MpPoolConfig::new(1));
+        let sup = mode.supervisor(pool_of(1));
         for round in 0..64 {
             warm_up(&sup);
             let low = [150, 5_000, 5_000].map(|micros| launch(&sup, Low, micros));
@@ -132,7 +132,7 @@ fn urgent_call_overtakes_unbegun_long_call() {
 fn each_priority_overtakes_lower_ones() {
     Mode::both(|mode| {
         for workers in [1, 2, 3] {
-            let sup = mode.supervisor(MpPoolConfig::new(workers).critical_extra(0));
+            let sup = mode.supervisor(pool_of(workers).critical_extra(0));
             warm_up(&sup);
             let mut launched = Vec::new();
             for n in 0..240u64 {
@@ -170,7 +170,7 @@ fn each_priority_overtakes_lower_ones() {
 #[test]
 fn equal_priority_keeps_launch_order() {
     Mode::both(|mode| {
-        let sup = mode.supervisor(MpPoolConfig::new(1));
+        let sup = mode.supervisor(pool_of(1));
         warm_up(&sup);
         let mut all = Vec::new();
         let mut urgent = Vec::new();
@@ -190,7 +190,7 @@ fn equal_priority_keeps_launch_order() {
 #[test]
 fn idle_worker_takes_calls_behind_long_call() {
     Mode::both(|mode| {
-        let sup = mode.supervisor(MpPoolConfig::new(2));
+        let sup = mode.supervisor(pool_of(2));
         warm_up(&sup);
         // Both worker processes exist.
         let both = [0; 2].map(|_| launch(&sup, Normal, 20_000));
@@ -208,7 +208,7 @@ fn idle_worker_takes_calls_behind_long_call() {
 #[test]
 fn free_slot_is_used_for_short_calls() {
     Mode::both(|mode| {
-        let sup = mode.supervisor(MpPoolConfig::new(1).reserve_high(1));
+        let sup = mode.supervisor(pool_of(1).reserve_high(1));
         warm_up(&sup);
         let long = until_stopped::builder().supervisor(&sup).start();
         long.recv().unwrap();
@@ -224,7 +224,7 @@ fn free_slot_is_used_for_short_calls() {
 #[test]
 fn due_call_overtakes_lower_priority() {
     Mode::both(|mode| {
-        let sup = mode.supervisor(MpPoolConfig::new(1));
+        let sup = mode.supervisor(pool_of(1));
         warm_up(&sup);
         let delay = Duration::from_millis(20);
         let one = nothing::builder().priority(High).delay(delay).supervisor(&sup).start();
@@ -241,7 +241,7 @@ fn calls_of_dead_worker_keep_order() {
     Mode::both(|mode| {
         let gate = std::env::temp_dir().join(format!("atasker-order-{}", std::process::id()));
         let _ = std::fs::remove_file(&gate);
-        let sup = mode.supervisor(MpPoolConfig::new(1));
+        let sup = mode.supervisor(pool_of(1));
         warm_up(&sup);
         let victim = aborts_once_there_is::builder(gate.clone()).supervisor(&sup).start();
         let low: Vec<_> = (0..30).map(|_| launch(&sup, Low, 10)).collect();
@@ -258,7 +258,7 @@ fn calls_of_dead_worker_keep_order() {
 #[test]
 fn excess_critical_calls_occupy_pool_slots() {
     Mode::both(|mode| {
-        let sup = mode.supervisor(MpPoolConfig::new(1).critical_extra(0));
+        let sup = mode.supervisor(pool_of(1).critical_extra(0));
         let occupy = |priority| {
             let task = until_stopped::builder().priority(priority).supervisor(&sup).start();
             task.recv().unwrap();
@@ -277,9 +277,7 @@ fn excess_critical_calls_occupy_pool_slots() {
         assert_eq!(sup.info().mp_pool.unwrap().workers.len(), 1);
 
         // One beyond the pool, and one within it.
-        sup.set_mp_pool(
-            MpPoolConfig::new(1).critical_extra(1).__over_sockets(mode == Mode::Sockets),
-        );
+        sup.set_mp_pool(pool_of(1).critical_extra(1).__over_sockets(mode == Mode::Sockets));
         let critical = [occupy(Critical), occupy(Critical)];
         let low = launch(&sup, Low, 0);
         assert_eq!(sup.info().mp_pool.unwrap().waiting.low, 1);

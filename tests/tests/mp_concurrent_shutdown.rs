@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use atasker::{
-    MpPoolConfig, StopOptions, Supervisor, Task, TaskError, WorkerStdio, background_task,
-};
+use atasker::{StopOptions, Supervisor, Task, TaskError, WorkerStdio, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::children;
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -29,7 +28,7 @@ fn spins() {
 }
 
 fn with(workers: usize) -> Supervisor {
-    let config = MpPoolConfig::new(workers).stdio(WorkerStdio::Null);
+    let config = pool_of(workers).stdio(WorkerStdio::Null);
     Supervisor::builder().id("meet").mp_pool(config).build()
 }
 
@@ -143,13 +142,13 @@ fn crashes_during_resizes() {
         let mut n = 0;
         while done.load(Ordering::SeqCst) < 3 {
             n += 1;
-            let config = MpPoolConfig::new(n % 4).min_size(n % 3).stdio(WorkerStdio::Null);
+            let config = pool_of(n % 4).min_size(n % 3).stdio(WorkerStdio::Null);
             let config = config.max_tasks_per_worker(n as u64 % 5 * 10);
             sup.set_mp_pool(config.idle_timeout(Duration::from_millis(n as u64 % 7)));
             std::thread::yield_now();
         }
     });
-    sup.set_mp_pool(MpPoolConfig::new(1).idle_timeout(Duration::ZERO));
+    sup.set_mp_pool(pool_of(1).idle_timeout(Duration::ZERO));
     eventually(|| sup.info().mp_pool.unwrap().workers.is_empty());
     assert_eq!(sup.info().tasks, 0);
 }

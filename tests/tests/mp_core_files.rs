@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use atasker::{MpPoolConfig, Supervisor, background_task};
+use atasker::{Supervisor, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Watchdog};
 
 /// The mappings that this process shares with another one of the program: size in KiB, and flags.
@@ -46,7 +47,7 @@ fn leaves_a_core(bytes: &[u8], directory: PathBuf) -> usize {
 }
 
 fn pool() -> Supervisor {
-    Supervisor::builder().id("cores").mp_pool(MpPoolConfig::new(1)).build()
+    Supervisor::builder().id("cores").mp_pool(pool_of(1)).build()
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::process::Command;
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, Overflow, Supervisor, Task, background_task};
+use atasker::{Overflow, Supervisor, Task, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Watchdog};
 
 /// Takes a while, so that launchers get ahead of the worker processes.
@@ -36,7 +37,7 @@ fn queue_bytes() -> u64 {
 }
 
 fn supervisor() -> Supervisor {
-    let config = MpPoolConfig::new(WORKERS as usize).queue_bytes(queue_bytes(), Overflow::Block);
+    let config = pool_of(WORKERS as usize).queue_bytes(queue_bytes(), Overflow::Block);
     Supervisor::builder().id("flight").mp_pool(config).build()
 }
 

@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, StopOptions, Supervisor, TaskError, background_task};
-use atasker_tests::mp::{pid, until_stopped};
+use atasker::{StopOptions, Supervisor, TaskError, background_task};
+use atasker_tests::mp::{pid, pool_of, until_stopped};
 use atasker_tests::processes::Process;
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -16,7 +16,7 @@ fn aborts() {
 }
 
 fn crash_kill_limit_and_stop() {
-    let sup = Supervisor::builder().id("reaped").mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().id("reaped").mp_pool(pool_of(1)).build();
     for _ in 0..10 {
         let before = pid::builder().supervisor(&sup).start().join().unwrap();
         let error = aborts::builder().supervisor(&sup).start().join().unwrap_err();

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, Priority, StopOptions, background_task};
-use atasker_tests::mp::{occupy, pid, run_pid, supervisor, workers};
+use atasker::{Priority, StopOptions, background_task};
+use atasker_tests::mp::{occupy, pid, pool_of, run_pid, supervisor, workers};
 use atasker_tests::processes::{Process, signal, stop};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -24,7 +24,7 @@ const CAN_REVOKE: bool = !cfg!(atasker_portable);
 #[test]
 fn calls_for_stopped_idle_worker_are_reassigned() {
     let _watchdog = Watchdog::new("calls for a stopped worker", FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let there = run_pid(&sup);
     stop(there);
     let tasks: Vec<_> = (0..20).map(|_| pid::builder().supervisor(&sup).start()).collect();
@@ -48,7 +48,7 @@ fn calls_for_stopped_idle_worker_are_reassigned() {
     resume(there);
     let (busy, _) = occupy(&sup);
     let deal = || {
-        sup.set_mp_pool(MpPoolConfig::new(2));
+        sup.set_mp_pool(pool_of(2));
         let second = run_pid(&sup);
         second == there || busy.info().worker_pid == Some(there)
     };
@@ -61,7 +61,7 @@ fn calls_for_stopped_idle_worker_are_reassigned() {
 #[test]
 fn all_workers_stopped_calls_are_reassigned() {
     let _watchdog = Watchdog::new("all workers are stopped", FAR);
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     let (first, one) = occupy(&sup);
     let (second, other) = occupy(&sup);
     for task in [first, second] {
@@ -85,7 +85,7 @@ fn all_workers_stopped_calls_are_reassigned() {
 #[test]
 fn stopped_busy_worker_delays_only_its_task() {
     let _watchdog = Watchdog::new("a stopped worker runs a task", FAR);
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     // The pool has learned that calls are short, and sends ahead.
     for _ in 0..300 {
         run_pid(&sup);
@@ -105,7 +105,7 @@ fn stopped_busy_worker_delays_only_its_task() {
 #[test]
 fn worker_that_stays_stopped_is_retired() {
     let _watchdog = Watchdog::new("a stopped worker leaves", FAR);
-    let config = MpPoolConfig::new(1).min_size(1).idle_timeout(Duration::from_millis(10));
+    let config = pool_of(1).min_size(1).idle_timeout(Duration::from_millis(10));
     let sup = supervisor(config);
     let there = run_pid(&sup);
     stop(there);
@@ -120,7 +120,7 @@ fn worker_that_stays_stopped_is_retired() {
 #[test]
 fn supervisor_stop_ends_stopped_worker() {
     let _watchdog = Watchdog::new("a stop with a stopped worker", FAR);
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     let (busy, one) = occupy(&sup);
     let other = run_pid(&sup);
     stop(one);
@@ -136,7 +136,7 @@ fn supervisor_stop_ends_stopped_worker() {
 #[test]
 fn supervisor_drop_ends_stopped_worker() {
     let _watchdog = Watchdog::new("a drop with a stopped worker", FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let there = run_pid(&sup);
     stop(there);
     drop(sup);
@@ -149,7 +149,7 @@ fn supervisor_drop_ends_stopped_worker() {
 #[cfg_attr(atasker_portable, ignore = "a call that was sent over a socket cannot be canceled")]
 fn revoked_calls_are_not_retained() {
     let _watchdog = Watchdog::new("canceled calls for a stopped worker", FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let there = run_pid(&sup);
     stop(there);
     let bytes = vec![1; 8 << 20];

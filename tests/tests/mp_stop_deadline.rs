@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use atasker::{MpPoolConfig, StopOptions, Supervisor, TaskError};
-use atasker_tests::mp::{pid, supervisor};
+use atasker::{StopOptions, Supervisor, TaskError};
+use atasker_tests::mp::{pid, pool_of, supervisor};
 use atasker_tests::processes::{Process, children};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -32,7 +32,7 @@ fn first_worker(sup: &Supervisor) -> u32 {
 #[test]
 fn worker_in_init_is_killed() {
     let _watchdog = Watchdog::new("a worker_init that never ends", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).worker_init(never_ends));
+    let sup = supervisor(pool_of(1).worker_init(never_ends));
     let task = pid::builder().supervisor(&sup).start();
     let worker = first_worker(&sup);
     stop(&sup);
@@ -43,7 +43,7 @@ fn worker_in_init_is_killed() {
 #[test]
 fn eagerly_started_worker_is_killed() {
     let _watchdog = Watchdog::new("a worker_init that never ends", FAR);
-    let sup = supervisor(MpPoolConfig::new(2).min_size(2).worker_init(never_ends));
+    let sup = supervisor(pool_of(2).min_size(2).worker_init(never_ends));
     sup.start();
     first_worker(&sup);
     stop(&sup);
@@ -53,7 +53,7 @@ fn eagerly_started_worker_is_killed() {
 #[test]
 fn worker_in_exit_is_killed() {
     let _watchdog = Watchdog::new("a worker_exit that never ends", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).worker_exit(never_ends));
+    let sup = supervisor(pool_of(1).worker_exit(never_ends));
     let worker = pid::builder().supervisor(&sup).start().join().unwrap();
     stop(&sup);
     assert!(Process::is_gone(worker));
@@ -69,12 +69,12 @@ fn retiring_worker_is_killed() {
     let _watchdog = Watchdog::new("a worker_exit that never ends", FAR);
     // The worker process has run its maximum number of tasks, or has old settings.
     for replaced in [false, true] {
-        let config = MpPoolConfig::new(1).worker_exit(never_ends);
+        let config = pool_of(1).worker_exit(never_ends);
         let tasks = if replaced { 1_000 } else { 1 };
         let sup = supervisor(config.max_tasks_per_worker(tasks));
         let worker = pid::builder().supervisor(&sup).start().join().unwrap();
         if replaced {
-            sup.set_mp_pool(MpPoolConfig::new(1));
+            sup.set_mp_pool(pool_of(1));
         }
         stop(&sup);
         assert!(Process::is_gone(worker));
@@ -83,7 +83,7 @@ fn retiring_worker_is_killed() {
 
 #[test]
 fn expired_deadline_allows_orderly_exit() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let worker = pid::builder().supervisor(&sup).start().join().unwrap();
     sup.stop(StopOptions::new().wait(Duration::ZERO));
     assert!(Process::is_gone(worker));

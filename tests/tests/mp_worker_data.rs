@@ -4,9 +4,9 @@
 use std::panic::catch_unwind;
 use std::sync::{Mutex, PoisonError};
 
-use atasker::{MpPoolConfig, Supervisor, background_task, worker_data};
+use atasker::{Supervisor, background_task, worker_data};
 use atasker_tests::events::{self, Seen};
-use atasker_tests::mp::supervisor;
+use atasker_tests::mp::{pool_of, supervisor};
 use serde::de::{Deserialize, Deserializer, Error};
 use tracing::Level;
 
@@ -65,7 +65,7 @@ fn curious() -> (Option<bool>, bool) {
 /// Builds a supervisor with other data, and returns what is found afterwards.
 #[background_task(tt = "mp")]
 fn builds_supervisor() -> (Option<String>, bool) {
-    let config = MpPoolConfig::new(1).worker_data(&7u32);
+    let config = pool_of(1).worker_data(&7u32);
     let sup = Supervisor::builder().mp_pool(config.clone()).build();
     let before = worker_data::<String>().cloned();
     sup.set_mp_pool(config.worker_data("other"));
@@ -79,27 +79,27 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn program_finds_what_was_set_last() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let found = || worker_data::<String>().map(String::as_str);
-    let first = supervisor(MpPoolConfig::new(1).worker_data("first"));
-    let second = supervisor(MpPoolConfig::new(1).worker_data("second"));
+    let first = supervisor(pool_of(1).worker_data("first"));
+    let second = supervisor(pool_of(1).worker_data("second"));
     assert_eq!(found(), Some("second"));
     // This sets no data, only a size.
     first.set_mp_pool(first.mp_pool().max_tasks_per_worker(9));
     assert_eq!(found(), Some("second"));
     assert_eq!(text::builder().supervisor(&first).start().join().unwrap().unwrap(), "first");
-    let plain = supervisor(MpPoolConfig::new(1));
-    plain.set_mp_pool(MpPoolConfig::new(2));
+    let plain = supervisor(pool_of(1));
+    plain.set_mp_pool(pool_of(2));
     assert_eq!(found(), Some("second"));
 
-    first.set_mp_pool(MpPoolConfig::new(1).worker_data("first"));
+    first.set_mp_pool(pool_of(1).worker_data("first"));
     assert_eq!(found(), Some("first"));
     let decoded = worker_data::<String>().unwrap();
-    first.set_mp_pool(MpPoolConfig::new(2).worker_data("first"));
+    first.set_mp_pool(pool_of(2).worker_data("first"));
     assert!(std::ptr::eq(decoded, worker_data::<String>().unwrap()), "an equal value is decoded");
 
     // A pool without data takes its own back only.
-    second.set_mp_pool(MpPoolConfig::new(1));
+    second.set_mp_pool(pool_of(1));
     assert_eq!(found(), Some("first"));
-    first.set_mp_pool(MpPoolConfig::new(1));
+    first.set_mp_pool(pool_of(1));
     assert_eq!(found(), None);
     assert_eq!(text::builder().supervisor(&first).start().join().unwrap(), None);
 }
@@ -107,7 +107,7 @@ fn program_finds_what_was_set_last() {
 #[test]
 fn worker_process_keeps_data_of_its_pool() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let sup = supervisor(MpPoolConfig::new(1).worker_data("pool"));
+    let sup = supervisor(pool_of(1).worker_data("pool"));
     let task = builds_supervisor::builder().supervisor(&sup).start();
     assert_eq!(task.join().unwrap(), (Some("pool".into()), true));
 }
@@ -116,7 +116,7 @@ fn worker_process_keeps_data_of_its_pool() {
 fn data_is_found_by_owned_type_only() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     events::record();
-    let words = supervisor(MpPoolConfig::new(1).worker_data("hello"));
+    let words = supervisor(pool_of(1).worker_data("hello"));
     assert_eq!(text::builder().supervisor(&words).start().join().unwrap().unwrap(), "hello");
     assert_eq!(worker_data::<String>().unwrap(), "hello");
 
@@ -136,24 +136,24 @@ fn data_is_found_by_owned_type_only() {
     }
     assert_eq!(mismatches(false), 1);
 
-    let array = supervisor(MpPoolConfig::new(1).worker_data(&[1u32, 2]));
+    let array = supervisor(pool_of(1).worker_data(&[1u32, 2]));
     let found = (Some(vec![1, 2]), Some([1, 2]));
     assert_eq!(numbers::builder().supervisor(&array).start().join().unwrap(), found);
     assert_eq!(worker_data::<Vec<u32>>().unwrap(), &[1, 2]);
-    let slice = supervisor(MpPoolConfig::new(1).worker_data(&[1u32, 2][..]));
+    let slice = supervisor(pool_of(1).worker_data(&[1u32, 2][..]));
     let found = (Some(vec![1, 2]), None);
     assert_eq!(numbers::builder().supervisor(&slice).start().join().unwrap(), found);
 
-    let asks = supervisor(MpPoolConfig::new(1).worker_data(&Curious(true)));
+    let asks = supervisor(pool_of(1).worker_data(&Curious(true)));
     let outcome = curious::builder().supervisor(&asks).start().join().unwrap();
     assert_eq!(outcome, (Some(true), true), "nested reads return none");
     assert!(worker_data::<Curious>().unwrap().0);
-    let panics = supervisor(MpPoolConfig::new(1).worker_data(&Curious(false)));
+    let panics = supervisor(pool_of(1).worker_data(&Curious(false)));
     let outcome = curious::builder().supervisor(&panics).start().join().unwrap();
     assert_eq!(outcome, (None, false));
     for _ in 0..2 {
         assert!(catch_unwind(worker_data::<Curious>).is_err());
     }
-    let _bad = supervisor(MpPoolConfig::new(1).worker_data(&Bad));
+    let _bad = supervisor(pool_of(1).worker_data(&Bad));
     assert!(worker_data::<Bad>().is_none());
 }

@@ -7,9 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use atasker::{
-    MpPoolConfig, StopOptions, Supervisor, TaskContext, TaskId, WorkerStdio, background_task,
-};
+use atasker::{StopOptions, Supervisor, TaskContext, TaskId, WorkerStdio, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::{Process, resident};
 use atasker_tests::{FAR, Watchdog, eventually};
 use tracing::field::{Field, Visit};
@@ -74,7 +73,7 @@ fn supervisor(workers: usize) -> Supervisor {
         let subscriber = tracing_subscriber::registry().with(Collect);
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
-    Supervisor::builder().mp_pool(MpPoolConfig::new(workers).stdio(WorkerStdio::Log)).build()
+    Supervisor::builder().mp_pool(pool_of(workers).stdio(WorkerStdio::Log)).build()
 }
 
 /// The output of a task, as (level, worker, stream, text).

@@ -5,9 +5,8 @@ use std::process::{Command, Output, Stdio};
 
 use std::time::Duration;
 
-use atasker::{
-    MpPoolConfig, StopOptions, Supervisor, TaskContext, TaskError, WorkerStdio, background_task,
-};
+use atasker::{StopOptions, Supervisor, TaskContext, TaskError, WorkerStdio, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Watchdog};
 
 #[background_task(tt = "mp")]
@@ -68,7 +67,7 @@ fn prints_much(ctx: &TaskContext<(), u32>) {
 #[test]
 #[ignore = "a program for the test below"]
 fn prints_to_full_pipe() {
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(2)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(2)).build();
     let limited = prints_much::builder().timeout(Duration::from_millis(200));
     let limited = limited.supervisor(&sup).start();
     assert!(limited.join().unwrap_err().is_timeout());
@@ -102,7 +101,7 @@ fn worker_with_unread_output_can_be_killed() {
 #[test]
 #[ignore = "a program for the test below"]
 fn logs_without_subscriber() {
-    let config = MpPoolConfig::new(1).stdio(WorkerStdio::Log);
+    let config = pool_of(1).stdio(WorkerStdio::Log);
     let sup = Supervisor::builder().mp_pool(config).build();
     prints_much::builder().supervisor(&sup).start().join().unwrap();
     std::process::exit(7);

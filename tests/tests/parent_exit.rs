@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Stdio};
 
-use atasker::{MpPoolConfig, Supervisor, TaskContext, background_task};
-use atasker_tests::mp::pid;
+use atasker::{Supervisor, TaskContext, background_task};
+use atasker_tests::mp::{pid, pool_of};
 use atasker_tests::processes::{Process, open_descriptors, rerun, shell};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -105,7 +105,7 @@ fn parent() {
     let _watchdog = Watchdog::new("a parent that ends", FAR);
     assert!(rerun("other_program").env(WORD, "before").status().unwrap().success());
 
-    let config = MpPoolConfig::new(4).min_size(2);
+    let config = pool_of(4).min_size(2);
     let sup = Supervisor::builder().id("ends").mp_pool(config).build();
     // Launched by a thread that ends soon.
     let launched = std::thread::spawn({

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atasker::{
-    MpPoolConfig, StopOptions, Supervisor, TaskBuilder, TaskContext, TaskError, WorkerStdio,
-    background_task,
+    StopOptions, Supervisor, TaskBuilder, TaskContext, TaskError, WorkerStdio, background_task,
 };
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::{children, mappings, open_descriptors, resident};
 use atasker_tests::{FAR, Patience, Watchdog, report};
 
@@ -226,7 +226,7 @@ fn wait_for(sup: &Supervisor, ends: &Ends) {
 
 fn supervisor() -> Supervisor {
     // Collecting a backtrace for each panic would dominate the run time.
-    let config = MpPoolConfig::new(2).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
+    let config = pool_of(2).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
     Supervisor::builder().id("random").mp_pool(config).build()
 }
 

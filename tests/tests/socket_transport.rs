@@ -10,13 +10,13 @@ use atasker::{
     MpPoolConfig, Overflow, Priority, StopOptions, Supervisor, TaskContext, TaskError, TaskStatus,
     WorkerStdio, background_task, worker_data,
 };
-use atasker_tests::mp::{occupy, pid, run_pid, spins, supervisor, workers};
+use atasker_tests::mp::{occupy, pid, pool_of, run_pid, spins, supervisor, workers};
 use atasker_tests::processes::{Process, cpu_time, descriptors, mappings, rerun, signal, stop};
 use atasker_tests::scratch::{Scratch, append_line};
 use atasker_tests::{FAR, Watchdog, eventually};
 
 fn config(workers: usize) -> MpPoolConfig {
-    MpPoolConfig::new(workers).__over_sockets(true)
+    pool_of(workers).__over_sockets(true)
 }
 
 fn restarts(sup: &Supervisor) -> u64 {
@@ -369,7 +369,9 @@ fn data() -> PathBuf {
 fn hooks_and_worker_data_work() {
     let _watchdog = Watchdog::new("hooks", FAR);
     let file = Scratch::new("hooks");
+    // A template would run `worker_init` once.
     let config = config(1)
+        .template(false)
         .worker_data(&file.path().to_path_buf())
         .worker_init(note_init)
         .worker_exit(note_exit);
@@ -400,12 +402,13 @@ fn slow_init() {
     std::thread::sleep(Duration::from_millis(500));
 }
 
-/// Calls for a worker process that is not ready have not been sent.
+/// Calls for a worker process that is not ready have not been sent. Without a template, which would
+/// be slow in place of the worker process.
 #[test]
 fn call_for_starting_worker_can_be_canceled() {
     let _watchdog = Watchdog::new("a worker process that starts slowly", FAR);
     let file = Scratch::new("held");
-    let sup = supervisor(config(1).worker_init(slow_init));
+    let sup = supervisor(config(1).template(false).worker_init(slow_init));
     let bulk = "x".repeat(1 << 20);
     // More calls than the page has entries.
     for n in 0..300 {
@@ -426,7 +429,7 @@ fn call_for_starting_worker_can_be_canceled() {
     assert_eq!(restarts(&sup), 0);
 
     // A stop also ends a worker process that has only just started.
-    let sup = supervisor(config(1).worker_init(slow_init));
+    let sup = supervisor(config(1).template(false).worker_init(slow_init));
     let task = notes::builder(file.path(), "unwanted").supervisor(&sup).start();
     eventually(|| !workers(&sup).is_empty());
     sup.stop(StopOptions::new().wait(Duration::ZERO));
@@ -566,7 +569,7 @@ fn passes(command: &mut Command) {
 
 /// Asserts that pools without an explicit setting use the fallback.
 fn assert_fallback() {
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(1)).build();
     assert!(!shares_there::builder().supervisor(&sup).start().join().unwrap());
     let bytes = vec![3; 1 << 20];
     assert!(echo::builder(bytes.clone()).supervisor(&sup).start().join().unwrap() == bytes);
@@ -683,7 +686,7 @@ fn with_few_descriptors() {
     // The first descriptor of a worker process.
     let first = if cfg!(atasker_portable) { libc::SYS_socketpair } else { libc::SYS_memfd_create };
     deny(first, None, libc::EMFILE);
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(1)).build();
     let error = pid::builder().supervisor(&sup).start().join().unwrap_err();
     assert!(matches!(&error, TaskError::NotStarted { .. }), "{error}");
 }

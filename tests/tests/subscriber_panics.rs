@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, PoolConfig, Supervisor, Task, TaskBuilder, TaskError};
+use atasker::{PoolConfig, Supervisor, Task, TaskBuilder, TaskError};
 use atasker_tests::events::subscriber;
-use atasker_tests::mp::pid;
+use atasker_tests::mp::{pid, pool_of};
 use atasker_tests::{FAR, Watchdog, eventually};
 use tracing::{Event, Level};
 
@@ -53,7 +53,7 @@ fn panicking_subscriber_stops_nothing() {
     // More threads than are available later, and more than the C library caches.
     let threads = threads.stack_size(2 << 30);
     // The worker process stays for the whole test, because it is used below.
-    let workers = MpPoolConfig::new(1).idle_timeout(20 * FAR);
+    let workers = pool_of(1).idle_timeout(20 * FAR);
     let sup = Supervisor::builder().mp_pool(workers).thread_pool(threads).build();
     watchdog.watch(&sup);
     let launch = || pid::builder().supervisor(&sup).start();
@@ -61,7 +61,7 @@ fn panicking_subscriber_stops_nothing() {
 
     // No worker process can be started: reported by the spawner thread, which must survive as long
     // as any worker process.
-    let bad = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    let bad = Supervisor::builder().mp_pool(pool_of(1)).build();
     with_panics(|| {
         let before = cap(libc::RLIMIT_NOFILE, 3);
         let error = pid::builder().supervisor(&bad).start().join().unwrap_err();
@@ -73,7 +73,7 @@ fn panicking_subscriber_stops_nothing() {
 
     // Worker processes start and fail before they are ready: reported by their reader threads.
     for _ in 0..2 {
-        let bad = Supervisor::builder().mp_pool(MpPoolConfig::new(2).worker_init(fails)).build();
+        let bad = Supervisor::builder().mp_pool(pool_of(2).worker_init(fails)).build();
         with_panics(|| {
             let tasks: Vec<Task<u32>> =
                 (0..3).map(|_| pid::builder().supervisor(&bad).start()).collect();

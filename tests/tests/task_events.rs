@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use atasker::{
-    MpPoolConfig, StopOptions, Supervisor, TaskBuilder, TaskError, WaitError, background_task,
-    wait_completed,
+    StopOptions, Supervisor, TaskBuilder, TaskError, WaitError, background_task, wait_completed,
 };
 use atasker_tests::events::{self, Seen};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{Gate, eventually, pool};
 use tracing::Level;
 
@@ -122,7 +122,7 @@ fn exits(code: i32) {
 #[test]
 fn life_of_a_worker_process_is_told() {
     events::record();
-    let sup = Supervisor::builder().id("life").mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().id("life").mp_pool(pool_of(1)).build();
     let Err(TaskError::WorkerDied(death)) = exits::builder(3).supervisor(&sup).start().join()
     else {
         panic!("the worker process has exited")

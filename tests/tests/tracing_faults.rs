@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use atasker::{MpPoolConfig, Supervisor, background_task};
-use atasker_tests::mp::supervisor;
+use atasker::{Supervisor, background_task};
+use atasker_tests::mp::{pool_of, supervisor};
 use atasker_tests::{Gate, eventually};
 use tracing::field::Empty;
 use tracing::span::{Attributes, Id, Record};
@@ -84,7 +84,7 @@ fn all_is_well(sup: &Supervisor) {
 #[test]
 fn faulty_subscriber_harms_no_task() {
     tracing::subscriber::set_global_default(Faulty).unwrap();
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     all_is_well(&sup);
     let before = CALLS.load(Ordering::Relaxed);
     PANICS.store(true, Ordering::Relaxed);
@@ -98,7 +98,7 @@ fn faulty_subscriber_harms_no_task() {
     // subscriber returns.
     let blocked = blocks::builder().supervisor(&sup).start();
     eventually(|| BLOCKED.load(Ordering::Relaxed));
-    all_is_well(&supervisor(MpPoolConfig::new(1)));
+    all_is_well(&supervisor(pool_of(1)));
     blocked.kill().unwrap();
     GATE.open();
     let outcome = blocked.join();

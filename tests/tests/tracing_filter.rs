@@ -5,9 +5,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atasker::{MpPoolConfig, Supervisor, background_task};
+use atasker::{Supervisor, background_task};
 use atasker_tests::eventually;
-use atasker_tests::mp::{run_pid, supervisor};
+use atasker_tests::mp::{pool_of, run_pid, supervisor};
 use atasker_tests::spans::Recorder;
 use tracing::{debug, info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
@@ -47,7 +47,7 @@ fn filter_holds_in_worker_processes() {
     let subscriber = tracing_subscriber::registry().with(filter).with(recorder.clone());
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let set = |filter: &str| handle.reload(EnvFilter::new(filter)).unwrap();
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let worker = run_pid(&sup);
 
     let mut round = 0;
@@ -87,7 +87,7 @@ fn filter_holds_in_worker_processes() {
     set("wanted=debug,other=warn,atasker=info");
     eventually(|| run(&sup).1 == [wanted.clone(), debug.clone()]);
     // A worker process that starts later knows the filter.
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let (shown, seen) = run(&sup);
     assert_eq!((shown, seen), ([1, 1, 1], vec![wanted.clone(), debug]));
 

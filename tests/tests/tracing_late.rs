@@ -4,10 +4,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use atasker::{MpPoolConfig, background_task};
+use atasker::background_task;
 use atasker_tests::events::subscriber;
 use atasker_tests::eventually;
-use atasker_tests::mp::{run_pid, supervisor};
+use atasker_tests::mp::{pool_of, run_pid, supervisor};
 use atasker_tests::spans::Recorder;
 use tracing::{Event, debug, info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
@@ -45,8 +45,8 @@ fn emits_to_another() -> u64 {
 
 #[test]
 fn subscriber_that_is_set_later_reaches_worker_processes() {
-    let plain = supervisor(MpPoolConfig::new(1));
-    let own = supervisor(MpPoolConfig::new(1).worker_init(sets_own_subscriber));
+    let plain = supervisor(pool_of(1));
+    let own = supervisor(pool_of(1).worker_init(sets_own_subscriber));
     let pids = (run_pid(&plain), run_pid(&own));
     assert_eq!(emits::builder(0).supervisor(&plain).start().join().unwrap(), 0);
     assert_eq!(emits::builder(0).supervisor(&own).start().join().unwrap(), 1);

@@ -3,8 +3,8 @@
 
 use std::sync::OnceLock;
 
-use atasker::{MpPoolConfig, Supervisor, background_task};
-use atasker_tests::mp::{supervisor, workers};
+use atasker::{Supervisor, background_task};
+use atasker_tests::mp::{pool_of, supervisor, workers};
 use atasker_tests::spans::Recorder;
 use tracing::callsite::{Callsite, Identifier};
 use tracing::field::FieldSet;
@@ -50,11 +50,11 @@ fn ten_thousand_places_are_kept() {
     let run = |sup: &Supervisor, prefix: &str, count: usize| {
         emits::builder(prefix, count).supervisor(sup).start().join().unwrap();
     };
-    let first = supervisor(MpPoolConfig::new(1));
+    let first = supervisor(pool_of(1));
     run(&first, "a", 6000);
     assert_eq!((made(), reports()), (6000, 0));
     // The same places, as another worker process describes them.
-    let second = supervisor(MpPoolConfig::new(1));
+    let second = supervisor(pool_of(1));
     run(&second, "a", 6000);
     assert_eq!((made(), reports()), (12_000, 0));
     // Others: not all of them, because there are too many.
@@ -65,7 +65,7 @@ fn ten_thousand_places_are_kept() {
     // A worker process that has many places itself, and one that has those that are known.
     run(&second, "d", 3000);
     assert_eq!(made(), 16_000);
-    let third = supervisor(MpPoolConfig::new(1));
+    let third = supervisor(pool_of(1));
     run(&third, "a", 100);
     run(&third, "b", 100);
     assert_eq!((made(), reports()), (16_200, 1));

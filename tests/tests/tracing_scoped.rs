@@ -1,8 +1,8 @@
 //! Which subscriber receives the spans and events of a worker process, where there are several?
 //! This test has its own program because the subscribers of a program have one maximum level.
 
-use atasker::{MpPoolConfig, background_task};
-use atasker_tests::mp::supervisor;
+use atasker::background_task;
+use atasker_tests::mp::{pool_of, supervisor};
 use atasker_tests::spans::Recorder;
 use tracing::{info, info_span};
 use tracing_subscriber::Layer as _;
@@ -17,7 +17,7 @@ fn emits(of: &str) {
 /// No subscriber is the global default here, except for the last part.
 #[test]
 fn subscriber_of_the_launch_receives() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let recorders = [Recorder::default(), Recorder::default()];
     for name in ["first", "second"] {
         let threads = recorders.clone().map(|recorder| {

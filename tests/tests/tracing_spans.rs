@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, Supervisor, Task, TaskBuilder, TaskContext, background_task};
-use atasker_tests::mp::{supervisor, until_stopped};
+use atasker::{Supervisor, Task, TaskBuilder, TaskContext, background_task};
+use atasker_tests::mp::{pool_of, supervisor, until_stopped};
 use atasker_tests::spans::Recorder;
 use tracing::field::Empty;
 use tracing::{Instrument, Level, Span, debug_span, error_span, info, info_span, instrument, warn};
@@ -15,7 +15,7 @@ use tracing::{Instrument, Level, Span, debug_span, error_span, info, info_span, 
 /// A pool with one worker process, which starts after the subscriber was set.
 fn one() -> Supervisor {
     Recorder::global();
-    supervisor(MpPoolConfig::new(1))
+    supervisor(pool_of(1))
 }
 
 /// Launches a task inside of a span with this name, and returns it with the number of the span.
@@ -441,7 +441,8 @@ fn spans_outside_of_tasks_are_roots() {
         info!("in worker_exit");
     }
     Recorder::global();
-    let sup = supervisor(MpPoolConfig::new(1).worker_init(init).worker_exit(exit));
+    // With a template, it would be the process that has run `worker_init`.
+    let sup = supervisor(pool_of(1).template(false).worker_init(init).worker_exit(exit));
     let (task, _) =
         inside("outside", || atasker_tests::mp::pid::builder().supervisor(&sup).start());
     let worker = task.join().unwrap().to_string();

@@ -62,7 +62,7 @@ prop_compose! {
             crate::WorkerStdio::Log,
         ]),
         nice in any::<i32>(),
-        flags in any::<(bool, bool)>(),
+        flags in any::<(bool, bool, bool)>(),
         queue_limit in limit(MOST),
         queue_bytes in limit(MOST),
     ) -> crate::MpPoolConfig {
@@ -72,7 +72,7 @@ prop_compose! {
         config.idle_timeout = idle_timeout;
         [config.max_tasks_per_worker, config.memory_limit] = limits;
         (config.env, config.stdio, config.nice) = (env, stdio, nice);
-        (config.nice_by_priority, config.dumpable) = flags;
+        (config.nice_by_priority, config.dumpable, config.template) = flags;
         config.queue_limit = queue_limit.map(|(tasks, overflow)| (tasks as usize, overflow));
         config.queue_bytes = queue_bytes;
         config

@@ -144,6 +144,8 @@ pub struct MpPoolConfig {
     /// Whether core files of worker processes may be written, and other processes of the same user
     /// may trace them and read their memory.
     pub dumpable: bool,
+    /// Whether worker processes after the first are forked from a template.
+    pub template: bool,
     #[serde(skip)]
     pub(crate) worker_data: Option<Arc<WorkerData>>,
     /// The most tasks that wait, and what happens to one more.
@@ -154,6 +156,8 @@ pub struct MpPoolConfig {
     pub queue_bytes: Option<(u64, Overflow)>,
     #[serde(skip)]
     pub(crate) over_sockets: bool,
+    #[serde(skip)]
+    pub(crate) template_first: bool,
 }
 
 impl fmt::Debug for MpPoolConfig {
@@ -175,10 +179,12 @@ impl fmt::Debug for MpPoolConfig {
             nice,
             nice_by_priority,
             dumpable,
+            template,
             worker_data,
             queue_limit,
             queue_bytes,
             over_sockets: _,
+            template_first: _,
         } = self;
         f.debug_struct("MpPoolConfig")
             .field("pool_size", pool_size)
@@ -197,6 +203,7 @@ impl fmt::Debug for MpPoolConfig {
             .field("nice", nice)
             .field("nice_by_priority", nice_by_priority)
             .field("dumpable", dumpable)
+            .field("template", template)
             .field("worker_data", worker_data)
             .field("queue_limit", queue_limit)
             .field("queue_bytes", queue_bytes)
@@ -224,10 +231,12 @@ impl MpPoolConfig {
             nice: 0,
             nice_by_priority: false,
             dumpable: true,
+            template: false,
             worker_data: None,
             queue_limit: None,
             queue_bytes: None,
             over_sockets: false,
+            template_first: false,
         }
     }
 
@@ -257,10 +266,12 @@ impl MpPoolConfig {
             nice: _,
             nice_by_priority: _,
             dumpable: _,
+            template: _,
             worker_data: _,
             queue_limit: _,
             queue_bytes: _,
             over_sockets: _,
+            template_first: _,
         } = self;
         for (key, value) in env {
             accept(rules::variable(key, value));
@@ -509,6 +520,54 @@ impl MpPoolConfig {
         self.dumpable = yes;
         self
     }
+    /// Sets whether worker processes after the first are forked from a *template* (default: `false`):
+    /// a copy of the program that has run [`worker_init`](Self::worker_init) and then only waits.
+    ///
+    /// A worker process then starts in a fraction of the time that the execution of the program
+    /// takes, and shares the memory that it does not change. That is worth most with
+    /// [`max_tasks_per_worker(1)`](Self::max_tasks_per_worker), which gives each task a process of its own,
+    /// and where `worker_init` takes long.
+    ///
+    /// ```
+    /// # use atasker_runtime as atasker;
+    /// use atasker::{MpPoolConfig, Supervisor};
+    /// // Each task runs in a process that has run nothing before.
+    /// let config = MpPoolConfig::new(2).max_tasks_per_worker(1).template(true);
+    /// let sup = Supervisor::builder().mp_pool(config).build();
+    /// # let _ = sup;
+    /// ```
+    ///
+    /// The results, errors, limits, messages and ends of tasks are the same with and without it. These
+    /// are the differences:
+    ///
+    /// * `worker_init` runs once per template, and not in each worker process. What it leaves in
+    ///   memory, thread-local variables included, is in each of them. **Open files and connections
+    ///   that it leaves are shared by all worker processes**, like those that a process inherits by
+    ///   `fork`. Open a database connection with the first task that needs it instead. `worker_exit`
+    ///   runs in each worker process, and not in the template.
+    /// * Random state that exists when a worker process is forked is the same in all of them: a
+    ///   generator that `worker_init` has used, and the keys of `HashMap`s of the task's thread if
+    ///   `worker_init` has created one. Seed a generator in the task. The places of code and data in
+    ///   memory are the same, too.
+    /// * Handlers of `pthread_atfork` do not run. A library that counts on them must not be used by
+    ///   `worker_init`.
+    /// * The pool has one more process, which appears in no list of worker processes. It ends with the
+    ///   pool, and when the pool has had no worker process for the
+    ///   [`idle_timeout`](Self::idle_timeout).
+    /// * What a process inherits (user and groups, environment, working directory, resource limits,
+    ///   nice value, CPUs) is compared at each start, and the template is replaced if the program has
+    ///   changed it. A change of anything else, such as the umask, the namespaces or the cgroup,
+    ///   reaches only worker processes of the next template.
+    ///
+    /// **Worker processes start by execution, as without the option**, while there is no template that
+    /// can be forked: until it is ready, after it has failed, and for good if `worker_init` leaves a
+    /// thread running, because its locks could not be released in a copy. A message at the level DEBUG
+    /// says so. The same holds on systems without `clone3` and on macOS and FreeBSD, and with a C
+    /// library other than glibc.
+    pub fn template(mut self, yes: bool) -> Self {
+        self.template = yes;
+        self
+    }
     /// Passes a value to every worker process, which tasks get by
     /// [`worker_data`](crate::worker_data). The value is encoded by this call.
     ///
@@ -577,6 +636,13 @@ impl MpPoolConfig {
         self
     }
 
+    /// Makes the first worker process wait for the template, to test that each is forked from it.
+    #[doc(hidden)]
+    pub fn __template_first(mut self, yes: bool) -> Self {
+        self.template_first = yes;
+        self
+    }
+
     /// Makes worker processes share no memory with the program, to test that mode.
     #[doc(hidden)]
     pub fn __over_sockets(mut self, yes: bool) -> Self {
@@ -598,6 +664,9 @@ impl MpPoolConfig {
             max_tasks_per_worker: _,
             queue_limit: _,
             queue_bytes: _,
+            // A worker process is the same, however it was started.
+            template: _,
+            template_first: _,
             memory_limit,
             env,
             stdio,

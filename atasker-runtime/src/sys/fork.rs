@@ -63,6 +63,18 @@ fn init() {
     unsafe { libc::pthread_atfork(None, None, Some(in_copy)) };
 }
 
+/// Makes this copy a process like any other: its own copies are detectable, and it is none.
+///
+/// Called in a worker process that was forked from a template, where no lock was held.
+#[cfg_attr(not(feature = "mp"), allow(dead_code))]
+pub(crate) fn begin_anew() {
+    let flag = FLAG.load(Ordering::Relaxed);
+    if !flag.is_null() {
+        // SAFETY: as in `is_copy`.
+        unsafe { (*flag).store(1, Ordering::Relaxed) };
+    }
+}
+
 unsafe extern "C" fn in_copy() {
     let flag = FLAG.load(Ordering::Relaxed);
     if !flag.is_null() {

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -69,15 +69,42 @@ const MAX_FDS: usize = 3;
 /// Sends descriptors, together with `bytes`, because a message can't be empty.
 pub(crate) fn send_fds(socket: impl AsFd, fds: &[&OwnedFd], bytes: &[u8]) -> io::Result<()> {
     let fds: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
+    send_message(socket, &fds, bytes, NO_SIGNAL)
+}
+
+/// Sends descriptors and `bytes` without blocking. Returns an error if the socket is full.
+pub(crate) fn try_send_fds(
+    socket: impl AsFd,
+    fds: &[BorrowedFd<'_>],
+    bytes: &[u8],
+) -> io::Result<()> {
+    send_message(socket, fds, bytes, NO_SIGNAL | SendFlags::DONTWAIT)
+}
+
+fn send_message(
+    socket: impl AsFd,
+    fds: &[BorrowedFd<'_>],
+    bytes: &[u8],
+    flags: SendFlags,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, NO_SIGNAL)?;
+    if !fds.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?;
     Ok(())
 }
 
 /// Receives descriptors, and discards the bytes.
 pub(crate) fn recv_fds<const BYTES: usize>(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
+    Ok(receive::<BYTES>(socket)?.1)
+}
+
+/// Receives bytes, and the descriptors that were sent with them. Blocks until there are some.
+pub(crate) fn receive<const BYTES: usize>(
+    socket: impl AsFd,
+) -> io::Result<([u8; BYTES], Vec<OwnedFd>)> {
     let mut bytes = [0u8; BYTES];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -102,7 +129,7 @@ pub(crate) fn recv_fds<const BYTES: usize>(socket: impl AsFd) -> io::Result<Vec<
     if outcome.flags.contains(ReturnFlags::CTRUNC) {
         return Err(Errno::MFILE.into());
     }
-    Ok(fds)
+    Ok((bytes, fds))
 }
 
 /// Writes without blocking. Returns the number of bytes written, 0 if the socket is full.
@@ -270,6 +297,25 @@ pub(crate) fn wait(from: Sources<'_>, interest: Interest, nanos: Option<u64>) ->
         dead: is_readable(&fds[1]),
         doorbell: is_readable(&fds[2]),
         stdio: fds[stdio].iter().any(is_readable),
+    }
+}
+
+/// Waits until one of these descriptors is readable, or `writable` is, for at most this time.
+/// Returns which of them are, the last being `writable`: none after an interruption.
+pub(crate) fn wait_for_any(
+    readable: &[&OwnedFd],
+    writable: Option<&OwnedFd>,
+    timeout: Option<Duration>,
+) -> Vec<bool> {
+    let mut fds: Vec<_> = readable.iter().map(|fd| PollFd::new(*fd, PollFlags::IN)).collect();
+    fds.extend(writable.map(|fd| PollFd::new(fd, PollFlags::OUT)));
+    let timeout = timeout.map(|timeout| Timespec {
+        tv_sec: timeout.as_secs() as _,
+        tv_nsec: timeout.subsec_nanos() as _,
+    });
+    match rustix::event::poll(&mut fds, timeout.as_ref()) {
+        Ok(_) => fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
+        Err(_) => vec![false; fds.len()],
     }
 }
 

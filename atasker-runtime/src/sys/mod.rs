@@ -44,6 +44,7 @@
 //! | `parent` | `creator` of a socket, which an invoker can't forge; `Parent::wait_for_bytes` ends with the parent |
 //! | `privileges` | whether this process or a copy of it has more privileges than its invoker |
 //! | `process` | `spawn_copy` in an own process group; `Process::end` is readable after its end; `kill` and `reap` never reach another process |
+//! | `template` | forking a process that becomes a child of its parent; or `CAN_FORK` is false |
 //! | `threads` | whether a thread sleeps; may be unknown |
 //! | `tree` | killing the descendants of a worker that ends; may do nothing |
 //! | `usage` | the memory and the CPU time of a process; may be unknown |
@@ -107,7 +108,7 @@ use portable as system;
 pub(crate) use system::usage;
 #[cfg(sys_processes)]
 #[cfg_attr(not(feature = "mp"), allow(unused_imports))]
-pub(crate) use system::{lifeline, mapping, threads, tree, wall_clock};
+pub(crate) use system::{lifeline, mapping, template, threads, tree, wall_clock};
 
 #[cfg(not(sys_linux))]
 mod unsupported;

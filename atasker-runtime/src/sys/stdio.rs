@@ -40,6 +40,17 @@ pub(crate) fn null() -> io::Result<OwnedFd> {
     })
 }
 
+/// The standard output and the standard error of this process, as far as they are open.
+#[cfg_attr(not(feature = "mp"), allow(dead_code))]
+pub(crate) fn outputs() -> [Option<BorrowedFd<'static>>; 2] {
+    [libc::STDOUT_FILENO, libc::STDERR_FILENO].map(|number| {
+        // SAFETY: the number is that of a standard stream, which no code owns. If the program closes
+        // it at this moment, a system call fails.
+        let stream = unsafe { BorrowedFd::borrow_raw(number) };
+        rustix::io::fcntl_getfd(stream).is_ok().then_some(stream)
+    })
+}
+
 /// Opens `/dev/null` in place of each standard stream that is closed.
 pub(crate) fn open_closed_streams() -> io::Result<()> {
     for number in 0..FIRST_ABOVE_STDIO {

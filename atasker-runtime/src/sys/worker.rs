@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::FileType;
 use rustix::net::RecvFlags;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 use crate::sys::system::limits::{address_space, may_lower_nice};
 use crate::sys::system::{parent, privileges, tree};
@@ -237,12 +237,33 @@ pub(crate) fn trim_memory() {
 
 /// Limits the address space that this process may add to its present size.
 pub(crate) fn limit_memory(bytes: u64) -> io::Result<()> {
-    let now = address_space()?;
-    let old = rustix::process::getrlimit(rustix::process::Resource::As);
-    let limit = now.saturating_add(bytes).min(old.maximum.unwrap_or(u64::MAX));
-    let new = rustix::process::Rlimit { current: Some(limit), maximum: old.maximum };
-    rustix::process::setrlimit(rustix::process::Resource::As, new)?;
-    Ok(())
+    MemoryLimit::set(bytes).map(drop)
+}
+
+/// A limit of the address space that can be lifted.
+#[derive(Debug)]
+pub(crate) struct MemoryLimit {
+    /// The address space before, in bytes.
+    before: u64,
+    old: Rlimit,
+}
+
+impl MemoryLimit {
+    /// Limits the address space that this process may add to its present size.
+    pub(crate) fn set(bytes: u64) -> io::Result<MemoryLimit> {
+        let before = address_space()?;
+        let old = rustix::process::getrlimit(Resource::As);
+        let limit = before.saturating_add(bytes).min(old.maximum.unwrap_or(u64::MAX));
+        let new = Rlimit { current: Some(limit), maximum: old.maximum };
+        rustix::process::setrlimit(Resource::As, new)?;
+        Ok(MemoryLimit { before, old })
+    }
+
+    /// Returns what this process has added since. The limit is as before.
+    pub(crate) fn lift(self) -> io::Result<u64> {
+        rustix::process::setrlimit(Resource::As, self.old)?;
+        Ok(address_space()?.saturating_sub(self.before))
+    }
 }
 
 /// Kills this process and its descendants immediately, because its parent has ended.

@@ -255,6 +255,11 @@ pub(crate) fn reserve() -> TaskId {
     })
 }
 
+/// Draws other numbers from now on: see [`id::renew`](crate::id::renew).
+pub(crate) fn renew_numbers() {
+    with_local(|local| local.numbers = Numbers::NONE);
+}
+
 /// Returns a vacant entry, for a task whose id does not contain its index.
 pub(super) fn reserve_index() -> u32 {
     with_local(Local::allocate)

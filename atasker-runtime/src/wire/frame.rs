@@ -25,6 +25,8 @@ pub(crate) enum ToParent<'a> {
     Ready { pid: u32 },
     /// The worker process can't serve, and the reason.
     StartFailed { reason: &'a str },
+    /// The process can't be a template, and the reason. Worker processes can serve without it.
+    Declined { reason: &'a str },
     /// A reply that is too large for the shared page: a result or an error.
     Reply { call: u64, ok: bool, bytes: &'a [u8] },
     /// A message from a task to its handle.
@@ -249,6 +251,9 @@ pub(crate) struct Setup<'a> {
     /// Functions to run at the start and at the exit, as offsets into the image: see `sys::hooks`.
     pub(crate) init: Option<u64>,
     pub(crate) exit: Option<u64>,
+    /// The title of a process that was forked from a template; empty in others, which have it from
+    /// their start.
+    pub(crate) title: &'a str,
     /// The type name and the encoding of the worker data.
     pub(crate) data: Option<(&'a str, &'a [u8])>,
 }
@@ -331,6 +336,9 @@ impl<'a> Message<'a> for ToParent<'a> {
                 .truncated_text(record.message, MAX_TEXT),
             ToParent::Items { call, begun, results } => {
                 FieldWriter::new(to, 18).u64(*call).u32(*begun).bytes(results)
+            }
+            ToParent::Declined { reason } => {
+                FieldWriter::new(to, 19).truncated_text(reason, MAX_SMALL as usize / 2)
             }
         }
         .end();
@@ -418,6 +426,7 @@ impl<'a> Message<'a> for ToParent<'a> {
                 begun: fields.u32()?,
                 results: fields.bytes()?,
             },
+            19 => ToParent::Declined { reason: fields.text()? },
             _ => return Err(Malformed("an unknown kind of frame")),
         })
     }
@@ -438,7 +447,8 @@ impl<'a> Message<'a> for ToWorker<'a> {
                     .u64(setup.memory)
                     .option(setup.stdio_nonce)
                     .option(setup.init)
-                    .option(setup.exit);
+                    .option(setup.exit)
+                    .text(setup.title);
                 match setup.data {
                     Some((name, bytes)) => writer.u8(1).text(name).bytes(bytes),
                     None => writer.u8(0),
@@ -496,6 +506,7 @@ impl<'a> Message<'a> for ToWorker<'a> {
                 stdio_nonce: fields.option()?,
                 init: fields.option()?,
                 exit: fields.option()?,
+                title: fields.text()?,
                 data: match fields.u8()? {
                     0 => None,
                     _ => Some((fields.text()?, fields.bytes()?)),

@@ -217,6 +217,7 @@ mod tests {
             ToParent::SpansClosed { call: 1 },
             ToParent::LogRecord { call: 1, record: record("m") },
             ToParent::Items { call: 1, begun: 2, results: b"of the first" },
+            ToParent::Declined { reason: "it has more threads" },
         ];
         let mut bytes = Vec::new();
         sent.iter().for_each(|message| message.write(&mut bytes));
@@ -253,6 +254,7 @@ mod tests {
             stdio_nonce: Some(9),
             init: Some(5),
             exit: None,
+            title: "program [atasker worker 2 of x]",
             data: Some(("u8", &[1])),
         });
         let mut frames = Frames::new();
@@ -443,6 +445,7 @@ mod tests {
                     stdio_nonce: some,
                     init: None,
                     exit: some,
+                    title: &text,
                     data: some.is_some().then_some((&text, &bulk)),
                 })
                 .write(&mut bytes),

@@ -8,10 +8,10 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use atasker::{
-    MpPoolConfig, PoolConfig, StopOptions, StopReport, Supervisor, Task, TaskContext, TaskError,
-    background_task,
+    PoolConfig, StopOptions, StopReport, Supervisor, Task, TaskContext, TaskError, background_task,
 };
 use atasker_tests::FAR;
+use atasker_tests::mp::pool_of;
 
 const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
@@ -139,8 +139,7 @@ fn main() -> ExitCode {
     let stubborn = what == "stubborn";
     let blocked = (how == "sigwait").then(Blocked::new);
 
-    let sup =
-        Supervisor::builder().mp_pool(MpPoolConfig::new(2)).thread_pool(PoolConfig::new(1)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(2)).thread_pool(PoolConfig::new(1)).build();
     let mut tasks = vec![works::builder().supervisor(&sup).start()];
     tasks.push(match stubborn {
         false => works::builder().supervisor(&sup).start(),

@@ -43,7 +43,8 @@ fn default_fields_are_as_documented() {
     assert_eq!((processes.critical_extra, processes.min_size), (cpus(), 0));
     assert_eq!(processes.idle_timeout, Duration::from_secs(30));
     assert_eq!((processes.max_tasks_per_worker, processes.memory_limit), (None, None));
-    assert!(processes.env.is_empty() && processes.dumpable && !processes.nice_by_priority);
+    assert!(processes.env.is_empty() && processes.dumpable);
+    assert!(!processes.nice_by_priority && !processes.template);
     assert_eq!((processes.stdio, processes.nice), (WorkerStdio::Inherit, 0));
     assert_eq!((processes.queue_limit, processes.queue_bytes), (None, None));
 

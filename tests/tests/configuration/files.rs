@@ -39,6 +39,7 @@ fn expected() -> SupervisorConfig {
         .nice(5)
         .nice_by_priority(true)
         .dumpable(false)
+        .template(true)
         .queue_limit(10_000, Overflow::Block)
         .queue_bytes(64 << 20, Overflow::Reject);
     config
@@ -125,6 +126,8 @@ fn unknown_field_is_refused_with_the_known_ones() {
     assert_refused::<PoolConfig>("pool_sise = 1", &["`pool_sise`", "`pool_size`", "`max_size`"]);
     assert_refused::<MpPoolConfig>("critical = 1", &["`critical`", "`critical_extra`", "`env`"]);
     assert_refused::<StopOptions>("limit = '1s'", &["`limit`", "`wait`", "`cancel_tasks`"]);
+    assert_refused::<MpPoolConfig>("templates = true", &["`templates`", "`template`"]);
+    assert_refused::<MpPoolConfig>("template = 'yes'", &["a boolean"]);
     let known = ["`threads`", "`id`", "`thread_pool`", "`mp_pool`", "`spans`"];
     assert_refused::<SupervisorConfig>("[threads]", &known);
     let known = ["`task`", "`tasks`", "`overflow`"];
@@ -132,7 +135,8 @@ fn unknown_field_is_refused_with_the_known_ones() {
     let known = ["`tasks`", "`bytes`", "`overflow`"];
     assert_refused::<MpPoolConfig>("queue_bytes = { tasks = 1 }", &known);
     // What a file can't contain.
-    for field in ["worker_init", "worker_exit", "worker_data", "over_sockets"] {
+    let hidden = ["over_sockets", "template_first"];
+    for field in ["worker_init", "worker_exit", "worker_data"].into_iter().chain(hidden) {
         assert_refused::<MpPoolConfig>(&format!("{field} = 'x'"), &[field, "`pool_size`"]);
     }
     for limit in ["queue_limit", "queue_bytes"] {

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use atasker::{MpPoolConfig, Supervisor, Task, TaskError, background_task, wait_completed};
-use atasker_tests::mp::until_stopped;
+use atasker::{Supervisor, Task, TaskError, background_task, wait_completed};
+use atasker_tests::mp::{pool_of, until_stopped};
 use atasker_tests::processes::rerun;
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -36,7 +36,7 @@ fn with_thirty_two() {
     let _watchdog = Watchdog::new("with 32 descriptors", 2 * FAR);
     limit_descriptors(0, 32);
     const WORKERS: usize = 12;
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(WORKERS)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(WORKERS)).build();
     // There are enough for some worker processes, which run all tasks.
     for _ in 0..3 {
         let tasks: Vec<Task<u64>> =

@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use atasker::{
-    MpPoolConfig, StopOptions, Supervisor, Task, TaskBuilder, TaskError, background_task,
-};
-use atasker_tests::mp::until_stopped;
+use atasker::{StopOptions, Supervisor, Task, TaskBuilder, TaskError, background_task};
+use atasker_tests::mp::{pool_of, until_stopped};
 use atasker_tests::processes::rerun;
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -78,7 +76,7 @@ fn all_is_well(sup: &Supervisor) {
 fn with_few() {
     let _watchdog = Watchdog::new("with few threads", 4 * FAR);
     become_unprivileged();
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(2)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(2)).build();
     limit(Some(1));
     for _ in 0..2 {
         names_remedy(&end(double::builder(1).supervisor(&sup).start()).unwrap_err());
@@ -121,7 +119,7 @@ fn with_few() {
 fn for_a_while() {
     let _watchdog = Watchdog::new("without threads for a while", 2 * FAR);
     become_unprivileged();
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(3)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(3)).build();
     all_is_well(&sup);
     let first = until_stopped::builder().supervisor(&sup).start();
     let there = first.recv().unwrap();
@@ -180,7 +178,7 @@ fn launches() -> Vec<Result<u64, String>> {
 fn in_a_worker() {
     let _watchdog = Watchdog::new("a worker without threads", 2 * FAR);
     become_unprivileged();
-    let sup = Supervisor::builder().mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().mp_pool(pool_of(1)).build();
     let all = end(launches::builder().supervisor(&sup).start()).unwrap();
     for result in &all[..3] {
         assert!(result.as_ref().unwrap_err().contains("ulimit -u"), "{all:?}");

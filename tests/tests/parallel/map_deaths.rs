@@ -3,15 +3,15 @@
 
 use std::collections::HashMap;
 
-use atasker::{DeathCause, MpPoolConfig, Supervisor, TaskError, map};
-use atasker_tests::mp::{supervisor, workers};
+use atasker::{DeathCause, Supervisor, TaskError, map};
+use atasker_tests::mp::{pool_of, supervisor, workers};
 use atasker_tests::processes::signal;
 use atasker_tests::scratch::{Scratch, append_line};
 use atasker_tests::{FAR, Watchdog, eventually};
 
 /// Supervisors whose worker processes share memory with the program, and do not.
 fn both(size: usize) -> [Supervisor; 2] {
-    [false, true].map(|sockets| supervisor(MpPoolConfig::new(size).__over_sockets(sockets)))
+    [false, true].map(|sockets| supervisor(pool_of(size).__over_sockets(sockets)))
 }
 
 /// Whether an item of [`risky`] ends its process.
@@ -158,7 +158,7 @@ fn kill_from_outside_costs_the_item_that_was_running() {
 
 #[test]
 fn kill_by_handle_cancels_the_chunk() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let file = Scratch::new("map-kill-handle");
     let results = std::thread::scope(|s| {
         let map = s.spawn(|| {
@@ -188,7 +188,7 @@ fn waits_for_last((file, n, first, last): (String, u32, u32, u32)) -> u32 {
 #[test]
 fn long_item_does_not_hold_back_the_items_behind_it() {
     // Without shared memory, a chunk is not divided while it runs.
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     let watchdog = Watchdog::new("items that wait for others of their chunk", FAR);
     watchdog.watch(&sup);
     for first in [0, 300, 1000, 2900, 2998] {

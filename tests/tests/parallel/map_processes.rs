@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use atasker::{
-    CodecStage, MpPoolConfig, Overflow, Priority, StopOptions, TaskError, TaskType, background, map,
-};
+use atasker::{CodecStage, Overflow, Priority, StopOptions, TaskError, TaskType, background, map};
 use atasker_tests::forks::fork;
-use atasker_tests::mp::{self, occupy, supervisor};
+use atasker_tests::mp::{self, occupy, pool_of, supervisor};
 use atasker_tests::scratch::{Scratch, append_line};
 use atasker_tests::{FAR, Watchdog, eventually};
 use serde::{Deserialize, Serialize};
@@ -202,7 +200,7 @@ fn about_task(_: u32) -> (String, String, u8) {
 
 #[test]
 fn keys_configure_the_tasks() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let which = 7;
     let name = format!("number {which}");
     let names = map!([1], about_task, tt = "mp", name = name, supervisor = &sup);
@@ -246,7 +244,7 @@ fn maps_are_nested() {
 
 #[test]
 fn stopped_supervisor_fails_all_items() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     sup.stop(StopOptions::new());
     let results = map!(0..50, square, tt = "mp", supervisor = &sup);
     assert_eq!(results, vec![Err(TaskError::SupervisorStopped); 50]);
@@ -254,7 +252,7 @@ fn stopped_supervisor_fails_all_items() {
 
 #[test]
 fn full_queue_delays_the_map() {
-    let config = MpPoolConfig::new(1).queue_limit(0, Overflow::Reject);
+    let config = pool_of(1).queue_limit(0, Overflow::Reject);
     let sup = supervisor(config);
     let results = map!(0..5000, square, tt = "mp", supervisor = &sup);
     assert!(values(results).into_iter().eq((0..5000).map(|n| n * n)));
@@ -272,7 +270,7 @@ fn record(file: &str) -> u32 {
 
 #[test]
 fn panic_of_iterator_is_passed_on() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let scratch = Scratch::new("map-iterator");
     let result = catch_unwind(AssertUnwindSafe(|| {
         let items = (0..1000).map(|n| {
@@ -298,7 +296,7 @@ fn stopped_at(n: u32) -> u32 {
 #[test]
 fn stop_ends_the_map_with_the_items_in_progress() {
     let _watchdog = Watchdog::new("a map that is stopped", FAR);
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     let results = std::thread::scope(|s| {
         let map = s.spawn(|| map!(0..100, stopped_at, tt = "mp", supervisor = &sup));
         let running = || sup.tasks_of(TaskType::Mp).iter().any(|task| task.time_started.is_some());

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use atasker::{
-    MpPoolConfig, RecvError, StopOptions, Supervisor, Task, TaskContext, TaskError,
-    background_task, worker_data,
+    RecvError, StopOptions, Supervisor, Task, TaskContext, TaskError, background_task, worker_data,
 };
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Watchdog};
 use serde::{Deserialize, Serialize};
 
@@ -131,7 +131,7 @@ fn depth_of_data() -> Option<usize> {
 }
 
 fn pool() -> Supervisor {
-    Supervisor::builder().id("deep").mp_pool(MpPoolConfig::new(1)).build()
+    Supervisor::builder().id("deep").mp_pool(pool_of(1)).build()
 }
 
 #[track_caller]
@@ -197,7 +197,7 @@ fn deep_returned_errors() {
 
 #[test]
 fn deep_results_over_sockets_with_retries_and_await() {
-    let config = MpPoolConfig::new(1).__over_sockets(true);
+    let config = pool_of(1).__over_sockets(true);
     let sup = Supervisor::builder().id("deep sockets").mp_pool(config).build();
     for levels in LEVELS {
         let task = list::builder(levels).supervisor(&sup).retries(1).start();
@@ -275,7 +275,7 @@ fn deep_worker_data() {
     for levels in [SHALLOW, 40_000] {
         let config = with_room(move || {
             let list = List::of(levels);
-            let config = MpPoolConfig::new(1).worker_data(&list);
+            let config = pool_of(1).worker_data(&list);
             list.take_apart();
             config
         });

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, Supervisor, Task, TaskContext, TaskError, background_task};
+use atasker::{Supervisor, Task, TaskContext, TaskError, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Watchdog};
 
 const MIB: usize = 1 << 20;
@@ -35,7 +36,7 @@ fn talks_to_the_end(ctx: &TaskContext<u64, Vec<u8>>, size: usize) -> Vec<u8> {
 }
 
 fn with(workers: usize) -> Supervisor {
-    Supervisor::builder().id("big").mp_pool(MpPoolConfig::new(workers)).build()
+    Supervisor::builder().id("big").mp_pool(pool_of(workers)).build()
 }
 
 /// A value that differs between tasks, and between its beginning and its end.

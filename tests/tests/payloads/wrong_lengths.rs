@@ -1,11 +1,12 @@
 //! Is a length that is wrong in an encoded value an error, and never memory or time?
 
-use atasker::{MpPoolConfig, Supervisor, TaskContext, TaskError, WorkerStdio, background_task};
+use atasker::{Supervisor, TaskContext, TaskError, WorkerStdio, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::{FAR, Watchdog};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 fn pool() -> Supervisor {
-    Supervisor::builder().mp_pool(MpPoolConfig::new(1).stdio(WorkerStdio::Null)).build()
+    Supervisor::builder().mp_pool(pool_of(1).stdio(WorkerStdio::Null)).build()
 }
 
 /// More than there is memory.

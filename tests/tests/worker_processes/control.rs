@@ -9,7 +9,7 @@ use atasker::{
     MpPoolConfig, Overflow, Supervisor, Task, TaskBuilder, TaskContext, TaskError, TaskStatus,
     WorkerStdio, background_task,
 };
-use atasker_tests::mp::{occupy, pid, spins, supervisor, until_stopped};
+use atasker_tests::mp::{occupy, pid, pool_of, spins, supervisor, until_stopped};
 use atasker_tests::processes::{Process, signal, stop};
 use atasker_tests::scratch::{Scratch, append_line};
 use atasker_tests::{FAR, Watchdog, eventually};
@@ -74,7 +74,7 @@ fn task_waiting_for_queue_capacity() {
     {
         let _watchdog = Watchdog::new(format!("{operation:?} while the launcher waits"), FAR);
         let file = Scratch::new("room");
-        let sup = supervisor(limit(MpPoolConfig::new(1)));
+        let sup = supervisor(limit(pool_of(1)));
         let (busy, _) = occupy(&sup);
         let victim = notes::builder(file.name()).supervisor(&sup).start();
         let late = thread::scope(|scope| {
@@ -106,7 +106,7 @@ fn queued_task() {
     for operation in OPERATIONS {
         let _watchdog = Watchdog::new(format!("{operation:?} of a queued one"), FAR);
         let file = Scratch::new("queued");
-        let sup = supervisor(MpPoolConfig::new(1));
+        let sup = supervisor(pool_of(1));
         let (busy, _) = occupy(&sup);
         let task = notes::builder(file.name()).retries(3).supervisor(&sup).start();
         assert_ne!(operation.apply(&task), Some(false));
@@ -137,7 +137,7 @@ fn sent_unbegun_task() {
     {
         let _watchdog = Watchdog::new(format!("{operation:?} of one that was sent"), FAR);
         let file = Scratch::new("sent");
-        let sup = supervisor(MpPoolConfig::new(1));
+        let sup = supervisor(pool_of(1));
         let (task, there) = sent_and_unbegun(&sup, || notes_also::builder(file.name(), name));
         assert_ne!(operation.apply(&task), Some(false));
         signal(there, libc::SIGCONT);
@@ -156,7 +156,7 @@ fn notes_also(path: &str, _more: &str) {
 #[test]
 fn stop_after_launch_runs_task() {
     let _watchdog = Watchdog::new("a stop right after the launch", FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     for _ in 0..200 {
         let task = until_stopped::builder().supervisor(&sup).start();
         task.stop();
@@ -167,7 +167,7 @@ fn stop_after_launch_runs_task() {
 #[test]
 fn running_task() {
     let _watchdog = Watchdog::new("operations on a running one", FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     for operation in [Operation::Stop, Operation::Cancel] {
         let (task, there) = occupy(&sup);
         assert_ne!(operation.apply(&task), Some(true));
@@ -193,7 +193,7 @@ fn running_task_in_stopped_worker() {
     let limit = Duration::from_millis(50);
     for by_limit in [false, true] {
         let _watchdog = Watchdog::new(format!("a stopped worker, by limit: {by_limit}"), FAR);
-        let sup = supervisor(MpPoolConfig::new(1));
+        let sup = supervisor(pool_of(1));
         let mut task = spins::builder();
         if by_limit {
             task = task.timeout(limit);
@@ -219,7 +219,7 @@ fn task_waiting_for_retry() {
     for operation in OPERATIONS {
         let _watchdog = Watchdog::new(format!("{operation:?} between two attempts"), FAR);
         let file = Scratch::new("retry");
-        let sup = supervisor(MpPoolConfig::new(1));
+        let sup = supervisor(pool_of(1));
         let task = notes_and_fails::builder(file.name()).retries(5).retry_delay(60 * FAR);
         let task = task.supervisor(&sup).start();
         eventually(|| task.status() == TaskStatus::Delayed);
@@ -234,7 +234,7 @@ fn task_waiting_for_retry() {
 fn repeatedly_retried_task() {
     let file = Scratch::new("again");
     // Silences the expected panics.
-    let config = MpPoolConfig::new(1).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
+    let config = pool_of(1).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
     let sup = supervisor(config);
     for round in 0..1500u32 {
         let operation = OPERATIONS[round as usize % 3];
@@ -266,7 +266,7 @@ fn fails_then_spins(ctx: &TaskContext) {
 /// A kill that is lost between two runs would never take effect.
 #[test]
 fn task_between_two_attempts() {
-    let config = MpPoolConfig::new(2).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
+    let config = pool_of(2).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
     let sup = supervisor(config);
     for round in 0..3000u32 {
         let _watchdog = Watchdog::new(format!("round {round}"), FAR);
@@ -284,7 +284,7 @@ fn task_between_two_attempts() {
 
 #[test]
 fn ended_task() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let task = pid::builder().supervisor(&sup).start();
     let there = *task.wait().unwrap();
     for operation in OPERATIONS {
@@ -301,7 +301,7 @@ fn ended_task() {
 #[test]
 fn limit_counts_from_begin() {
     let _watchdog = Watchdog::new("limits of waiting ones", FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     // The task is sent and does not begin for longer than its limit.
     let (task, there) =
         sent_and_unbegun(&sup, || pid::builder().timeout(Duration::from_millis(300)));

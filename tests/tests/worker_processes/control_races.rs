@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-use atasker::{
-    MpPoolConfig, Supervisor, Task, TaskContext, TaskError, WorkerStdio, background_task,
-};
-use atasker_tests::mp::pid;
+use atasker::{Supervisor, Task, TaskContext, TaskError, WorkerStdio, background_task};
+use atasker_tests::mp::{pid, pool_of};
 use atasker_tests::processes::{signal, stop};
 use atasker_tests::scratch::{Scratch, append_line};
 use atasker_tests::{FAR, Watchdog};
@@ -45,7 +43,7 @@ fn numbers(file: &Scratch) -> Vec<u64> {
 }
 
 fn with(workers: usize) -> Supervisor {
-    let config = MpPoolConfig::new(workers).stdio(WorkerStdio::Null);
+    let config = pool_of(workers).stdio(WorkerStdio::Null);
     Supervisor::builder().id("races").mp_pool(config).build()
 }
 

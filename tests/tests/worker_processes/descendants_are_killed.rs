@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, StopOptions, Supervisor, Task, TaskContext, background_task};
-use atasker_tests::mp::supervisor;
+use atasker::{StopOptions, Supervisor, Task, TaskContext, background_task};
+use atasker_tests::mp::{pool_of, supervisor};
 use atasker_tests::processes::{Process, shell};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -44,7 +44,7 @@ fn all_go(pids: &[u32]) {
 #[test]
 fn kill_ends_descendants() {
     let _watchdog = Watchdog::new("descendants of a killed task", 2 * FAR);
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     let (other, others) = start(&sup, true);
     let (task, pids) = start(&sup, true);
     assert!(pids.iter().all(|pid| !Process::is_gone(*pid)));
@@ -60,7 +60,7 @@ fn kill_ends_descendants() {
 #[test]
 fn time_limit_ends_descendants() {
     let _watchdog = Watchdog::new("descendants of a timed-out task", 2 * FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let task =
         starts_others::builder(true).timeout(Duration::from_secs(6)).supervisor(&sup).start();
     let pids = task.recv().unwrap();
@@ -71,7 +71,7 @@ fn time_limit_ends_descendants() {
 #[test]
 fn supervisor_stop_ends_descendants() {
     let _watchdog = Watchdog::new("descendants of stopped worker processes", 2 * FAR);
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     let (idle, mut pids) = start(&sup, false);
     idle.join().unwrap();
     let (busy, others) = start(&sup, true);
@@ -84,7 +84,7 @@ fn supervisor_stop_ends_descendants() {
 #[test]
 fn idle_timeout_ends_descendants() {
     let _watchdog = Watchdog::new("descendants of an idle worker process", 2 * FAR);
-    let sup = supervisor(MpPoolConfig::new(1).idle_timeout(Duration::from_millis(1)));
+    let sup = supervisor(pool_of(1).idle_timeout(Duration::from_millis(1)));
     let (task, pids) = start(&sup, false);
     task.join().unwrap();
     all_go(&pids);

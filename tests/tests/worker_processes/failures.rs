@@ -10,7 +10,7 @@ use atasker::{
     MpPoolConfig, Priority, StopOptions, Supervisor, Task, TaskError, TaskStatus, WorkerStdio,
     background_task, worker_data,
 };
-use atasker_tests::mp::{occupy, pid, run_pid, workers};
+use atasker_tests::mp::{occupy, pid, pool_of, run_pid, workers};
 use atasker_tests::processes::{Process, signal};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -45,6 +45,7 @@ impl Place {
 
     /// Adds this directory as the worker data, and `init` as `worker_init`.
     fn config(&self, workers: usize) -> MpPoolConfig {
+        // Without a template, because each start is counted, and `init` runs once per template.
         let config = MpPoolConfig::new(workers).env("RUST_BACKTRACE", "0");
         config.worker_data(&self.0).worker_init(init)
     }
@@ -192,7 +193,7 @@ fn eager_workers_dying_at_once_are_backed_off() {
 #[test]
 fn repeated_kills_of_all_workers() {
     let _watchdog = Watchdog::new("kill all, go on", 2 * FAR);
-    let sup = with(MpPoolConfig::new(3));
+    let sup = with(pool_of(3));
     for round in 0..40 {
         let tasks: Vec<_> = (0..30).map(|_| pid::builder().supervisor(&sup).start()).collect();
         for pid in workers(&sup) {
@@ -216,7 +217,7 @@ fn repeated_kills_of_all_workers() {
 fn max_tasks_per_worker_with_many_queued() {
     for (workers, most) in [(1, 1), (2, 1), (2, 3), (3, 7)] {
         let _watchdog = Watchdog::new(format!("{most} tasks each of {workers}"), FAR);
-        let sup = with(MpPoolConfig::new(workers).max_tasks_per_worker(most));
+        let sup = with(pool_of(workers).max_tasks_per_worker(most));
         let tasks: Vec<_> = (0..40).map(|_| pid::builder().supervisor(&sup).start()).collect();
         let mut pids: Vec<u32> = tasks.into_iter().map(|task| task.join().unwrap()).collect();
         pids.sort_unstable();
@@ -260,7 +261,7 @@ fn panics() {
 #[test]
 fn panicking_worker_exit_is_isolated() {
     let _watchdog = Watchdog::new("worker_exit panics", FAR);
-    let sup = with(MpPoolConfig::new(1).max_tasks_per_worker(1).worker_exit(panics));
+    let sup = with(pool_of(1).max_tasks_per_worker(1).worker_exit(panics));
     let pids: Vec<u32> = (0..5).map(|_| run_pid(&sup)).collect();
     assert_eq!(pids.iter().collect::<HashSet<_>>().len(), 5);
     for pid in pids {
@@ -272,7 +273,7 @@ fn panicking_worker_exit_is_isolated() {
 #[test]
 fn zero_idle_timeout_ends_workers() {
     let _watchdog = Watchdog::new("idle_timeout of nothing", FAR);
-    let sup = with(MpPoolConfig::new(2).idle_timeout(Duration::ZERO));
+    let sup = with(pool_of(2).idle_timeout(Duration::ZERO));
     for priority in [Priority::Low, Priority::Normal, Priority::High, Priority::Critical] {
         for _ in 0..10 {
             let task = pid::builder().priority(priority).supervisor(&sup).start();
@@ -292,17 +293,17 @@ fn variables() -> Vec<Option<String>> {
 
 #[test]
 fn environment_is_inherited_and_extended() {
-    let sup = with(MpPoolConfig::new(1).env("ATASKER_TEST_A", "x=y z").env("ATASKER_TEST_B", ""));
+    let sup = with(pool_of(1).env("ATASKER_TEST_A", "x=y z").env("ATASKER_TEST_B", ""));
     let found = variables::builder().supervisor(&sup).start().join().unwrap();
     let path = std::env::var("PATH").ok();
     assert_eq!(found, [Some("x=y z".to_owned()), Some(String::new()), path, None]);
     // A variable of the program can be overridden; new variables apply to worker processes that
     // start from now on.
-    sup.set_mp_pool(MpPoolConfig::new(1).env("PATH", "/nowhere").max_tasks_per_worker(1));
+    sup.set_mp_pool(pool_of(1).env("PATH", "/nowhere").max_tasks_per_worker(1));
     variables::builder().supervisor(&sup).start().join().unwrap();
     let found = variables::builder().supervisor(&sup).start().join().unwrap();
     assert_eq!(found[2].as_deref(), Some("/nowhere"));
     // Variables that would prevent any start.
-    let sup = with(MpPoolConfig::new(1).env("ATASKER_WORKER_OF", "1"));
+    let sup = with(pool_of(1).env("ATASKER_WORKER_OF", "1"));
     run_pid(&sup);
 }

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 
-use atasker::{MpPoolConfig, Supervisor, background_task};
+use atasker::{Supervisor, background_task};
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::Process;
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -47,7 +48,7 @@ fn sum_in_a_fork(bytes: &[u8]) -> i32 {
 #[test]
 fn fork_can_read_borrowed_arguments() {
     let _watchdog = Watchdog::new("forks that read", FAR);
-    let sup = Supervisor::builder().id("lent").mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().id("lent").mp_pool(pool_of(1)).build();
     for size in [10, 1000, 100_000, 2_000_000] {
         let status = sum_in_a_fork::builder(&vec![1; size]).supervisor(&sup).start().join();
         let status = status.unwrap();
@@ -59,7 +60,7 @@ fn fork_can_read_borrowed_arguments() {
 #[test]
 fn fork_neither_replies_nor_takes_calls() {
     let path = std::env::temp_dir().join(format!("atasker-{}-forks", std::process::id()));
-    let sup = Supervisor::builder().id("forks").mp_pool(MpPoolConfig::new(1)).build();
+    let sup = Supervisor::builder().id("forks").mp_pool(pool_of(1)).build();
     for round in 0..20 {
         for exits in [true, false] {
             let _watchdog = Watchdog::new(format!("round {round}, exits: {exits}"), FAR);

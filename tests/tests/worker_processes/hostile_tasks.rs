@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use atasker::{
-    MpPoolConfig, StopOptions, Supervisor, Task, TaskBuilder, TaskContext, TaskError, WorkerStdio,
+    StopOptions, Supervisor, Task, TaskBuilder, TaskContext, TaskError, WorkerStdio,
     background_task,
 };
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::Process;
 use atasker_tests::{FAR, Watchdog, eventually};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ fn double(n: u64) -> u64 {
 }
 
 fn pool() -> Supervisor {
-    let config = MpPoolConfig::new(1).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
+    let config = pool_of(1).stdio(WorkerStdio::Null).env("RUST_BACKTRACE", "0");
     Supervisor::builder().id("awkward").mp_pool(config).build()
 }
 

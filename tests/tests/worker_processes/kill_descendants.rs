@@ -6,8 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use atasker::{MpPoolConfig, Supervisor, Task, TaskContext, background_task};
-use atasker_tests::mp::pid;
+use atasker::{Supervisor, Task, TaskContext, background_task};
+use atasker_tests::mp::{pid, pool_of};
 use atasker_tests::processes::{Process, stop};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -52,7 +52,7 @@ fn starts(ctx: &TaskContext<(), u32>, shell: &str, then: u32) {
 }
 
 fn pool() -> Supervisor {
-    Supervisor::builder().id("children").mp_pool(MpPoolConfig::new(1)).build()
+    Supervisor::builder().id("children").mp_pool(pool_of(1)).build()
 }
 
 /// The processes that a task has started. All of them run when this returns.

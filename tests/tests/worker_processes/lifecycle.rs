@@ -9,7 +9,7 @@ use atasker::{
     MpPoolConfig, Overflow, PoolConfig, Priority, StopOptions, Supervisor, Task, TaskError,
     TaskStatus, WorkerStdio, background_task, wait_completed, worker_data,
 };
-use atasker_tests::mp::{occupy, pid, supervisor};
+use atasker_tests::mp::{occupy, pid, pool_of, supervisor};
 use atasker_tests::processes::{Process, descriptors, rerun};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -41,6 +41,7 @@ fn noted(path: &Path) -> Vec<String> {
 #[test]
 fn init_and_exit_run_once_per_worker() {
     let path = scratch("hooks");
+    // Not with a template, which runs `worker_init` once.
     let config = MpPoolConfig::new(1).worker_data(&path);
     let config = config.worker_init(note_init).worker_exit(note_exit).max_tasks_per_worker(2);
     let sup = supervisor(config);
@@ -63,7 +64,7 @@ fn init_and_exit_run_once_per_worker() {
 #[test]
 fn exit_runs_at_idle_timeout() {
     let path = scratch("idle");
-    let config = MpPoolConfig::new(1).worker_data(&path).worker_exit(note_exit);
+    let config = pool_of(1).worker_data(&path).worker_exit(note_exit);
     let sup = supervisor(config.idle_timeout(Duration::from_millis(1)));
     let pid = pid::builder().supervisor(&sup).start().join().unwrap();
     eventually(|| sup.info().mp_pool.unwrap().workers.is_empty());
@@ -80,7 +81,7 @@ fn never_ends() {
 #[test]
 fn endless_exit_is_killed() {
     let _watchdog = Watchdog::new("a worker_exit that never ends", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).worker_exit(never_ends));
+    let sup = supervisor(pool_of(1).worker_exit(never_ends));
     let pid = pid::builder().supervisor(&sup).start().join().unwrap();
     sup.stop(StopOptions::new());
     assert!(Process::is_gone(pid));
@@ -96,7 +97,7 @@ fn nice() -> i32 {
 fn nice_is_added_to_workers() {
     let own = nice::call();
     let more = |n: i32| {
-        let sup = supervisor(MpPoolConfig::new(1).nice(n));
+        let sup = supervisor(pool_of(1).nice(n));
         nice::builder().supervisor(&sup).start().join().unwrap()
     };
     assert_eq!(more(0), own);
@@ -119,7 +120,7 @@ fn may_come_back() -> bool {
 fn nice_by_priority_applies_to_low_tasks() {
     let own = nice::call();
     let low = if may_come_back() { (own + 10).min(19) } else { own };
-    let sup = supervisor(MpPoolConfig::new(1).nice_by_priority(true));
+    let sup = supervisor(pool_of(1).nice_by_priority(true));
     for (priority, expected) in [
         (Priority::Normal, own),
         (Priority::Low, low),
@@ -132,7 +133,7 @@ fn nice_by_priority_applies_to_low_tasks() {
         assert_eq!(task.join().unwrap(), expected, "{priority:?}");
     }
     // Not unless configured.
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let task = nice::builder().priority(Priority::Low).supervisor(&sup).start();
     assert_eq!(task.join().unwrap(), own);
 }
@@ -154,7 +155,7 @@ fn insist(bytes: usize) -> usize {
 #[test]
 fn memory_limit_applies_to_additional_memory() {
     const MIB: usize = 1 << 20;
-    let sup = supervisor(MpPoolConfig::new(1).memory_limit(100 * MIB as u64));
+    let sup = supervisor(pool_of(1).memory_limit(100 * MIB as u64));
     let there = pid::builder().supervisor(&sup).start().join().unwrap();
     for (bytes, got) in [(90 * MIB, true), (101 * MIB, false), (90 * MIB, true)] {
         let task = allocate::builder(bytes).supervisor(&sup).start();
@@ -180,11 +181,11 @@ fn outputs() -> Vec<PathBuf> {
 
 #[test]
 fn stdio_null_and_inherit() {
-    let sup = supervisor(MpPoolConfig::new(1).stdio(WorkerStdio::Null));
+    let sup = supervisor(pool_of(1).stdio(WorkerStdio::Null));
     let there = outputs::builder().supervisor(&sup).start().join().unwrap();
     assert_eq!(there, vec![PathBuf::from("/dev/null"); 3]);
 
-    let sup = supervisor(MpPoolConfig::new(1).stdio(WorkerStdio::Inherit));
+    let sup = supervisor(pool_of(1).stdio(WorkerStdio::Inherit));
     let there = outputs::builder().supervisor(&sup).start().join().unwrap();
     assert_eq!(there[1..], outputs::call()[1..]);
     assert_eq!(there[0], Path::new("/dev/null"));
@@ -198,7 +199,7 @@ fn length(bytes: &[u8]) -> usize {
 #[test]
 fn full_queue_blocks_launch() {
     let _watchdog = Watchdog::new("a blocked launch", 3 * FAR);
-    let sup = supervisor(MpPoolConfig::new(1).queue_bytes(2_500_000, Overflow::Block));
+    let sup = supervisor(pool_of(1).queue_bytes(2_500_000, Overflow::Block));
     let (busy, _) = occupy(&sup);
     let waiting = |sup: &Supervisor| sup.info().mp_pool.unwrap().waiting.total();
     let (sender, launched) = mpsc::channel();
@@ -234,7 +235,7 @@ fn full_queue_blocks_launch() {
 fn launch_inside_task_never_blocks() {
     let _watchdog = Watchdog::new("a launch inside a task", FAR);
     let sup = Supervisor::builder()
-        .mp_pool(MpPoolConfig::new(1).queue_limit(1, Overflow::Block))
+        .mp_pool(pool_of(1).queue_limit(1, Overflow::Block))
         .thread_pool(PoolConfig::new(1))
         .build();
     let (busy, _) = occupy(&sup);
@@ -253,7 +254,7 @@ fn launch_inside_task_never_blocks() {
 
 #[test]
 fn arguments_above_queue_bytes_are_rejected() {
-    let sup = supervisor(MpPoolConfig::new(1).queue_bytes(2_500_000, Overflow::Reject));
+    let sup = supervisor(pool_of(1).queue_bytes(2_500_000, Overflow::Reject));
     let (busy, _) = occupy(&sup);
     let launch = || length::builder(&[1; 1_000_000]).supervisor(&sup).start();
     let (first, second, third) = (launch(), launch(), launch());
@@ -293,7 +294,7 @@ fn overflows_inside(on_aloop: bool) -> u64 {
 
 #[test]
 fn stack_overflow_is_named_on_every_thread() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     for on_aloop in [false, true] {
         let error = overflows_inside::builder(on_aloop).supervisor(&sup).start().join();
         let TaskError::WorkerDied(death) = error.unwrap_err() else { panic!("{on_aloop}") };
@@ -320,7 +321,7 @@ fn limit_descriptors(most: libc::rlim_t) -> libc::rlim_t {
 #[ignore = "run by another test in a separate process"]
 fn without_descriptors() {
     let _watchdog = Watchdog::new("without descriptors", FAR);
-    let sup = supervisor(MpPoolConfig::new(2));
+    let sup = supervisor(pool_of(2));
     let launch = || pid::builder().supervisor(&sup).start();
     // No worker process can be started: the tasks fail, wherever the limit is reached.
     let (mut failed, mut started) = (0, 0);
@@ -394,10 +395,10 @@ fn is_dumpable() -> (bool, bool) {
 #[test]
 fn dumpable_false_protects_memory() {
     for (config, expected) in [
-        (MpPoolConfig::new(1), true),
-        (MpPoolConfig::new(1).dumpable(true), true),
-        (MpPoolConfig::new(1).dumpable(false), false),
-        (MpPoolConfig::new(1).dumpable(false).memory_limit(1 << 30), false),
+        (pool_of(1), true),
+        (pool_of(1).dumpable(true), true),
+        (pool_of(1).dumpable(false), false),
+        (pool_of(1).dumpable(false).memory_limit(1 << 30), false),
     ] {
         let sup = supervisor(config);
         let (here, started) = is_dumpable::builder().supervisor(&sup).start().join().unwrap();
@@ -421,11 +422,11 @@ fn variable_is_rejected_as_hook() {
             .or(panic.downcast_ref::<&str>().map(|text| text.to_string()))
     };
     let variable: fn() = note_init;
-    let text = panics(&|| MpPoolConfig::new(1).worker_init(variable)).unwrap();
+    let text = panics(&|| pool_of(1).worker_init(variable)).unwrap();
     assert!(text.contains("`worker_init`") && text.contains("linked"), "{text}");
     let captured = std::process::id();
     let closure = move || assert!(captured > 0);
-    let text = panics(&|| MpPoolConfig::new(1).worker_exit(closure)).unwrap();
+    let text = panics(&|| pool_of(1).worker_exit(closure)).unwrap();
     assert!(text.contains("`worker_exit`"), "{text}");
 }
 

@@ -6,7 +6,7 @@ use atasker::{
     MpPoolConfig, Overflow, Priority, Supervisor, Task, TaskContext, TaskError, WorkerStdio,
     background_task, wait_completed, worker_data,
 };
-use atasker_tests::mp::{supervisor, workers};
+use atasker_tests::mp::{pool_of, supervisor, workers};
 use atasker_tests::processes::Process;
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -48,7 +48,7 @@ fn some_exit() {}
 
 #[test]
 fn changed_process_setting_replaces_idle_worker() {
-    let base = || MpPoolConfig::new(1).env(KEY, "old");
+    let base = || pool_of(1).env(KEY, "old");
     let others: [(&str, MpPoolConfig); 10] = [
         ("env", base().env(KEY, "new")),
         ("one more variable", base().env("ATASKER_TEST_OTHER", "")),
@@ -80,11 +80,11 @@ fn changed_process_setting_replaces_idle_worker() {
 
 #[test]
 fn changed_pool_setting_keeps_workers() {
-    let base = || MpPoolConfig::new(1).env("A", "1").env(KEY, "x").worker_data(&"d".to_owned());
+    let base = || pool_of(1).env("A", "1").env(KEY, "x").worker_data(&"d".to_owned());
     let sup = supervisor(base());
     let (before, _) = launch(&sup).join().unwrap();
     let rules = base().reserve_high(1).critical_extra(3).max_tasks_per_worker(1_000);
-    let other_way = MpPoolConfig::new(1).env(KEY, "y").env(KEY, "x").env("A", "1");
+    let other_way = pool_of(1).env(KEY, "y").env(KEY, "x").env("A", "1");
     for config in [rules, base().min_size(1), other_way.worker_data(&"d".to_owned())] {
         sup.set_mp_pool(config);
         assert_eq!(launch(&sup).join().unwrap().0, before);
@@ -94,11 +94,11 @@ fn changed_pool_setting_keeps_workers() {
 #[test]
 fn busy_worker_is_replaced_after_task() {
     let _watchdog = Watchdog::new("a busy worker process with old settings", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).env(KEY, "old"));
+    let sup = supervisor(pool_of(1).env(KEY, "old"));
     let running = until_stopped::builder().supervisor(&sup).start();
     let before = running.recv().unwrap();
     let queued: Vec<_> = (0..5).map(|_| launch(&sup)).collect();
-    sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, "new"));
+    sup.set_mp_pool(pool_of(1).env(KEY, "new"));
     running.stop();
     assert_eq!(running.join().unwrap().as_deref(), Some("old"));
     for (pid, value) in wait_completed!(queued).unwrap() {
@@ -111,10 +111,10 @@ fn busy_worker_is_replaced_after_task() {
 #[test]
 fn busy_worker_is_replaced_even_if_nothing_waits() {
     let _watchdog = Watchdog::new("a busy worker process with old settings", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).env(KEY, "old"));
+    let sup = supervisor(pool_of(1).env(KEY, "old"));
     let running = until_stopped::builder().supervisor(&sup).start();
     let before = running.recv().unwrap();
-    sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, "new"));
+    sup.set_mp_pool(pool_of(1).env(KEY, "new"));
     assert_eq!(workers(&sup), [before]);
     running.stop();
     running.join().unwrap();
@@ -125,10 +125,10 @@ fn busy_worker_is_replaced_even_if_nothing_waits() {
 #[test]
 fn successor_that_is_starting_is_replaced() {
     let _watchdog = Watchdog::new("two changes of settings", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).env(KEY, "0"));
+    let sup = supervisor(pool_of(1).env(KEY, "0"));
     let (first, _) = launch(&sup).join().unwrap();
     for value in ["1", "2", "3"] {
-        sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, value).worker_init(slow_init));
+        sup.set_mp_pool(pool_of(1).env(KEY, value).worker_init(slow_init));
     }
     // Without a task that triggers it.
     eventually(|| Process::is_gone(first) && workers(&sup).len() == 1);
@@ -137,14 +137,14 @@ fn successor_that_is_starting_is_replaced() {
 
 #[test]
 fn lower_task_limit_replaces_worker_that_exceeds_it() {
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let (before, _) = launch(&sup).join().unwrap();
     assert_eq!(launch(&sup).join().unwrap().0, before);
-    sup.set_mp_pool(MpPoolConfig::new(1).max_tasks_per_worker(3));
+    sup.set_mp_pool(pool_of(1).max_tasks_per_worker(3));
     assert_eq!(launch(&sup).join().unwrap().0, before);
     eventually(|| Process::is_gone(before));
     let (next, _) = launch(&sup).join().unwrap();
-    sup.set_mp_pool(MpPoolConfig::new(1).max_tasks_per_worker(1));
+    sup.set_mp_pool(pool_of(1).max_tasks_per_worker(1));
     eventually(|| Process::is_gone(next));
     assert_ne!(launch(&sup).join().unwrap().0, next);
 }
@@ -152,11 +152,11 @@ fn lower_task_limit_replaces_worker_that_exceeds_it() {
 #[test]
 fn new_queue_limit_counts_waiting_arguments() {
     let _watchdog = Watchdog::new("a full queue", FAR);
-    let sup = supervisor(MpPoolConfig::new(1));
+    let sup = supervisor(pool_of(1));
     let running = until_stopped::builder().supervisor(&sup).start();
     running.recv().unwrap();
     let waiting = length::builder(&[0; 10_000]).supervisor(&sup).start();
-    sup.set_mp_pool(MpPoolConfig::new(1).queue_bytes(15_000, Overflow::Reject));
+    sup.set_mp_pool(pool_of(1).queue_bytes(15_000, Overflow::Reject));
     let rejected = length::builder(&[0; 10_000]).supervisor(&sup).start();
     assert_eq!(rejected.join(), Err(TaskError::QueueFull));
     let fits = length::builder(&[0; 1_000]).supervisor(&sup).start();
@@ -170,9 +170,7 @@ fn new_queue_limit_counts_waiting_arguments() {
 fn unbegun_calls_of_old_worker_are_revoked() {
     let _watchdog = Watchdog::new("calls that were sent to old worker processes", FAR);
     for over_sockets in [false, true] {
-        let with = |value: &str, size| {
-            MpPoolConfig::new(size).env(KEY, value).__over_sockets(over_sockets)
-        };
+        let with = |value: &str, size| pool_of(size).env(KEY, value).__over_sockets(over_sockets);
         let sup = supervisor(with("0", 2));
         for round in 1..20 {
             // Some of them are running, many have been sent.
@@ -199,27 +197,27 @@ fn unbegun_calls_of_old_worker_are_revoked() {
 #[test]
 fn starting_worker_is_replaced() {
     let _watchdog = Watchdog::new("a worker process that starts with old settings", FAR);
-    let old = MpPoolConfig::new(1).env(KEY, "old").worker_init(slow_init);
+    let old = pool_of(1).env(KEY, "old").worker_init(slow_init);
     let sup = supervisor(old);
     let task = launch(&sup);
-    sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, "new"));
+    sup.set_mp_pool(pool_of(1).env(KEY, "new"));
     assert_eq!(task.join().unwrap().1.as_deref(), Some("new"));
     // The same for a worker process that is in its `worker_init`.
-    sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, "old").worker_init(slow_init));
+    sup.set_mp_pool(pool_of(1).env(KEY, "old").worker_init(slow_init));
     let task = launch(&sup);
     eventually(|| !workers(&sup).is_empty());
-    sup.set_mp_pool(MpPoolConfig::new(1).env(KEY, "new"));
+    sup.set_mp_pool(pool_of(1).env(KEY, "new"));
     assert_eq!(task.join().unwrap().1.as_deref(), Some("new"));
 }
 
 #[test]
 fn new_worker_data_reaches_next_task() {
-    let sup = supervisor(MpPoolConfig::new(2).worker_data(&"old".to_owned()));
+    let sup = supervisor(pool_of(2).worker_data(&"old".to_owned()));
     let find = |priority: Priority| {
         data::builder().priority(priority).supervisor(&sup).start().join().unwrap()
     };
     assert_eq!(find(Priority::Normal).as_deref(), Some("old"));
-    sup.set_mp_pool(MpPoolConfig::new(2).worker_data(&"new".to_owned()));
+    sup.set_mp_pool(pool_of(2).worker_data(&"new".to_owned()));
     for priority in Priority::ALL {
         assert_eq!(find(priority).as_deref(), Some("new"));
     }

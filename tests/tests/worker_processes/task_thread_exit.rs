@@ -1,7 +1,7 @@
 //! What happens to a call whose thread ends without its worker process?
 
-use atasker::{MpPoolConfig, TaskError, background_task};
-use atasker_tests::mp::{pid, supervisor};
+use atasker::{TaskError, background_task};
+use atasker_tests::mp::{pid, pool_of, supervisor};
 use atasker_tests::{FAR, Watchdog};
 
 #[background_task(tt = "mp")]
@@ -50,7 +50,7 @@ fn filter_getppid() {
 fn ended_task_thread_is_cause_of_death() {
     let _watchdog = Watchdog::new("a call without a thread", FAR);
     for over_sockets in [false, true] {
-        let sup = supervisor(MpPoolConfig::new(1).__over_sockets(over_sockets));
+        let sup = supervisor(pool_of(1).__over_sockets(over_sockets));
         for launch in [ends_its_thread::builder, is_killed_by_a_filter::builder] {
             let before = pid::builder().supervisor(&sup).start().join().unwrap();
             let task = launch().supervisor(&sup).start();
@@ -67,7 +67,7 @@ fn ended_task_thread_is_cause_of_death() {
 #[test]
 fn worker_init_ending_thread_fails_start() {
     let _watchdog = Watchdog::new("a worker_init without a thread", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).worker_init(end_thread));
+    let sup = supervisor(pool_of(1).worker_init(end_thread));
     let error = pid::builder().supervisor(&sup).start().join().unwrap_err();
     assert!(error.to_string().contains("its task thread has ended"), "{error}");
 }
@@ -75,7 +75,7 @@ fn worker_init_ending_thread_fails_start() {
 #[test]
 fn worker_exit_ending_thread_does_not_delay_exit() {
     let _watchdog = Watchdog::new("a worker_exit without a thread", FAR);
-    let sup = supervisor(MpPoolConfig::new(1).worker_exit(end_thread));
+    let sup = supervisor(pool_of(1).worker_exit(end_thread));
     let worker = pid::builder().supervisor(&sup).start().join().unwrap();
     let begin = std::time::Instant::now();
     sup.stop(atasker::StopOptions::new());

@@ -33,7 +33,7 @@ use crate::wire::framing::Frames;
 const SIGKILL: i32 = libc::SIGKILL;
 
 /// How long a worker process may take to become ready.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why the reader thread stops receiving.
 enum ReaderExit {
@@ -278,6 +278,9 @@ impl<'p> Reader<'p, '_> {
                 self.pool.on_ready(self.lane);
                 self.pool.tell_process_started(self.worker);
                 self.worker.release_calls();
+            }
+            ToParent::Declined { .. } => {
+                return Err(ReaderExit::ProtocolError("a message of a template"));
             }
             ToParent::StartFailed { reason } => self.start_failure = Some(reason.to_owned()),
             ToParent::Begun { call, at } => {

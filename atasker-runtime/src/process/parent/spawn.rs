@@ -2,6 +2,7 @@
 //! thread that started a process for the end of its parent, and the workers would exit.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
@@ -10,7 +11,7 @@ use crate::sync::lock::Mutex;
 use crate::error::with_advice;
 use crate::process::config::{MpPoolConfig, WorkerStdio};
 use crate::process::parent::peer::{Peer, SharedMemory, Sockets};
-use crate::process::parent::reader;
+use crate::process::parent::{reader, template};
 use crate::process::pool::ProcessPool;
 use crate::process::stdio::StdioPipes;
 use crate::process::tracing::filter::Told;
@@ -19,17 +20,18 @@ use crate::process::transport::sockets;
 use crate::remote::functions::fingerprint;
 use crate::sys::advice::is_resource_shortage;
 use crate::sys::ipc::{self, Doorbell};
-use crate::sys::reap::{self, Output};
+use crate::sys::reap::{self, Output, Process};
 use crate::sys::worker::{self, Creator, Greeting};
 use crate::sys::{entry, stdio};
 use crate::unwind::{self, guarded};
-use crate::wire::frame::{Message, Setup, ToWorker};
+use crate::wire::frame::{MaxLevels, Message, Setup, ToWorker};
 
 /// The stack of a reader thread in bytes. It decodes results, and drops those without an owner, so
 /// the size must not depend on `RUST_MIN_STACK`.
 const READER_STACK: usize = 4 << 20;
 
 /// A request to start a worker process.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) pool: Arc<ProcessPool>,
     pub(crate) lane: usize,
@@ -85,130 +87,258 @@ pub(crate) fn unavailable_reason() -> Option<&'static str> {
     )
 }
 
-static SPAWNER: Mutex<Option<Sender<Request>>> = Mutex::new(None);
+/// What the spawner thread is asked for.
+enum Order {
+    /// A worker process, in whichever way.
+    Start(Request),
+    /// A worker process that could not be forked from a template.
+    Execute(Request),
+    /// A template of worker processes.
+    Template(Arc<ProcessPool>, Arc<MpPoolConfig>),
+}
+
+static SPAWNER: Mutex<Option<Sender<Order>>> = Mutex::new(None);
 
 /// Requests the start of a worker process. The result is reported to the pool.
 pub(crate) fn request(request: Request) {
+    let (pool, lane) = (Arc::clone(&request.pool), request.lane);
+    if let Err(error) = order(Order::Start(request)) {
+        pool.on_start_failed(lane, &error.into());
+    }
+}
+
+/// Requests that a worker process which could not be forked is started by `exec`.
+///
+/// From the beginning: if the template has forked a process after all, that has taken what was
+/// prepared out of the socket, and another process would not be recognized as a worker process.
+pub(super) fn execute(prepared: Box<Prepared>) {
+    let request = prepared.request.clone();
+    drop(prepared);
+    let (pool, lane) = (Arc::clone(&request.pool), request.lane);
+    if let Err(error) = order(Order::Execute(request)) {
+        pool.on_start_failed(lane, &error.into());
+    }
+}
+
+/// Requests the start of a template, which the pool has recorded.
+pub(super) fn request_template(pool: Arc<ProcessPool>, config: Arc<MpPoolConfig>) {
+    let places = Arc::clone(&pool.template);
+    if let Err(error) = order(Order::Template(pool, config)) {
+        places.on_start_failed(&error);
+    }
+}
+
+fn order(order: Order) -> io::Result<()> {
     let mut spawner = SPAWNER.lock();
     let sender = match &*spawner {
         Some(sender) => sender,
         None => {
-            let (sender, requests) = channel();
+            let (sender, orders) = channel();
             let thread = std::thread::Builder::new().name("atasker spawner".into());
-            if let Err(error) = thread.spawn(move || run(requests)) {
-                drop(spawner);
-                return request.pool.on_start_failed(request.lane, &error.into());
-            }
+            thread.spawn(move || run(orders))?;
             spawner.insert(sender)
         }
     };
     // Can't fail: the receiver is in a thread that never ends.
-    let _ = sender.send(request);
+    let _ = sender.send(order);
+    Ok(())
 }
 
-fn run(requests: Receiver<Request>) {
-    for request in requests {
-        let (pool, lane) = (Arc::clone(&request.pool), request.lane);
-        let outcome = unwind::catch(|| start(request));
-        // Reporting may run code of the user, and so may dropping the pool. This thread must
-        // survive that, because all worker processes end with it.
-        guarded(move || match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => pool.on_start_failed(lane, &error.into()),
-            Err(panic) => {
-                pool.on_start_failed(
-                    lane,
-                    &StartFailure { why: panic.to_string(), is_permanent: false },
-                );
+fn run(orders: Receiver<Order>) {
+    for order in orders {
+        match order {
+            Order::Start(request) => {
+                let (pool, lane) = (Arc::clone(&request.pool), request.lane);
+                report(pool, lane, || start(request));
             }
-        });
+            Order::Execute(request) => {
+                let (pool, lane) = (Arc::clone(&request.pool), request.lane);
+                report(pool, lane, || Prepared::new(request)?.execute());
+            }
+            Order::Template(pool, config) => guarded(move || template::start(&pool, config)),
+        }
     }
+}
+
+/// Runs `start`, and tells the pool if it fails.
+pub(super) fn report(pool: Arc<ProcessPool>, lane: usize, start: impl FnOnce() -> io::Result<()>) {
+    let outcome = unwind::catch(start);
+    // Reporting may run code of the user, and so may dropping the pool. This thread must survive
+    // that, because all worker processes end with it.
+    guarded(move || match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => pool.on_start_failed(lane, &error.into()),
+        Err(panic) => {
+            pool.on_start_failed(
+                lane,
+                &StartFailure { why: panic.to_string(), is_permanent: false },
+            );
+        }
+    });
 }
 
 fn start(request: Request) -> io::Result<()> {
-    let Request { pool, lane, number, first, supervisor, config } = request;
-    let (data, theirs) = ipc::pair()?;
-    let (control, their_control) = ipc::pair()?;
-    let doorbell = Doorbell::new()?;
-    let shared = match sockets::is_wanted(&config) {
-        true => SharedMemory::private(config.memory_limit)?,
-        false => SharedMemory::new(config.memory_limit)?,
-    };
-    // Before the process is started: the kernel keeps the message for it, so that this thread need
-    // not wait.
-    let fds = [&their_control, doorbell.button()].into_iter().chain(shared.file());
+    let template = template::for_request(&request.pool, &request.config);
+    let prepared = Box::new(Prepared::new(request)?);
+    match template {
+        Some(template) => match template.fork(prepared) {
+            Ok(()) => Ok(()),
+            Err(prepared) => prepared.execute(),
+        },
+        None => prepared.execute(),
+    }
+}
+
+/// Everything that a worker process needs before it is started.
+pub(super) struct Prepared {
+    /// The socket that becomes the worker's descriptor 0. In it are the greeting and the other
+    /// descriptors that the worker needs.
+    pub(super) theirs: OwnedFd,
+    pub(super) output: Output,
+    title: String,
+    request: Request,
+    pub(super) connection: Connection,
+}
+
+/// The parent's side of a worker process that is about to start.
+pub(super) struct Connection {
+    pub(super) pool: Arc<ProcessPool>,
+    pub(super) lane: usize,
+    number: u64,
+    sockets: Sockets,
+    shared: SharedMemory,
+    pipes: Option<StdioPipes>,
+    told: Told,
+    /// The first frame that it gets.
+    setup: Vec<u8>,
+}
+
+impl Prepared {
+    fn new(request: Request) -> io::Result<Prepared> {
+        let Request { pool, lane, number, first, supervisor, config } = &request;
+        let (data, theirs) = ipc::pair()?;
+        let (control, their_control) = ipc::pair()?;
+        let doorbell = Doorbell::new()?;
+        let shared = match sockets::is_wanted(config) {
+            true => SharedMemory::private(config.memory_limit)?,
+            false => SharedMemory::new(config.memory_limit)?,
+        };
+        let fds = [&their_control, doorbell.button()].into_iter().chain(shared.file());
+        greet(&data, &theirs, &fds.collect::<Vec<_>>())?;
+        let (output, pipes) = outputs(config.stdio)?;
+        let levels = max_levels();
+        let title = title(&format!("worker {number}"), supervisor);
+        // A test makes its workers detect another program.
+        let distortion = u64::from(cfg!(test) && supervisor == "another program");
+        let common = common_setup(config, levels);
+        let mut setup = Vec::new();
+        ToWorker::Setup(Setup {
+            fingerprint: common.fingerprint ^ distortion,
+            first: *first,
+            stdio_nonce: pipes.as_ref().map(StdioPipes::nonce),
+            title: &title,
+            ..common
+        })
+        .write(&mut setup);
+        let sockets = Sockets { data, control, doorbell };
+        let told = Told::new(levels);
+        let (pool, lane, number) = (Arc::clone(pool), *lane, *number);
+        let connection = Connection { pool, lane, number, sockets, shared, pipes, told, setup };
+        Ok(Prepared { theirs, output, title, request, connection })
+    }
+
+    /// Starts the process as a copy of the program.
+    fn execute(self) -> io::Result<()> {
+        let env = self.request.config.env.clone().into_iter();
+        let process = reap::spawn_copy(&self.title, self.theirs, env, self.output)?;
+        self.connection.attach(process)
+    }
+}
+
+impl Connection {
+    /// The process has been started: sends it its settings, and starts its reader thread.
+    pub(super) fn attach(self, process: Process) -> io::Result<()> {
+        let Connection { pool, lane, number, sockets, shared, pipes, told, setup } = self;
+        let has_stdio = pipes.is_some();
+        let worker = Arc::new(Peer::new(number, process, shared, sockets, has_stdio, told));
+        worker.post(setup);
+        // Moved and not shared, because the reader thread reports when nothing is left of the
+        // worker.
+        let (sender, receiver) = sync_channel(1);
+        let name = format!("atasker reader {number}");
+        let thread = std::thread::Builder::new().name(name).stack_size(READER_STACK);
+        let spawned = thread.spawn(move || {
+            if let Ok(worker) = receiver.recv() {
+                reader::run(&pool, lane, worker, pipes);
+            }
+        });
+        if let Err(error) = spawned {
+            worker.kill();
+            worker.reap_process();
+            return Err(error);
+        }
+        // The thread waits for it.
+        let _ = sender.send(worker);
+        Ok(())
+    }
+}
+
+/// Writes the greeting and descriptors into the socket that becomes descriptor 0 of a new process.
+/// The kernel keeps the message for it, so that this thread need not wait.
+pub(super) fn greet(ours: &OwnedFd, theirs: &OwnedFd, fds: &[&OwnedFd]) -> io::Result<()> {
     let greeting = Greeting::ours()
         .ok_or_else(|| io::Error::other("this code is not part of the program's executable"))?;
-    ipc::send_fds(&data, &fds.collect::<Vec<_>>(), greeting.bytes())?;
+    ipc::send_fds(ours, fds, greeting.bytes())?;
     // A process that would not recognize its parent by this socket would run `main`, or end.
-    match worker::creator_of(&theirs, worker::pid()) {
-        Some(Creator::Trusted(creator)) if creator == worker::pid() => {}
+    match worker::creator_of(theirs, worker::pid()) {
+        Some(Creator::Trusted(creator)) if creator == worker::pid() => Ok(()),
         Some(Creator::OtherUser(creator)) if creator == worker::pid() => {
             let text = "this process has changed its user or group while it started a worker process: \
                         run tasks with tt = \"mp\" as one user";
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
         }
         _ => {
             let text = "the system does not report the creator of a socket (SO_PEERCRED)";
-            return Err(io::Error::other(text));
+            Err(io::Error::other(text))
         }
     }
-    // Checked here, because the worker needs it before it can report its absence.
+}
+
+/// Where the output of a new process goes, and the pipes by which this process reads it.
+pub(super) fn outputs(stdio: WorkerStdio) -> io::Result<(Output, Option<StdioPipes>)> {
+    // Checked here, because the process needs it before it can report its absence.
     drop(stdio::null()?);
-    let (output, pipes) = match config.stdio {
+    Ok(match stdio {
         WorkerStdio::Inherit => (Output::Inherit, None),
         WorkerStdio::Null => (Output::Null, None),
         WorkerStdio::Log => {
             let ((out, their_out), (err, their_err)) = (ipc::pipe()?, ipc::pipe()?);
             (Output::To(their_out, their_err), Some(StdioPipes::new(out, err)))
         }
-    };
-    let levels = max_levels();
-    // A test makes its workers detect another program.
-    let distortion = u64::from(cfg!(test) && supervisor == "another program");
-    let setup = ToWorker::Setup(Setup {
-        fingerprint: fingerprint() ^ distortion,
-        first,
+    })
+}
+
+/// The settings that a template and its worker processes have in common.
+pub(super) fn common_setup(config: &MpPoolConfig, levels: MaxLevels) -> Setup<'_> {
+    Setup {
+        fingerprint: fingerprint(),
         levels,
         nice: config.nice,
         nice_by_priority: config.nice_by_priority,
         memory: config.memory_limit.unwrap_or(0),
-        stdio_nonce: pipes.as_ref().map(StdioPipes::nonce),
         dumpable: config.dumpable,
         init: config.worker_init.map(|hook| hook.offset),
         exit: config.worker_exit.map(|hook| hook.offset),
         data: config.worker_data.as_ref().map(|data| (&*data.type_name, &*data.bytes)),
-    });
-    let mut setup_frame = Vec::new();
-    setup.write(&mut setup_frame);
-
-    // Truncated, because the system limits the length of arguments, and ids may have any length.
-    let supervisor_name: String = supervisor.chars().take(200).collect();
-    let name = format!("{} [atasker worker {number} of {supervisor_name}]", program());
-    let process = reap::spawn_copy(&name, theirs, config.env.clone().into_iter(), output)?;
-    drop(their_control);
-
-    let has_stdio = pipes.is_some();
-    let sockets = Sockets { data, control, doorbell };
-    let told = Told::new(levels);
-    let worker = Arc::new(Peer::new(number, process, shared, sockets, has_stdio, told));
-    worker.post(setup_frame);
-    // Moved and not shared, because the reader thread reports when nothing is left of the worker.
-    let (sender, receiver) = sync_channel(1);
-    let name = format!("atasker reader {number}");
-    let thread = std::thread::Builder::new().name(name).stack_size(READER_STACK).spawn(move || {
-        if let Ok(worker) = receiver.recv() {
-            reader::run(&pool, lane, worker, pipes);
-        }
-    });
-    if let Err(error) = thread {
-        worker.kill();
-        worker.reap_process();
-        return Err(error);
+        ..Setup::default()
     }
-    // The thread waits for it.
-    let _ = sender.send(worker);
-    Ok(())
+}
+
+/// What `ps` shows of a process.
+pub(super) fn title(role: &str, supervisor: &str) -> String {
+    // Truncated, because the system limits the length of arguments, and ids may have any length.
+    let supervisor: String = supervisor.chars().take(200).collect();
+    format!("{} [atasker {role} of {supervisor}]", program())
 }
 
 /// The program's name, for `ps`.

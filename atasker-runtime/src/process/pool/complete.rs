@@ -13,6 +13,7 @@ use crate::process::parent::calls::Reply;
 use crate::process::parent::completion::{CompletionGuard, complete};
 use crate::process::parent::peer::Peer;
 use crate::process::parent::spawn::StartFailure;
+use crate::process::parent::template;
 use crate::process::pool::ProcessPool;
 use crate::process::pool::call::{Finished, FramesHandled, InvalidPage};
 use crate::process::pool::events::{EarlyExit, MIN_IDLE_FOR_DIRECT, Rest, Unfinished, Wanted};
@@ -41,7 +42,14 @@ impl ProcessPool {
 
     /// The worker process of this lane can serve.
     pub(crate) fn on_ready(&self, lane: usize) {
-        self.with_lanes(|scheduler, now, actions| scheduler.on_ready(lane, now, actions));
+        let config = self.with_lanes(|scheduler, now, actions| {
+            scheduler.on_ready(lane, now, actions);
+            scheduler.config.template.then(|| Arc::clone(&scheduler.config))
+        });
+        if let Some(config) = config {
+            // Only now, so that the first worker process is not delayed by it.
+            template::want(self, config);
+        }
     }
 
     /// No worker process could be started in this lane.

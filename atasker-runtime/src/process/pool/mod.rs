@@ -60,6 +60,7 @@ use crate::priority::Priority;
 use crate::process::config::MpPoolConfig;
 use crate::process::parent::peer::Peer;
 use crate::process::parent::spawn;
+use crate::process::parent::template::TemplateOwner;
 use crate::process::pool::actions::Actions;
 use crate::process::pool::call::bytes_of_task;
 use crate::process::pool::injector::Injector;
@@ -95,6 +96,8 @@ pub(crate) struct ProcessPool {
     timer: Mutex<Option<TimerKey>>,
     /// How long a thread that waits for a call spins for its end, in nanoseconds.
     pub(crate) spin_window: AtomicU64,
+    /// The process that worker processes are forked from, if the configuration requests it.
+    pub(crate) template: TemplateOwner,
     /// Notified when a worker process has ended, or its calls were completed.
     pub(crate) ended: Condvar,
 }
@@ -117,6 +120,7 @@ impl ProcessPool {
             timer_at: AtomicU64::new(NEVER),
             timer: Mutex::new(None),
             spin_window: AtomicU64::new(spin::MAX_WINDOW),
+            template: TemplateOwner::default(),
             ended: Condvar::new(),
         })
     }
@@ -141,6 +145,8 @@ impl ProcessPool {
             data::pool_changed(inner.config.worker_data.as_ref(), config.worker_data.as_ref());
             inner.on_config(config, now, actions);
         });
+        let config = Arc::clone(&self.inner.lock().config);
+        self.template.on_config(&config);
     }
 
     /// Has worker processes report the begin and the end of every call at once while there are
@@ -606,6 +612,7 @@ impl Place for ProcessPool {
         // The reason may be gone by the next launch, because a static constructor can start the
         // supervisor before the hook has run.
         let unavailable = spawn::unavailable_reason();
+        self.template.open();
         self.with(|inner, now, actions| inner.open(unavailable.is_none(), now, actions));
     }
 
@@ -613,6 +620,7 @@ impl Place for ProcessPool {
     /// they do so within [`SHUTDOWN_GRACE`] and until the deadline, and are killed otherwise.
     fn close(&self, closing: &Closing<'_>) {
         self.with_lanes(|inner, now, actions| inner.close(now, actions));
+        self.template.close();
 
         let now = Instant::now();
         // Idle worker processes are requested to exit only now, so they get a short time even at
@@ -631,9 +639,11 @@ impl Place for ProcessPool {
                 while inner.lanes.iter().any(|lane| lane.worker().is_some())
                     && !self.ended.wait_until(&mut inner, last).timed_out()
                 {}
-                return;
+                break;
             }
         }
+        drop(inner);
+        self.template.wait_until_gone(last);
     }
 }
 

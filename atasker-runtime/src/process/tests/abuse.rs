@@ -222,7 +222,7 @@ fn invalid_data_frames_fail_their_worker() {
     let (call, span, callsite, parent) = (NONE, 1, 0, ParentSpan::Task);
     let event = written(&ToParent::Event { call, callsite, parent, values });
     let opened = written(&ToParent::SpanOpened { call, span, callsite, parent, values });
-    let cases: [(&str, Vec<u8>, Vec<u8>); 22] = [
+    let cases: [(&str, Vec<u8>, Vec<u8>); 23] = [
         ("an empty frame", vec![0; 8], vec![]),
         ("an empty frame", vec![], vec![0; 4096]),
         ("a frame with an invalid length", vec![0xff; 64], vec![]),
@@ -240,6 +240,7 @@ fn invalid_data_frames_fail_their_worker() {
             written(&ToParent::StartFailed { reason: "no" }),
             vec![],
         ),
+        ("a message of a template", written(&ToParent::Declined { reason: "no" }), vec![]),
         // Only sent where no page is shared.
         ("a call state out of order", written(&ToParent::Begun { call: NONE, at: 1 }), vec![]),
         (

@@ -40,6 +40,24 @@ pub(crate) fn prepare(levels: MaxLevels) {
     install();
 }
 
+/// In a worker process that was forked from a template: its parent knows nothing of what the template
+/// has told, and may want something else since.
+pub(crate) fn renew(levels: MaxLevels) {
+    let callsites = &mut *CALLSITES.write();
+    callsites.numbered.clear();
+    for callsite in callsites.by_identifier.iter().flat_map(HashMap::values) {
+        callsite.number.store(UNNUMBERED, Ordering::Relaxed);
+    }
+    // A span that `worker_init` has left open is open in the template only.
+    let _ = ENTERED.try_with(|entered| entered.borrow_mut().clear());
+    *SPANS.lock() = None;
+    let before = LEVEL.swap(levels.tracing, Ordering::Relaxed);
+    log_records::set_level(levels.log);
+    if before != levels.tracing || levels.log > 0 {
+        refresh();
+    }
+}
+
 /// The program's `worker_init` has returned: installs the logger, and the subscriber if the parent
 /// has one since, unless `worker_init` has set others.
 pub(crate) fn after_init() {

@@ -1,5 +1,6 @@
 //! The control thread: receives requests to stop, messages and the shutdown from the parent.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,7 +8,7 @@ use crate::fork;
 use crate::process::tracing::worker as forwarding;
 use crate::process::worker::{EarlyMessage, WorkerProcess};
 use crate::sys::ipc::{self, ReadMode};
-use crate::sys::worker;
+use crate::sys::worker::{self, Parent};
 use crate::task::AnyTask;
 use crate::task::channel::{Bytes, Channel};
 use crate::wire::frame::ToWorker;
@@ -75,16 +76,21 @@ impl WorkerProcess {
 
     /// Blocks until more bytes arrive. Never returns if the parent has ended.
     pub(super) fn read_control(&self, frames: &mut Frames) {
-        // A waker on this thread may have forked.
-        fork::end_if_copy();
-        if !self.parent.wait_for_bytes(&self.control) {
-            worker::exit_with_group();
-        }
-        match ipc::read_into(&self.control, frames.room(), ReadMode::Blocking) {
-            Ok(ipc::ReadOutcome::Bytes(_)) => {}
-            Ok(ipc::ReadOutcome::WouldBlock) => {}
-            Ok(ipc::ReadOutcome::Eof) | Err(_) => worker::exit_with_group(),
-        }
+        read(&self.parent, &self.control, frames);
+    }
+}
+
+/// Blocks until more bytes arrive on the control socket. Never returns if the parent has ended.
+pub(super) fn read(parent: &Parent, control: &OwnedFd, frames: &mut Frames) {
+    // A waker on this thread may have forked.
+    fork::end_if_copy();
+    if !parent.wait_for_bytes(control) {
+        worker::exit_with_group();
+    }
+    match ipc::read_into(control, frames.room(), ReadMode::Blocking) {
+        Ok(ipc::ReadOutcome::Bytes(_)) => {}
+        Ok(ipc::ReadOutcome::WouldBlock) => {}
+        Ok(ipc::ReadOutcome::Eof) | Err(_) => worker::exit_with_group(),
     }
 }
 

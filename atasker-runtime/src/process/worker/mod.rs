@@ -16,6 +16,7 @@
 //! | concern | file |
 //! |---|---|
 //! | preparing the process, and starting its threads | `start` |
+//! | a process from which worker processes are forked | `template` |
 //! | the control thread | `control` |
 //! | the task thread | `calls` |
 //! | what the running task sends to the parent | `upstream` |
@@ -27,10 +28,12 @@ mod control;
 pub(crate) mod faults;
 mod journal;
 mod start;
+mod template;
 mod upstream;
 
 pub(crate) use journal::{JournalWriter, Recorded, begin_journal};
 pub(crate) use start::serve_parent;
+pub(in crate::process) use template::{Answer, REQUEST};
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,9 +103,9 @@ enum EarlyMessage {
 
 static WORKER: OnceLock<WorkerProcess> = OnceLock::new();
 
-/// Whether this process is a worker process.
+/// Whether this process is a worker process, or a template of worker processes.
 pub(crate) fn in_worker() -> bool {
-    WORKER.get().is_some()
+    WORKER.get().is_some() || template::is_here()
 }
 
 impl WorkerProcess {
@@ -145,14 +148,18 @@ pub(crate) fn current_call() -> u64 {
 
 /// Sends a frame to the parent, in a worker process.
 pub(crate) fn send_to_parent(message: &ToParent<'_>) {
-    if let Some(process) = WORKER.get() {
-        process.write(message);
+    match WORKER.get() {
+        Some(process) => process.write(message),
+        None => template::write_frames(|buffer| message.write(buffer)),
     }
 }
 
 /// Sends frames to the parent, in a worker process: see [`WorkerProcess::write_frames`].
 pub(crate) fn send_frames_to_parent(fill: impl FnOnce(&mut Vec<u8>) -> u64) {
-    if let Some(process) = WORKER.get() {
-        process.write_frames(fill);
+    match WORKER.get() {
+        Some(process) => process.write_frames(fill),
+        None => template::write_frames(|buffer| {
+            fill(buffer);
+        }),
     }
 }

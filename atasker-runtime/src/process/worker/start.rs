@@ -9,7 +9,7 @@ use crate::error::{TaskError, with_advice};
 use crate::process::tracing::worker as forwarding;
 use crate::process::transport::page::Page;
 use crate::process::transport::region::ShmPayloads;
-use crate::process::worker::{WORKER, WorkerProcess, current_call};
+use crate::process::worker::{WORKER, WorkerProcess, current_call, template};
 use crate::process::{data, errors, stdio};
 use crate::remote::functions::fingerprint;
 use crate::sync::lock::Mutex;
@@ -37,30 +37,34 @@ pub(crate) fn serve_parent(parent: u32) -> ! {
         Ok(data) => data,
         Err(error) => fail_start(std::io::stdin(), &error),
     };
-    let Parts { parent, control, page, over_sockets, shm, doorbell } =
-        match Parts::receive(parent, &data) {
-            Ok(parts) => parts,
-            Err(error) => fail_start(data, &error),
-        };
-    let process = WORKER.get_or_init(|| WorkerProcess {
-        page,
-        over_sockets,
-        shm,
-        data,
-        control,
-        doorbell,
-        parent,
-        outgoing: Mutex::default(),
-        current: Mutex::default(),
-        shutdown: AtomicBool::new(false),
-        marker: OnceLock::new(),
-        scheduler: OnceLock::new(),
-    });
-    serve(process, Frames::new())
+    let start = Parent::follow(parent).and_then(|parent| Start::receive(parent, &data));
+    match start {
+        Ok(Start::Worker(parts)) => serve(parts.into_process(data), Frames::new()),
+        Ok(Start::Template { parent, control }) => template::serve(parent, data, control),
+        Err(error) => fail_start(data, &error),
+    }
+}
+
+/// What a new process receives at its start, by which it knows what it is to be.
+enum Start {
+    Worker(Parts),
+    Template { parent: Parent, control: OwnedFd },
+}
+
+impl Start {
+    fn receive(parent: Parent, data: &OwnedFd) -> std::io::Result<Start> {
+        let mut fds = ipc::recv_fds::<{ Greeting::LENGTH }>(data)?;
+        if fds.len() == 1
+            && let Some(control) = fds.pop()
+        {
+            return Ok(Start::Template { parent, control });
+        }
+        Parts::new(parent, fds).map(Start::Worker)
+    }
 }
 
 /// What a worker process receives at its start.
-struct Parts {
+pub(super) struct Parts {
     parent: Parent,
     control: OwnedFd,
     page: Mapping<Page>,
@@ -70,9 +74,13 @@ struct Parts {
 }
 
 impl Parts {
-    fn receive(parent: u32, data: &OwnedFd) -> std::io::Result<Parts> {
-        let parent = Parent::follow(parent)?;
-        let mut fds = ipc::recv_fds::<{ Greeting::LENGTH }>(data)?.into_iter();
+    /// Receives them in a process that was forked from a template.
+    pub(super) fn receive(parent: Parent, data: &OwnedFd) -> std::io::Result<Parts> {
+        Parts::new(parent, ipc::recv_fds::<{ Greeting::LENGTH }>(data)?)
+    }
+
+    fn new(parent: Parent, fds: Vec<OwnedFd>) -> std::io::Result<Parts> {
+        let mut fds = fds.into_iter();
         let (Some(control), Some(doorbell)) = (fds.next(), fds.next()) else {
             return Err(std::io::Error::other("the descriptors did not arrive"));
         };
@@ -88,10 +96,29 @@ impl Parts {
         page.exclude_from_forks()?;
         Ok(Parts { parent, control, page, over_sockets, shm, doorbell })
     }
+
+    /// Makes this process a worker process.
+    pub(super) fn into_process(self, data: OwnedFd) -> &'static WorkerProcess {
+        let Parts { parent, control, page, over_sockets, shm, doorbell } = self;
+        WORKER.get_or_init(|| WorkerProcess {
+            page,
+            over_sockets,
+            shm,
+            data,
+            control,
+            doorbell,
+            parent,
+            outgoing: Mutex::default(),
+            current: Mutex::default(),
+            shutdown: AtomicBool::new(false),
+            marker: OnceLock::new(),
+            scheduler: OnceLock::new(),
+        })
+    }
 }
 
 /// Reports the reason to the parent, for the tasks that wait for a worker, and exits.
-fn fail_start(parent: impl AsFd, error: &std::io::Error) -> ! {
+pub(super) fn fail_start(parent: impl AsFd, error: &std::io::Error) -> ! {
     // `UnexpectedEof` means that the parent has ended meanwhile, which needs no report.
     if error.kind() != std::io::ErrorKind::UnexpectedEof {
         let mut frame = Vec::new();
@@ -104,15 +131,16 @@ fn fail_start(parent: impl AsFd, error: &std::io::Error) -> ! {
 fn serve(process: &'static WorkerProcess, mut frames: Frames) -> ! {
     let (first, memory, by_priority) = loop {
         match frames.next::<ToWorker<'_>>() {
-            Ok(Some(ToWorker::Setup(setup))) => match process.prepare(&setup) {
-                Ok(()) => break (setup.first, setup.memory, setup.nice_by_priority),
-                Err(reason) => process.fail_to_start(&reason),
-            },
+            Ok(Some(ToWorker::Setup(setup))) => {
+                match prepare_program(&setup).and_then(|()| process.prepare(&setup)) {
+                    Ok(()) => break (setup.first, setup.memory, setup.nice_by_priority),
+                    Err(reason) => process.fail_to_start(&reason),
+                }
+            }
             Ok(None) => process.read_control(&mut frames),
             _ => process.fail_to_start("its parent sent no settings"),
         }
     };
-    let hooks = process.hooks();
     let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
         overflow::watch_this_thread();
         worker::continue_after_parent();
@@ -123,38 +151,27 @@ fn serve(process: &'static WorkerProcess, mut frames: Frames) -> ! {
         {
             process.fail_to_start(&format!("its memory can't be limited: {error}"));
         }
-        if let Some(init) = hooks.init
-            && let Err(error) = unwind::catch(init)
-        {
-            process.fail_to_start(&format!("its `worker_init` failed: {error}"));
+        if let Err(reason) = run_init() {
+            process.fail_to_start(&reason);
         }
-        fork::end_if_copy();
-        forwarding::after_init();
-        process.write(&ToParent::Ready { pid: worker::pid() });
-        let nice = by_priority.then(worker::Niceness::new).flatten();
-        if by_priority && nice.is_none() {
-            log!(
-                debug,
-                "low-priority tasks run at the usual nice value, because it could not be lowered again"
-            );
-        }
-        match process.over_sockets {
-            true => process.run_calls_over_sockets(nice),
-            false => process.run_calls(first, nice),
-        }
-        if let Some(at_exit) = hooks.exit
-            && let Err(error) = unwind::catch(at_exit)
-        {
-            log!(error, %error, "the pool's `worker_exit` failed");
-        }
-        fork::end_if_copy();
-        tree::kill_descendants();
-        exit(0);
+        process.work(first, by_priority);
     });
     if let Err(error) = task_thread {
         process.fail_to_start(&format!("it could start no thread: {}", with_advice(&error)));
     }
     process.listen(frames)
+}
+
+/// Runs `worker_init`.
+pub(super) fn run_init() -> Result<(), String> {
+    if let Some(init) = hooks().init
+        && let Err(error) = unwind::catch(init)
+    {
+        return Err(format!("its `worker_init` failed: {error}"));
+    }
+    fork::end_if_copy();
+    forwarding::after_init();
+    Ok(())
 }
 
 /// The functions `worker_init` and `worker_exit`.
@@ -165,6 +182,10 @@ struct Hooks {
 }
 
 static HOOKS: OnceLock<Hooks> = OnceLock::new();
+
+fn hooks() -> Hooks {
+    HOOKS.get().copied().unwrap_or_default()
+}
 
 /// Returns the function that the parent has identified. It must be one of those that the program
 /// registers.
@@ -180,37 +201,43 @@ fn find_hook(offset: Option<u64>) -> Result<Option<fn()>, String> {
     }
 }
 
+/// Prepares the program in this process, before `worker_init` runs: what all worker processes of a
+/// template have in common.
+pub(super) fn prepare_program(setup: &Setup<'_>) -> Result<(), String> {
+    if setup.fingerprint != fingerprint() {
+        return Err(format!(
+            "its functions are not those of its parent: {} is another program",
+            entry::FILE
+        ));
+    }
+    if !setup.dumpable {
+        let forbidden = worker::forbid_dumps();
+        forbidden.map_err(|error| format!("core dumps and tracing can't be disabled: {error}"))?;
+    }
+    let _ = HOOKS.set(Hooks { init: find_hook(setup.init)?, exit: find_hook(setup.exit)? });
+    if let Some((type_name, bytes)) = setup.data {
+        data::set(Arc::new(data::WorkerData {
+            type_name: type_name.to_owned(),
+            bytes: bytes.to_owned(),
+        }));
+    }
+    thread_start::set_hook(overflow::watch_this_thread);
+    report_aborting_panics();
+    crate::panic_hook::prepare(crate::panic_hook::Install::InPlace);
+    forwarding::prepare(setup.levels);
+    if let Err(error) = worker::add_nice(setup.nice) {
+        // A negative value needs a permission, and tasks can run without it.
+        let nice = setup.nice;
+        log!(warn, nice, %error, "a worker process can't set its nice value");
+    }
+    Ok(())
+}
+
 impl WorkerProcess {
-    fn prepare(&'static self, setup: &Setup<'_>) -> Result<(), String> {
-        if setup.fingerprint != fingerprint() {
-            return Err(format!(
-                "its functions are not those of its parent: {} is another program",
-                entry::FILE
-            ));
-        }
-        if !setup.dumpable {
-            let forbidden = worker::forbid_dumps();
-            forbidden
-                .map_err(|error| format!("core dumps and tracing can't be disabled: {error}"))?;
-        }
-        let _ = HOOKS.set(Hooks { init: find_hook(setup.init)?, exit: find_hook(setup.exit)? });
-        if let Some((type_name, bytes)) = setup.data {
-            data::set(Arc::new(data::WorkerData {
-                type_name: type_name.to_owned(),
-                bytes: bytes.to_owned(),
-            }));
-        }
+    /// Prepares what this worker process has for itself.
+    pub(super) fn prepare(&'static self, setup: &Setup<'_>) -> Result<(), String> {
         let hint_socket = self.over_sockets.then(|| self.control.as_raw_fd());
         overflow::install(&self.page.crash_hint, hint_socket, setup.memory > 0);
-        thread_start::set_hook(overflow::watch_this_thread);
-        report_aborting_panics(self);
-        crate::panic_hook::prepare(crate::panic_hook::Install::InPlace);
-        forwarding::prepare(setup.levels);
-        if let Err(error) = worker::add_nice(setup.nice) {
-            // A negative value needs a permission, and tasks can run without it.
-            let nice = setup.nice;
-            log!(warn, nice, %error, "a worker process can't set its nice value");
-        }
         if let Some(nonce) = setup.stdio_nonce {
             let marker = stdio::TaskMarker::new(nonce)
                 .map_err(|error| format!("its output can't be captured: {error}"))?;
@@ -219,13 +246,33 @@ impl WorkerProcess {
         Ok(())
     }
 
-    fn hooks(&self) -> Hooks {
-        HOOKS.get().copied().unwrap_or_default()
+    /// Runs calls until the parent requests an exit.
+    pub(super) fn work(&'static self, first: u64, by_priority: bool) -> ! {
+        self.write(&ToParent::Ready { pid: worker::pid() });
+        let nice = by_priority.then(worker::Niceness::new).flatten();
+        if by_priority && nice.is_none() {
+            log!(
+                debug,
+                "low-priority tasks run at the usual nice value, because it could not be lowered again"
+            );
+        }
+        match self.over_sockets {
+            true => self.run_calls_over_sockets(nice),
+            false => self.run_calls(first, nice),
+        }
+        if let Some(at_exit) = hooks().exit
+            && let Err(error) = unwind::catch(at_exit)
+        {
+            log!(error, %error, "the pool's `worker_exit` failed");
+        }
+        fork::end_if_copy();
+        tree::kill_descendants();
+        exit(0);
     }
 
     /// Ends the process, and records why, if this thread ends unexpectedly. Otherwise no thread
     /// would run the calls that are sent.
-    fn watch_this_thread(&'static self) {
+    pub(super) fn watch_this_thread(&'static self) {
         /// The thread only waits, and ends the process.
         const STACK: usize = 64 << 10;
         // Starting the thread takes address space, which must be taken before it is limited.
@@ -248,14 +295,14 @@ impl WorkerProcess {
         }
     }
 
-    fn fail_to_start(&self, reason: &str) -> ! {
+    pub(super) fn fail_to_start(&self, reason: &str) -> ! {
         self.write(&ToParent::StartFailed { reason });
         exit(1);
     }
 }
 
 /// With `panic = "abort"`, reports a panic to the parent before the process aborts.
-fn report_aborting_panics(process: &'static WorkerProcess) {
+fn report_aborting_panics() {
     // Not conditional compilation, so that every build checks the code below.
     if !cfg!(panic = "abort") {
         return;
@@ -265,9 +312,9 @@ fn report_aborting_panics(process: &'static WorkerProcess) {
         previous(info);
         let call = current_call();
         // The page is not there in a copy.
-        if call == 0 || fork::is_copy() {
+        let Some(process) = WORKER.get().filter(|_| call != 0 && !fork::is_copy()) else {
             return;
-        }
+        };
         let message = unwind::message(info.payload());
         let backtrace = std::backtrace::Backtrace::capture();
         let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;

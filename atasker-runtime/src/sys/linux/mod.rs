@@ -11,6 +11,7 @@
 //! | `parent` | SO_PEERCRED, pidfd, PR_SET_PDEATHSIG |
 //! | `privileges` | AT_SECURE, file capabilities |
 //! | `process` | `/proc/self/exe`, pidfd |
+//! | `template` | clone3 with CLONE_PARENT, `/proc/self/task` |
 //! | `threads` | `/proc/self/task` |
 //! | `tree` | `/proc`, PR_SET_CHILD_SUBREAPER |
 //! | `usage` | `/proc` |
@@ -25,6 +26,7 @@ pub(crate) mod mapping;
 pub(crate) mod parent;
 pub(crate) mod privileges;
 pub(crate) mod process;
+pub(crate) mod template;
 pub(crate) mod threads;
 pub(crate) mod tree;
 pub(crate) mod usage;

@@ -64,6 +64,14 @@ impl Parent {
         if has_parent() { Ok(Parent(pidfd)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
+    /// Like [`follow`](Self::follow), in a process that was forked from one that follows the same
+    /// parent: the kernel has forgotten the signal. Must be called on a thread that lives as long as
+    /// the process.
+    pub(crate) fn follow_again(&self) -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+        if has_parent() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
     /// Blocks until there is something to read from the socket. Returns `false` if the parent has
     /// ended.
     pub(crate) fn wait_for_bytes(&self, socket: &OwnedFd) -> bool {

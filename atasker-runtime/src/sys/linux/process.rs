@@ -84,7 +84,51 @@ fn signal_group(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The process that a pidfd refers to.
+fn pid_of(pidfd: &OwnedFd) -> io::Result<Pid> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    // -1 once the process was reaped, 0 in another PID namespace.
+    let pid = pid.and_then(|pid| pid.trim().parse::<i32>().ok()).filter(|pid| *pid > 0);
+    pid.and_then(Pid::from_raw).ok_or_else(|| io::Error::other("a pidfd of no process"))
+}
+
 impl Process {
+    /// Takes over a child that another process has forked for this one. The child leaves the
+    /// process group of the other process now, and must not do so before.
+    pub(crate) fn adopt(pidfd: OwnedFd) -> io::Result<Process> {
+        let pid = pid_of(&pidfd)?;
+        // From here on, the pid is not reused, unless other code reaps the child.
+        if !is_unreaped(WaitId::PidFd(pidfd.as_fd())) {
+            return Err(io::Error::other("a process that is no child of this one"));
+        }
+        let process = Process { pid, pidfd: Arc::new(pidfd) };
+        if let Err(error) = rustix::process::setpgid(Some(pid), Some(pid)) {
+            // Not its group, which is that of the other process.
+            let _ = rustix::process::pidfd_send_signal(&process.pidfd, Signal::KILL);
+            let id = WaitId::PidFd(process.pidfd.as_fd());
+            let _ = retry(|| rustix::process::waitid(id.clone(), WaitIdOptions::EXITED));
+            return Err(error.into());
+        }
+        Ok(process)
+    }
+
+    /// Like [`reap`](Self::reap), and also reaps the children of this process that are in the group
+    /// of that process: those that it has forked and that were not [adopted](Self::adopt).
+    pub(crate) fn reap_with_group(self) -> DeathCause {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let id = WaitId::PidFd(self.pidfd.as_fd());
+        let status = retry(|| rustix::process::waitid(id.clone(), options));
+        self.kill_group();
+        // Blocks until each member has ended, which was killed. An error means that no child of this
+        // process is left in the group.
+        let group = WaitId::Pgid(Some(self.pid));
+        while retry(|| rustix::process::waitid(group.clone(), WaitIdOptions::EXITED)).is_ok() {}
+        // If it has left its group.
+        let _ = retry(|| rustix::process::waitid(id.clone(), WaitIdOptions::EXITED));
+        cause_of_death(status.ok().flatten(), || CrashHint::None)
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }

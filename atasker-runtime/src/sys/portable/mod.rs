@@ -12,6 +12,7 @@
 //! | `parent` | the owner of the socket, its end, and the pid of the parent |
 //! | `privileges` | `issetugid` |
 //! | `process` | a thread waits for each worker process; signals by pid, under the lock that reaps |
+//! | `template` | not at all: no system call makes a child of another process |
 //! | `threads`, `usage`, `wall_clock` | unknown |
 //! | `tree` | nothing: the process group is killed |
 
@@ -24,6 +25,7 @@ pub(crate) mod mapping;
 pub(crate) mod parent;
 pub(crate) mod privileges;
 pub(crate) mod process;
+pub(crate) mod template;
 pub(crate) mod tree;
 
 pub(crate) use crate::sys::unsupported::{threads, usage, wall_clock};

@@ -37,6 +37,11 @@ impl Parent {
         if has_parent() { Ok(Parent(())) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
+    /// Never called: see `template`.
+    pub(crate) fn follow_again(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Blocks until there is something to read from the socket, which its end is, too. Returns `false`
     /// if the parent has ended.
     ///

@@ -65,6 +65,16 @@ fn wait_without_reaping(pid: Pid) {
 }
 
 impl Process {
+    /// Never called: see `template`.
+    pub(crate) fn adopt(_end: OwnedFd) -> io::Result<Process> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Never called: see `template`.
+    pub(crate) fn reap_with_group(self) -> DeathCause {
+        self.reap(|| CrashHint::None)
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }

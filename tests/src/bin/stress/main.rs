@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use atasker::{MpPoolConfig, PoolConfig, StopOptions, Supervisor};
 use atasker_tests::Watchdog;
+use atasker_tests::mp::pool_of;
 use atasker_tests::processes::{self, Process};
 
 use atasker_tests::random::Random;
@@ -177,7 +178,7 @@ fn kill_workers(scene: &Scene, random: &mut Random, every: Duration, over: &Atom
 }
 
 fn processes_of(workers: usize) -> MpPoolConfig {
-    MpPoolConfig::new(workers).critical_extra(1).worker_init(quiet)
+    pool_of(workers).critical_extra(1).worker_init(quiet)
 }
 
 /// Resizes the pools from time to time.
