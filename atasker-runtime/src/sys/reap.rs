@@ -1,6 +1,7 @@
 //! What is known about the life and death of a worker process, on each system.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -48,6 +49,12 @@ pub(crate) enum Output {
 /// Whether a process has ended, whose [`Process::end`] this is.
 pub(crate) fn has_ended(end: &OwnedFd) -> bool {
     poll(end, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))
+}
+
+/// Whether a process, whose [`Process::end`] this is, ends within this time.
+pub(crate) fn ends_within(end: &OwnedFd, time: Duration) -> bool {
+    let time = Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ };
+    poll(end, Some(&time))
 }
 
 /// Blocks until a process has ended, whose [`Process::end`] this is.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::error::DeathCause;
 use crate::fork;
@@ -160,6 +161,11 @@ impl Peer {
     /// Whether the process has ended.
     pub(super) fn has_ended(&self) -> bool {
         reap::has_ended(&self.end)
+    }
+
+    /// Whether the process ends within this time.
+    pub(super) fn ends_within(&self, time: Duration) -> bool {
+        reap::ends_within(&self.end, time)
     }
 
     /// Whether the process has begun to exit.

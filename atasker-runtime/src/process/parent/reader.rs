@@ -35,6 +35,10 @@ const SIGKILL: i32 = libc::SIGKILL;
 /// How long a worker process may take to become ready.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long the end of a worker process is waited for once its socket is closed. Much more than an
+/// exit takes from there, even on a busy machine.
+const EXIT_TIME: Duration = Duration::from_millis(50);
+
 /// Why the reader thread stops receiving.
 enum ReaderExit {
     /// The process has ended, or its socket is closed.
@@ -451,9 +455,12 @@ impl<'p> Reader<'p, '_> {
     /// Ends the worker process if it has not ended, and completes what is left.
     fn finish(mut self, why: ReaderExit) -> CompletionGuard<'p> {
         self.pool.mark_dead(self.lane);
-        // The sockets of an exiting process are closed before its end can be observed.
+        // The sockets of an exiting process are closed before its end can be observed. It is waited
+        // for, because a kill would search `/proc` for its descendants, while the system removes the
+        // process from there.
         let is_gone = matches!(why, ReaderExit::Gone);
-        let ends_by_itself = is_gone && (self.worker.has_ended() || self.worker.is_exiting());
+        let ends_by_itself =
+            is_gone && (self.worker.ends_within(EXIT_TIME) || self.worker.is_exiting());
         // A worker with closed sockets is useless, even if it continues to run.
         if !is_gone || !self.worker.has_ended() {
             self.worker.kill();

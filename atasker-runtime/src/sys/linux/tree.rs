@@ -18,9 +18,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, RawDir};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use rustix::time::Timespec;
 
+use crate::sys::reap::retry;
 use crate::sys::stdio;
 
 /// Kills all descendants of this process, which is about to exit.
@@ -33,6 +35,12 @@ pub(crate) fn kill_descendants() {
     // would pile up here.
     let own = rustix::process::getpid();
     let _ = rustix::process::set_child_subreaper(Some(own));
+    if !has_children() {
+        // Most often. Nothing below `/proc` is opened then, which would cost the parent milliseconds
+        // when it reaps this process on a busy machine: the system removes the entries of each
+        // thread twice at the same time, and spins until both are done.
+        return;
+    }
     let mut quiet = 0;
     for round in 0..ROUNDS {
         let mut found = false;
@@ -52,6 +60,14 @@ pub(crate) fn kill_descendants() {
         quiet = 0;
         pause(if round < 10 { 50_000 } else { 1_000_000 });
     }
+}
+
+/// Whether this process has children, of any of its threads and dead ones included.
+fn has_children() -> bool {
+    /// Those that report their end by another signal than SIGCHLD, too.
+    const ALL: WaitIdOptions = WaitIdOptions::from_bits_retain(libc::__WALL as u32);
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT | ALL;
+    !matches!(retry(|| rustix::process::waitid(WaitId::All, options)), Err(Errno::CHILD))
 }
 
 /// Stops another process and kills all its descendants.
@@ -226,6 +242,16 @@ fn for_each_child_of_thread(of: i32, thread: i32, f: &mut dyn FnMut(i32)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn child_of_any_thread_is_noticed() {
+        let run = |command: &str| std::process::Command::new("sh").args(["-c", command]).spawn();
+        let mut child = std::thread::spawn(move || run("read line").unwrap()).join().unwrap();
+        assert!(has_children());
+        child.kill().unwrap();
+        assert!(has_children(), "a dead child");
+        child.wait().unwrap();
+    }
 
     #[test]
     fn killed_process_is_exiting() {
