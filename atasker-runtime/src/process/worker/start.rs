@@ -144,7 +144,7 @@ fn serve(process: &'static WorkerProcess, mut frames: Frames) -> ! {
     let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
         overflow::watch_this_thread();
         worker::continue_after_parent();
-        process.watch_this_thread();
+        process.watch_this_thread(memory > 0);
         // Limited only now, so that the memory this thread needed for itself does not count.
         if memory > 0
             && let Err(error) = worker::limit_memory(memory)
@@ -272,16 +272,19 @@ impl WorkerProcess {
 
     /// Ends the process, and records why, if this thread ends unexpectedly. Otherwise no thread
     /// would run the calls that are sent.
-    pub(super) fn watch_this_thread(&'static self) {
+    pub(super) fn watch_this_thread(&'static self, is_limited: bool) {
         /// The thread only waits, and ends the process.
         const STACK: usize = 64 << 10;
-        // Starting the thread takes address space, which must be taken before it is limited.
+        // Starting the thread takes address space, which must be taken before it is limited. It is
+        // not waited for otherwise, because a worker process starts faster without that.
         static STARTED: Barrier = Barrier::new(2);
         // If the system permits no more threads, tasks can still run.
         let Ok(lifeline) = Lifeline::hold() else { return };
         let watch = std::thread::Builder::new().name("atasker watch".into()).stack_size(STACK);
         let spawned = watch.spawn(move || {
-            STARTED.wait();
+            if is_limited {
+                STARTED.wait();
+            }
             if lifeline.wait() {
                 self.page.crash_hint.store(CrashHint::THREAD_ENDED.into(), Ordering::Release);
                 if self.over_sockets {
@@ -290,7 +293,7 @@ impl WorkerProcess {
                 worker::exit_with_group();
             }
         });
-        if spawned.is_ok() {
+        if spawned.is_ok() && is_limited {
             STARTED.wait();
         }
     }

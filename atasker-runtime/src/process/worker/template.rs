@@ -22,6 +22,7 @@ use crate::process::tracing::worker as forwarding;
 use crate::process::worker::control;
 use crate::process::worker::start::{self, Parts};
 use crate::sync::lock::Mutex;
+use crate::sync::spin;
 use crate::sys::template::{Forked, Forker, Title};
 use crate::sys::worker::{self, MemoryLimit, Parent};
 use crate::sys::{fork, ipc, overflow, template};
@@ -138,6 +139,8 @@ impl Template {
         let taken = limit.map_or(Ok(0), MemoryLimit::lift).unwrap_or_else(|error| {
             fail(&format!("its memory can't be limited anew: {error}"));
         });
+        // Now, and not in each copy, which would read files for it.
+        let _ = spin::has_other_cpus();
         // Each copy would write what is buffered.
         let _ = std::io::stdout().flush();
         template::flush_c_streams();
@@ -232,7 +235,7 @@ impl Template {
         if let Err(error) = spawned {
             process.fail_to_start(&format!("it could start no thread: {}", with_advice(&error)));
         }
-        process.watch_this_thread();
+        process.watch_this_thread(memory > 0);
         if memory > 0 {
             STARTED.wait();
             if let Err(error) = worker::limit_memory(memory.saturating_sub(taken)) {
