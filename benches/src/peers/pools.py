@@ -112,6 +112,23 @@ def echoes(pool, size, calls):
     return 2 * size * calls / (time.perf_counter() - begin) / 1e6
 
 
+def fresh(pool, calls):
+    pool = multiprocessing.Pool(2, maxtasksperchild=1)
+    assert pool.apply(add, (20, 22)) == 42
+    begin = time.perf_counter()
+    oldest = None
+    for _ in range(calls):
+        newest = pool.apply_async(add, (20, 22))
+        if oldest is not None:
+            assert oldest.get() == 42
+        oldest = newest
+    assert oldest.get() == 42
+    rate = calls / (time.perf_counter() - begin)
+    pool.close()
+    pool.join()
+    return rate
+
+
 def first(kind):
     begin = time.perf_counter()
     pool = kind(1)

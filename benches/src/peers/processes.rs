@@ -77,3 +77,21 @@ impl Processes for Procspawn {
         self.0.shutdown();
     }
 }
+
+/// Calls per second with two in flight, each by `procspawn::spawn`, which starts a process for it.
+pub fn fresh_process_per_call(calls: usize) -> f64 {
+    let begin = std::time::Instant::now();
+    two_under_way(
+        calls,
+        || procspawn::spawn((20_u64, 22_u64), |(a, b)| a + b),
+        |handle| assert_eq!(handle.join().unwrap(), 42),
+    );
+    calls as f64 / begin.elapsed().as_secs_f64()
+}
+
+/// Milliseconds from `procspawn::spawn` to its result.
+pub fn fresh_process() -> f64 {
+    let begin = std::time::Instant::now();
+    assert_eq!(procspawn::spawn((20_u64, 22_u64), |(a, b)| a + b).join().unwrap(), 42);
+    begin.elapsed().as_secs_f64() * 1e3
+}

@@ -155,6 +155,72 @@ pub fn urgent_delays(config: MpPoolConfig, urgent: Priority) -> Vec<f64> {
     delays
 }
 
+#[background_task(tt = "mp")]
+fn crash() {
+    std::process::abort();
+}
+
+/// Creates a pool that has had time to prepare a template, if it has one.
+fn warm_pool(config: MpPoolConfig) -> Supervisor {
+    let sup = Supervisor::builder().id("fresh").mp_pool(config).build();
+    for _ in 0..2 {
+        assert_eq!(add::builder(20, 22).supervisor(&sup).start().join().unwrap(), 42);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    sup
+}
+
+/// Calls per second with two in flight, each in a process that runs nothing else.
+pub fn fresh_process_per_call(template: bool, calls: usize) -> f64 {
+    let config = MpPoolConfig::new(2).max_tasks_per_worker(1).template(template);
+    let sup = warm_pool(config);
+    let begin = Instant::now();
+    two_under_way(
+        calls,
+        || add::builder(20, 22).supervisor(&sup).start(),
+        |task| assert_eq!(task.join().unwrap(), 42),
+    );
+    let rate = calls as f64 / begin.elapsed().as_secs_f64();
+    sup.stop(StopOptions::new());
+    rate
+}
+
+/// Milliseconds from the end of a task that has crashed its worker process to the result of the next
+/// one, in another process.
+pub fn replacement(template: bool) -> f64 {
+    let sup = warm_pool(MpPoolConfig::new(1).template(template));
+    assert!(crash::builder().supervisor(&sup).start().join().is_err());
+    let begin = Instant::now();
+    assert_eq!(add::builder(20, 22).supervisor(&sup).start().join().unwrap(), 42);
+    let time = begin.elapsed().as_secs_f64() * 1e3;
+    sup.stop(StopOptions::new());
+    time
+}
+
+/// The proportional set size of an idle worker process, in mebibytes: the mean of `count` of them.
+/// They start one after the other, so that all but the first can be forked from a template.
+pub fn idle_memory_of(count: usize, template: bool) -> f64 {
+    let sup = warm_pool(MpPoolConfig::new(1).template(template));
+    assert!(crash::builder().supervisor(&sup).start().join().is_err());
+    sup.set_mp_pool(sup.mp_pool().min_size(count));
+    while sup.info().mp_pool.is_none_or(|pool| pool.workers.len() < count) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut config = sup.mp_pool();
+    config.pool_size = count;
+    sup.set_mp_pool(config);
+    for _ in 0..20 {
+        let tasks: Vec<_> =
+            (0..count).map(|_| pause::builder(1_000).supervisor(&sup).start()).collect();
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    let workers = sup.info().mp_pool.expect("there is a pool").workers;
+    let memory: f64 = workers.iter().map(|worker| proportional(worker.pid)).sum();
+    sup.stop(StopOptions::new());
+    memory / workers.len() as f64 / (1 << 20) as f64
+}
+
 /// Thousands of calls per second, for `calls` calls that are all submitted and then collected;
 /// `of_slow` calls if the pool is slow.
 pub fn burst<P: Processes>(pool: &mut P, calls: u64, of_slow: u64) -> f64 {

@@ -4,10 +4,14 @@ use atasker::{MpPoolConfig, Priority};
 
 use crate::measure::{Better, Contender, Metric, Row, percentile};
 #[cfg(feature = "peers")]
-use crate::peers::{processes::Procspawn, python, socketpair::Socketpair};
+use crate::peers::{
+    processes::{self as procspawn, Procspawn},
+    python,
+    socketpair::Socketpair,
+};
 use crate::pools::processes::{
-    Ours, Processes, burst, echo_rate, first_result, idle_memory, round_trips, timed_round_trips,
-    urgent_delays,
+    Ours, Processes, burst, echo_rate, first_result, fresh_process_per_call, idle_memory,
+    idle_memory_of, replacement, round_trips, timed_round_trips, urgent_delays,
 };
 use crate::rows::latency;
 
@@ -16,6 +20,7 @@ const TRIP: &[Metric] = &[Metric::cost("us")];
 pub const BYTES: &[Metric] = &[Metric::rate("MB/s")];
 const START: &[Metric] = &[Metric::cost("ms")];
 const MEMORY: &[Metric] = &[Metric::cost("MiB")];
+const FRESH: &[Metric] = &[Metric::rate("calls/s")];
 const DELAYS: &[Metric] = &[
     Metric { name: "median", unit: "us", better: Better::Less },
     Metric { name: "p99", unit: "us", better: Better::Less },
@@ -94,13 +99,67 @@ pub fn rows() -> Vec<Row> {
     rows.push(Row::new("P4", "one worker: pool made to first result", START, || {
         each_by_itself!(first_result, "first")
     }));
-    rows.push(Row::new("PSS", "one worker, idle: proportional set size", MEMORY, || {
-        each_by_itself!(idle_memory, "memory")
+    rows.push(Row::new(
+        "P4f",
+        "the next result after a crash of the only worker",
+        START,
+        replacements,
+    ));
+    rows.push(Row::new("P7", "a fresh process per call, two under way", FRESH, || {
+        fresh_processes(400)
     }));
+    rows.push(Row::new("PSS", "one worker, idle: proportional set size", MEMORY, || {
+        let mut all = each_by_itself!(idle_memory, "memory");
+        let forked = || || vec![idle_memory_of(1, true)];
+        all.insert(1, Contender::ours("atasker, from a template", forked));
+        all
+    }));
+    rows.push(Row::new(
+        "PSS8",
+        "eight workers, idle: proportional set size of each",
+        MEMORY,
+        || {
+            vec![
+                Contender::ours("atasker, from a template", || || vec![idle_memory_of(8, true)]),
+                Contender::ours("atasker, by exec", || || vec![idle_memory_of(8, false)]),
+            ]
+        },
+    ));
     rows
 }
 
 const TRIPS: u64 = 5_000;
+
+fn replacements() -> Vec<Contender> {
+    let mut all = vec![
+        Contender::ours("atasker, from a template", || || vec![replacement(true)]),
+        Contender::ours("atasker, by exec", || || vec![replacement(false)]),
+    ];
+    #[cfg(feature = "peers")]
+    all.push(Contender::peer("procspawn::spawn", || || vec![procspawn::fresh_process()]));
+    all
+}
+
+#[cfg_attr(not(feature = "peers"), allow(unused_mut))]
+fn fresh_processes(calls: usize) -> Vec<Contender> {
+    let mut all = vec![
+        Contender::ours("atasker, from a template", move || {
+            move || vec![fresh_process_per_call(true, calls)]
+        }),
+        Contender::ours("atasker, by exec", move || {
+            move || vec![fresh_process_per_call(false, calls)]
+        }),
+    ];
+    #[cfg(feature = "peers")]
+    {
+        all.push(Contender::peer("procspawn::spawn", move || {
+            move || vec![procspawn::fresh_process_per_call(calls)]
+        }));
+        let python = python::contender("maxtasksperchild=1", "pool", &format!("fresh {calls}"));
+        all.extend(python);
+    }
+    all
+}
 
 fn urgent_behind_many() -> Vec<Contender> {
     fn ours(name: &'static str, reserve: usize, priority: Priority) -> Contender {
