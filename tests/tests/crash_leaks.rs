@@ -65,11 +65,16 @@ struct Traces {
     resident: u64,
 }
 
+/// Whether a thread of this name belongs to a worker process, or to a template.
+fn is_of_process(name: &str) -> bool {
+    name.starts_with("atasker reader") || name.starts_with("atasker templat")
+}
+
 /// The resources in use while no worker process exists.
 fn traces(sup: &Supervisor) -> Traces {
     sup.stop(StopOptions::new());
     // The threads of reaped processes are about to end.
-    eventually(|| thread_names().iter().all(|name| !name.starts_with("atasker reader")));
+    eventually(|| !thread_names().iter().any(|name| is_of_process(name)));
     let left: Vec<_> = children().into_iter().map(|child| (child.pid, child.state)).collect();
     assert_eq!(left, []);
     let shared = mappings().iter().filter(|line| line.contains("memfd:")).count();

@@ -2,8 +2,8 @@
 //! other side.
 //!
 //! It is started like a worker process, and has run `worker_init` on a thread like the task thread of
-//! one. Then it waits for requests on that thread. The initial thread sleeps for good, with all
-//! signals blocked, and there is no other thread. So at a fork, no lock is held that the copy could
+//! one. Then it waits for requests on that thread. The initial thread sleeps until that thread ends,
+//! with all signals blocked, and there is no other thread. So at a fork, no lock is held that the copy could
 //! wait for.
 //!
 //! In a copy, that thread becomes the task thread. What `worker_init` has left in its thread-local
@@ -15,14 +15,15 @@
 
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, mpsc};
 
 use crate::process::tracing::worker as forwarding;
 use crate::process::worker::control;
 use crate::process::worker::start::{self, Parts};
 use crate::sync::lock::Mutex;
 use crate::sync::spin;
+use crate::sys::lifeline::Lifeline;
 use crate::sys::template::{Forked, Forker, Title};
 use crate::sys::worker::{self, MemoryLimit, Parent};
 use crate::sys::{fork, ipc, overflow, template};
@@ -96,7 +97,11 @@ pub(super) fn serve(parent: Parent, data: OwnedFd, control: OwnedFd) -> ! {
     };
     // Named as in a worker process, which it becomes in a copy.
     let thread = std::thread::Builder::new().name("atasker task".into());
+    let (tell, told) = mpsc::channel();
     let spawned = thread.spawn(move || {
+        // `worker_init` may end the thread. If that can't be noticed, it is after a time limit.
+        let _ = tell.send(Lifeline::hold().ok());
+        drop(tell);
         // A panic would leave a process without a thread that does anything.
         let panic = unwind::catch(|| Template::prepare(parent, control, memory).serve());
         if !is_here() {
@@ -110,7 +115,7 @@ pub(super) fn serve(parent: Parent, data: OwnedFd, control: OwnedFd) -> ! {
         let reason = format!("it could start no thread: {}", with_advice(&error));
         end(&ToParent::StartFailed { reason: &reason });
     }
-    template::hold_still()
+    template::hold_still(told.recv().ok().flatten())
 }
 
 struct Template {

@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 use crate::sys::stdio;
+use crate::sys::system::lifeline::Lifeline;
+use crate::sys::worker::exit_with_group;
 
 /// Whether this system can fork worker processes from a template.
 pub(crate) const CAN_FORK: bool = true;
@@ -55,9 +57,10 @@ pub(crate) enum Forked {
 /// Set once the initial thread does nothing any more.
 static IS_STILL: AtomicBool = AtomicBool::new(false);
 
-/// Has the initial thread of this process do nothing for good. It then holds no lock, and nothing
-/// interrupts it, so that a copy of the process does not need it.
-pub(crate) fn hold_still() -> ! {
+/// Has the initial thread of this process do nothing until the other thread has ended, which ends the
+/// process. It then holds no lock, and nothing interrupts it, so that a copy of the process does not
+/// need it.
+pub(crate) fn hold_still(other: Option<&Lifeline>) -> ! {
     // SAFETY: the first call makes it a valid set.
     unsafe {
         let mut all = MaybeUninit::<libc::sigset_t>::zeroed().assume_init();
@@ -66,6 +69,9 @@ pub(crate) fn hold_still() -> ! {
     }
     // Release: all that this thread has done comes before the fork.
     IS_STILL.store(true, Ordering::Release);
+    if other.is_some_and(Lifeline::wait) {
+        exit_with_group();
+    }
     loop {
         // SAFETY: `pause` has no preconditions.
         unsafe { libc::pause() };

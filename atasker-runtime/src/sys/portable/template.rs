@@ -6,6 +6,8 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use crate::sys::system::lifeline::Lifeline;
+
 /// Whether this system can fork worker processes from a template.
 pub(crate) const CAN_FORK: bool = false;
 
@@ -28,7 +30,7 @@ impl Forker {
     }
 }
 
-pub(crate) fn hold_still() -> ! {
+pub(crate) fn hold_still(_other: Option<&Lifeline>) -> ! {
     loop {
         std::thread::park();
     }

@@ -287,5 +287,5 @@ impl Traces {
 
 /// The kernel truncates the name of a thread to 15 bytes.
 fn is_of_a_pool(name: &str) -> bool {
-    name.starts_with("supervisor_str") || name.starts_with("atasker reader")
+    ["supervisor_str", "atasker reader", "atasker templat"].iter().any(|of| name.starts_with(of))
 }
