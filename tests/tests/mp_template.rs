@@ -89,9 +89,12 @@ fn forked_worker_is_a_worker_process_like_others() {
     assert_eq!(sup.info().mp_pool.unwrap().workers[0].number, 1);
     assert!(facts.title.contains("[atasker worker 1 of like others]"), "{facts:?}");
     assert!(!facts.title.contains("[atasker template"), "{facts:?}");
-    let mut threads = facts.threads;
-    threads.sort();
-    assert_eq!(threads, ["atasker control", "atasker task", "atasker watch"]);
+    // A thread has its name a moment after its start.
+    eventually(|| {
+        let mut threads = facts_of(&sup).threads;
+        threads.sort();
+        threads == ["atasker control", "atasker task", "atasker watch"]
+    });
     sup.stop(StopOptions::new());
     assert!(Process::is_gone(facts.pid) && Process::is_gone(template));
 }
