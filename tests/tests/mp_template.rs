@@ -324,7 +324,7 @@ fn prints(text: &str) {
 }
 
 fn prints_at_start() {
-    // Buffered until there is a newline, so that a copy could write it once more.
+    // Buffered until there is a newline, so that a copy could write it again.
     print!("of worker_init, ");
 }
 
@@ -390,7 +390,7 @@ fn changed_program() {
     };
     std::env::set_current_dir("/").unwrap();
     assert_eq!(ask().0, "/");
-    // SAFETY: the test has a process of its own, and no other thread reads the environment now.
+    // SAFETY: the test has its own process, and no other thread reads the environment now.
     unsafe { std::env::set_var("CHANGED", "yes") };
     assert_eq!(ask().1.as_deref(), Some("yes"));
     set_limit(before.2 - 1);

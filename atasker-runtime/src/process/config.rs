@@ -525,7 +525,7 @@ impl MpPoolConfig {
     ///
     /// A worker process then starts in a fraction of the time that the execution of the program
     /// takes, and shares the memory that it does not change. That is worth most with
-    /// [`max_tasks_per_worker(1)`](Self::max_tasks_per_worker), which gives each task a process of its own,
+    /// [`max_tasks_per_worker(1)`](Self::max_tasks_per_worker), which gives each task its own process,
     /// and where `worker_init` takes long.
     ///
     /// ```

@@ -273,7 +273,7 @@ pub(crate) fn replace_stream(to: libc::c_int, by: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what C code has buffered for its streams. A copy would write it once more.
+/// Writes what C code has buffered for its streams. A copy would write it again.
 pub(crate) fn flush_c_streams() {
     // SAFETY: a null pointer stands for all streams.
     unsafe { libc::fflush(std::ptr::null_mut()) };
