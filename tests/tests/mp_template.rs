@@ -233,7 +233,8 @@ fn stopped_template_ends_with_its_supervisor() {
 #[test]
 fn template_ends_when_the_pool_is_idle() {
     let _watchdog = Watchdog::new("an idle pool", FAR);
-    let sup = named("idle", forked(1).idle_timeout(Duration::from_millis(20)));
+    let config = forked(1).idle_timeout(Duration::from_millis(20)).max_tasks_per_worker(1);
+    let sup = named("idle", config);
     facts_of(&sup);
     let first = template_of("idle").unwrap();
     eventually(|| Process::is_gone(first));
