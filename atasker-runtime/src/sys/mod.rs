@@ -90,6 +90,7 @@ pub(crate) mod reap;
 pub(crate) mod signals;
 #[cfg(sys_processes)]
 pub(crate) mod stack;
+pub(crate) mod static_str;
 #[cfg(sys_processes)]
 pub(crate) mod stdio;
 #[cfg(sys_processes)]

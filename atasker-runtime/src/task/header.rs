@@ -17,6 +17,7 @@ use crate::place::Place;
 use crate::priority::Priority;
 use crate::sync::Mutex;
 use crate::sys::once::OnceBox;
+use crate::sys::static_str::StaticStr;
 use crate::task::arc::TaskWeak;
 #[cfg(feature = "remote")]
 use crate::task::elsewhere::Elsewhere;
@@ -47,7 +48,7 @@ pub(crate) struct Header {
     /// The time limit of each run, unless it is in `extras`.
     limit: ShortLimit,
     /// The name, unless `extras` has one.
-    name: &'static str,
+    name: StaticStr,
     queued: AtomicU64,
     started: AtomicU64,
     ended: AtomicU64,
@@ -111,18 +112,18 @@ pub(crate) struct Extras {
     pub(crate) salvaged: crate::sync::lock::Mutex<Option<Box<crate::remote::chunk::Salvaged>>>,
 }
 
-/// A time limit in 4 bytes, if it is a number of at most 30 bits of a usual unit.
+/// A time limit in 2 bytes, if it is a number of at most 14 bits of a usual unit.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct ShortLimit(u32);
+struct ShortLimit(u16);
 
 impl ShortLimit {
     const NONE: ShortLimit = ShortLimit(0);
     /// It has no short form.
-    const IS_LONG: ShortLimit = ShortLimit(u32::MAX);
+    const IS_LONG: ShortLimit = ShortLimit(u16::MAX);
     /// The units, in nanoseconds. The largest one first: most limits are whole seconds.
     const UNITS: [u32; 4] = [1_000_000_000, 1_000_000, 1_000, 1];
     /// The numbers are increased by one, so that 0 is none.
-    const MAX: u64 = (1 << 30) - 2;
+    const MAX: u64 = (1 << 14) - 2;
 
     #[inline]
     fn new(limit: Duration) -> ShortLimit {
@@ -131,7 +132,7 @@ impl ShortLimit {
             let count = limit.as_secs().saturating_mul(u64::from(1_000_000_000 / unit));
             let count = count.saturating_add(parts.into());
             if limit.subsec_nanos() % unit == 0 && count < Self::MAX {
-                return ShortLimit((count as u32 + 1) << 2 | code);
+                return ShortLimit((count as u16 + 1) << 2 | code);
             }
         }
         ShortLimit::IS_LONG
@@ -140,7 +141,7 @@ impl ShortLimit {
     #[inline]
     fn get(self) -> Duration {
         let (count, code) = ((self.0 >> 2) - 1, self.0 & 0b11);
-        Duration::from_nanos(u64::from(count) * u64::from(Self::UNITS[code as usize]))
+        Duration::from_nanos(u64::from(count) * u64::from(Self::UNITS[usize::from(code)]))
     }
 }
 
@@ -157,7 +158,7 @@ impl Header {
             tt,
             priority: Priority::Normal,
             limit: ShortLimit::NONE,
-            name: "task",
+            name: StaticStr::new("task").unwrap_or(StaticStr::EMPTY),
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -189,7 +190,7 @@ impl Header {
 
     #[inline]
     pub(crate) fn name(&self) -> &str {
-        self.extras().and_then(|extras| extras.name.as_deref()).unwrap_or(self.name)
+        self.extras().and_then(|extras| extras.name.as_deref()).unwrap_or(self.name.get())
     }
 
     /// Returns the name if it was not created at run time.
@@ -197,7 +198,7 @@ impl Header {
     pub(crate) fn static_name(&self) -> Option<&'static str> {
         match self.extras().and_then(|extras| extras.name.as_ref()) {
             Some(_) => None,
-            None => Some(self.name),
+            None => Some(self.name.get()),
         }
     }
 
@@ -206,19 +207,21 @@ impl Header {
         self.priority = other.priority;
         self.set_name(match other.extras().and_then(|extras| extras.name.as_ref()) {
             Some(name) => Cow::Owned(name.to_string()),
-            None => Cow::Borrowed(other.name),
+            None => Cow::Borrowed(other.name.get()),
         });
     }
 
+    #[inline]
     pub(crate) fn set_name(&mut self, name: Cow<'static, str>) {
-        match name {
-            Cow::Borrowed(name) => {
-                self.name = name;
-                if let Some(extras) = self.extras.get_mut() {
-                    extras.name = None;
-                }
+        if let Cow::Borrowed(text) = name
+            && let Some(short) = StaticStr::new(text)
+        {
+            self.name = short;
+            if let Some(extras) = self.extras.get_mut() {
+                extras.name = None;
             }
-            Cow::Owned(name) => self.extras_mut().name = Some(name.into()),
+        } else {
+            self.extras_mut().name = Some(name.into());
         }
     }
 
@@ -675,9 +678,9 @@ mod tests {
         let mut header = Header::new(TaskType::Thread, TaskId::NONE);
         assert_eq!(header.timeout(), None);
         let (seconds, nanos) = (Duration::from_secs, Duration::from_nanos);
-        let long = [Duration::MAX, seconds(1 << 30), seconds(4) + nanos(1), nanos(u64::MAX)];
+        let long = [Duration::MAX, seconds(1 << 14), seconds(4) + nanos(1), nanos(u64::MAX)];
         let short = [Duration::ZERO, nanos(1), seconds(60), Duration::from_millis(1_500)];
-        let edge = [1, 1_000, 1_000_000].map(|unit| nanos(unit * ((1 << 30) - 1)));
+        let edge = [1, 1_000, 1_000_000].map(|unit| nanos(unit * ((1 << 14) - 1)));
         for (limit, has_extras) in short.map(|limit| (limit, false)).into_iter().chain(
             long.map(|limit| (limit, true)).into_iter().chain(edge.map(|limit| (limit, true))),
         ) {
