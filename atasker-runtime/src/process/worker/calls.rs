@@ -80,9 +80,6 @@ impl WorkerProcess {
             // that is needed.
             if self.page.parent_waits_for(call) && self.page.is_available(call + 1) {
                 self.wake_reader();
-                // The reader thread may have run on this CPU meanwhile, which is no part of the next
-                // call.
-                scratch.ended = 0;
             }
             call += 1;
         }
