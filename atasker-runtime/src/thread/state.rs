@@ -324,7 +324,7 @@ impl PoolState {
     }
 
     /// The fast path for jobs of one priority that were all pushed to the injector, and have no
-    /// limits. The job needs no ticket, because a thread begins it now.
+    /// limits.
     #[inline]
     fn next_injected_only(&mut self, injector: &Injector) -> Option<Job> {
         // What is in the injector itself may be more urgent.
@@ -339,6 +339,11 @@ impl PoolState {
             self.incoming_bits &= !injector::bit(priority);
         }
         self.backlog.acquire(priority);
+        // It needs no ticket of its own, because a thread begins it now. Until then it is one that
+        // can't be removed.
+        if let Some(job) = &job {
+            job.header().place_tag.store(tag_of(NEVER_WAITS), Ordering::Relaxed);
+        }
         job
     }
 
@@ -487,6 +492,9 @@ impl PoolState {
     }
 }
 
+/// The ticket of no job that waits.
+const NEVER_WAITS: Ticket = Ticket(i64::MAX);
+
 /// The tag of a task that is not in the pool.
 pub(super) const NOT_IN_POOL: u64 = 0;
 
@@ -497,4 +505,37 @@ pub(super) fn tag_of(Ticket(ticket): Ticket) -> u64 {
 
 pub(super) fn ticket_of(tag: u64) -> Option<Ticket> {
     (tag != NOT_IN_POOL).then_some(Ticket(tag as i64 ^ i64::MIN))
+}
+
+#[cfg(all(test, not(atasker_loom)))]
+mod tests {
+    use super::*;
+    use crate::info::TaskType;
+    use crate::task::TaskArc;
+    use crate::task::body::Once;
+    use crate::task::cell::Cell;
+
+    #[test]
+    fn job_that_takes_over_a_slot_can_not_be_removed() {
+        let (injector, mut state) = (Injector::new(), PoolState::new(PoolConfig::new(1)));
+        for _ in 0..3 {
+            let header = Header::new(TaskType::Thread, TaskId::next());
+            let body = Once(Some(|_: &TaskArc| ()));
+            let _ = injector.push(Job::new(Cell::<(), _>::new(header, body, ()).erase()));
+        }
+        state.admit(&injector);
+        let mut running = state.pop_admitted().unwrap();
+        for _ in 0..2 {
+            drop(running.into_task());
+            state.backlog.release(Priority::Normal);
+            running = state.hand_off_slot(&injector).unwrap();
+            state.find(&injector, running.header());
+            let tag = running.header().place_tag.load(Ordering::Relaxed);
+            let ticket = ticket_of(tag).expect("it is not one that waits for space");
+            assert!(state.backlog.remove(Priority::Normal, ticket).is_none());
+            assert!(state.remove_admitted(&**running.task()).is_none());
+        }
+        assert!(state.hand_off_slot(&injector).is_none());
+        drop(running.into_task());
+    }
 }
