@@ -90,10 +90,12 @@ impl OriginKey {
     /// Returns the key of an origin, which is [`NONE`](Self::NONE) once the list is full.
     #[inline]
     fn of(origin: u64) -> OriginKey {
-        if origin == 0 {
-            return OriginKey::NONE;
-        }
-        for (key, slot) in (0..).zip(&ORIGINS) {
+        if origin == 0 { OriginKey::NONE } else { OriginKey::in_list(&ORIGINS, origin) }
+    }
+
+    #[inline]
+    fn in_list(list: &[AtomicU64; 255], origin: u64) -> OriginKey {
+        for (slot, key) in list.iter().zip(0..) {
             // Relaxed: nothing else depends on an entry.
             let known = match slot.load(Ordering::Relaxed) {
                 0 => slot
@@ -289,6 +291,17 @@ mod tests {
         let different: std::collections::HashSet<_> = drawn.iter().collect();
         assert_eq!(different.len(), drawn.len());
         assert_eq!(TaskId::next().table_index(), None);
+    }
+
+    #[test]
+    fn origins_have_keys_until_the_list_is_full() {
+        let list = [const { AtomicU64::new(0) }; 255];
+        for _ in 0..2 {
+            for origin in 1..=300 {
+                let key = u8::try_from(origin - 1).map_or(OriginKey::NONE, OriginKey);
+                assert!(OriginKey::in_list(&list, origin) == key, "{origin}");
+            }
+        }
     }
 
     #[test]

@@ -851,6 +851,17 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
     }
 
     fn call_back(&self, callbacks: Vec<OnComplete<R>>, ending: Ending) {
+        /// Stores the outcome again, also if something panics, because the state says that it is
+        /// there.
+        struct Lent<'a, R>(&'a OutcomeSlot<R>, Option<Result<R, TaskError>>);
+        impl<R> Drop for Lent<'_, R> {
+            fn drop(&mut self) {
+                if let Some(result) = self.1.take() {
+                    // SAFETY: as below; the slot is empty.
+                    unsafe { self.0.store(result) };
+                }
+            }
+        }
         // SAFETY: the caller owns the claim and the state is not published yet, so no other thread
         // reads or writes. What is stored has this ending.
         let result = unsafe {
@@ -859,15 +870,15 @@ impl<R: Send + 'static, B: Body<R>> Typed<R> for Cell<R, B> {
                 Outcome::Ok | Outcome::ReturnedErr => Ok(self.outcome.take_value()),
             }
         };
+        let lent = Lent(&self.outcome, Some(result));
+        let Some(result) = &lent.1 else { return };
         for callback in callbacks {
-            if unwind::catch(|| callback.into_inner()(&result)).is_err() {
+            if unwind::catch(|| callback.into_inner()(result)).is_err() {
                 log!(
                     error, task = %self.base.header.id(), name = self.base.header.name(),
                     "a callback of the task panicked"
                 );
             }
         }
-        // SAFETY: as above; the slot is empty.
-        unsafe { self.outcome.store(result) };
     }
 }

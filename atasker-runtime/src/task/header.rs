@@ -69,7 +69,8 @@ pub(crate) struct Extras {
     id: Option<TaskId>,
     /// The time limit of each run, if it has no short form.
     long_limit: Duration,
-    /// The number of attempts before the latest one, or before the first one of this header.
+    /// The number of attempts, less one if `started` is set. Wraps around below 0: another machine
+    /// may hand back the first attempt.
     earlier_attempts: AtomicU32,
     /// The `Hooks` of the cell, which knows their type.
     pub(super) hooks: Option<Box<dyn Any + Send + Sync>>,
@@ -288,7 +289,7 @@ impl Header {
     /// Returns the number of the current or last attempt, starting at 1; 0 before the first.
     #[inline]
     pub(crate) fn attempt(&self) -> u32 {
-        self.earlier_attempts().saturating_add(u32::from(self.started() != 0))
+        self.earlier_attempts().wrapping_add(u32::from(self.started() != 0))
     }
 
     fn earlier_attempts(&self) -> u32 {
@@ -348,7 +349,7 @@ impl Header {
     /// Sets the number of the last attempt, which was made elsewhere.
     #[cfg(feature = "mp")]
     pub(crate) fn set_attempt(&self, attempt: u32) {
-        let earlier = attempt.saturating_sub(u32::from(self.started() != 0));
+        let earlier = attempt.wrapping_sub(u32::from(self.started() != 0));
         if earlier != self.earlier_attempts() {
             self.set_earlier_attempts(earlier);
         }
@@ -430,9 +431,14 @@ impl Header {
     #[must_use]
     #[inline]
     pub(crate) fn begin_at(&self, when: Stamp) -> bool {
+        if self.state.read().phase() != Phase::Queued {
+            // Another thread has begun it or ended it, and these values belong to that one.
+            return false;
+        }
         // Attempt and time are stored before the phase announces them: a thread that observes
         // `Started` reads these values.
         let before = self.started.load(Ordering::Relaxed);
+        let earlier = self.earlier_attempts();
         if before != 0 {
             self.set_earlier_attempts(self.attempt());
         }
@@ -442,7 +448,7 @@ impl Header {
         }
         self.started.store(before, Ordering::Relaxed);
         if before != 0 {
-            self.set_earlier_attempts(self.earlier_attempts() - 1);
+            self.set_earlier_attempts(earlier);
         }
         false
     }
@@ -672,6 +678,27 @@ pub(crate) fn refresh(task: &dyn AnyTask) {
 #[cfg(all(test, not(atasker_loom)))]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "mp")]
+    #[test]
+    fn attempts_are_counted_here_and_elsewhere() {
+        let header = Header::new(TaskType::Thread, TaskId::NONE);
+        header.record_queued();
+        assert!(header.state.launch(Phase::Queued));
+        assert_eq!(header.attempt(), 0);
+        assert!(header.begin() && !header.begin());
+        assert_eq!((header.attempt(), header.extras().is_some()), (1, false));
+        assert!(header.state.retry() && header.state.queue() && header.begin());
+        assert_eq!(header.attempt(), 2);
+        // The first one as well can be handed back.
+        for attempt in [0, 7, 1] {
+            header.set_attempt(attempt);
+            assert_eq!(header.attempt(), attempt);
+        }
+        header.set_attempt(0);
+        assert!(header.state.retry() && header.state.queue() && header.begin());
+        assert_eq!(header.attempt(), 1);
+    }
 
     #[test]
     fn every_limit_is_kept_exactly() {
