@@ -196,9 +196,9 @@ pub(crate) trait Typed<R>: AnyTask {
     fn call_back(&self, callbacks: Vec<OnComplete<R>>, ending: Ending);
 }
 
+#[cfg(feature = "remote")]
 impl<R> dyn Typed<R> + '_ {
     /// Returns the part of the task that does not depend on its types.
-    #[inline]
     pub(crate) fn header(&self) -> &Header {
         let task: &dyn AnyTask = self;
         task.header()
