@@ -64,7 +64,8 @@ fn race_stop_with_end() {
         let report = sup.stop(options);
         // Those that had ended before are not counted.
         assert!(report.completed + report.canceled + report.abandoned <= 40, "{report:?}");
-        assert!(sup.tasks().is_empty());
+        // The deadline does not wait for a thread that is ending its task at this moment.
+        eventually(|| sup.tasks().is_empty());
         for (n, task) in tasks.into_iter().enumerate() {
             assert!(matches!(task.status(), TaskStatus::Completed | TaskStatus::Canceled));
             if let Ok(result) = task.join() {
