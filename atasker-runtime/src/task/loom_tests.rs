@@ -424,7 +424,7 @@ fn loom_each_of_many_arrives_once() {
 }
 
 #[test]
-fn loom_an_entry_is_vacant_only_when_nobody_reads_its_value() {
+fn loom_an_entry_becomes_vacant_after_its_value_was_read() {
     use crate::sync::UnsafeCell;
     use crate::task::table::Entry;
     use std::ptr::NonNull;
