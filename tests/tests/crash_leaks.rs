@@ -67,7 +67,7 @@ struct Traces {
 
 /// Whether a thread of this name belongs to a worker process, or to a template.
 fn is_of_process(name: &str) -> bool {
-    name.starts_with("atasker reader") || name.starts_with("atasker templat")
+    name.starts_with("atasker reader") || name.starts_with("atasker temp")
 }
 
 /// The resources in use while no worker process exists.

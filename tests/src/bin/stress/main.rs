@@ -287,5 +287,5 @@ impl Traces {
 
 /// The kernel truncates the name of a thread to 15 bytes.
 fn is_of_a_pool(name: &str) -> bool {
-    ["supervisor_str", "atasker reader", "atasker templat"].iter().any(|of| name.starts_with(of))
+    ["supervisor_str", "atasker reader", "atasker temp"].iter().any(|of| name.starts_with(of))
 }
