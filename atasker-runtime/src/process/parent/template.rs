@@ -87,6 +87,8 @@ struct State {
     retry_at: Option<Instant>,
     /// The settings with which no template can be made.
     declined: Option<Arc<MpPoolConfig>>,
+    /// The settings of the pool, if they were changed.
+    settings: Option<Arc<MpPoolConfig>>,
 }
 
 #[derive(Default)]
@@ -179,9 +181,16 @@ impl TemplatePlace {
 
     /// The pool has these settings now.
     pub(crate) fn on_config(&self, config: &Arc<MpPoolConfig>) {
-        if let Some(template) = self.live()
-            && !(config.template && is_usable(&template.config, config))
-        {
+        let mut state = self.state.lock();
+        // For a template that is starting.
+        let before = state.settings.replace(Arc::clone(config));
+        let unwanted = match &state.stage {
+            Stage::Live(template) if !state.wants(template) => Some(Arc::clone(template)),
+            _ => None,
+        };
+        drop(state);
+        drop(before);
+        if let Some(template) = unwanted {
             template.request_end();
         }
     }
@@ -210,6 +219,12 @@ impl TemplatePlace {
 }
 
 impl State {
+    /// Whether this template serves for the settings of the pool.
+    fn wants(&self, template: &Template) -> bool {
+        let serves = |now: &Arc<MpPoolConfig>| now.template && is_usable(&template.config, now);
+        self.settings.as_ref().is_none_or(serves)
+    }
+
     fn record_failure(&mut self) {
         self.failures += 1;
         self.retry_at = Some(Instant::now() + backoff(self.failures, MAX_BACKOFF));
@@ -303,7 +318,9 @@ fn try_start(pool: &Arc<ProcessPool>, config: Arc<MpPoolConfig>) -> io::Result<(
     };
     {
         let mut state = place.state.lock();
-        template.is_ending.store(state.is_closed, Ordering::Relaxed);
+        // Both may have changed while it was starting.
+        let is_unwanted = state.is_closed || !state.wants(&template);
+        template.is_ending.store(is_unwanted, Ordering::Relaxed);
         state.stage = Stage::Live(Arc::clone(&template));
     }
     let thread = std::thread::Builder::new().name("atasker template".into());
