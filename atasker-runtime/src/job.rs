@@ -281,7 +281,7 @@ mod tests {
         header.set_timeout(Some(Duration::from_secs(600)));
         header.record_queued();
         assert!(header.state.launch(Phase::Queued));
-        Cell::<u32, _>::new(header, Once(Some(|_: &TaskArc| 42)), ()).erase()
+        Cell::<u32, _>::allocate(header, Once(Some(|_: &TaskArc| 42)), ()).erase()
     }
 
     fn begun(task: &TaskArc) -> Run {

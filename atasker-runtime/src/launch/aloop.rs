@@ -119,7 +119,7 @@ impl Aloop {
         let header = Header::new(TaskType::Async, TaskId::next());
         let launched = header.state.set_join_interest() && header.state.launch(Phase::Queued);
         debug_assert!(launched, "no other thread has the cell yet");
-        let cell = Cell::new(header, FutureBody::new(guarded), FutureData::default());
+        let cell = Cell::allocate(header, FutureBody::new(guarded), FutureData::default());
         let task: Task<_> = Task::new(cell.clone());
         let run = Job::new(cell.erase()).begin(clock::now());
         run.expect("no other thread has the cell yet").spawn(self.inner.queue());

@@ -313,7 +313,7 @@ impl Core {
         if header.state.launch(TaskPhase::Queued) {
             let run = self.threads.internal(run);
             let body = Once(Some(move |_: &TaskArc| run()));
-            let task = Cell::<(), _>::new(header, body, ()).erase();
+            let task = Cell::<(), _>::allocate(header, body, ()).erase();
             self.threads.start(Job::new(task), WhenFull::NoWait);
         }
     }

@@ -278,7 +278,7 @@ impl<R, B: Body<R>> Cell<R, B> {
                 }
             });
             if let Some(extras) = (*cell).base.header.extras_if_any() {
-                extras.hooks.take().map(discard);
+                discard(extras.hooks.take());
             }
             std::ptr::drop_in_place(&raw mut (*cell).place_data);
             std::ptr::drop_in_place(&raw mut (*cell).base.header);
@@ -287,7 +287,8 @@ impl<R, B: Body<R>> Cell<R, B> {
 }
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
-    pub(crate) fn new(header: Header, body: B, place_data: B::PlaceData) -> TypedArc<R> {
+    /// Makes the one allocation of a task.
+    pub(crate) fn allocate(header: Header, body: B, place_data: B::PlaceData) -> TypedArc<R> {
         TypedArc::new(Cell {
             base: Base::new::<R, B>(header),
             place_data,
@@ -303,7 +304,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
 
     /// Creates a task for a builder.
     pub(crate) fn unique(header: Header, body: B, place_data: B::PlaceData) -> UniqueTask<R> {
-        UniqueTask(Cell::new(header, body, place_data))
+        UniqueTask(Cell::allocate(header, body, place_data))
     }
 
     #[inline]

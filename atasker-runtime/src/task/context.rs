@@ -98,7 +98,7 @@ impl<I: Send + 'static, O: Send + 'static> TaskContext<I, O> {
         header.record_queued();
         let launched = header.state.launch(Phase::Queued) && header.begin();
         debug_assert!(launched, "a new task can be started");
-        TaskContext { task: Cell::<(), _>::new(header, body, ()).erase(), channels }
+        TaskContext { task: Cell::<(), _>::allocate(header, body, ()).erase(), channels }
     }
 
     fn header(&self) -> &Header {

@@ -230,7 +230,7 @@ mod tests {
         header.set_timeout(Some(limit));
         header.record_queued();
         assert!(header.state.launch(Phase::Queued));
-        let task: TaskArc = Cell::<(), _>::new(header, Once(Some(f)), ()).erase();
+        let task: TaskArc = Cell::<(), _>::allocate(header, Once(Some(f)), ()).erase();
         let run = Job::new(task.clone()).begin(clock::now()).unwrap();
         run.arm_limit_here(|| panic!("the thread has a slot"));
         let _ = run.execute();

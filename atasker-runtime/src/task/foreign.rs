@@ -159,7 +159,8 @@ mod tests {
         let mut header = Header::new(TaskType::Thread, TaskId::next());
         let id = foreign_id();
         header.set_foreign_id(id);
-        let task: TaskArc = Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase();
+        let task: TaskArc =
+            Cell::<(), _>::allocate(header, Once(Some(|_: &TaskArc| ())), ()).erase();
         assert_eq!(task.header().id(), id);
         drop(task);
         assert!(INDEX.lock().iter().all(|(of, _)| *of != id));

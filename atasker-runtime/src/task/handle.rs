@@ -572,7 +572,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
     /// If the future is dropped before it completes, a request that was sent stands.
     pub async fn cancel_async(&self) -> bool {
         let task = self.erased();
-        control::cancel_async(&task).await
+        control::cancel_async(task).await
     }
 
     /// Ends the task. A worker process is killed together with the processes it has started; a

@@ -132,7 +132,7 @@ impl ShortLimit {
             let parts = limit.subsec_nanos() / unit;
             let count = limit.as_secs().saturating_mul(u64::from(1_000_000_000 / unit));
             let count = count.saturating_add(parts.into());
-            if limit.subsec_nanos() % unit == 0 && count < Self::MAX {
+            if limit.subsec_nanos().is_multiple_of(unit) && count < Self::MAX {
                 return ShortLimit((count as u16 + 1) << 2 | code);
             }
         }

@@ -80,7 +80,7 @@ fn queued(limit: Option<Duration>) -> (TypedArc<String>, Arc<AtomicU32>) {
         counter.fetch_add(1, Ordering::Relaxed);
         String::from("done")
     }));
-    let cell = Cell::new(header, body, ());
+    let cell = Cell::allocate(header, body, ());
     cell.header().record_queued();
     assert!(cell.header().state.launch(Phase::Queued));
     // The models read the outcome like an untyped handle.
@@ -468,7 +468,7 @@ fn counted() -> (TaskArc, Arc<AtomicU32>) {
     let drops = Arc::new(AtomicU32::new(0));
     let owned = Counted(Arc::clone(&drops));
     let body = Once(Some(move |_: &TaskArc| drop(owned)));
-    (Cell::new(Header::new(TaskType::Thread, TaskId::next()), body, ()).erase(), drops)
+    (Cell::allocate(Header::new(TaskType::Thread, TaskId::next()), body, ()).erase(), drops)
 }
 
 #[test]
@@ -502,7 +502,7 @@ fn loom_a_result_goes_with_the_handle_or_at_the_end() {
         let value = Arc::new(());
         let result = Arc::clone(&value);
         let body = Once(Some(move |_: &TaskArc| result));
-        let cell = Cell::new(Header::new(TaskType::Thread, TaskId::next()), body, ());
+        let cell = Cell::allocate(Header::new(TaskType::Thread, TaskId::next()), body, ());
         cell.header().record_queued();
         assert!(cell.header().state.launch(Phase::Queued) && cell.header().begin());
         assert!(cell.header().state.set_join_interest());

@@ -384,7 +384,8 @@ mod loom_tests {
         let work: Arc<dyn Work> = Arc::<dyn Returns<User>>::clone(&packet);
         // SAFETY: it borrows nothing, and the state is leaked.
         let (body, data) = unsafe { Scoped::new(work, scope) };
-        let cell = Cell::<(), _>::new(Header::new(TaskType::Thread, TaskId::next()), body, data);
+        let cell =
+            Cell::<(), _>::allocate(Header::new(TaskType::Thread, TaskId::next()), body, data);
         cell.header().record_queued();
         assert!(cell.header().state.launch(Phase::Queued));
         (cell.erase(), packet)

@@ -319,7 +319,7 @@ mod tests {
     fn new_task() -> TaskArc {
         let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.reserve_id();
-        let task = Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase();
+        let task = Cell::<(), _>::allocate(header, Once(Some(|_: &TaskArc| ())), ()).erase();
         insert(task.header().id().table_index().unwrap(), &task);
         task
     }

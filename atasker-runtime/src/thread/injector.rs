@@ -215,7 +215,7 @@ mod tests {
     fn job(priority: Priority) -> Job {
         let mut header = Header::new(TaskType::Thread, TaskId::next());
         header.priority = priority;
-        Job::new(Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase())
+        Job::new(Cell::<(), _>::allocate(header, Once(Some(|_: &TaskArc| ())), ()).erase())
     }
 
     #[test]

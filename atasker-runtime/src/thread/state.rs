@@ -521,7 +521,7 @@ mod tests {
         for _ in 0..3 {
             let header = Header::new(TaskType::Thread, TaskId::next());
             let body = Once(Some(|_: &TaskArc| ()));
-            let _ = injector.push(Job::new(Cell::<(), _>::new(header, body, ()).erase()));
+            let _ = injector.push(Job::new(Cell::<(), _>::allocate(header, body, ()).erase()));
         }
         state.admit(&injector);
         let mut running = state.pop_admitted().unwrap();

@@ -58,7 +58,7 @@ mod unit {
     #[test]
     fn location_round_trips() {
         use crate::task::body::Once;
-        let task = crate::task::cell::Cell::<(), _>::new(
+        let task = crate::task::cell::Cell::<(), _>::allocate(
             crate::task::header::Header::new(crate::TaskType::Mp, crate::TaskId::next()),
             Once(Some(|_: &TaskArc| ())),
             (),

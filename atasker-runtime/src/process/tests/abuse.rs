@@ -411,7 +411,7 @@ pub(super) fn bare<R: Send + 'static>(
     header.record_queued();
     assert!(header.state.launch(Phase::Queued));
     let args = finish(to_bytes(args).unwrap());
-    Cell::<R, _>::new(header, RemoteBody(decode), Remote::new(function, args, decode)).erase()
+    Cell::<R, _>::allocate(header, RemoteBody(decode), Remote::new(function, args, decode)).erase()
 }
 
 #[test]

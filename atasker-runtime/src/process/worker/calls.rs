@@ -396,7 +396,7 @@ fn local_task(
     }
     let mut header = Header::new(TaskType::Mp, id);
     fill(&mut header);
-    Cell::<(), _>::new(header, Once(Some(|_: &TaskArc| ())), ()).erase()
+    Cell::<(), _>::allocate(header, Once(Some(|_: &TaskArc| ())), ()).erase()
 }
 
 /// What the task thread reuses from one call to the next.

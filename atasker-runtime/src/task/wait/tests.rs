@@ -76,7 +76,7 @@ fn queued(scheduler: &Arc<InlineScheduler>, n: usize) -> Task<usize> {
     let known: Arc<dyn Schedule> = scheduler.clone();
     header.scheduler = Some(scheduler::register(Arc::downgrade(&known)));
     header.set_name(n.to_string().into());
-    let cell = Cell::new(header, Once(Some(move |_: &TaskArc| n)), ());
+    let cell = Cell::allocate(header, Once(Some(move |_: &TaskArc| n)), ());
     cell.header().record_queued();
     assert!(cell.header().state.launch(Phase::Queued) && cell.header().state.set_join_interest());
     let cell: TypedArc<usize> = cell;
