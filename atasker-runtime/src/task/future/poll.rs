@@ -14,7 +14,7 @@ use crate::task::{TaskArc, current};
 use crate::unwind;
 
 impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
-    /// See [`AnyTask::spawn`].
+    /// See [`AnyTask::spawn`](crate::task::AnyTask::spawn).
     pub(in crate::task) fn start_future(&self, this: &TaskArc, on: &Arc<Queue>) {
         let Some(data) = B::future_data(&self.place_data) else { return };
         let made = self.body.with_mut(|body| {
@@ -46,7 +46,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
         }
     }
 
-    /// See [`AnyTask::poll`].
+    /// See [`AnyTask::poll`](crate::task::AnyTask::poll).
     pub(in crate::task) fn poll_scheduled(&self, this: &TaskArc, is_closing: &dyn Fn() -> bool) {
         if observe::is_on() {
             return spans::inside(this, || self.poll_now(this, is_closing));
