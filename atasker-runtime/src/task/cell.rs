@@ -278,7 +278,9 @@ impl<R, B: Body<R>> Cell<R, B> {
                 }
             });
             if let Some(extras) = (*cell).base.header.extras_if_any() {
-                discard(extras.hooks.take());
+                if let Some(hooks) = extras.hooks.take() {
+                    discard(hooks);
+                }
             }
             std::ptr::drop_in_place(&raw mut (*cell).place_data);
             std::ptr::drop_in_place(&raw mut (*cell).base.header);

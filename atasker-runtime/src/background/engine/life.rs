@@ -128,7 +128,11 @@ impl Engine {
         let task = state.task.clone();
         state = self.announce_stop(state);
         if let Some(task) = task {
-            MutexGuard::unlocked(&mut state, || control::stop(&task));
+            // Dropped there as well, because this may be the last reference.
+            MutexGuard::unlocked(&mut state, move || {
+                control::stop(&task);
+                drop(task);
+            });
         }
         self.release(state);
         Some(generation)
