@@ -277,10 +277,10 @@ impl<R, B: Body<R>> Cell<R, B> {
                     unwind::guarded(|| *body = None);
                 }
             });
-            if let Some(extras) = (*cell).base.header.extras_if_any() {
-                if let Some(hooks) = extras.hooks.take() {
-                    discard(hooks);
-                }
+            if let Some(extras) = (*cell).base.header.extras_if_any()
+                && let Some(hooks) = extras.hooks.take()
+            {
+                discard(hooks);
             }
             std::ptr::drop_in_place(&raw mut (*cell).place_data);
             std::ptr::drop_in_place(&raw mut (*cell).base.header);
