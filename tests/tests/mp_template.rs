@@ -1,6 +1,9 @@
 //! Are worker processes that are forked from a template like those that are executed: as processes, in
 //! what they share and what not? And do they start by `exec` whenever the template can't serve?
 
+// Most of the tests need a template, which the portable backend does not have.
+#![cfg_attr(atasker_portable, allow(dead_code, unused_imports))]
+
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
