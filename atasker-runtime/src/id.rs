@@ -48,11 +48,11 @@ impl SchedulerKey {
 /// The number of bits that hold the index of the task in the task table.
 const INDEX_BITS: u32 = 28;
 
-/// Indices are below this.
-pub(crate) const MAX_INDEX: u32 = 1 << INDEX_BITS;
+/// The number of indices. The last one is none.
+pub(crate) const INDICES: u32 = 1 << INDEX_BITS;
 
 /// The index of a task that is not in the table.
-const NO_INDEX: u32 = (1 << INDEX_BITS) - 1;
+const NO_INDEX: u32 = INDICES - 1;
 
 /// The number of ids per origin. When they are used up, another origin follows, so that ids are
 /// never reused.
@@ -70,7 +70,7 @@ fn origin(era: u64) -> u64 {
     });
     let first = match FORKED.load(Ordering::Relaxed) {
         0 => first,
-        forked => forked | 1,
+        forked => forked,
     };
     first.wrapping_add(era << 1)
 }

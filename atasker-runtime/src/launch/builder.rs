@@ -1,7 +1,5 @@
 //! The builder of a task: its options, and its launch.
 
-#[cfg(feature = "remote")]
-use std::any::Any;
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
@@ -409,8 +407,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> TaskBuilder<R, I, O> {
 
     #[cfg(feature = "remote")]
     pub(super) fn channels(&self) -> Option<&Channels<I, O>> {
-        let channels: &dyn Any = &**self.cell.header().channels()?;
-        channels.downcast_ref()
+        self.cell.header().channels()?.of_types()
     }
 
     /// Launches the task on its supervisor.

@@ -59,7 +59,6 @@ impl RawReply {
 /// the messages that it has not received go to the next run.
 pub(crate) struct RawTask {
     cell: TypedArc<RawReply>,
-    task: TaskArc,
     channels: Option<Arc<Channels<Bytes, Bytes>>>,
 }
 
@@ -113,12 +112,11 @@ impl RawTask {
         }
         let prepared = builder.prepare_foreign(call.id, call.attempt.saturating_sub(1));
         let cell = prepared.cell.clone();
-        let task = cell.clone().erase();
-        (RawTask { cell, task, channels }, RawLaunch(prepared))
+        (RawTask { cell, channels }, RawLaunch(prepared))
     }
 
     pub(crate) fn task(&self) -> &TaskArc {
-        &self.task
+        self.cell.as_erased()
     }
 
     pub(crate) fn channels(&self) -> Option<&Arc<Channels<Bytes, Bytes>>> {

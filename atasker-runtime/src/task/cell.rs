@@ -35,8 +35,7 @@ use crate::limit;
 use crate::observe::events::{self, Handle, Of};
 use crate::observe::{self};
 use crate::sync::{Mutex, UnsafeCell};
-use crate::task::arc::Base;
-use crate::task::arc::TypedArc;
+use crate::task::arc::{Base, TypedArc};
 use crate::task::header::Header;
 use crate::task::outcome_slot::OutcomeSlot;
 use crate::task::scoped::ScopeState;
@@ -137,8 +136,9 @@ pub(crate) struct Cell<R, B: Body<R>> {
     outcome: OutcomeSlot<R>,
 }
 
-// SAFETY: all fields but `body` and `outcome` are `Sync` themselves. `body` is accessed by one thread at a time, as the module's documentation explains; the state
-// transitions that hand it over are AcqRel. It is `Send` and never shared. `outcome` is written by
+// SAFETY: all fields but `body` and `outcome` are `Sync` themselves. `body` is accessed by one
+// thread at a time, as the module's documentation explains; the state transitions that hand it over
+// are AcqRel. It is `Send` and never shared. `outcome` is written by
 // the owner of the claim before the state is published with Release, and read after the state was
 // read with Acquire. References to the `R` in it are lent only through `Typed`: to `Task<R>`, which
 // is `Sync` only if `R` is, and to `result_cloned`, which requires `R: Sync`. `Taken` is written by
@@ -393,9 +393,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             discard(value);
             return None;
         };
-        self.store(Ok(value));
-        let ending = Ending::Ok;
-        observe::publish(this, claim, ending, |claim| self.publish_outcome(claim, ending))
+        self.conclude(this, claim, Ok(value), Ending::Ok)
     }
 
     /// Takes the body out.
@@ -442,8 +440,7 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             return self.finish_with(hooks, this, claim, result);
         }
         let ending = Self::ending(&result, None);
-        self.store(result);
-        observe::publish(this, claim, ending, |claim| self.publish_outcome(claim, ending))
+        self.conclude(this, claim, result, ending)
     }
 
     #[inline(never)]
@@ -456,10 +453,10 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
     ) -> Option<Stamp> {
         discard(hooks.retry_if);
         let ending = Self::ending(&result, hooks.returned_err);
-        self.store(result);
         if hooks.on_complete.is_empty() {
-            return observe::publish(this, claim, ending, |claim| self.publish(claim, ending));
+            return self.conclude(this, claim, result, ending);
         }
+        self.store(result);
         let Ok(task) = this.clone().typed::<R>() else { unreachable!("`this` is this very task") };
         // Publishes when it is dropped, so the end of the task becomes visible even if no thread
         // can be started for the callbacks.
@@ -481,6 +478,19 @@ impl<R: Send + 'static, B: Body<R>> Cell<R, B> {
             Err(TaskError::TimedOut { .. }) => Ending::TimedOut,
             Err(_) => Ending::Failed,
         }
+    }
+
+    /// Stores the outcome, and publishes it.
+    #[inline]
+    fn conclude(
+        &self,
+        this: &TaskArc,
+        claim: Claim,
+        result: Result<R, TaskError>,
+        ending: Ending,
+    ) -> Option<Stamp> {
+        self.store(result);
+        observe::publish(this, claim, ending, |claim| self.publish_outcome(claim, ending))
     }
 
     /// Stores the outcome. Called by the owner of the claim, once.
@@ -518,7 +528,7 @@ impl<R: Send + 'static> Drop for Publish<R> {
     }
 }
 
-// SAFETY: the cell is `repr(C)`, and the header is its first field.
+// SAFETY: the cell is `repr(C)`, and the base is its first field.
 unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
     fn header_mut(&mut self) -> &mut Header {
         &mut self.base.header
@@ -581,12 +591,7 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         self.poll_scheduled(this, is_closing);
     }
 
-    #[cfg(feature = "async")]
     fn wake(&self, this: &TaskArc) {
-        self.schedule(this);
-    }
-
-    fn abort(&self, this: &TaskArc) {
         #[cfg(feature = "async")]
         self.schedule(this);
         #[cfg(not(feature = "async"))]
@@ -651,7 +656,7 @@ unsafe impl<R: Send + 'static, B: Body<R>> AnyTask for Cell<R, B> {
         if let Some(claim) = claim {
             self.finish(this, claim, Err(TaskError::TimedOut { limit }));
         }
-        self.abort(this);
+        self.wake(this);
         if !will_retry {
             return self.base.header.notify_stop(has_waiters);
         }

@@ -175,7 +175,7 @@ fn request_stop(task: &TaskArc) {
 
 /// Has the future of a task dropped at its next await. Does nothing for other bodies.
 pub(crate) fn abort(task: &TaskArc) {
-    task.abort(task);
+    task.wake(task);
 }
 
 /// Ends a task, as far as its place can. If it was chained to a task that has not ended, ends that

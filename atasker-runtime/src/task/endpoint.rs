@@ -257,6 +257,14 @@ pub(crate) trait AnyChannels: std::any::Any + Send + Sync {
     }
 }
 
+impl dyn AnyChannels {
+    /// Returns the channels if their messages are of these types.
+    pub(crate) fn of_types<I: 'static, O: 'static>(&self) -> Option<&Channels<I, O>> {
+        let channels: &dyn std::any::Any = self;
+        channels.downcast_ref()
+    }
+}
+
 impl<I: Send + 'static, O: Send + 'static> AnyChannels for Channels<I, O> {
     fn close(&self) {
         match &self.inbox {

@@ -1,6 +1,5 @@
 //! The typed handle of a task, the owner of its result.
 
-use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -702,8 +701,7 @@ impl<R: 'static, I: Send + 'static, O: Send + 'static> Task<R, I, O> {
 
     /// Returns the channels if the task has any; none in a forked process.
     fn channels(&self) -> Option<&Channels<I, O>> {
-        let channels: &dyn Any = &**self.any_channels().filter(|_| !fork::is_copy())?;
-        channels.downcast_ref()
+        self.any_channels().filter(|_| !fork::is_copy())?.of_types()
     }
 
     /// Sends a message if there is room for it.

@@ -147,6 +147,8 @@ impl ShortLimit {
 }
 
 impl Header {
+    const DEFAULT_NAME: StaticStr = StaticStr::new("task").expect("it is short");
+
     /// Creates the header of a task that was not launched. The launch may assign another id.
     #[inline]
     pub(crate) fn new(tt: TaskType, id: TaskId) -> Self {
@@ -159,7 +161,7 @@ impl Header {
             tt,
             priority: Priority::Normal,
             limit: ShortLimit::NONE,
-            name: StaticStr::new("task").unwrap_or(StaticStr::EMPTY),
+            name: Self::DEFAULT_NAME,
             queued: AtomicU64::new(0),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),

@@ -113,12 +113,9 @@ pub(crate) unsafe trait AnyTask: Send + Sync {
     #[cfg(feature = "async")]
     fn poll(&self, this: &TaskArc, is_closing: &dyn Fn() -> bool);
 
-    /// Has the future polled soon. Does nothing for other bodies.
-    #[cfg(feature = "async")]
+    /// Has the future polled soon, which notices then what has become of its task. Does nothing for
+    /// other bodies.
     fn wake(&self, this: &TaskArc);
-
-    /// Has the future dropped at its next await. Does nothing for other bodies.
-    fn abort(&self, this: &TaskArc);
 
     /// Completes the current attempt with this error: reruns the task or ends it.
     fn fail(&self, this: &TaskArc, error: TaskError);

@@ -1,6 +1,6 @@
 //! The untyped handle of a task, found by id and freely cloned.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::fmt;
 
 use crate::error::{KillError, TaskError};
@@ -9,7 +9,6 @@ use crate::id::TaskId;
 use crate::info::{TaskInfo, TaskStatus};
 use crate::progress;
 use crate::task::cloning::Cloning;
-use crate::task::endpoint::Channels;
 use crate::task::handle::Task;
 use crate::task::header::refresh;
 use crate::task::wait::wait_end;
@@ -304,10 +303,7 @@ impl<R: Send + 'static, I: Send + 'static, O: Send + 'static> TypedTask for Task
         let channels = task.header().channels();
         let is_right = match channels {
             None => is_unit::<I>() && is_unit::<O>(),
-            Some(channels) => {
-                let channels: &dyn Any = &**channels;
-                channels.is::<Channels<I, O>>()
-            }
+            Some(channels) => channels.of_types::<I, O>().is_some(),
         };
         if !is_right {
             return Err(reference);

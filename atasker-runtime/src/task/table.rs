@@ -24,7 +24,7 @@ use std::cell::RefCell;
 use std::ptr::{self, NonNull};
 
 use crate::fork;
-use crate::id::{MAX_INDEX, Numbers, TaskId};
+use crate::id::{INDICES, Numbers, TaskId};
 use crate::sync::lock::Mutex;
 use crate::sync::{AtomicPtr, Ordering, back_off};
 use crate::sys::once::OnceBox;
@@ -120,7 +120,7 @@ impl<T> Drop for BorrowGuard<'_, T> {
 type TaskEntry = Entry<Base>;
 
 const SEGMENT_LEN: usize = 1 << 11;
-const MAX_SEGMENTS: usize = MAX_INDEX as usize / SEGMENT_LEN;
+const MAX_SEGMENTS: usize = INDICES as usize / SEGMENT_LEN;
 
 /// Entries in segments that never move. The list of the segments takes memory only as far as it is
 /// used.
@@ -165,7 +165,7 @@ impl Table {
         }
         let start = free.next;
         let end = start + LOCAL_CAPACITY as u32 / 2;
-        assert!(end < MAX_INDEX, "{MAX_INDEX} tasks live at once");
+        assert!(end < INDICES, "{INDICES} tasks live at once");
         // Under the lock, before the indices are handed out: `entry` then finds the segment.
         for number in start as usize / SEGMENT_LEN..=(end as usize - 1) / SEGMENT_LEN {
             self.segments[number].get_or_init(|| std::array::from_fn(|_| Entry::new()));
