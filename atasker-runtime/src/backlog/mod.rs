@@ -53,9 +53,7 @@ impl Limits {
         };
         wanted.min(self.max_size.unwrap_or(usize::MAX))
     }
-}
 
-impl Limits {
     /// Returns the limits of all priorities, by index.
     fn of_all(&self) -> [usize; 4] {
         let mut all = [0; 4];
@@ -193,7 +191,7 @@ impl<J> Backlog<J> {
     /// Returns the number of further tasks of this priority that would be admitted now.
     #[inline]
     pub(crate) fn free_for(&self, priority: Priority) -> usize {
-        let limit = self.limits.of(priority);
+        let limit = self.limits_of[priority.index()];
         if priority != Priority::Critical {
             return limit.saturating_sub(self.held);
         }

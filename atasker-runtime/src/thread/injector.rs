@@ -203,7 +203,6 @@ impl Chunks {
 
 #[cfg(all(test, not(atasker_loom)))]
 mod tests {
-
     use super::*;
     use crate::id::TaskId;
     use crate::info::TaskType;

@@ -256,6 +256,13 @@ impl PoolState {
             injector.take(priority, queue);
             self.incoming_bits |= injector::bit(priority);
         }
+        self.pop_incoming(priority)
+    }
+
+    /// Removes the first job of a priority that was taken out of the injector.
+    #[inline]
+    fn pop_incoming(&mut self, priority: Priority) -> Option<Job> {
+        let queue = &mut self.incoming[priority.index()];
         let job = queue.pop_front();
         if queue.is_empty() {
             self.incoming_bits &= !injector::bit(priority);
@@ -329,22 +336,16 @@ impl PoolState {
     fn next_injected_only(&mut self, injector: &Injector) -> Option<Job> {
         // What is in the injector itself may be more urgent.
         let priority = Priority::highest(self.incoming_bits | injector.nonempty())?;
-        let queue = &mut self.incoming[priority.index()];
+        let first = self.incoming[priority.index()].front()?;
         let is_next = self.backlog.first_priority().is_none() && self.backlog.may_start(priority);
-        if !is_next || limit::has_limit(queue.front()?.header()) {
+        if !is_next || limit::has_limit(first.header()) {
             return None;
         }
-        let job = queue.pop_front();
-        if queue.is_empty() {
-            self.incoming_bits &= !injector::bit(priority);
-        }
-        self.backlog.acquire(priority);
         // It needs no ticket of its own, because a thread begins it now. Until then it is one that
         // can't be removed.
-        if let Some(job) = &job {
-            job.header().place_tag.store(tag_of(NEVER_WAITS), Ordering::Relaxed);
-        }
-        job
+        first.header().place_tag.store(tag_of(NEVER_WAITS), Ordering::Relaxed);
+        self.backlog.acquire(priority);
+        self.pop_incoming(priority)
     }
 
     /// Removes the most urgent job that has a slot and no thread.
@@ -379,6 +380,8 @@ impl PoolState {
             // The job may be in the injector. It gets a slot if there is one, as if the thread that
             // is waking had come already.
             self.admit(injector);
+        }
+        if header.place_tag.load(Ordering::Relaxed) == NOT_IN_POOL {
             // From there it can't be removed: move it to the backlog.
             self.drain_injector(injector, header.priority);
         }
