@@ -32,7 +32,7 @@ mod panic_hook;
 mod params;
 mod priority;
 mod remote_error;
-mod slab;
+mod slab_memory;
 mod sync;
 mod sys;
 #[cfg(any(feature = "mp", feature = "dashboard"))]

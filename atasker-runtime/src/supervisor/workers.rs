@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use crate::slab::Slab;
+use slab::Slab;
+
+use crate::slab_memory;
 use crate::sync::lock::Mutex;
 
 use super::core::Core;
@@ -68,7 +70,7 @@ struct List {
 impl ActiveWorkers {
     /// Returns the active ones, in the order of their starts.
     fn all(&self) -> Vec<Arc<dyn ActiveWorker>> {
-        let mut all: Vec<_> = self.list.lock().active.values().cloned().collect();
+        let mut all: Vec<_> = self.list.lock().active.iter().map(|(_, one)| one.clone()).collect();
         all.sort_unstable_by_key(|(start, _)| *start);
         all.into_iter().map(|(_, one)| one).collect()
     }
@@ -92,7 +94,7 @@ impl ActiveWorkers {
 impl Core {
     /// Registers a worker that becomes active, starting the supervisor if necessary. Returns `None`
     /// if the supervisor is stopped.
-    pub(crate) fn register(&self, one: Arc<dyn ActiveWorker>) -> Option<u32> {
+    pub(crate) fn register(&self, one: Arc<dyn ActiveWorker>) -> Option<usize> {
         let key = {
             let mut list = self.workers.list.lock();
             let start = list.starts;
@@ -114,8 +116,8 @@ impl Core {
     }
 
     /// Removes a worker that is no longer active.
-    pub(crate) fn unregister(&self, key: u32) {
-        let gone = self.workers.list.lock().active.remove(key);
+    pub(crate) fn unregister(&self, key: usize) {
+        let gone = slab_memory::remove(&mut self.workers.list.lock().active, key);
         drop(gone);
     }
 
@@ -136,7 +138,7 @@ impl Core {
     pub(crate) fn known_workers(&self) -> Vec<Arc<dyn ActiveWorker>> {
         let mut all: Vec<_> = {
             let list = self.workers.list.lock();
-            let active = list.active.values().map(|(_, one)| Arc::clone(one));
+            let active = list.active.iter().map(|(_, (_, one))| Arc::clone(one));
             list.known.iter().filter_map(Weak::upgrade).chain(active).collect()
         };
         all.sort_unstable_by_key(|one| one.key());

@@ -15,11 +15,13 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Weak;
 use std::time::Instant;
 
+use slab::Slab;
+
 use super::activity::{Busy, Until};
 use super::own_clock::OwnClock;
 use crate::fork;
 use crate::id::SchedulerKey;
-use crate::slab::Slab;
+use crate::slab_memory;
 use crate::sync::lock::{Condvar, Mutex, MutexGuard};
 use crate::unwind::{self, log};
 
@@ -55,7 +57,7 @@ pub(crate) struct TimerKey {
     deadline: Instant,
     number: u64,
     /// Where the entry is. Another entry can be there later, with another number.
-    index: u32,
+    index: usize,
 }
 
 impl TimerKey {
@@ -89,7 +91,7 @@ struct Queue {
 const FEW: usize = 32;
 
 impl Queue {
-    const EMPTY: Queue = Queue { heap: BinaryHeap::new(), entries: Slab::EMPTY, canceled: 0 };
+    const EMPTY: Queue = Queue { heap: BinaryHeap::new(), entries: Slab::new(), canceled: 0 };
 
     /// Adds an entry. Returns its key, and whether it is the earliest one.
     fn insert(&mut self, deadline: Instant, entry: Entry) -> (TimerKey, bool) {
@@ -110,7 +112,7 @@ impl Queue {
         if !Self::has(&self.entries, key) {
             return None;
         }
-        let entry = self.entries.remove(key.index);
+        let entry = slab_memory::remove(&mut self.entries, key.index);
         self.canceled += 1;
         // Each removal of leftovers is paid for by as many cancels.
         if self.canceled > FEW.max(self.heap.len() / 2) {
@@ -137,7 +139,7 @@ impl Queue {
     fn pop_due(&mut self, now: Instant) -> Option<(TimerKey, Action)> {
         let key = self.first().filter(|key| key.deadline <= now)?;
         self.heap.pop();
-        self.entries.remove(key.index).map(|entry| (key, entry.action))
+        slab_memory::remove(&mut self.entries, key.index).map(|entry| (key, entry.action))
     }
 
     /// Removes the entries of a supervisor.
@@ -250,7 +252,7 @@ impl Entries {
             return self.queue.insert(deadline, Entry { number, owner, action });
         };
         // The index is that of no entry.
-        let key = TimerKey { deadline, number, index: u32::MAX };
+        let key = TimerKey { deadline, number, index: usize::MAX };
         clock.insert(key, action);
         self.collect_due(owner);
         (key, true)

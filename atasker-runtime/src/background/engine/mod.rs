@@ -110,7 +110,7 @@ struct State {
     /// The hooks of the stop were called, or are being called.
     stop_announced: bool,
     /// The key of the worker in the list of its supervisor.
-    registered: Option<u32>,
+    registered: Option<usize>,
     /// Threads that are in a hook or in other user code outside of a task.
     inside_threads: Vec<u64>,
     schedule: Schedule,
