@@ -313,11 +313,11 @@ impl<W: WorkerHandle> WorkerBuilder<W> {
         self
     }
 
-    /// Creates the engine of the worker, which runs by `executor`.
     fn callbacks(&mut self) -> &mut Callbacks {
         self.callbacks.get_or_insert_default()
     }
 
+    /// Creates the engine of the worker, which runs by `executor`.
     fn build(self, executor: Arc<dyn Executor>) -> Handle {
         let core = self.supervisor.as_ref().unwrap_or_else(|| supervisor()).core();
         let schedule =

@@ -101,10 +101,7 @@ static SPAWNER: Mutex<Option<Sender<Order>>> = Mutex::new(None);
 
 /// Requests the start of a worker process. The result is reported to the pool.
 pub(crate) fn request(request: Request) {
-    let (pool, lane) = (Arc::clone(&request.pool), request.lane);
-    if let Err(error) = order(Order::Start(request)) {
-        pool.on_start_failed(lane, &error.into());
-    }
+    order_start(request, Order::Start);
 }
 
 /// Requests that a worker process which could not be forked is started by `exec`.
@@ -114,8 +111,12 @@ pub(crate) fn request(request: Request) {
 pub(super) fn execute(prepared: Box<Prepared>) {
     let request = prepared.request.clone();
     drop(prepared);
+    order_start(request, Order::Execute);
+}
+
+fn order_start(request: Request, way: fn(Request) -> Order) {
     let (pool, lane) = (Arc::clone(&request.pool), request.lane);
-    if let Err(error) = order(Order::Execute(request)) {
+    if let Err(error) = order(way(request)) {
         pool.on_start_failed(lane, &error.into());
     }
 }

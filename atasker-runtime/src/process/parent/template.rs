@@ -87,8 +87,6 @@ struct State {
     retry_at: Option<Instant>,
     /// The settings with which no template can be made.
     declined: Option<Arc<MpPoolConfig>>,
-    /// The settings of the pool, if they were changed.
-    settings: Option<Arc<MpPoolConfig>>,
 }
 
 #[derive(Default)]
@@ -129,7 +127,6 @@ pub(super) struct Template {
     doorbell: Doorbell,
     /// Readable once the process has ended.
     end: Arc<OwnedFd>,
-    is_ready: AtomicBool,
     is_ending: AtomicBool,
     requests: Mutex<Requests>,
     /// `None` once the process was reaped.
@@ -181,16 +178,9 @@ impl TemplatePlace {
 
     /// The pool has these settings now.
     pub(crate) fn on_config(&self, config: &Arc<MpPoolConfig>) {
-        let mut state = self.state.lock();
-        // For a template that is starting.
-        let before = state.settings.replace(Arc::clone(config));
-        let unwanted = match &state.stage {
-            Stage::Live(template) if !state.wants(template) => Some(Arc::clone(template)),
-            _ => None,
-        };
-        drop(state);
-        drop(before);
-        if let Some(template) = unwanted {
+        if let Some(template) = self.live()
+            && !(config.template && is_usable(&template.config, config))
+        {
             template.request_end();
         }
     }
@@ -219,12 +209,6 @@ impl TemplatePlace {
 }
 
 impl State {
-    /// Whether this template serves for the settings of the pool.
-    fn wants(&self, template: &Template) -> bool {
-        let serves = |now: &Arc<MpPoolConfig>| now.template && is_usable(&template.config, now);
-        self.settings.as_ref().is_none_or(serves)
-    }
-
     fn record_failure(&mut self) {
         self.failures += 1;
         self.retry_at = Some(Instant::now() + backoff(self.failures, MAX_BACKOFF));
@@ -263,7 +247,8 @@ pub(super) fn for_request(
         template.request_end();
         return None;
     }
-    (template.is_ready.load(Ordering::Acquire) || config.template_first).then_some(template)
+    let is_ready = config.template_first || template.requests.lock().is_ready;
+    is_ready.then_some(template)
 }
 
 /// Starts a template, which is recorded as starting. Called by the spawner thread.
@@ -298,7 +283,6 @@ fn try_start(pool: &Arc<ProcessPool>, config: Arc<MpPoolConfig>) -> io::Result<(
         control,
         doorbell,
         end: Arc::clone(process.end()),
-        is_ready: AtomicBool::new(false),
         is_ending: AtomicBool::new(false),
         requests: Mutex::default(),
         process: Mutex::new(Some(process)),
@@ -318,11 +302,12 @@ fn try_start(pool: &Arc<ProcessPool>, config: Arc<MpPoolConfig>) -> io::Result<(
     };
     {
         let mut state = place.state.lock();
-        // Both may have changed while it was starting.
-        let is_unwanted = state.is_closed || !state.wants(&template);
-        template.is_ending.store(is_unwanted, Ordering::Relaxed);
+        template.is_ending.store(state.is_closed, Ordering::Relaxed);
         state.stage = Stage::Live(Arc::clone(&template));
     }
+    // A change of the settings while it was starting has found no template to end.
+    let config = Arc::clone(&pool.inner.lock().config);
+    place.on_config(&config);
     let thread = std::thread::Builder::new().name("atasker template".into());
     let theirs = Arc::clone(&place);
     if let Err(error) = thread.spawn(move || run(&theirs, runner)) {
@@ -483,7 +468,6 @@ impl Runner {
             sent.map_err(|error| Over::Failed(with_advice(&error)))?;
         }
         requests.is_ready = true;
-        self.template.is_ready.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -498,13 +482,12 @@ impl Runner {
             }
         };
         let requests = self.template.requests.lock();
-        let is_ready = self.template.is_ready.load(Ordering::Relaxed);
         // Requests that it will answer in a moment are waited for.
-        let may_end = requests.waiting.is_empty() || !is_ready;
+        let may_end = requests.waiting.is_empty() || !requests.is_ready;
         if self.template.is_ending.load(Ordering::Relaxed) && may_end {
             return Err(Over::Ended);
         }
-        if !is_ready {
+        if !requests.is_ready {
             return left(self.started, START_LIMIT, "was not ready");
         }
         if let Some((_, requested)) = requests.waiting.front() {
@@ -536,7 +519,7 @@ impl Runner {
         }
         loop {
             let malformed = |what: &str| Over::Failed(format!("it violated the protocol: {what}"));
-            let is_ready = self.template.is_ready.load(Ordering::Relaxed);
+            let is_ready = self.template.requests.lock().is_ready;
             match self.frames.next::<ToParent<'_>>() {
                 Ok(None) => return Ok(()),
                 Ok(Some(_)) if is_ready => return Err(malformed("a message after its start")),

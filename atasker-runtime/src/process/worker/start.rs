@@ -129,18 +129,13 @@ pub(super) fn fail_start(parent: impl AsFd, error: &std::io::Error) -> ! {
 }
 
 fn serve(process: &'static WorkerProcess, mut frames: Frames) -> ! {
-    let (first, memory, by_priority) = loop {
-        match frames.next::<ToWorker<'_>>() {
-            Ok(Some(ToWorker::Setup(setup))) => {
-                match prepare_program(&setup).and_then(|()| process.prepare(&setup)) {
-                    Ok(()) => break (setup.first, setup.memory, setup.nice_by_priority),
-                    Err(reason) => process.fail_to_start(&reason),
-                }
-            }
-            Ok(None) => process.read_control(&mut frames),
-            _ => process.fail_to_start("its parent sent no settings"),
-        }
-    };
+    let read = |frames: &mut Frames| process.read_control(frames);
+    let settings = receive_setup(&mut frames, read, |setup| {
+        prepare_program(setup).and_then(|()| process.prepare(setup))?;
+        Ok((setup.first, setup.memory, setup.nice_by_priority))
+    });
+    let (first, memory, by_priority) =
+        settings.unwrap_or_else(|reason| process.fail_to_start(&reason));
     let task_thread = std::thread::Builder::new().name("atasker task".into()).spawn(move || {
         overflow::watch_this_thread();
         worker::continue_after_parent();
@@ -160,6 +155,23 @@ fn serve(process: &'static WorkerProcess, mut frames: Frames) -> ! {
         process.fail_to_start(&format!("it could start no thread: {}", with_advice(&error)));
     }
     process.listen(frames)
+}
+
+/// Waits for the settings, which come first, and passes them to `prepare`. `read` receives more
+/// frames.
+pub(super) fn receive_setup<T>(
+    frames: &mut Frames,
+    read: impl Fn(&mut Frames),
+    prepare: impl FnOnce(&Setup<'_>) -> Result<T, String>,
+) -> Result<T, String> {
+    loop {
+        match frames.next::<ToWorker<'_>>() {
+            Ok(Some(ToWorker::Setup(setup))) => return prepare(&setup),
+            Ok(None) => {}
+            _ => return Err("its parent sent no settings".into()),
+        }
+        read(frames);
+    }
 }
 
 /// Runs `worker_init`.

@@ -28,7 +28,7 @@ use crate::sys::template::{Forked, Forker, Title};
 use crate::sys::worker::{self, MemoryLimit, Parent};
 use crate::sys::{fork, ipc, overflow, template};
 use crate::unwind;
-use crate::wire::frame::{Message, ToParent, ToWorker};
+use crate::wire::frame::{Message, ToParent};
 use crate::wire::framing::Frames;
 use crate::{error::with_advice, id};
 
@@ -85,16 +85,11 @@ pub(super) fn serve(parent: Parent, data: OwnedFd, control: OwnedFd) -> ! {
     IS_HERE.store(true, Ordering::Relaxed);
     *LINK.lock() = Some(Link { data, buffer: Vec::new() });
     let mut frames = Frames::new();
-    let memory = loop {
-        match frames.next::<ToWorker<'_>>() {
-            Ok(Some(ToWorker::Setup(setup))) => match start::prepare_program(&setup) {
-                Ok(()) => break setup.memory,
-                Err(reason) => end(&ToParent::StartFailed { reason: &reason }),
-            },
-            Ok(None) => control::read(&parent, &control, &mut frames),
-            _ => end(&ToParent::StartFailed { reason: "its parent sent no settings" }),
-        }
-    };
+    let read = |frames: &mut Frames| control::read(&parent, &control, frames);
+    let memory = start::receive_setup(&mut frames, read, |setup| {
+        start::prepare_program(setup).map(|()| setup.memory)
+    });
+    let memory = memory.unwrap_or_else(|reason| end(&ToParent::StartFailed { reason: &reason }));
     // Named as in a worker process, which it becomes in a copy.
     let thread = std::thread::Builder::new().name("atasker task".into());
     let (tell, told) = mpsc::channel();
@@ -205,22 +200,17 @@ impl Template {
             Err(error) => start::fail_start(data, &error),
         };
         let mut frames = Frames::new();
-        let (first, memory, by_priority) = loop {
-            match frames.next::<ToWorker<'_>>() {
-                Ok(Some(ToWorker::Setup(setup))) => {
-                    if let Err(reason) = process.prepare(&setup) {
-                        process.fail_to_start(&reason);
-                    }
-                    forwarding::renew(setup.levels);
-                    if let Some(title) = title {
-                        title.set(setup.title);
-                    }
-                    break (setup.first, setup.memory, setup.nice_by_priority);
-                }
-                Ok(None) => process.read_control(&mut frames),
-                _ => process.fail_to_start("its parent sent no settings"),
+        let read = |frames: &mut Frames| process.read_control(frames);
+        let settings = start::receive_setup(&mut frames, read, |setup| {
+            process.prepare(setup)?;
+            forwarding::renew(setup.levels);
+            if let Some(title) = title {
+                title.set(setup.title);
             }
-        };
+            Ok((setup.first, setup.memory, setup.nice_by_priority))
+        });
+        let (first, memory, by_priority) =
+            settings.unwrap_or_else(|reason| process.fail_to_start(&reason));
         worker::continue_after_parent();
         // Starting threads takes address space, which must be taken before it is limited. So does
         // the first allocation of a thread.
