@@ -10,6 +10,15 @@ pub fn pid() -> u32 {
     std::process::id()
 }
 
+/// Returns whether `bytes` of memory can be allocated in a worker process.
+#[background_task(tt = "mp")]
+pub fn allocate(bytes: usize) -> bool {
+    let mut room = Vec::<u8>::new();
+    let got = room.try_reserve_exact(bytes).is_ok();
+    std::hint::black_box(&room);
+    got
+}
+
 /// Sends the id of its worker process, and returns it once a stop is requested.
 #[background_task(tt = "mp")]
 pub fn until_stopped(ctx: &TaskContext<(), u32>) -> u32 {

@@ -13,7 +13,7 @@ use atasker::{
     MpPoolConfig, StopOptions, Supervisor, TaskContext, TaskId, WorkerStdio, background_task,
     worker_data,
 };
-use atasker_tests::mp::{pid, run_pid, supervisor, workers};
+use atasker_tests::mp::{allocate, pid, run_pid, supervisor, workers};
 use atasker_tests::processes::{Process, children, signal, stop};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -295,14 +295,6 @@ fn ids_of_forked_workers_differ() {
     assert_eq!(ids.len(), 20);
 }
 
-#[background_task(tt = "mp")]
-fn allocates(bytes: usize) -> bool {
-    let mut memory = Vec::<u8>::new();
-    let fits = memory.try_reserve_exact(bytes).is_ok();
-    std::hint::black_box(&memory);
-    fits
-}
-
 fn keeps_memory() {
     init();
     let kept = Vec::<u8>::with_capacity(worker_data::<usize>().copied().unwrap());
@@ -317,7 +309,7 @@ fn memory_of_worker_init_counts_for_the_limit() {
     for template in [false, true] {
         let config = forked(1).template(template).memory_limit(256 << 20);
         let sup = supervisor(config.worker_init(keeps_memory).worker_data(&(150_usize << 20)));
-        let fits = |bytes| allocates::builder(bytes).supervisor(&sup).start().join().unwrap();
+        let fits = |bytes| allocate::builder(bytes).supervisor(&sup).start().join().unwrap();
         assert_eq!((fits(60 << 20), fits(120 << 20)), (true, false), "{template}");
     }
 }

@@ -9,7 +9,7 @@ use atasker::{
     MpPoolConfig, Overflow, PoolConfig, Priority, StopOptions, Supervisor, Task, TaskError,
     TaskStatus, WorkerStdio, background_task, wait_completed, worker_data,
 };
-use atasker_tests::mp::{occupy, pid, pool_of, supervisor};
+use atasker_tests::mp::{allocate, occupy, pid, pool_of, supervisor};
 use atasker_tests::processes::{Process, descriptors, rerun};
 use atasker_tests::{FAR, Watchdog, eventually};
 
@@ -136,15 +136,6 @@ fn nice_by_priority_applies_to_low_tasks() {
     let sup = supervisor(pool_of(1));
     let task = nice::builder().priority(Priority::Low).supervisor(&sup).start();
     assert_eq!(task.join().unwrap(), own);
-}
-
-/// How much of `bytes` can be allocated.
-#[background_task(tt = "mp")]
-fn allocate(bytes: usize) -> bool {
-    let mut room = Vec::<u8>::new();
-    let got = room.try_reserve_exact(bytes).is_ok();
-    std::hint::black_box(&room);
-    got
 }
 
 #[background_task(tt = "mp")]
